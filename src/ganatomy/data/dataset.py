@@ -1,0 +1,198 @@
+"""The dataset folder: dataset.json + manifest.csv + images-<domain>.npy (+ masks.npy). Open it, read batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, ValidationError
+
+from ganatomy.data.manifest import Row, read_manifest
+from ganatomy.errors import UserError
+from ganatomy.files import read_json
+from ganatomy.recipe import Frozen
+
+SCHEMA_VERSION = 1
+Pixels = NDArray[Any]
+
+
+class Intensity(Frozen):
+    """How one domain's stored values relate to the scanner's."""
+
+    method: str = Field(description="how each volume was mapped, such as percentile or identity")
+    units: str = Field("arbitrary units", description="HU for CT; arbitrary for MR and photographs")
+    offset: float = Field(0.0, description="the cohort's median offset; synthetic images come back on it")
+    scale: float = Field(1.0, description="the cohort's median scale")
+
+
+class DatasetInfo(Frozen):
+    """What dataset.json holds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int = SCHEMA_VERSION
+    source: Literal["real", "synthetic"] = "real"
+    run_id: str | None = Field(None, description="for synthetic datasets: the run that made them")
+    size: tuple[int, int] = Field(description="height, width")
+    channels: Literal[1, 3] = 1
+    value_range: tuple[float, float] = Field(description="stored values that a model sees as -1 and 1")
+    domains: tuple[str, ...]
+    paired: bool = Field(description="every domain has the same rows in the same order")
+    classes: tuple[str, ...] = ()
+    spacing: tuple[float, float] | None = Field(None, description="median mm per pixel: y, x")
+    intensity: dict[str, Intensity] = Field(default_factory=dict, description="by domain")
+    mask_values: dict[str, int] = Field(default_factory=dict, description="meaning of masks.npy, such as lesion: 1")
+    provenance: dict[str, Any] = Field(default_factory=dict, description="options that made it; no paths, no names")
+    fingerprint: dict[str, Any] = Field(default_factory=dict, description="counts, sizes, intensities")
+    content: str = Field(description="sha256 over the images' own, the dataset's identity")
+
+
+def content_hash(rows: Sequence[Row]) -> str:
+    """The identity of a dataset: sha256 over (domain, row, subject, split, pixels' sha256)."""
+    digest = hashlib.sha256()
+    for row in sorted(rows, key=lambda r: (r.domain, r.row)):
+        digest.update(f"{row.domain},{row.row},{row.subject},{row.label},{row.split},{row.sha256}\n".encode())
+    return digest.hexdigest()
+
+
+class Dataset:
+    """A dataset folder, opened for reading. Pixels stay on disk (memory-mapped) until asked for."""
+
+    def __init__(self, path: Path, info: DatasetInfo, rows: list[Row]) -> None:
+        self.path, self.info, self._rows = path, info, rows
+        self._images = {d: _open_array(path / f"images-{d}.npy", info, rows, d) for d in info.domains}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a dataset folder.
+
+        Raises:
+            UserError: not a dataset folder, made by a newer version, incomplete, or a subject in two splits.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError("there is no such folder", where=path, fix="make one with `ganatomy prepare SOURCE DATASET`")
+        if not (path / "dataset.json").is_file():
+            raise UserError("is not a dataset folder (it has no dataset.json)", where=path,
+                            fix="make one with `ganatomy prepare SOURCE DATASET`")
+        raw = read_json(path / "dataset.json")
+        if isinstance(raw, dict) and raw.get("schema_version", 0) != SCHEMA_VERSION:
+            raise UserError(f"has schema version {raw.get('schema_version')}, this ganatomy reads {SCHEMA_VERSION}",
+                            where=path, fix="install the ganatomy that made it, or prepare it again")
+        try:
+            info = DatasetInfo.model_validate(raw)
+        except ValidationError as error:
+            raise UserError(f"dataset.json is broken ({error.error_count()} faults)", where=path,
+                            fix="prepare the dataset again") from error
+        return cls(path, info, read_manifest(path / "manifest.csv"))
+
+    @property
+    def size(self) -> int:
+        """Height of the images, pixels (they are square unless prepared otherwise)."""
+        return self.info.size[0]
+
+    def rows(self, domain: str | None = None, split: str | None = None, label: str | None = None) -> list[Row]:
+        """The rows of one domain (needed where there are several), of one split, of one class.
+
+        Raises:
+            UserError: unknown domain or class, or no domain named among several.
+        """
+        domain = self.domain(domain)
+        if label is not None and label not in self.info.classes:
+            known = ", ".join(self.info.classes) or "none: it has no classes"
+            raise UserError(f"has no class {label!r}", where=self.path, fix=f"known classes: {known}")
+        return [r for r in self._rows if r.domain == domain and (split is None or r.split == split)
+                and (label is None or r.label == label)]
+
+    def domain(self, name: str | None = None) -> str:
+        """`name` if this dataset has that domain; the only one if None."""
+        known = ", ".join(self.info.domains)
+        if name is None and len(self.info.domains) == 1:
+            return self.info.domains[0]
+        if name is None:
+            raise UserError(f"has several domains ({known})", where=self.path, fix="name one with --domain")
+        if name not in self.info.domains:
+            raise UserError(f"has no domain {name!r}", where=self.path, fix=f"known domains: {known}")
+        return name
+
+    def require(self, split: str, domain: str | None = None, label: str | None = None) -> list[Row]:
+        """Like `rows`, but an empty answer is a `UserError` that names the missing split."""
+        rows = self.rows(domain, split, label)
+        if not rows:
+            raise UserError(f"has no images in the split {split!r}" + (f" of class {label!r}" if label else ""),
+                            where=self.path, fix="prepare it again with another --split, or with more subjects")
+        return rows
+
+    def pixels(self, rows: Sequence[Row]) -> Pixels:
+        """Stored values [n, height, width] or [n, height, width, 3] of rows of one domain, in their order."""
+        (domain,) = {r.domain for r in rows}
+        array = self._images[domain]
+        return array[np.fromiter((r.row for r in rows), dtype=np.intp, count=len(rows))]
+
+    def masks(self, rows: Sequence[Row]) -> NDArray[np.uint8]:
+        """Mask values [n, height, width]; `info.mask_values` says what they mean."""
+        path = self.path / "masks.npy"
+        if not path.is_file():
+            raise UserError("has no masks", where=self.path, fix="prepare it again with masks")
+        masks: NDArray[np.uint8] = np.load(path, mmap_mode="r")[[r.row for r in rows]]
+        return masks
+
+    def images(self, rows: Sequence[Row], size: int | None = None) -> NDArray[np.float32]:
+        """What a model sees: float32 [n, channels, size, size] in [-1, 1]; see `normalise` and `shrink`."""
+        return shrink(normalise(self.pixels(rows), self.info.value_range), size or self.size)
+
+
+def normalise(pixels: Pixels, value_range: tuple[float, float]) -> NDArray[np.float32]:
+    """Stored values [n, h, w(, c)] to float32 [n, c, h, w]; the ends of `value_range` become -1 and 1."""
+    low, high = value_range
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    images = np.moveaxis(pixels, -1, 1).astype(np.float32)
+    images -= low
+    images *= 2.0 / (high - low)
+    images -= 1.0
+    return np.ascontiguousarray(images)
+
+
+def denormalise(images: NDArray[np.float32], value_range: tuple[float, float], dtype: np.dtype[Any]) -> Pixels:
+    """The inverse of `normalise`: float32 [n, c, h, w] in [-1, 1] to stored values [n, h, w(, c)], rounded, clipped."""
+    low, high = value_range
+    values = (np.clip(images, -1.0, 1.0) + 1.0) * np.float32((high - low) / 2.0) + np.float32(low)
+    if np.issubdtype(dtype, np.integer):
+        values = np.rint(values)
+    values = np.moveaxis(values.astype(dtype), 1, -1)
+    return values[..., 0] if values.shape[-1] == 1 else values
+
+
+def shrink(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Images [n, c, h, w] to [n, c, size, size] by averaging whole blocks of pixels.
+
+    Raises:
+        UserError: the images' size is no multiple of `size`.
+    """
+    n, c, h, w = images.shape
+    if (h, w) == (size, size):
+        return images
+    if h != w or h % size:
+        raise UserError(f"images of {h}x{w} pixels cannot be averaged down to {size}x{size}",
+                        fix=f"prepare the dataset with --size {size}, or train with --set size={min(h, w)}")
+    k = h // size
+    mean: NDArray[np.float32] = images.reshape(n, c, size, k, size, k).mean((3, 5))
+    return mean
+
+
+def _open_array(path: Path, info: DatasetInfo, rows: list[Row], domain: str) -> Pixels:
+    try:
+        array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be read ({error})", where=path, fix="prepare the dataset again") from error
+    expected = (*info.size, 3) if info.channels == 3 else info.size
+    last = max((r.row for r in rows if r.domain == domain), default=-1)
+    if array.shape[1:] != tuple(expected) or len(array) <= last:
+        raise UserError(f"holds an array of shape {array.shape}, not at least {last + 1} images of {expected}",
+                        where=path, fix="prepare the dataset again")
+    return array

@@ -1,0 +1,101 @@
+"""manifest.csv: one row an image. Which patient, which contrast, which split, and where its pixels are."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from ganatomy.errors import UserError
+from ganatomy.files import write_text
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image of a dataset.
+
+    Attributes:
+        image_id: unique within a domain, pseudonymous; the same slice has the same id in every paired domain.
+        subject: pseudonym of the patient; splits and statistics go by it.
+        session: pseudonym of the visit; "" where there is one.
+        slice: index of the slice along the chosen axis of the canonical volume; 0 for projections.
+        domain: contrast or modality, such as T1.
+        label: class name, "" where there are none.
+        split: train, val or test; "" for synthetic images.
+        row: index into images-<domain>.npy (and masks.npy where there is one).
+        offset, scale: physical value = stored value x scale + offset, one pair a volume.
+        spacing: mm per pixel of the stored image as "y x x", "" where unknown.
+        source: keyed hash of the file it came from; the key lies outside the dataset.
+        sha256: of the stored pixels' bytes.
+    """
+
+    image_id: str
+    subject: str
+    session: str
+    slice: int
+    domain: str
+    label: str
+    split: str
+    row: int
+    offset: float
+    scale: float
+    spacing: str
+    source: str
+    sha256: str
+
+
+COLUMNS = [f.name for f in fields(Row)]
+_CASTS = {"int": int, "float": float, "str": str}
+_TYPES = [_CASTS[str(f.type)] for f in fields(Row)]
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as CSV, atomically."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(row, name) for name in COLUMNS] for row in rows)
+    write_text(path, buffer.getvalue())
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Read and check a manifest.
+
+    Raises:
+        UserError: missing file, wrong columns, a value of the wrong kind, an unknown split, or a subject that is in
+            two splits.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            lines = list(csv.reader(handle))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot be read ({error})", where=path, fix="prepare the dataset again") from error
+    if not lines or lines[0] != COLUMNS:
+        raise UserError(f"its columns are not {', '.join(COLUMNS)}", where=path, fix="prepare the dataset again")
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            rows.append(Row(*(cast(text) for cast, text in zip(_TYPES, line, strict=True))))
+        except ValueError as error:
+            raise UserError(f"line {number} is broken ({error})", where=path, fix="prepare the dataset again") from error
+    refuse_overlap(rows, path)
+    return rows
+
+
+def refuse_overlap(rows: Sequence[Row], where: str | Path) -> None:
+    """Raise `UserError` if a split is unknown or one subject is in two splits: that would leak patients."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.split not in (*SPLITS, ""):
+            raise UserError(f"{row.image_id} is in the unknown split {row.split!r}", where=where,
+                            fix=f"use one of {', '.join(SPLITS)}")
+        splits[row.subject].add(row.split)
+    leaks = sorted(subject for subject, found in splits.items() if len(found) > 1)
+    if leaks:
+        raise UserError(f"subjects in more than one split: {', '.join(leaks[:5])} ({len(leaks)} in all)", where=where,
+                        fix="put every image of a subject into one split")

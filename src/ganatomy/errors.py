@@ -1,0 +1,29 @@
+"""The errors a user can mend. Everything else is our fault and shows a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A problem with the input: what is wrong, where, and how to mend it.
+
+    The command line prints it as one line and exits with `exit_code`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | Path | None = None, fix: str | None = None) -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where is not None else ""
+        mend = f" -> {self.fix}" if self.fix else ""
+        return f"{place}{self.what}{mend}"
+
+
+class GateError(UserError):
+    """A gate that the user asked for did not pass (exit code 3)."""
+
+    exit_code = 3

@@ -1,0 +1,108 @@
+"""Writing files so that nothing half-written is left looking whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ganatomy.errors import UserError
+
+PRIVATE_SUFFIX = ".private"
+
+
+@contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """Turn a full disk, a missing permission and the like into a `UserError` that names the place."""
+    fixes = {
+        errno.ENOSPC: ("the disk is full", "free some space or choose another folder"),
+        errno.EDQUOT: ("your disk quota is used up", "free some space or choose another folder"),
+        errno.EACCES: ("permission denied", "check who owns the folder, or choose another"),
+        errno.EPERM: ("permission denied", "check who owns the folder, or choose another"),
+        errno.EROFS: ("the file system is read-only", "choose another folder"),
+        errno.ENOTDIR: ("a part of this path is a file, not a folder", "choose another folder"),
+        errno.ENAMETOOLONG: ("this name is too long for the file system", "choose a shorter name"),
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in fixes:
+            raise
+        what, fix = fixes[error.errno]
+        raise UserError(f"cannot write: {what}", where=error.filename or where, fix=fix) from error
+
+
+@contextmanager
+def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes `path`'s place in one step."""
+    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    with disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            if mode is not None:
+                temporary.chmod(mode)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, mode: int | None = None) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path, mode) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, mode: int | None = None) -> None:
+    """Write indented JSON atomically; NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a missing or broken one is a `UserError`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError("this file is missing", where=path) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"cannot be read as JSON ({error})", where=path) from error
+
+
+@contextmanager
+def staged_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty hidden folder that becomes `target` when the block succeeds, and vanishes when it fails.
+
+    Raises `UserError` if `target` exists with something in it and `overwrite` is off.
+    """
+    occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    if occupied and not overwrite:
+        raise UserError("already exists", where=target, fix="choose another folder, or add --overwrite")
+    stage = target.with_name(f".{target.name}.partial")
+    with disk_errors(target):
+        shutil.rmtree(stage, ignore_errors=True)  # left by a killed run
+        stage.mkdir(parents=True)
+        try:
+            yield stage
+            if target.is_dir():
+                shutil.rmtree(target)
+            os.replace(stage, target)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def private_folder(of: Path) -> Path:
+    """The folder beside a dataset or run that holds what must not travel with it: paths, names, keys.
+
+    Created with mode 0700. Files in it are to be written with mode 0600.
+    """
+    folder = of.with_name(of.name + PRIVATE_SUFFIX)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder

@@ -1,0 +1,184 @@
+"""The run folder: the only place that knows its paths, and the only one that writes its small files."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from ganatomy.errors import UserError
+from ganatomy.files import PRIVATE_SUFFIX, disk_errors, private_folder, read_json, write_json, write_text
+from ganatomy.recipe import Recipe, parse
+
+KEEP_CHECKPOINTS = 2
+
+
+class Run:
+    """Paths and small files of one training.
+
+    recipe.yaml, environment.json, status.json, log.jsonl, checkpoints/, generator/, samples/, metrics.json,
+    report.html; beside it RUN.private/ with the path of the dataset, which may name a person and must not travel.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe_file = self.path / "recipe.yaml"
+        self.environment_file = self.path / "environment.json"
+        self.status_file = self.path / "status.json"
+        self.log_file = self.path / "log.jsonl"
+        self.metrics_file = self.path / "metrics.json"
+        self.report_file = self.path / "report.html"
+        self.generator = self.path / "generator"
+        self.samples = self.path / "samples"
+        self._checkpoints = self.path / "checkpoints"
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """A run that exists. Raises `UserError` if the folder is missing or is no run folder."""
+        run = cls(path)
+        if not run.path.is_dir():
+            raise UserError("there is no such folder", where=run.path, fix="train one with `ganatomy train DATASET RUN`")
+        if not run.recipe_file.is_file():
+            raise UserError("is not a run folder (it has no recipe.yaml)", where=run.path,
+                            fix="train one with `ganatomy train DATASET RUN`")
+        return run
+
+    @classmethod
+    def is_run(cls, path: str | Path) -> bool:
+        """Whether the folder looks like a run."""
+        return cls(path).recipe_file.is_file()
+
+    def recipe(self) -> Recipe:
+        """The recipe this run was started with."""
+        return parse(self.recipe_file.read_text(encoding="utf-8"), where=self.recipe_file)
+
+    def start(self, recipe: Recipe, dataset: Path, dataset_content: str) -> None:
+        """Make the folder, or check that an existing one was started with this recipe on this dataset.
+
+        Raises:
+            UserError: another recipe (naming the keys that differ), another dataset, or a folder that is no run.
+        """
+        if self.recipe_file.is_file():
+            self._refuse_difference(recipe, dataset_content)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError("exists and is not a run folder", where=self.path, fix="choose another folder")
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._checkpoints.mkdir(exist_ok=True)
+            self.samples.mkdir(exist_ok=True)
+        write_json(private_folder(self.path) / "dataset.json", {"path": str(dataset.resolve())}, mode=0o600)
+        if not self.recipe_file.is_file():
+            write_json(self.path / "dataset.json", {"content": dataset_content})
+            write_text(self.recipe_file, recipe.to_yaml())
+
+    def _refuse_difference(self, recipe: Recipe, dataset_content: str) -> None:
+        old, new = _flat(self.recipe().model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+        differ = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        if differ:
+            what = "; ".join(f"{k} was {old.get(k)}, now {new.get(k)}" for k in differ)
+            raise UserError(f"was started with another recipe: {what}", where=self.path,
+                            fix="use the same settings to resume, or choose another run folder")
+        if self.dataset_content() != dataset_content:
+            raise UserError("was started on another dataset, or the dataset has changed since", where=self.path,
+                            fix="give the dataset it was started on, or choose another run folder")
+
+    def dataset_content(self) -> str:
+        """The content hash of the dataset this run learns from."""
+        return str(read_json(self.path / "dataset.json")["content"])
+
+    def dataset_path(self) -> Path:
+        """Where the dataset was when the run was last started. Raises `UserError` if that is not known or gone."""
+        note = self.path.with_name(self.path.name + PRIVATE_SUFFIX) / "dataset.json"
+        if not note.is_file():
+            raise UserError("does not know where its dataset is (the folder RUN.private was left behind)",
+                            where=self.path, fix="name the dataset with --data DATASET")
+        path = Path(read_json(note)["path"])
+        if not path.is_dir():
+            raise UserError("the dataset of this run is no longer where it was", where=path,
+                            fix="name its new place with --data DATASET")
+        return path
+
+    def status(self) -> dict[str, Any]:
+        """status.json: state (running, interrupted, stopped or finished), step, steps, and a message."""
+        return dict(read_json(self.status_file)) if self.status_file.is_file() else {"state": "new", "step": 0}
+
+    def write_status(self, state: str, step: int, **more: Any) -> None:
+        """Write status.json."""
+        write_json(self.status_file, {"state": state, "step": step, **more})
+
+    def checkpoint(self, step: int) -> Path:
+        """Path of the checkpoint of a step."""
+        return self._checkpoints / f"step-{step:06d}.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints there are, oldest first."""
+        return sorted(self._checkpoints.glob("step-*.pt"), key=checkpoint_step)
+
+    def prune_checkpoints(self, keep: int | None) -> None:
+        """Remove all but the newest two checkpoints and that of step `keep`."""
+        for path in self.checkpoints()[:-KEEP_CHECKPOINTS]:
+            if checkpoint_step(path) != keep:
+                path.unlink()
+
+    def append_log(self, entries: list[dict[str, Any]]) -> None:
+        """Append lines to log.jsonl; each has a `step`."""
+        with disk_errors(self.log_file), self.log_file.open("a", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(entry, allow_nan=False) + "\n" for entry in entries)
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl; a last line cut short by a kill is left out."""
+        entries = []
+        if self.log_file.is_file():
+            for line in self.log_file.read_text(encoding="utf-8").splitlines():
+                try:
+                    entries.append(json.loads(line))
+                except json.JSONDecodeError:
+                    continue
+        return entries
+
+    def cut_back(self, step: int) -> None:
+        """Forget log lines, sample grids and temporary files later than the checkpoint of `step`."""
+        lines = [json.dumps(entry) + "\n" for entry in self.log() if entry["step"] <= step]
+        write_text(self.log_file, "".join(lines))
+        for picture in self.samples.glob("step-*.png"):
+            if checkpoint_step(picture) > step:
+                picture.unlink()
+        for left in self.path.rglob(".*.partial*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process. Raises `UserError` if another training is writing to it."""
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(private_folder(self.path) / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise UserError("another training is writing to this run folder", where=self.path,
+                            fix="wait for it, stop it, or choose another folder") from error
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step in a file name such as step-000200.pt."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            flat |= _flat(item, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
