@@ -49,7 +49,7 @@ def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
                 os.fsync(handle.fileno())
             if mode is not None:
                 temporary.chmod(mode)
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -92,7 +92,7 @@ def staged_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
             yield stage
             if target.is_dir():
                 shutil.rmtree(target)
-            os.replace(stage, target)
+            stage.replace(target)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
 

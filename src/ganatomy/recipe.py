@@ -108,7 +108,8 @@ def parse(yaml_text: str, where: str | Path, overrides: Mapping[str, Any] | None
     except yaml.YAMLError as error:
         raise UserError(f"is not valid YAML ({' '.join(str(error).split())})", where=where) from error
     if not isinstance(raw, dict):
-        raise UserError("holds no settings", where=where, fix="a recipe is a YAML mapping; see `ganatomy recipes show rpgan-64`")
+        raise UserError("holds no settings", where=where,
+                        fix="a recipe is a YAML mapping; see `ganatomy recipes show rpgan-64`")
     for key, value in (overrides or {}).items():
         _set(raw, key, value)
     try:

@@ -175,14 +175,20 @@ def shrink(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
         UserError: the images' size is no multiple of `size`.
     """
     n, c, h, w = images.shape
-    if (h, w) == (size, size):
+    k = shrink_factor((h, w), size)
+    if k == 1:
         return images
-    if h != w or h % size:
-        raise UserError(f"images of {h}x{w} pixels cannot be averaged down to {size}x{size}",
-                        fix=f"prepare the dataset with --size {size}, or train with --set size={min(h, w)}")
-    k = h // size
     mean: NDArray[np.float32] = images.reshape(n, c, size, k, size, k).mean((3, 5))
     return mean
+
+
+def shrink_factor(size: tuple[int, int], wanted: int) -> int:
+    """How many pixels along each side become one; raises `UserError` unless that is a whole number."""
+    h, w = size
+    if h != w or h % wanted:
+        raise UserError(f"images of {h}x{w} pixels cannot be averaged down to {wanted}x{wanted}",
+                        fix=f"prepare the dataset with --size {wanted}, or train with --set size={min(h, w)}")
+    return h // wanted
 
 
 def _open_array(path: Path, info: DatasetInfo, rows: list[Row], domain: str) -> Pixels:

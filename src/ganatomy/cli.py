@@ -1,0 +1,245 @@
+"""The command line: one verb a step. Everything heavy is imported inside the verbs, so that --help answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ganatomy import __version__
+from ganatomy.errors import UserError
+
+FOLDER = click.Path(path_type=Path)
+EXIT_OURS, EXIT_INTERRUPTED = 1, 130
+
+
+def say(text: str) -> None:
+    """A line for the user, on standard error: standard output is for results."""
+    click.echo(text, err=True)
+
+
+def _floats(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not numbers with commas between, such as 70,15,15") from error
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if value else None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ganatomy")
+def cli() -> None:
+    """Learn to synthesise 2-D medical images from small data sets, and tell the truth about the result.
+
+    \b
+    prepare SOURCE DATASET   scans to a dataset folder
+    train DATASET RUN        a dataset folder to a run folder
+    generate RUN OUT         synthetic images, again as a dataset folder
+    evaluate RUN             how good, how diverse
+    report RUN               one HTML file with all of it
+    """
+
+
+@cli.command()
+@click.argument("out", type=FOLDER)
+@click.option("--subjects", default=200, show_default=True, help="How many virtual patients.")
+@click.option("--size", default=128, show_default=True, help="Pixels along each side.")
+@click.option("--format", type=click.Choice(["nifti", "png"]), default="nifti", show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--slices", default=1, show_default=True, help="Axial slices a subject.")
+@click.option("--sessions", default=1, show_default=True, help="Visits a subject.")
+@click.option("--lesions", default=0.0, show_default=True, help="Share of subjects with white-matter lesions, 0 to 1.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+def phantom(out: Path, **options: Any) -> None:
+    """Write the phantom cohort: T1- and T2-weighted brain slices of virtual patients, with known truth."""
+    from ganatomy.data.phantom import phantom as write
+
+    write(out, say=say, **options)
+
+
+@cli.command()
+@click.argument("source", type=FOLDER)
+@click.argument("dataset", type=FOLDER)
+@click.option("--size", default=128, show_default=True, help="Pixels along each side of the stored images.")
+@click.option("--fit", type=click.Choice(["resize", "crop", "pad"]), default="resize", show_default=True,
+              help="How images come to that size: scaled (aspect kept), or cut or padded about the centre.")
+@click.option("--domains", callback=_names, help="Contrasts to keep, in order, such as T1,T2.")
+@click.option("--pattern", help="Where files are, such as '{subject}/{subject}_{domain}.nii.gz'.")
+@click.option("--axis", type=click.Choice(["axial", "coronal", "sagittal"]), default="axial", show_default=True)
+@click.option("--slices", default="content", show_default=True, help="content, all, or a range such as 60:120:2.")
+@click.option("--split", default="70,15,15", show_default=True, callback=_floats,
+              help="Shares of train, val, test subjects.")
+@click.option("--val-subjects", callback=_names, help="These subjects, with commas between, are the validation set.")
+@click.option("--test-subjects", callback=_names, help="These subjects are the test set.")
+@click.option("--split-by", help="Column of the CSV that says train, val or test.")
+@click.option("--masks", callback=_names, help="Domains that are masks, not images.")
+@click.option("--intensity", type=click.Choice(["auto", "identity", "percentile", "minmax"]), default="auto",
+              show_default=True, help="How each volume's intensities are mapped.")
+@click.option("--channels", type=click.Choice(["auto", "1", "3"]), default="auto", show_default=True)
+@click.option("--spacing", type=float, help="Wanted millimetres a pixel.")
+@click.option("--seed", default=0, show_default=True, help="Of the split.")
+@click.option("--strict", is_flag=True, help="Refuse if any file cannot be read.")
+@click.option("--overwrite", is_flag=True, help="Replace DATASET.")
+def prepare(source: Path, dataset: Path, **options: Any) -> None:
+    """Turn a folder of scans into a dataset folder: canonical axes, one size, split by patient."""
+    from ganatomy.data.prepare import prepare as run
+
+    for key in ("val_subjects", "test_subjects"):
+        options[key] = options[key] or ()
+    run(source, dataset, say=say, **options)
+
+
+@cli.command()
+@click.argument("dataset", type=FOLDER)
+@click.argument("run", type=FOLDER)
+@click.option("--recipe", default="rpgan-64", show_default=True, help="A recipe's name or a YAML file.")
+@click.option("--steps", type=int, help="Generator updates.")
+@click.option("--epochs", type=float, help="Passes over the training images, instead of steps.")
+@click.option("--batch-size", type=int)
+@click.option("--seed", type=int)
+@click.option("--domain", help="Which contrast to learn, where the dataset has several.")
+@click.option("--label", help="Learn only this class.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]))
+@click.option("--checkpoint-every", type=int, help="Steps.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE",
+              help="Any key of the recipe, such as model.width=16.")
+@click.option("--budget", help="End after this long, such as 15m or 2h.")
+@click.option("--dry-run", is_flag=True, help="Show the resolved recipe, parameters and memory; train nothing.")
+def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple[str, ...], budget: str | None,
+          dry_run: bool, **keys: Any) -> None:
+    """Train a GAN. Interrupted or killed, the same command goes on where it was."""
+    from ganatomy.recipe import load, parse_assignments
+
+    flags = {key: value for key, value in keys.items() if value is not None}
+    settings = load(recipe, parse_assignments(assignments) | flags)
+    if dry_run:
+        from ganatomy.planning import plan
+
+        click.echo(plan(settings, dataset))
+        return
+    from ganatomy.progress import TrainingProgress
+    from ganatomy.training import Interrupted
+    from ganatomy.training import train as start
+
+    with TrainingProgress() as progress:
+        try:
+            start(dataset, run, settings, device=device, budget=_seconds(budget), say=progress.say,
+                  on_log=progress.on_log)
+        except Interrupted as stopped:
+            progress.say(str(stopped))
+            raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"{text!r} is not a time", where="--budget", fix="give seconds, or 90s, 15m, 2h")
+    return seconds
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+@click.argument("out", type=FOLDER)
+@click.option("-n", "n", default=64, show_default=True, help="How many images.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same images.")
+@click.option("--format", type=click.Choice(["png8", "png16", "npy", "none"]), default="png8", show_default=True,
+              help="Of the image files beside the dataset's arrays.")
+@click.option("--weights", type=click.Choice(["selected", "raw", "averaged"]), default="selected", show_default=True,
+              help="raw and averaged: of the newest checkpoint, for comparison.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+def generate(run: Path, out: Path, **options: Any) -> None:
+    """Write synthetic images as a dataset folder, and as image files."""
+    from ganatomy.generation import generate as write
+
+    write(run, out, say=say, **options)
+
+
+@cli.command()
+@click.argument("real", metavar="RUN|REAL", type=FOLDER)
+@click.argument("synthetic", type=FOLDER, required=False)
+@click.option("-n", "n", type=int, help="Synthetic images to draw from a run.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--data", type=FOLDER, help="The run's dataset, if it has moved.")
+@click.option("--domain", help="Which contrast, for two datasets.")
+@click.option("--label", help="Which class, for two datasets.")
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json on standard output.")
+def evaluate(as_json: bool, **options: Any) -> None:
+    """Measure a run, or a synthetic dataset against a real one: quality and diversity, with noise floors."""
+    from ganatomy.evaluation import evaluate as measure
+    from ganatomy.evaluation import table
+
+    metrics = measure(options.pop("real"), options.pop("synthetic"), say=say, **options)
+    click.echo(json.dumps(metrics, indent=2) if as_json else table(metrics))
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+@click.option("--out", type=FOLDER, help="Where to write; RUN/report.html by default.")
+@click.option("--data", type=FOLDER, help="The run's dataset, if it has moved.")
+@click.option("--shareable", is_flag=True, help="Without any real image.")
+def report(run: Path, **options: Any) -> None:
+    """Write one self-contained HTML file about a run."""
+    from ganatomy.reporting.report import report as write
+
+    say(f"report: {write(run, say=say, **options)}")
+
+
+@cli.group()
+def recipes() -> None:
+    """The recipes that come with ganatomy."""
+
+
+@recipes.command("list")
+def recipes_list() -> None:
+    """Names, with the first line of each head."""
+    from ganatomy.recipe import names, text
+
+    for name in names():
+        click.echo(f"{name:20} {text(name).splitlines()[0].removeprefix('# ').removeprefix(name + ': ')}")
+
+
+@recipes.command("show")
+@click.argument("name")
+def recipes_show(name: str) -> None:
+    """A recipe with its head: what it reproduces, on what data, with what result."""
+    from ganatomy.recipe import text
+
+    click.echo(text(name), nl=False)
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 our fault, 2 the input's fault, 3 a gate failed, 130 interrupted."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except UserError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception:
+        traceback.print_exc()
+        say("error: this is a fault of ganatomy, not yours; please report it with the lines above")
+        sys.exit(EXIT_OURS)

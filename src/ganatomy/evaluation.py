@@ -1,0 +1,286 @@
+"""evaluate: how good and how diverse synthetic images are, against test patients, with floors and controls."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.manifest import Row
+from ganatomy.errors import UserError
+from ganatomy.files import write_json
+from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples, found
+from ganatomy.metrics.controls import controls
+from ganatomy.metrics.features import EXTRACTOR
+from ganatomy.metrics.kernel import NAME as KERNEL
+from ganatomy.run import Run
+
+SCHEMA_VERSION = 1
+FEWEST_SYNTHETIC = 500  # drawn from a run by default, even for a small test split
+MOST_IMAGES = 2000  # of each sample: 2,000 images take half a minute on one core
+MOST_ASKED = 5000
+FEW_SYNTHETIC = 50
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class _Task:
+    """What is compared, and where it came from."""
+
+    dataset: Dataset
+    domain: str
+    label: str | None
+    size: int
+    synthetic: Sample
+    content: str
+    untrained: Callable[[int], Images]
+    step: int | None
+    warnings: list[str]
+
+
+def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | None = None, seed: int = 0,
+             data: str | Path | None = None, domain: str | None = None, label: str | None = None,
+             say: Say = lambda text: None) -> dict[str, Any]:
+    """Measure a run, or a synthetic dataset against a real one.
+
+    With one argument, a run: images are drawn from its generator, compared with the test split of its dataset (and,
+    beside it, with the train split), and metrics.json is written into the run. With two, both are dataset folders,
+    compared at the smaller size of the two, and nothing is written.
+
+    Args:
+        real: a run folder; or, with `synthetic`, a dataset folder with a test split.
+        synthetic: a dataset folder. Of one marked real, the subjects count; synthetic images are independent.
+        n: synthetic images, 2 to 5,000; by default as many as there are test images, at least 500, at most 2,000.
+        seed: of the images drawn and of all resampling.
+        data: the run's dataset, where it has moved.
+        domain, label: which contrast and class; by default the run's own.
+        say: called with lines for the user.
+
+    Returns:
+        What metrics.json holds (docs/design.md). Every figure has its n, an interval over subjects and a real-real
+        figure beside it; below five test subjects there are values per subject and no intervals.
+
+    Raises:
+        UserError: no such folder, no test split, sizes or channels that do not fit, or `n` out of range.
+    """
+    started = time.perf_counter()
+    if n is not None and not 2 <= n <= MOST_ASKED:
+        raise UserError(f"{n} synthetic images cannot be compared", where="-n", fix=f"use 2 to {MOST_ASKED:,}")
+    if not 0 <= seed < 2**31:
+        raise UserError(f"{seed} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
+    task = _of_run(Path(real), n, seed, data, domain, label) if synthetic is None \
+        else _of_datasets(Path(real), Path(synthetic), n, seed, domain, label)
+    samples = _samples(task, seed)
+    say(f"{task.synthetic.n_images:,} synthetic images against {samples.test.n_images:,} test images of "
+        f"{samples.test.n_subjects} subjects; features of {EXTRACTOR} ...")
+    metrics = _measure(task, samples, say)
+    metrics["seconds"] = round(time.perf_counter() - started, 1)
+    if synthetic is None:
+        write_json(Run(real).metrics_file, metrics)
+        say(f"written: {Run(real).metrics_file}")
+    return metrics
+
+
+def _of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domain: str | None,
+            label: str | None) -> _Task:
+    from ganatomy.sampling import load_generator, untrained_generator
+
+    run = Run.open(path)
+    sampler = load_generator(path)
+    notes = getattr(sampler, "notes", None) or {}
+    dataset = Dataset.open(data or run.dataset_path())
+    domain = dataset.domain(domain or notes.get("domain") or run.recipe().domain)
+    label = label or run.recipe().label
+    _same_channels(dataset, sampler.channels, "the run")
+    test = dataset.require("test", domain, label)
+    images = _checked(sampler.sample(n or _default_n(len(test)), seed), path)
+    warnings = []
+    if dataset.info.content != run.dataset_content():
+        warnings.append("This is not the dataset that the model was trained on, or it has changed since.")
+
+    def untrained(count: int) -> Images:
+        return untrained_generator(sampler, sampler.size, sampler.channels, seed).sample(count, seed)
+
+    return _Task(dataset, domain, label, sampler.size, Sample(images), hashlib.sha256(images.tobytes()).hexdigest(),
+                 untrained, notes.get("step", run.status().get("step")), warnings)
+
+
+def _of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str | None, label: str | None) -> _Task:
+    from ganatomy.sampling import untrained_generator
+
+    dataset, made = Dataset.open(real), Dataset.open(other)
+    domain = dataset.domain(domain)
+    theirs = made.domain(domain if domain in made.info.domains or len(made.info.domains) > 1 else None)
+    _same_channels(dataset, made.info.channels, str(other))
+    dataset.require("test", domain, label)
+    rows = made.rows(theirs, label=label if label in made.info.classes else None)
+    if len(rows) < 2:
+        raise UserError("has fewer than 2 images to compare", where=other, fix="generate some, at least 50")
+    chosen = _at_most(rows, n or MOST_IMAGES, seed)
+    size = min(dataset.size, made.size)
+    subjects = None if made.info.source == "synthetic" else [r.subject for r in chosen]
+    warnings = [] if made.info.source == "synthetic" else ["The second dataset is not marked synthetic."]
+    if n is not None and n > len(rows):
+        warnings.append(f"{n:,} images were asked for, the second dataset has {len(rows):,}.")
+    if theirs != domain:
+        warnings.append(f"Domain {theirs!r} was compared with {domain!r}.")
+
+    def untrained(count: int) -> Images:
+        return untrained_generator(None, size, dataset.info.channels, seed).sample(count, seed)
+
+    return _Task(dataset, domain, label, size, Sample(made.images(chosen, size), subjects), made.info.content,
+                 untrained, None, warnings)
+
+
+def _default_n(n_test: int) -> int:
+    return min(max(n_test, FEWEST_SYNTHETIC), MOST_IMAGES)
+
+
+def _same_channels(dataset: Dataset, channels: int, whose: str) -> None:
+    if dataset.info.channels != channels:
+        raise UserError(f"has images of {dataset.info.channels} channels, {whose} of {channels}", where=dataset.path,
+                        fix="prepare it again with --channels")
+
+
+def _checked(images: Images, where: Path) -> Images:
+    if not np.isfinite(images).all():
+        raise UserError("the generator gives images that hold NaN or infinity", where=where, fix="train it again")
+    return np.clip(images, -1, 1)
+
+
+def _at_most(rows: list[Row], most: int, seed: int) -> list[Row]:
+    if len(rows) <= most:
+        return rows
+    chosen = np.random.default_rng((seed, 11)).choice(len(rows), most, replace=False)
+    return [rows[i] for i in np.sort(chosen)]
+
+
+def _samples(task: _Task, seed: int) -> Samples:
+    def split(name: str) -> Sample | None:
+        rows = task.dataset.rows(task.domain, name, task.label)
+        chosen = _at_most(rows, MOST_IMAGES, seed)
+        if len(chosen) < len(rows):
+            task.warnings.append(f"Of {len(rows):,} {name} images, {len(chosen):,} drawn at random were used.")
+        return Sample(task.dataset.images(chosen, task.size), [r.subject for r in chosen]) if chosen else None
+
+    test, train = split("test"), split("train")
+    assert test is not None  # `require` has seen to it
+    return Samples(test, task.synthetic, train, seed=seed)
+
+
+def _measure(task: _Task, samples: Samples, say: Say) -> dict[str, Any]:
+    results, warnings = [], [*task.warnings, *_size_warnings(samples)]
+    for metric in found():
+        say(f"{metric.__name__.rpartition('.')[2]} ...")
+        results += metric.compute(samples)
+    say("controls ...")
+    judged, more = _controls(task, samples, results)
+    warnings += more + [f"{r.name} against {r.against} could not be computed: {r.caveat}."
+                        for r in results if r.value is None or not np.isfinite(r.value)]
+    warnings += _diversity_warnings(results)
+    counts = {name: {"images": s.n_images, "subjects": s.n_subjects}
+              for name, s in (("train", samples.train), ("test", samples.test)) if s is not None}
+    entries = [r.to_json() for r in results]
+    return {"schema_version": SCHEMA_VERSION, "extractor": EXTRACTOR, "seconds": 0.0,
+            "dataset": task.dataset.info.content, "synthetic": task.content, "step": task.step, "seed": samples.seed,
+            "domain": task.domain, "label": task.label, "size": task.size,
+            "counts": {**counts, "synthetic": {"images": samples.synthetic.n_images}},
+            "results": [e for e in entries if e["value"] is not None], "controls": judged, "warnings": warnings}
+
+
+def _controls(task: _Task, samples: Samples, results: list[MetricResult]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every metric on every control, and sentences about those that it does not place behind the model."""
+    warnings, n = [], samples.synthetic.n_images
+    try:
+        untrained = task.untrained(n)
+    except UserError as error:
+        untrained = None
+        warnings.append(f"The control with an untrained generator is left out: {error}.")
+    if samples.train is None:
+        warnings.append("There is no train split: the controls are made from test images, which flatters them.")
+    headline = {r.name: r for r in results if r.against == "test"}
+    judged = []
+    for name, sample in controls(samples.train or samples.test, n, untrained, samples.seed).items():
+        for metric in found():
+            for result in metric.compute(samples.with_control(sample)):
+                entry, model = result.to_json(), headline[result.name]
+                if entry["value"] is None or model.value is None:
+                    continue
+                behind = behind_model(model, entry["value"])
+                judged.append({"control": name, "name": result.name, "value": entry["value"],
+                               "interval": entry["interval"], "n_synthetic": sample.n_images, "behind_model": behind})
+                if behind is False and model.better != "match":
+                    warnings.append(f"{result.name} does not place the control “{name}” behind the model: "
+                                    "either the model is no better than it, or this figure cannot tell.")
+    return judged, warnings
+
+
+def behind_model(model: MetricResult, control: float) -> bool | None:
+    """Whether a control's value is worse than the model's; None for a figure that is never ranked."""
+    if not model.ranked or model.value is None:
+        return None
+    if model.better == "match":
+        reference = (model.reference or {}).get("value")
+        return None if reference is None else abs(control - reference) > abs(model.value - reference)
+    return control > model.value if model.better == "lower" else control < model.value
+
+
+def _size_warnings(samples: Samples) -> list[str]:
+    warnings = []
+    subjects = samples.test.n_subjects
+    if subjects < MIN_SUBJECTS:
+        warnings.append(f"Only {subjects} test subject{'s' if subjects > 1 else ''}: values per subject, no intervals, "
+                        "no noise floor; nothing can be said about other patients.")
+    elif subjects < 2 * MIN_SUBJECTS:
+        warnings.append(f"Only {subjects} test subjects: intervals are wide and rough.")
+    if samples.train is None:
+        warnings.append("No train split: nothing stands beside the figures against test.")
+    if samples.synthetic.n_images < FEW_SYNTHETIC:
+        warnings.append(f"Only {samples.synthetic.n_images} synthetic images: use at least {FEW_SYNTHETIC}.")
+    return warnings
+
+
+def _diversity_warnings(results: list[MetricResult]) -> list[str]:
+    return [f"{r.name}: the synthetic images are only {r.ratio:.2f} times as diverse as images of different patients; "
+            "the generator repeats itself." for r in results
+            if r.name.startswith("Diversity") and r.against == "test" and r.ratio is not None and r.ratio < 0.5]
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """metrics.json as lines for a terminal; kernel distances times 1000, as they are usually quoted."""
+    lines = [("metric", "against", "value", "95% interval", "real vs real", "n real/subjects/synthetic", "better")]
+    for r in metrics["results"]:
+        k = 1000.0 if r["name"] == KERNEL else 1.0
+        n = f"{r['n_images']}/{r['n_subjects']}/{r['n_synthetic']}"
+        real = _span(r["floor"], r["floor_interval"], k)
+        lines.append((_shown(r["name"]), r["against"], f"{k * r['value']:.4g}", _interval(r["interval"], k), real, n,
+                      r["better"]))
+    for c in metrics["controls"]:
+        k = 1000.0 if c["name"] == KERNEL else 1.0
+        behind = {True: "behind the model", False: "NOT behind the model", None: ""}[c["behind_model"]]
+        lines.append((_shown(c["name"]), c["control"], f"{k * c['value']:.4g}", _interval(c["interval"], k), "",
+                      str(c["n_synthetic"]), behind))
+    widths = [max(len(line[i]) for line in lines) for i in range(7)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([*text, *(f"note: {warning}" for warning in metrics["warnings"])])
+
+
+def _shown(name: str) -> str:
+    return f"{name} x 1000" if name == KERNEL else name
+
+
+def _interval(interval: list[float] | None, k: float) -> str:
+    return f"{k * interval[0]:.4g} to {k * interval[1]:.4g}" if interval else "-"
+
+
+def _span(value: float | None, interval: list[float] | None, k: float) -> str:
+    if value is None:
+        return "-"
+    return f"{k * value:.4g}" + (f" ({_interval(interval, k)})" if interval else "")

@@ -1,0 +1,101 @@
+"""generate: a run's images as a synthetic dataset folder, with image files in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ganatomy import __version__
+from ganatomy.data.dataset import Dataset, DatasetInfo, Intensity, Pixels, denormalise
+from ganatomy.data.manifest import Row
+from ganatomy.data.writers import DatasetWriter, new_dataset
+from ganatomy.errors import UserError
+from ganatomy.nn.hardware import choose_device
+from ganatomy.pictures import write_png
+from ganatomy.sampling import Sampler, load_generator
+
+Format = Literal["png8", "png16", "npy", "none"]
+Weights = Literal["selected", "raw", "averaged"]
+
+
+def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, format: Format = "png8",
+             weights: Weights = "selected", device: str = "auto", overwrite: bool = False,
+             say: Callable[[str], None] = lambda text: None) -> Dataset:
+    """Write `n` synthetic images as a dataset folder marked synthetic.
+
+    Args:
+        run: a run folder, or a generator folder that was shared.
+        out: the dataset folder to make; image files lie in its `images` folder.
+        n: how many images.
+        seed: image i depends on the seed and i alone, not on n.
+        format: of the image files: 8- or 16-bit PNG (the full range of grey), npy (stored values), or none.
+        weights: `selected` is the run's generator; `raw` and `averaged` are of its newest checkpoint, for comparison.
+        device: auto, cpu or cuda.
+        overwrite: replace what is there.
+        say: called with lines for the user.
+
+    Returns:
+        The dataset. Its values are on the training cohort's median scale: for MR, arbitrary units.
+
+    Raises:
+        UserError: no generator there, `n` below 1, or `out` exists.
+    """
+    if n < 1:
+        raise UserError(f"cannot make {n} images", where="-n", fix="ask for at least 1")
+    if not 0 <= seed < 2**31:
+        raise UserError(f"{seed} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
+    sampler = load_generator(run, weights, choose_device(device))
+    notes = sampler.notes or load_generator(run).notes or {}
+    if format == "png16" and sampler.channels == 3:
+        raise UserError("colour images cannot be written as 16-bit PNG", where="--format", fix="use png8 or npy")
+    size, dtype = (sampler.size, sampler.size), np.dtype(notes["dtype"])
+    with new_dataset(out, size, sampler.channels, dtype, overwrite) as writer:
+        _write_images(writer, sampler, notes, n, seed, format, dtype)
+        writer.finish(_info(sampler, notes, n, seed, weights))
+    say(f"{n} synthetic images in {out} (seed {seed})")
+    return Dataset.open(out)
+
+
+def _write_images(writer: DatasetWriter, sampler: Sampler, notes: dict[str, Any], n: int, seed: int, format: Format,
+                  dtype: np.dtype[Any]) -> None:
+    folder = writer.stage / "images"
+    intensity = notes["intensity"] or {"offset": 0.0, "scale": 1.0}
+    spacing = "x".join(f"{s:g}" for s in notes["spacing"]) if notes["spacing"] else ""
+    index = 0
+    for images in sampler.stream(n, seed):
+        stored = denormalise(images, notes["value_range"], dtype)
+        for pixels, image in zip(stored, images, strict=True):
+            name = f"syn-{index:06d}"
+            writer.add(pixels, Row(name, name, "", 0, notes["domain"], notes["label"] or "", "", 0, intensity["offset"],
+                                   intensity["scale"], spacing, "", ""))
+            _write_file(folder / name, pixels, image, format)
+            index += 1
+
+
+def _write_file(path: Path, stored: Pixels, image: Pixels, format: Format) -> None:
+    path.parent.mkdir(exist_ok=True)
+    if format == "npy":
+        np.save(path.with_suffix(".npy"), stored)
+    elif format != "none":
+        most, kind = (255.0, np.uint8) if format == "png8" else (65535.0, np.uint16)
+        levels = denormalise(image[None], (0.0, most), np.dtype(kind))[0]
+        write_png(path.with_suffix(".png"), levels)
+
+
+def _info(sampler: Sampler, notes: dict[str, Any], n: int, seed: int, weights: str) -> DatasetInfo:
+    domain, label = notes["domain"], notes["label"]
+    digest = hashlib.sha256()
+    for key, value in sorted(sampler.model.generator.state_dict().items()):
+        digest.update(key.encode() + value.cpu().numpy().tobytes())
+    return DatasetInfo(
+        source="synthetic", run_id=digest.hexdigest()[:16], size=(sampler.size, sampler.size),
+        channels=sampler.channels, value_range=notes["value_range"], domains=(domain,), paired=True,  # type: ignore[arg-type]
+        classes=(label,) if label else (), spacing=notes["spacing"],
+        intensity={domain: Intensity.model_validate(notes["intensity"])} if notes["intensity"] else {},
+        provenance={"ganatomy": __version__, "recipe": sampler.recipe.name, "seed": seed, "weights": weights,
+                    "notice": "synthetic images, not for diagnosis"},
+        fingerprint={"images": n}, content="")

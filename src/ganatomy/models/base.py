@@ -1,0 +1,119 @@
+"""What every GAN is: networks, what they need, two losses, how to generate. No devices, optimisers or files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.errors import UserError
+from ganatomy.recipe import Frozen
+
+
+class GANConfig(Frozen):
+    """Settings that one kind of GAN understands: the recipe's `model` section."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the images look like: side in pixels, channels (1 or 3)."""
+
+    size: int
+    channels: int
+
+
+@dataclass
+class Batch:
+    """What a step works on; a GAN's `needs` says which of these must be there.
+
+    Attributes:
+        noise: latents, shaped as the GAN's `noise_shape` says.
+        target: images to learn, [n, c, h, w] in [-1, 1].
+        source: images to translate from, likewise.
+        label: class indices, [n].
+    """
+
+    noise: Tensor | None = None
+    target: Tensor | None = None
+    source: Tensor | None = None
+    label: Tensor | None = None
+
+
+@dataclass
+class Fakes:
+    """What the generator made in one pass; both losses may share it."""
+
+    target: Tensor
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where training stands: step counts generator updates from 0, progress runs from 0 to 1."""
+
+    step: int
+    epoch: int
+    progress: float
+
+
+@dataclass
+class Losses:
+    """Named loss terms, each with its weight, and diagnostics that are logged but not minimised."""
+
+    terms: dict[str, tuple[float, Tensor]]
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum."""
+        return torch.stack([weight * value.float() for weight, value in self.terms.values()]).sum()
+
+
+class GAN(nn.Module):
+    """Base of all GANs. A subclass named `Model`, with a `Config`, in models/<name>.py is found by its file's name.
+
+    A subclass sets `generator` and `discriminator` (any modules), draws random numbers only with torch's global
+    generators (the loop seeds them from (seed, step), so that a resumed run draws the same), and keeps state that
+    must survive a resume in registered buffers.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"noise", "target"})
+    generator: nn.Module
+    discriminator: nn.Module
+
+    def __init__(self, config: Any, shape: Shape) -> None:
+        super().__init__()
+        self.config, self.shape = config, shape
+
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of one latent."""
+        raise NotImplementedError
+
+    def draw_noise(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+        """`n` latents, standard normal unless a subclass says otherwise; on the CPU, so every device sees the same."""
+        return torch.randn(n, *self.noise_shape(), generator=rng)
+
+    def forward(self, batch: Batch, ctx: Context) -> Fakes:
+        """The generator's pass of a training step."""
+        raise NotImplementedError
+
+    def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
+        """What the discriminator minimises; no gradient may reach the generator."""
+        raise NotImplementedError
+
+    def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
+        """What the generator minimises; the loop has frozen the discriminator."""
+        raise NotImplementedError
+
+    def generate(self, batch: Batch) -> Batch:
+        """Images for the given latents or sources: the answer's `target`, [n, c, h, w] in [-1, 1]."""
+        raise NotImplementedError
+
+
+def require_power_of_two(size: int, least: int, gan: str) -> None:
+    """Raise `UserError` unless `size` is a power of two of at least `least` pixels."""
+    if size < least or size & (size - 1):
+        raise UserError(f"{gan} makes images whose side is a power of two from {least} pixels up, not {size}",
+                        where="size", fix="prepare the dataset with --size 64, 128 or 256")

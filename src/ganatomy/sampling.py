@@ -1,0 +1,161 @@
+"""Images from a trained generator: the same seed gives the same images, however many are asked for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from ganatomy import __version__, models
+from ganatomy.errors import UserError
+from ganatomy.files import read_json, staged_folder, write_json
+from ganatomy.models.base import GAN, Batch
+from ganatomy.nn.blocks import refresh_batch_norm
+from ganatomy.nn.hardware import place
+from ganatomy.recipe import Recipe, load
+from ganatomy.run import Run
+
+CHUNK = 32  # images computed at a time; part of the result, since kernels differ between batch sizes
+STATISTICS_PASSES = 16
+SEED_STRIDE = 2**20
+
+
+@dataclass
+class Sampler:
+    """A generator ready to sample, in evaluation mode, with the recipe that it was trained by."""
+
+    model: GAN
+    recipe: Recipe
+    device: torch.device
+    notes: dict[str, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """Side of the images, pixels."""
+        return self.model.shape.size
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return self.model.shape.channels
+
+    def sample(self, n: int, seed: int) -> NDArray[np.float32]:
+        """`n` images [n, c, size, size] in [-1, 1]; image i depends on the seed and i alone."""
+        empty = np.empty((0, self.channels, self.size, self.size), np.float32)
+        return np.concatenate([empty, *self.stream(n, seed)])
+
+    def stream(self, n: int, seed: int) -> Iterator[NDArray[np.float32]]:
+        """The images of `sample` in portions, for numbers that memory cannot hold."""
+        self.model.eval()
+        for number in range(-(-n // CHUNK)):
+            yield self._chunk(seed, number)[: n - number * CHUNK]
+
+    @torch.inference_mode()
+    def _chunk(self, seed: int, number: int) -> NDArray[np.float32]:
+        rng = torch.Generator().manual_seed(seed * SEED_STRIDE + number)
+        noise = self.model.draw_noise(CHUNK, rng).to(self.device)
+        images = self.model.generate(Batch(noise=noise)).target
+        assert images is not None
+        array: NDArray[np.float32] = images.clamp(-1, 1).float().contiguous().cpu().numpy()
+        return array
+
+
+@torch.no_grad()
+def recompute_statistics(model: GAN, device: torch.device) -> None:
+    """Give the generator's batch norms the statistics of its own (averaged) weights, from fixed latents."""
+    if not refresh_batch_norm(model.generator):
+        return
+    model.generator.train()
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(STATISTICS_PASSES):
+        model.generate(Batch(noise=model.draw_noise(2 * CHUNK, rng).to(device)))
+    model.generator.eval()
+
+
+def trained_sampler(model: GAN, weights: dict[str, torch.Tensor], recipe: Recipe, device: torch.device,
+                    refresh: bool) -> Sampler:
+    """A sampler over a copy of `model` whose generator has `weights`; `refresh` recomputes batch-norm statistics."""
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model.generator.load_state_dict(weights)
+    if refresh:
+        recompute_statistics(model, device)
+    return Sampler(model, recipe, device)
+
+
+def untrained_generator(sampler: Sampler | None, size: int, channels: int, seed: int = 0) -> Sampler:
+    """A generator of the same kind before any training (the default recipe's kind if None): a control for metrics."""
+    recipe = sampler.recipe if sampler else load("rpgan-64", {"size": size})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = models.resolve(recipe, channels)
+    model = model.eval().requires_grad_(False)
+    recompute_statistics(model, torch.device("cpu"))
+    return Sampler(model, recipe, torch.device("cpu"))
+
+
+def export(sampler: Sampler, folder: Path, notes: dict[str, Any]) -> None:
+    """Write generator/config.json and weights.safetensors, the thing to share."""
+    with staged_folder(folder, overwrite=True) as stage:
+        weights = {k: v.detach().cpu().contiguous() for k, v in sampler.model.generator.state_dict().items()}
+        save_file(weights, stage / "weights.safetensors")
+        write_json(stage / "config.json", {"schema_version": 1, "ganatomy": __version__, "channels": sampler.channels,
+                                           "recipe": sampler.recipe.model_dump(mode="json"), **notes})
+
+
+def load_generator(folder: str | Path, weights: Literal["selected", "raw", "averaged"] = "selected",
+                   device: torch.device | None = None) -> Sampler:
+    """The generator of a run folder, or of a generator folder that was shared.
+
+    Args:
+        folder: a run folder, or its `generator` folder.
+        weights: `selected` is the exported generator; `raw` and `averaged` are those of the newest checkpoint, for
+            comparison.
+        device: where to compute; the CPU by default.
+
+    Raises:
+        UserError: no generator there (naming how to get one), or broken files.
+    """
+    device = device or torch.device("cpu")
+    folder = Path(folder)
+    if weights != "selected":
+        return _from_checkpoint(Run.open(folder), weights, device)
+    if Run.is_run(folder):
+        folder = Run(folder).generator
+        if not folder.is_dir():
+            raise UserError("this run has no generator yet", where=folder.parent,
+                            fix="finish it: run the same `ganatomy train` command again")
+    if not (folder / "config.json").is_file():
+        raise UserError("is neither a run folder nor a generator folder", where=folder,
+                        fix="give the RUN folder of `ganatomy train`")
+    config = read_json(folder / "config.json")
+    try:
+        recipe = Recipe.model_validate(config["recipe"])
+        model = models.resolve(recipe, config["channels"])
+        model.generator.load_state_dict(load_file(folder / "weights.safetensors"))
+    except UserError:
+        raise
+    except Exception as error:  # safetensors and torch raise many kinds for a damaged file
+        raise UserError(f"this generator cannot be loaded ({' '.join(str(error).split())[:200]})", where=folder,
+                        fix="copy the folder again, or train the run to its end again") from error
+    model = place(model, device).eval().requires_grad_(False)
+    return Sampler(model, recipe, device, config)
+
+
+def _from_checkpoint(run: Run, weights: str, device: torch.device) -> Sampler:
+    paths = run.checkpoints()
+    if not paths:
+        raise UserError("has no checkpoint", where=run.path, fix="train it first")
+    state = torch.load(paths[-1], map_location=device, weights_only=True)
+    recipe = run.recipe()
+    model = place(models.resolve(recipe, state["channels"]), device)
+    model.load_state_dict(state["model"])
+    averaged = state["ema"]["weights"] if weights == "averaged" and state["ema"] else None
+    chosen = averaged or model.generator.state_dict()
+    return trained_sampler(model, chosen, recipe, device, refresh=recipe.ema is not None)

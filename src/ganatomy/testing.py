@@ -1,0 +1,108 @@
+"""Checks for those who write a GAN: `check_gan("name")` on a new file in models/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganatomy import models
+from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.manifest import Row
+from ganatomy.data.writers import new_dataset
+from ganatomy.models.base import GAN, Batch, Context
+from ganatomy.recipe import Recipe
+from ganatomy.sampling import load_generator
+from ganatomy.training import train
+
+SIZE, BATCH = 32, 4
+
+
+def check_gan(name: str, folder: Path) -> None:
+    """Check that a GAN keeps its contract: shapes, losses, gradients, generation, training and bit-exact resuming.
+
+    Args:
+        name: of its file in models/, without .py.
+        folder: an empty folder to write a small dataset and runs into.
+
+    Raises:
+        AssertionError: naming what does not hold.
+    """
+    recipe = Recipe.model_validate({
+        "name": f"check-{name}", "gan": name, "size": SIZE, "batch_size": BATCH, "steps": 4, "checkpoint_every": 2,
+        "learning_rate": {"generator": 1e-4, "discriminator": 1e-4}, "precision": "fp32"})
+    for channels in (1, 3):
+        torch.manual_seed(0)
+        model = models.resolve(recipe, channels)
+        batch = _batch(model, channels)
+        _check_losses(model, batch)
+        _check_images(model, batch, channels)
+    _check_resume(recipe, folder)
+
+
+def _batch(model: GAN, channels: int) -> Batch:
+    unknown = model.needs - {"noise", "target", "source", "label"}
+    assert not unknown, f"needs names what no batch has: {sorted(unknown)}"
+    images = torch.rand(BATCH, channels, SIZE, SIZE) * 2 - 1
+    noise = model.draw_noise(BATCH) if "noise" in model.needs else None
+    return Batch(noise=noise, target=images, source=images.flip(3), label=torch.zeros(BATCH, dtype=torch.long))
+
+
+def _check_losses(model: GAN, batch: Batch) -> None:
+    ctx = Context(0, 0, 0.0)
+    loss = model.discriminator_loss(batch, model(batch, ctx), ctx).total
+    _check_gradients(loss, model.discriminator, model.generator, "discriminator")
+    model.discriminator.requires_grad_(False)
+    loss = model.generator_loss(batch, model(batch, ctx), ctx).total
+    _check_gradients(loss, model.generator, model.discriminator, "generator")
+    model.discriminator.requires_grad_(True)
+
+
+def _check_gradients(loss: Tensor, own: nn.Module, other: nn.Module, name: str) -> None:
+    assert loss.ndim == 0, f"the {name}'s loss must be one number"
+    assert torch.isfinite(loss), f"the {name}'s loss is not finite"
+    own.zero_grad(set_to_none=True)
+    other.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    missing = [n for n, p in own.named_parameters() if p.grad is None]
+    assert not missing, f"the {name}'s loss does not reach its weights {missing}"
+    reached = [n for n, p in other.named_parameters() if p.grad is not None]
+    rival = "generator" if name == "discriminator" else "discriminator"
+    assert not reached, f"the {name}'s loss must not reach the {rival}, but reaches {reached}"
+
+
+def _check_images(model: GAN, batch: Batch, channels: int) -> None:
+    model.eval()
+    with torch.no_grad():
+        one, two = model.generate(batch).target, model.generate(batch).target
+    assert one is not None, "generate must return a batch with a target"
+    assert two is not None
+    assert one.shape == (BATCH, channels, SIZE, SIZE), f"generate returned the shape {tuple(one.shape)}"
+    assert one.dtype == torch.float32, f"generate returned {one.dtype}, not float32"
+    assert one.abs().max() <= 1, "generated values must lie in [-1, 1]"
+    assert torch.equal(one, two), "generate must be a function of its batch in evaluation mode"
+
+
+def _check_resume(recipe: Recipe, folder: Path) -> None:
+    data = _little_dataset(folder / "dataset").path
+    whole = train(data, folder / "whole", recipe)
+    parts = train(data, folder / "parts", recipe)
+    for path in (parts.checkpoint(4), parts.generator / "weights.safetensors"):
+        path.unlink()  # as if killed after the checkpoint of step 2
+    parts.write_status("running", 2)
+    train(data, folder / "parts", recipe)
+    one, two = ((run.generator / "weights.safetensors").read_bytes() for run in (whole, parts))
+    assert one == two, "a resumed training must end with the same bits: is there state outside buffers and parameters?"
+    assert np.isfinite(load_generator(whole.path).sample(3, seed=0)).all()
+
+
+def _little_dataset(path: Path) -> Dataset:
+    rng = np.random.default_rng(0)
+    with new_dataset(path, (SIZE, SIZE), 1, np.uint8) as writer:
+        for i in range(8):
+            image = rng.integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
+            writer.add(image, Row(f"i{i}", f"s{i}", "", 0, "check", "", "train", 0, 0.0, 1.0, "", "", ""))
+        writer.finish(DatasetInfo(size=(SIZE, SIZE), value_range=(0, 255), domains=("check",), paired=True, content=""))
+    return Dataset.open(path)

@@ -1,0 +1,254 @@
+"""train: one loop for every kind of GAN. To resume, run the same command again."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.feed import Feed
+from ganatomy.errors import UserError
+from ganatomy.files import write_json
+from ganatomy.nn.hardware import choose_device, choose_precision, environment, make_deterministic
+from ganatomy.pictures import grid, write_png
+from ganatomy.recipe import Recipe, load
+from ganatomy.run import Run
+from ganatomy.sampling import export
+from ganatomy.training_state import TrainingState, selected_sampler
+from ganatomy.training_step import add_losses, update
+from ganatomy.validation import Validator
+
+LOG_EVERY = 50
+PREVIEW_SEED, PREVIEW_IMAGES = 1, 32
+Say = Callable[[str], None]
+OnLog = Callable[[dict[str, Any]], None]
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; a checkpoint has been saved."""
+
+
+class TrainingStopped(UserError):
+    """Training cannot usefully go on; the last good checkpoint is kept."""
+
+
+def train(data: str | Path, run: str | Path, recipe: str | Recipe = "rpgan-64", *,
+          set: Mapping[str, Any] | None = None, device: str = "auto", budget: float | None = None,
+          say: Say = lambda text: None, on_log: OnLog = lambda entry: None) -> Run:
+    """Train a GAN on a dataset folder, or take up where a run folder stands.
+
+    Args:
+        data: a dataset folder (see `ganatomy.prepare`); its `train` split is learnt, `val` chooses the checkpoint.
+        run: the run folder to make or to resume; the same data, recipe, seed, device and number of threads give the
+            same weights to the bit, interrupted or not.
+        recipe: a packaged recipe's name, a YAML file, or a `Recipe`.
+        set: dotted recipe keys to override, such as {"steps": 500, "model.width": 16}.
+        device: auto, cpu or cuda.
+        budget: seconds of training after which it is ended early, as if `steps` had been reached.
+        say: called with lines for the user.
+        on_log: called with every entry of log.jsonl.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: unusable input, settings, or a run folder of something else.
+        TrainingStopped: the losses are no longer finite, or the images have all become the same.
+        Interrupted: after SIGINT or SIGTERM; the state is saved.
+    """
+    settings = recipe if isinstance(recipe, Recipe) else load(recipe, set)
+    dataset, folder = Dataset.open(data), Run(run)
+    rows = dataset.require("train", settings.domain, settings.label)
+    where = choose_device(device)
+    make_deterministic(where)
+    precision = choose_precision(settings, where)
+    feed = Feed(dataset, rows, settings.size, settings.batch_size, settings.seed, where)
+    state = TrainingState(settings, dataset.info.channels, where)
+    with folder.lock():
+        folder.start(settings, dataset.path, dataset.info.content)
+        _resume(state, folder, say)
+        write_json(folder.environment_file, environment(where, precision))
+        loop = Loop(state, folder, feed, precision, budget, say, on_log)
+        if folder.status()["state"] == "finished" and folder.generator.is_dir():
+            say(f"{folder.path} is already finished at step {state.step}; nothing to do")
+        else:
+            loop.run_to_end()
+    return folder
+
+
+def total_steps(recipe: Recipe, feed: Feed) -> int:
+    """Generator updates that the recipe asks for."""
+    if recipe.steps is not None:
+        return recipe.steps
+    assert recipe.epochs is not None
+    return max(1, math.ceil(recipe.epochs * feed.draws_per_epoch / recipe.d_steps))
+
+
+def _resume(state: TrainingState, run: Run, say: Say) -> None:
+    for path in reversed(run.checkpoints()):
+        try:
+            state.load(path)
+        except UserError as error:
+            say(f"warning: {error}")
+            path.unlink()
+            continue
+        say(f"resuming {run.path} at step {state.step}")
+        break
+    run.cut_back(state.step)
+
+
+class Loop:
+    """The training loop and what happens on its way: log, pictures, checkpoints, the end."""
+
+    def __init__(self, state: TrainingState, run: Run, feed: Feed, precision: str, budget: float | None,
+                 say: Say, on_log: OnLog) -> None:
+        self.state, self.run, self.feed, self.precision = state, run, feed, precision
+        self.budget, self.say, self.on_log = budget, say, on_log
+        self.recipe = state.recipe
+        self.steps = total_steps(self.recipe, feed)
+        self.validator = Validator(feed.dataset, self.recipe)
+        self.sums: dict[str, Tensor] = {}
+        self.summed = 0
+        self.clock = time.perf_counter()
+
+    def run_to_end(self) -> None:
+        """Train, save, export."""
+        self.run.write_status("running", self.state.step, steps=self.steps)
+        self._say_start()
+        if self.state.step == 0:
+            self._preview()
+        with _stop_requests() as stop:
+            self._tick()
+            while self.state.step < self.steps and not self._spent():
+                self._step()
+                if stop():
+                    self._interrupt()
+        if not self.run.checkpoint(self.state.step).is_file():
+            self._checkpoint()
+        self._finish()
+
+    def _step(self) -> None:
+        add_losses(self.sums, update(self.state, self.feed, self.precision, self.steps))
+        self.summed += 1
+        step = self.state.step
+        at_checkpoint = step % self.recipe.checkpoint_every == 0 or step == self.steps
+        if at_checkpoint or step % LOG_EVERY == 0:
+            self._log()
+        if step % self.recipe.preview_every == 0 or step == self.steps:
+            self._preview()
+        if at_checkpoint:
+            self._checkpoint()
+
+    def _spent(self) -> bool:
+        return self.budget is not None and self.state.seconds + time.perf_counter() - self.clock >= self.budget
+
+    def _tick(self) -> float:
+        """Seconds since the last tick, added to the time trained."""
+        now = time.perf_counter()
+        passed, self.clock = now - self.clock, now
+        self.state.seconds += passed
+        return passed
+
+    def _log(self) -> None:
+        if not self.summed:
+            return
+        losses = {name: float(value) / self.summed for name, value in self.sums.items()}
+        passed = self._tick()
+        if not all(math.isfinite(value) for value in losses.values()):
+            self._stop(f"the losses are no longer finite at step {self.state.step}",
+                       "lower the learning rates, or try --precision fp32")
+        entry = {"kind": "train", "step": self.state.step, "seconds": round(self.state.seconds, 3),
+                 "images_per_second": round(self.summed * self.recipe.batch_size / max(passed, 1e-9), 1),
+                 "losses": losses}
+        self.sums, self.summed = {}, 0
+        self._write(entry)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self.run.append_log([entry])
+        self.on_log(entry | {"steps": self.steps, "batch_size": self.recipe.batch_size})
+
+    def _preview(self) -> None:
+        images = self.state.sampler().sample(PREVIEW_IMAGES, PREVIEW_SEED)
+        write_png(self.run.samples / f"step-{self.state.step:06d}.png", grid(images, columns=8))
+        if self.validator.collapsed(images, self.state.step, self.steps):
+            self._stop(f"by step {self.state.step} all generated images are nearly the same (mode collapse)",
+                       "start again with another --seed, lower learning rates, or the recipe rpgan-64")
+
+    def _checkpoint(self) -> None:
+        """Save, after scoring the generator on the validation images if the recipe selects by a score."""
+        if self.validator.scores:
+            score = self.validator.score(self.state.sampler())
+            self._write({"kind": "validation", "step": self.state.step, "kd": score})
+            if self.state.best is None or score < self.state.best["score"]:
+                self.state.best = {"step": self.state.step, "score": score}
+        self._save()
+
+    def _save(self) -> None:
+        self._tick()
+        self.state.save(self.run.checkpoint(self.state.step))
+        self.run.prune_checkpoints(int(self.state.best["step"]) if self.state.best else None)
+        self.run.write_status("running", self.state.step, steps=self.steps, seconds=round(self.state.seconds, 1))
+
+    def _finish(self) -> None:
+        sampler, step = selected_sampler(self.state, self.run)
+        export(sampler, self.run.generator, {"step": step, **self.feed_notes()})
+        self.run.write_status("finished", self.state.step, steps=self.steps, seconds=round(self.state.seconds, 1),
+                              selected_step=step)
+        why = f"best of the validation scores, KD-Lite0 x 1000 = {1e3 * self.state.best['score']:.1f}" \
+            if self.state.best else "the last"
+        self.say(f"finished at step {self.state.step}; generator of step {step} ({why}) in {self.run.generator}")
+
+    def feed_notes(self) -> dict[str, Any]:
+        """What a user of the generator must know to write its images as those of the dataset."""
+        info, row = self.feed.dataset.info, self.feed.rows[0]
+        intensity = info.intensity.get(row.domain)
+        factor = self.feed.factor
+        return {"domain": row.domain, "label": self.recipe.label, "value_range": info.value_range,
+                "dtype": str(self.feed.dataset.pixels([row]).dtype), "dataset": info.content,
+                "intensity": intensity.model_dump(mode="json") if intensity else None,
+                "spacing": [s * factor for s in info.spacing] if info.spacing else None}
+
+    def _interrupt(self) -> None:
+        self._log()
+        self._save()
+        self.run.write_status("interrupted", self.state.step, steps=self.steps, seconds=round(self.state.seconds, 1))
+        raise Interrupted(f"stopped and saved at step {self.state.step} of {self.steps}; "
+                          "run the same command again to go on")
+
+    def _stop(self, what: str, fix: str) -> None:
+        kept = self.run.checkpoints()
+        self.run.write_status("stopped", self.state.step, steps=self.steps, message=what)
+        last = f"; the last good checkpoint is {kept[-1].name}" if kept else ""
+        raise TrainingStopped(what + last, where=self.run.path, fix=fix)
+
+    def _say_start(self) -> None:
+        rows, recipe = self.feed.rows, self.recipe
+        subjects = len({r.subject for r in rows})
+        self.say(f"recipe {recipe.name}: {len(rows)} training images of {subjects} subjects, {recipe.size} px, batch "
+                 f"{recipe.batch_size}, {self.steps} steps, {self.precision} on {self.state.device}")
+        if self.validator.note:
+            self.say(self.validator.note)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Catch SIGINT and SIGTERM for a while; the yielded function says whether one came."""
+    caught: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    try:
+        old = [signal.signal(s, lambda number, frame: caught.append(number)) for s in signals]
+    except ValueError:  # not the main thread: nothing to catch there
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for s, handler in zip(signals, old, strict=True):
+            signal.signal(s, handler)

@@ -1,0 +1,93 @@
+"""Everything that changes while training: networks, optimisers, average, counters; one file resumes it all."""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganatomy import models
+from ganatomy.errors import UserError
+from ganatomy.files import atomic_path
+from ganatomy.models.base import GAN
+from ganatomy.nn.ema import EMA
+from ganatomy.nn.hardware import place
+from ganatomy.recipe import Recipe
+from ganatomy.run import Run
+from ganatomy.sampling import Sampler, trained_sampler
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed torch's generators from (seed, step): a resumed run then needs no generator's state."""
+    torch.manual_seed(zlib.crc32(f"{seed}/{step}".encode()))
+
+
+class TrainingState:
+    """Networks, optimisers, weight average and counters of one training.
+
+    Attributes:
+        step: generator updates done.
+        seconds: time trained, over all sessions.
+        best: step and score of the best checkpoint so far, if the recipe selects.
+    """
+
+    def __init__(self, recipe: Recipe, channels: int, device: torch.device) -> None:
+        seed_step(recipe.seed, -1)
+        self.recipe, self.channels, self.device = recipe, channels, device
+        self.model: GAN = place(models.resolve(recipe, channels), device)
+        rate = recipe.learning_rate
+        self.optimiser_g = _adam(self.model.generator, rate.generator, recipe.betas)
+        self.optimiser_d = _adam(self.model.discriminator, rate.discriminator, recipe.betas)
+        self.ema = EMA(copy.deepcopy(self.model.generator), recipe.ema) if recipe.ema else None
+        self.step, self.seconds = 0, 0.0
+        self.best: dict[str, float] | None = None
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, atomically."""
+        ema = {"weights": self.ema.target.state_dict(), "seen": self.ema.seen} if self.ema else None
+        state = {"model": self.model.state_dict(), "optimiser_g": self.optimiser_g.state_dict(),
+                 "optimiser_d": self.optimiser_d.state_dict(), "ema": ema, "step": self.step, "seconds": self.seconds,
+                 "best": self.best, "channels": self.channels}
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        """Take up the state of a checkpoint. Raises `UserError` if it is damaged."""
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.optimiser_g.load_state_dict(state["optimiser_g"])
+            self.optimiser_d.load_state_dict(state["optimiser_d"])
+            if self.ema:
+                self.ema.target.load_state_dict(state["ema"]["weights"])
+                self.ema.seen = state["ema"]["seen"]
+            self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        except Exception as error:  # a damaged file can raise nearly anything in torch.load
+            raise UserError(f"this checkpoint is damaged ({' '.join(str(error).split())[:120]})", where=path,
+                            fix="delete it: training then goes on from the one before") from error
+
+    def sampler(self) -> Sampler:
+        """A sampler of what would be exported now: averaged weights where the recipe averages."""
+        return trained_sampler(self.model, self.generator_weights(), self.recipe, self.device,
+                               refresh=self.ema is not None)
+
+    def generator_weights(self) -> dict[str, Tensor]:
+        """The weights of `sampler`."""
+        return (self.ema.target if self.ema else self.model.generator).state_dict()
+
+
+def selected_sampler(state: TrainingState, run: Run) -> tuple[Sampler, int]:
+    """The sampler of the best checkpoint if there is a best one, else of `state`; and its step."""
+    if state.best is None or state.best["step"] == state.step:
+        return state.sampler(), state.step
+    best = TrainingState(state.recipe, state.channels, state.device)
+    best.load(run.checkpoint(int(state.best["step"])))
+    return best.sampler(), best.step
+
+
+def _adam(network: torch.nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), rate, betas, fused=True)

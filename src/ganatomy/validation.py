@@ -1,0 +1,64 @@
+"""Looking at the generator during training: is it the best so far, and is it still alive?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.data.dataset import Dataset
+from ganatomy.metrics.kernel import KDScorer
+from ganatomy.recipe import Recipe
+from ganatomy.sampling import Sampler
+
+SEED = 2
+MOST_REAL, FEWEST_FAKE = 500, 256
+LEAST_DIVERSITY = 0.05
+WARM_UP_STEPS, WARM_UP_SHARE = 500, 0.25
+
+
+class Validator:
+    """Scores a generator on the validation split and notices collapse.
+
+    Attributes:
+        scores: whether the recipe selects by a score and there are validation images to do it with.
+        note: a line for the user, where a choice of checkpoint was wanted and is not possible.
+    """
+
+    def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
+        train = dataset.require("train", recipe.domain, recipe.label)
+        val = dataset.rows(recipe.domain, "val", recipe.label)
+        self.real_spread = spread(dataset.images(_thin(train, 64), recipe.size))
+        self.subjects = [r.subject for r in _thin(val, MOST_REAL)]
+        self.scores = recipe.select == "kd" and len(set(self.subjects)) >= 2
+        self.note = ""
+        if recipe.select == "kd" and not self.scores:
+            self.note = "no choice among checkpoints: fewer than two validation subjects, so the last one counts"
+        self._dataset, self._rows, self._size = dataset, _thin(val, MOST_REAL), recipe.size
+        self._scorer: KDScorer | None = None
+
+    def score(self, sampler: Sampler) -> float:
+        """KD-Lite0 between the validation images and fresh fakes; lower is better."""
+        if self._scorer is None:
+            self._scorer = KDScorer(self._dataset.images(self._rows, self._size), self.subjects)
+        return self._scorer(sampler.sample(max(FEWEST_FAKE, len(self.subjects)), SEED))
+
+    def collapsed(self, images: NDArray[np.float32], step: int, steps: int) -> bool:
+        """Whether the images differ from each other by less than a twentieth of what real ones do.
+
+        Young generators make one grey image too, so the first steps do not count.
+        """
+        if step < max(WARM_UP_STEPS, WARM_UP_SHARE * steps):
+            return False
+        return spread(images) < LEAST_DIVERSITY * self.real_spread
+
+
+def spread(images: NDArray[np.float32]) -> float:
+    """Standard deviation of each pixel over the images, averaged over pixels."""
+    return float(images.std(0).mean())
+
+
+def _thin(rows: list[Any], most: int) -> list[Any]:
+    """At most `most` rows, evenly picked."""
+    return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)] if rows else []

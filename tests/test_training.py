@@ -1,0 +1,279 @@
+"""Training: resumes to the same bits, stops with an explanation, leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ganatomy.data.dataset import Dataset
+from ganatomy.errors import UserError
+from ganatomy.models import rpgan
+from ganatomy.recipe import Recipe, load
+from ganatomy.run import Run
+from ganatomy.sampling import load_generator
+from ganatomy.training import Interrupted, TrainingStopped, train
+from ganatomy.training_state import TrainingState
+from tests.conftest import TINY, write_dataset
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def weights(run: Run) -> bytes:
+    return (run.generator / "weights.safetensors").read_bytes()
+
+
+def command(data: Path, run: Path, **settings: object) -> list[str]:
+    sets = [f"--set={key}={value}" for key, value in (TINY | settings).items()]
+    return [sys.executable, "-m", "ganatomy", "train", str(data), str(run), *sets]
+
+
+def test_the_run_folder_holds_what_the_design_says(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    assert run.status()["state"] == "finished"
+    assert run.recipe() == tiny
+    assert sorted(p.name for p in run.samples.iterdir()) == [f"step-{s:06d}.png" for s in (0, 4, 8, 12)]
+    assert [p.name for p in run.checkpoints()] == ["step-000008.pt", "step-000012.pt"]
+    entries = run.log()
+    assert [e["step"] for e in entries] == [4, 8, 12]
+    assert {"discriminator", "generator", "discriminator/adversarial", "discriminator/r1"} <= set(entries[0]["losses"])
+    assert json.loads(run.environment_file.read_text())["precision"] in ("fp32", "bf16")
+    torch.load(run.checkpoints()[-1], weights_only=True)
+    assert not list(run.path.rglob(".*"))
+
+
+def test_nothing_in_the_run_names_the_place_of_the_data(tmp_path: Path, tiny: Recipe) -> None:
+    data = write_dataset(tmp_path / "Doe_John_19700101" / "dataset").path
+    run = train(data, tmp_path / "run", tiny)
+    for path in run.path.rglob("*"):
+        if path.is_file():
+            assert b"Doe_John" not in path.read_bytes(), path
+    private = tmp_path / "run.private" / "dataset.json"
+    assert "Doe_John" in private.read_text()
+    assert private.stat().st_mode & 0o077 == 0
+    assert private.parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"select": "kd", "checkpoint_every": 6}, {"d_steps": 2, "reuse_fake": False},
+                                      {"order": "g_first"}, {"precision": "bf16"}])
+def test_interrupted_and_resumed_ends_with_the_same_bits(tmp_path: Path, settings: dict[str, object],
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganatomy.validation.FEWEST_FAKE", 16)
+    data = write_dataset(tmp_path / "dataset").path
+    recipe = load("rpgan-64", TINY | settings)
+    whole = train(data, tmp_path / "whole", recipe)
+
+    def interrupt(entry: dict[str, object]) -> None:
+        if entry["kind"] == "train" and entry["step"] == recipe.checkpoint_every:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=r"saved at step \d+ of 12"):
+        train(data, tmp_path / "parts", recipe, on_log=interrupt)
+    assert Run(tmp_path / "parts").status()["state"] == "interrupted"
+    assert not (tmp_path / "parts" / "generator").exists()
+    parts = train(data, tmp_path / "parts", recipe)
+    assert weights(parts) == weights(whole)
+    steps = [(e["kind"], e["step"]) for e in parts.log()]
+    assert len(steps) == len(set(steps))
+
+
+def kill_and_resume(data: Path, run: Path, kills: int, rng: random.Random, longest: float, **settings: object) -> int:
+    """Start, SIGKILL after a random time, again and again, then let it end; how often it was really killed."""
+    killed = 0
+    for _ in range(kills):
+        process = subprocess.Popen(command(data, run, **settings), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(rng.uniform(0.5, longest))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+    subprocess.run(command(data, run, **settings), env=ENVIRONMENT, check=True, capture_output=True)
+    return killed
+
+
+def test_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "dataset").path
+    settings = {"steps": 300, "checkpoint_every": 10, "preview_every": 5}
+    subprocess.run(command(data, tmp_path / "whole", **settings), env=ENVIRONMENT, check=True, capture_output=True)
+    killed = kill_and_resume(data, tmp_path / "parts", 3, random.Random(time.time()), 4.0, **settings)
+    assert killed >= 1
+    assert weights(Run(tmp_path / "parts")) == weights(Run(tmp_path / "whole"))
+    assert not list((tmp_path / "parts").rglob(".*"))
+
+
+@pytest.mark.slow
+def test_killed_forty_times_over_ten_runs_ends_with_the_same_bits(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "dataset").path
+    rng = random.Random(0)
+    for number in range(10):
+        settings = {"steps": 400, "checkpoint_every": 7, "preview_every": 3, "seed": number, "select": "kd",
+                    "size": 16}
+        whole, parts = tmp_path / f"whole{number}", tmp_path / f"parts{number}"
+        subprocess.run(command(data, whole, **settings), env=ENVIRONMENT, check=True, capture_output=True)
+        kill_and_resume(data, parts, 4, rng, 12.0, **settings)
+        assert weights(Run(parts)) == weights(Run(whole)), f"run {number}"
+
+
+def test_a_run_cut_down_to_any_checkpoint_resumes_to_the_same_bits(dataset: Dataset, tiny: Recipe,
+                                                                   tmp_path: Path) -> None:
+    whole = train(dataset.path, tmp_path / "whole", tiny)
+    again = train(dataset.path, tmp_path / "again", tiny)
+    again.checkpoint(12).unlink()
+    again.write_status("running", 12)
+    train(dataset.path, again.path, tiny)
+    assert weights(again) == weights(whole)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(dataset: Dataset, tiny: Recipe,
+                                                                  tmp_path: Path) -> None:
+    whole = train(dataset.path, tmp_path / "whole", tiny)
+    hurt = train(dataset.path, tmp_path / "hurt", tiny)
+    hurt.checkpoint(12).write_bytes(hurt.checkpoint(12).read_bytes()[:1000])
+    hurt.write_status("running", 12)
+    lines: list[str] = []
+    train(dataset.path, hurt.path, tiny, say=lines.append)
+    assert any("damaged" in line for line in lines)
+    assert weights(hurt) == weights(whole)
+
+
+def test_a_finished_run_is_left_alone(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    before = {p: p.stat().st_mtime_ns for p in run.generator.iterdir()}
+    lines: list[str] = []
+    train(dataset.path, run.path, tiny, say=lines.append)
+    assert any("already finished" in line for line in lines)
+    assert {p: p.stat().st_mtime_ns for p in run.generator.iterdir()} == before
+
+
+def test_another_recipe_in_the_same_folder_is_refused_naming_the_keys(dataset: Dataset, tiny: Recipe,
+                                                                      tmp_path: Path) -> None:
+    train(dataset.path, tmp_path / "run", tiny)
+    other = load("rpgan-64", TINY | {"batch_size": 8, "model.gamma": 0.5})
+    with pytest.raises(UserError, match=r"batch_size was 4, now 8; model.gamma was 0.1, now 0.5"):
+        train(dataset.path, tmp_path / "run", other)
+
+
+def test_another_dataset_or_folder_is_refused(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    train(dataset.path, tmp_path / "run", tiny)
+    with pytest.raises(UserError, match="another dataset"):
+        train(write_dataset(tmp_path / "other", seed=1).path, tmp_path / "run", tiny)
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo.jpg").write_text("x")
+    with pytest.raises(UserError, match="not a run folder"):
+        train(dataset.path, tmp_path / "holiday", tiny)
+
+
+def test_two_trainings_in_one_folder_are_refused(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    with Run(tmp_path / "run").lock(), pytest.raises(UserError, match="another training"):
+        train(dataset.path, tmp_path / "run", tiny)
+
+
+def test_losses_that_are_not_finite_stop_with_the_last_good_checkpoint(dataset: Dataset, tiny: Recipe, tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = rpgan.Model.generator_loss
+
+    def breaks(self, batch, fakes, ctx):  # type: ignore[no-untyped-def]
+        losses = sound(self, batch, fakes, ctx)
+        if ctx.step >= 5:
+            losses.terms["adversarial"] = (1.0, losses.terms["adversarial"][1] * float("nan"))
+        return losses
+
+    monkeypatch.setattr(rpgan.Model, "generator_loss", breaks)
+    with pytest.raises(TrainingStopped, match=r"no longer finite at step 8.*step-000004\.pt"):
+        train(dataset.path, tmp_path / "run", tiny)
+    run = Run(tmp_path / "run")
+    assert run.status()["state"] == "stopped"
+    state = torch.load(run.checkpoints()[-1], weights_only=True)
+    assert all(torch.isfinite(v).all() for v in state["model"].values())
+
+
+def test_collapse_stops_with_an_explanation(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpgan.Generator, "forward", _one_image)
+    recipe = load("rpgan-64", TINY | {"steps": 520, "preview_every": 510, "checkpoint_every": 500, "model.lazy": 600})
+    with pytest.raises(TrainingStopped, match="mode collapse"):
+        train(dataset.path, tmp_path / "run", recipe)
+
+
+def _one_image(self: rpgan.Generator, z: torch.Tensor) -> torch.Tensor:
+    weights = torch.stack([p.sum() for p in self.parameters()]).sum()
+    return torch.zeros(len(z), 1, 16, 16) + 0 * weights
+
+
+def test_a_time_budget_ends_training_early_and_whole(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = load("rpgan-64", TINY | {"steps": 1_000_000, "checkpoint_every": 1_000_000})
+    run = train(dataset.path, tmp_path / "run", recipe, budget=1.0)
+    assert run.status()["state"] == "finished"
+    assert 0 < run.status()["step"] < 1_000_000
+    assert len(load_generator(run.path).sample(2, seed=0)) == 2
+
+
+def test_epochs_count_passes_over_the_training_images(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = load("rpgan-64", TINY | {"epochs": 2})
+    run = train(dataset.path, tmp_path / "run", recipe)
+    # 6 of 12 subjects, 2 images each, train: 12 images are 3 batches of 4 a pass
+    assert run.status()["step"] == 6
+
+
+def test_the_best_validation_score_chooses_the_generator(dataset: Dataset, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.3, 0.1, 0.2, 0.2])
+    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: next(scores))
+    recipe = load("rpgan-64", TINY | {"select": "kd", "steps": 16})
+    run = train(dataset.path, tmp_path / "run", recipe)
+    assert run.status()["selected_step"] == 8
+    assert [p.name for p in run.checkpoints()] == ["step-000008.pt", "step-000012.pt", "step-000016.pt"]
+    chosen = torch.load(run.checkpoint(8), weights_only=True)["ema"]["weights"]["first.weight"]
+    assert torch.equal(load_generator(run.path).model.generator.first.weight, chosen)
+
+
+def test_without_validation_subjects_the_last_checkpoint_counts_and_it_is_said(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "dataset", splits=("train",)).path
+    lines: list[str] = []
+    run = train(data, tmp_path / "run", load("rpgan-64", TINY | {"select": "kd"}), say=lines.append)
+    assert run.status()["selected_step"] == 12
+    assert any("fewer than two validation subjects" in line for line in lines)
+
+
+def test_a_missing_split_is_named(tmp_path: Path, tiny: Recipe) -> None:
+    data = write_dataset(tmp_path / "dataset", splits=("test",)).path
+    with pytest.raises(UserError, match="'train'"):
+        train(data, tmp_path / "run", tiny)
+
+
+def test_larger_images_are_averaged_down_and_others_refused(tmp_path: Path, tiny: Recipe) -> None:
+    assert train(write_dataset(tmp_path / "big", size=32).path, tmp_path / "run", tiny).status()["state"] == "finished"
+    with pytest.raises(UserError, match="cannot be averaged down"):
+        train(write_dataset(tmp_path / "odd", size=24).path, tmp_path / "odd-run", tiny)
+    assert not (tmp_path / "odd-run" / "recipe.yaml").exists()
+
+
+def test_colour_images_are_learnt_as_colour(tmp_path: Path, tiny: Recipe) -> None:
+    run = train(write_dataset(tmp_path / "rgb", channels=3).path, tmp_path / "run", tiny)
+    assert load_generator(run.path).sample(2, seed=0).shape == (2, 3, 16, 16)
+
+
+def test_an_unknown_device_is_refused(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="device"):
+        train(dataset.path, tmp_path / "run", tiny, device="quantum")
+
+
+def test_training_learns_discs(tmp_path: Path) -> None:
+    """The mean of the generated images comes near the mean of the real ones."""
+    dataset = write_dataset(tmp_path / "dataset", subjects=60, splits=("train",))
+    recipe = load("rpgan-64", TINY | {"steps": 400, "batch_size": 16, "checkpoint_every": 400, "preview_every": 400})
+    run = train(dataset.path, tmp_path / "run", recipe)
+    real = dataset.images(dataset.rows())
+    fake = load_generator(run.path).sample(128, seed=0)
+    start = TrainingState(recipe, 1, torch.device("cpu")).sampler().sample(128, seed=0)
+    assert np.abs(fake.mean(0) - real.mean(0)).mean() < 0.15 < np.abs(start.mean(0) - real.mean(0)).mean()
+    assert fake.std(0).mean() > 0.5 * real.std(0).mean()
