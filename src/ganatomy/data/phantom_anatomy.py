@@ -1,0 +1,284 @@
+"""The anatomy of a virtual subject: how much grey matter, white matter, fluid and lesion is at each point.
+
+Everything is a function of position in millimetres, so a subject looks the same at every image size.
+
+The average brain is the ICBM152 2009a symmetric atlas (Fonov et al., NeuroImage 54:313, 2011) inside nilearn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Array = NDArray[np.float32]
+
+FIELD_OF_VIEW = 214.0  # mm; the atlas brain is 178 mm long, which is 83 % of it
+CENTRE = np.array([0.0, -17.0])  # x, y of the middle of the atlas brain, mm
+_ATLAS_BOTTOM, _ATLAS_TOP = -45, 80  # mm; slices beyond are never reached
+_COARSE = 2  # voxels of the atlas per voxel of the distance map
+
+
+class Atlas(NamedTuple):
+    """Tissue maps [z, y, x] at 1 mm, the way to the ventricles in mm, and voxel 0's position (z, y, x) in mm."""
+
+    grey: Array
+    white: Array
+    mask: Array
+    ventricle_distance: Array
+    origin: Array
+
+
+@lru_cache(maxsize=1)
+def atlas() -> Atlas:
+    """Load the atlas from nilearn's own files; nothing is downloaded."""
+    from nilearn import datasets
+
+    images = [datasets.load_mni152_gm_template(resolution=1), datasets.load_mni152_wm_template(resolution=1),
+              datasets.load_mni152_brain_mask(resolution=1)]
+    x, y, z = images[0].affine[:3, 3]
+    part = slice(int(_ATLAS_BOTTOM - z), int(_ATLAS_TOP - z))
+    grey, white, mask = (np.asarray(image.dataobj)[:, :, part].T.astype(np.float32, order="C") for image in images)
+    origin = np.array([_ATLAS_BOTTOM, y, x], np.float32)
+    return Atlas(grey, white, mask, _ventricle_distance(grey, white, mask, origin), origin)
+
+
+def _ventricle_distance(grey: Array, white: Array, mask: Array, origin: Array) -> Array:
+    step = (slice(None, None, _COARSE),) * 3
+    fluid = (mask - grey - white)[step] > 0.5
+    z, y, x = np.meshgrid(*(start + _COARSE * np.arange(n) for start, n in zip(origin, fluid.shape, strict=True)),
+                          indexing="ij", sparse=True)
+    fluid &= (np.abs(x) < 40) & (y > -55) & (y < 38) & (z > -15) & (z < 34)
+    return np.asarray(ndimage.distance_transform_edt(~fluid, sampling=_COARSE), np.float32)
+
+
+@dataclass(frozen=True)
+class SmoothField:
+    """A random smooth function of z, y, x: cubic B-splines with normal weights, of about unit variance.
+
+    `step`, the mm between knots, sets the scale of its features.
+    """
+
+    weights: Array
+    step: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, step: float, *, band: bool = False) -> SmoothField:
+        """Draw a field that covers the field of view; `band` removes what is much wider than `step`."""
+        across, up = (2 * int(np.ceil(half / step)) + 5 for half in (FIELD_OF_VIEW / 2, 48.0))
+        weights = rng.standard_normal((up, across, across)).astype(np.float32)
+        if band:
+            weights -= ndimage.gaussian_filter(weights, 1.2)
+        return cls(weights, step)
+
+    def at(self, z: float, y: Array, x: Array) -> Array:
+        """Values [len(y), len(x)] on the plane z; coordinates in mm from the middle of the head."""
+        along_z, along_y, along_x = (
+            _spline_matrix(np.atleast_1d(np.asarray(c, np.float32)), self.step, n)
+            for c, n in zip((z, y, x), self.weights.shape, strict=True))
+        plane = np.tensordot(along_z[0], self.weights, 1)
+        return np.asarray(along_y @ plane @ along_x.T * np.float32(3.0), np.float32)
+
+
+def _spline_matrix(position: Array, step: float, knots: int) -> Array:
+    distance = np.abs(position[:, None] / step - (np.arange(knots, dtype=np.float32) - (knots - 1) / 2))
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = np.clip(2 - distance, 0, None) ** 3 / 6
+    return np.where(distance < 1, near, far).astype(np.float32)
+
+
+class Tissues(NamedTuple):
+    """Fractions in 0..1, each [y, x], five tissues that add up to 1; `brain` is 1 in the stripped brain, else 0.
+
+    Outside the brain all is fluid. `nuclei` is the deep grey matter, which iron makes darker than cortex in T2.
+    """
+
+    cortex: Array
+    nuclei: Array
+    white: Array
+    fluid: Array
+    lesion: Array
+    brain: Array
+
+
+class Lesion(NamedTuple):
+    """One ellipsoid in atlas space: centre (z, y, x) in mm and the radii along z, y, x in mm."""
+
+    centre: Array
+    radii: Array
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The random numbers that make one anatomy; see `draw_subject`."""
+
+    level: float  # z of the middle slice in the atlas, mm
+    linear: Array  # 2x2, in-plane rotation and scaling from subject to atlas
+    tilt: Array  # change of atlas z along y and x
+    warps: tuple[tuple[SmoothField, ...], ...]  # per scale: along z, y, x
+    swelling: float  # of the ventricles; 0 is the atlas
+    folds: SmoothField
+    thickness: SmoothField
+    closure: SmoothField
+    tightness: float  # of the sulci
+    cortex: float  # mean cortical thickness, mm
+    lesion_edge: SmoothField
+    lesions: tuple[Lesion, ...] = ()
+
+
+# knot distance in mm, and the standard deviation in mm along z and in the plane
+_SCALES = ((48.0, 3.0, 1.6), (24.0, 3.0, 1.1), (13.0, 1.5, 0.8))
+
+
+def draw_subject(rng: np.random.Generator, lesion_rng: np.random.Generator | None = None) -> Subject:
+    """Draw an anatomy; with `lesion_rng` it has white-matter lesions, and is otherwise the same."""
+    def normal(sd: float) -> float:
+        return float(np.clip(rng.standard_normal(), -2, 2)) * sd
+
+    angle, common = np.deg2rad(normal(2.5)), normal(0.03)
+    scale = np.diag([1 / (1 + common + normal(0.025)), 1 / (1 + common + normal(0.02))])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    atrophy = normal(1.0)
+    subject = Subject(
+        level=18.0 + normal(4.0),
+        linear=(scale @ turn).astype(np.float32),
+        tilt=np.array([normal(0.06), normal(0.02)], np.float32),
+        warps=tuple(tuple(SmoothField.draw(rng, step) for _ in range(3)) for step, *_ in _SCALES),
+        swelling=0.10 + 0.12 * atrophy + normal(0.08),
+        folds=SmoothField.draw(rng, 5.0, band=True),
+        thickness=SmoothField.draw(rng, 11.0),
+        closure=SmoothField.draw(rng, 7.0),
+        tightness=0.4 - 0.5 * atrophy,
+        cortex=3.0 - 0.2 * atrophy,
+        lesion_edge=SmoothField.draw(rng, 4.0),
+    )
+    if lesion_rng is None:
+        return subject
+    return replace(subject, lesions=_draw_lesions(subject, lesion_rng))
+
+
+def atlas_position(subject: Subject, z: float, y: Array, x: Array) -> Array:
+    """Where the points of a subject's plane lie in the atlas: [3 (z, y, x), len(y), len(x)] in mm.
+
+    Args:
+        z, y, x: mm from the middle of the head, y towards the front, x towards the right.
+    """
+    yy, xx = np.meshgrid(y, x, indexing="ij")
+    (yy_a, xx_a) = np.tensordot(subject.linear, np.stack([yy, xx]), 1)
+    zz_a = subject.level + z + subject.tilt[0] * yy + subject.tilt[1] * xx
+    position = np.stack([zz_a, yy_a + CENTRE[1], xx_a + CENTRE[0]]).astype(np.float32)
+    # the two halves of a brain differ more in their folds than in the ventricles and nuclei
+    freedom = (1 - 0.6 * np.exp(-0.5 * (yy**2 + xx**2) / 35.0**2)).astype(np.float32)
+    for (_, up, across), fields in zip(_SCALES, subject.warps, strict=True):
+        for axis, (field, size) in enumerate(zip(fields, (up, across, across), strict=True)):
+            position[axis] += size * freedom * field.at(z, y, x)
+    return _swell(position, subject.swelling)
+
+
+def _swell(position: Array, amount: float) -> Array:
+    """Magnify the middle of the brain, where the ventricles are, and leave its surface where it is."""
+    middle = np.array([15.0, -14.0, 0.0], np.float32)[:, None, None]
+    reach = np.array([22.0, 30.0, 15.0], np.float32)[:, None, None]
+    offset = position - middle
+    weight = amount * np.exp(-0.5 * np.sum((offset / reach) ** 2, 0))
+    offset[1:] *= 1 - weight
+    return np.asarray(middle + offset, np.float32)
+
+
+def _sample(volume: Array, position: Array, step: float = 1.0) -> Array:
+    index = (position - atlas().origin[:, None, None]) / np.float32(step)
+    return np.asarray(ndimage.map_coordinates(volume, index, order=1, mode="nearest"), np.float32)
+
+
+def _step(value: NDArray[Any], width: float) -> Array:
+    """A soft step from 0 to 1 around 0."""
+    return np.asarray(0.5 + 0.5 * np.tanh(value / (2 * width)), np.float32)
+
+
+def _deep(position: Array) -> Array:
+    """1 in the deep grey nuclei and around the ventricles, 0 in the cortex."""
+    z, y, x = position
+    radius = ((np.abs(x) - 14) / 20) ** 2 + ((y + 6) / 33) ** 2 + ((z - 8) / 24) ** 2
+    radius = np.where(np.abs(x) < 14, radius - ((np.abs(x) - 14) / 20) ** 2, radius)
+    return _step(1 - radius, 0.05)
+
+
+def tissues(subject: Subject, z: float, y: Array, x: Array) -> Tissues:
+    """The tissue fractions on one plane of a subject; coordinates as for `atlas_position`, evenly spaced.
+
+    The atlas is an average, in which sulci are filled in. Here the white matter gets folds of its own where the
+    atlas is unsure, the cortex is a ribbon of a few millimetres around it, and beyond is fluid or the next gyrus.
+    """
+    maps, pixel = atlas(), float(abs(x[1] - x[0]))
+    position = atlas_position(subject, z, y, x)
+    grey, white, mask = (_sample(m, position) for m in (maps.grey, maps.white, maps.mask))
+    deep, fluid = _deep(position), _step(mask - grey - white - 0.5, 0.08)
+    cortex, cortical_white = _cortex(subject, white, deep, pixel, (z, y, x))
+    white = (deep * white + (1 - deep) * cortical_white) * (1 - fluid)
+    solid = np.clip(1 - white - fluid, 0, 1)
+    nuclei, cortex = solid * deep, solid * (1 - deep) * cortex
+    brain = _brain(cortex + nuclei + white, mask, pixel)
+    lesion = _lesion(subject, position, z, y, x) * white * _step(white - 0.6, 0.06)
+    cortex, nuclei, white, lesion = (fraction * brain for fraction in (cortex, nuclei, white - lesion, lesion))
+    fluid = np.clip(1 - cortex - nuclei - white - lesion, 0, 1)
+    return Tissues(cortex, nuclei, white, fluid, lesion, brain)
+
+
+def _cortex(subject: Subject, white: Array, deep: Array, pixel: float,
+            plane: tuple[float, Array, Array]) -> tuple[Array, Array]:
+    """Fractions of grey matter (of what is not white) and of white matter in a folded cortex, each [y, x]."""
+    folds = subject.folds.at(*plane)
+    unsure = np.sqrt(np.clip(4 * white * (1 - white), 0, 1))
+    crest = np.abs(folds)
+    ridge = _step(white + 0.22 * folds * unsure * (1 - deep) - 0.58, 0.09)
+    distance = ndimage.distance_transform_edt(ridge < 0.5, sampling=pixel).astype(np.float32)
+    thickness = subject.cortex + 0.5 * subject.thickness.at(*plane)
+    depth = ndimage.gaussian_filter(distance, 0.6 / pixel) - thickness
+    # beyond the ribbon and a sulcus of a few millimetres lies the bank of the next gyrus, white inside if wide
+    closed = _step(subject.closure.at(*plane) + subject.tightness, 0.3)
+    next_bank = _step(depth - 1.9 + 0.6 * closed, 0.35) * _step(crest - 0.19 * (1 - closed), 0.06)
+    next_white = _step(depth - 3.6, 0.5) * _step(crest - 0.7, 0.12)
+    ribbon = np.maximum(np.maximum(_step(-depth, 0.2), next_bank), 0.88 * closed)
+    return np.asarray(ribbon, np.float32), np.asarray(np.maximum(ridge, next_white), np.float32)
+
+
+def _brain(solid: Array, mask: Array, pixel: float) -> Array:
+    """What a skull-stripping tool would keep: the solid tissue and the fluid between and within it."""
+    near = ndimage.gaussian_filter(solid * (mask > 0.5), 3.5 / pixel) > 0.33
+    return np.asarray(ndimage.binary_fill_holes(near), np.float32)
+
+
+def _draw_lesions(subject: Subject, rng: np.random.Generator) -> tuple[Lesion, ...]:
+    """Ellipsoids in the white matter, two thirds of them at the ventricles, several in the middle slice."""
+    grid = np.arange(-98, 99, 4, dtype=np.float32)
+    planes = [(0.0, int(rng.integers(3, 7))), *((float(z), 3) for z in rng.uniform(-33, 33, 8))]
+    lesions = []
+    for z, count in planes:
+        position = atlas_position(subject, z, grid, grid)
+        away = _sample(atlas().ventricle_distance, position, _COARSE)
+        white = _sample(atlas().white, position) > 0.9
+        for _ in range(count):
+            near, far = (3, 8) if rng.random() < 0.67 else (8, 35)
+            sites = np.argwhere(white & (away > near) & (away < far))
+            if len(sites):
+                row, column = sites[rng.integers(len(sites))]
+                size = np.exp(rng.normal(np.log(4.0), 0.3))
+                radii = size * np.array([1.0, rng.uniform(0.9, 1.6), rng.uniform(0.7, 1.1)])
+                centre = position[:, row, column] + rng.uniform(-1, 1, 3)
+                lesions.append(Lesion(centre.astype(np.float32), radii.astype(np.float32)))
+    return tuple(lesions)
+
+
+def _lesion(subject: Subject, position: Array, z: float, y: Array, x: Array) -> Array:
+    """The fraction of lesion, [y, x]: the union of the ellipsoids with an uneven, soft edge."""
+    depth = np.full(position.shape[1:], -1.0, np.float32)
+    for centre, radii in subject.lesions:
+        offset = (position - centre[:, None, None]) / radii[:, None, None]
+        depth = np.maximum(depth, 1 - np.sqrt(np.sum(offset**2, 0)))
+    if not subject.lesions:
+        return np.zeros_like(depth)
+    return _step(depth + 0.2 * subject.lesion_edge.at(z, y, x), 0.1)
