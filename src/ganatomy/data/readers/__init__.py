@@ -1,0 +1,67 @@
+"""Reading image files: one file a format, chosen by what the file holds, not by how it is called.
+
+A format is a module with SUFFIXES, `is_mine(head)`, `scan(path) -> Header` and `read(path) -> pixels`; add it to
+`FORMATS` to have it read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from ganatomy.data.readers import nifti, npy, raster
+from ganatomy.data.readers.volume import Header, Pixels, Unreadable
+
+FORMATS: tuple[ModuleType, ...] = (nifti, raster, npy)
+SUFFIXES = tuple(suffix for module in FORMATS for suffix in module.SUFFIXES)
+
+__all__ = ["FORMATS", "SUFFIXES", "Header", "Pixels", "Unreadable", "is_candidate", "read", "scan", "stem"]
+
+
+def is_candidate(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def stem(name: str) -> str:
+    """A file's name without its image suffix (`a.nii.gz` -> `a`)."""
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return Path(name).stem
+
+
+def scan(path: Path) -> Header:
+    """Shape, dtype, channels and geometry without decoding pixels. Raises `Unreadable` with the reason."""
+    header: Header = _format(path).scan(path)
+    return header
+
+
+def read(path: Path) -> Pixels:
+    """Pixels, [i, j, k] where the header has an affine, else [slices, h, w(, 3)]; `header.dtype`, all finite.
+
+    Raises:
+        Unreadable: with the reason.
+    """
+    pixels: Pixels = _format(path).read(path)
+    return pixels
+
+
+def _format(path: Path) -> ModuleType:
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(nifti.HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise Unreadable("the file is missing") from error
+    except OSError as error:
+        raise Unreadable(f"cannot be opened ({error.strerror})") from error
+    if not head:
+        raise Unreadable("the file is empty")
+    if head.startswith(b"\x1f\x8b"):
+        head = nifti.unpacked_head(path) or head
+    for module in FORMATS:
+        if module.is_mine(head):
+            return module
+    if head.startswith(b"\x1f\x8b"):
+        raise Unreadable("is a gzip file that is cut short or holds no NIfTI image")
+    raise Unreadable("is not an image: its first bytes are those of no format read here")

@@ -1,0 +1,230 @@
+"""From voxels to square pictures: canonical planes, slice choice, and resampling to one pixel size.
+
+Pictures are in radiological convention, from the NIfTI affine (x to the patient's right, y to the front, z up):
+
+    axial      front at the top, the patient's left on the right of the picture; slices count from the feet up
+    coronal    head at the top, the patient's left on the right; slices count from the back to the front
+    sagittal   head at the top, front at the left; slices count from the patient's left to the right
+
+Oblique volumes are turned to the nearest of these planes, not resampled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.data.readers import Header, Pixels
+from ganatomy.errors import UserError
+
+Axis = Literal["axial", "coronal", "sagittal"]
+Fit = Literal["resize", "crop", "pad"]
+Spacing = tuple[float, float]
+
+NORMAL = {"axial": 2, "coronal": 1, "sagittal": 0}
+CONTENT = 0.4
+"""A slice has content if its foreground is at least this share of the largest slice's."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A file seen along an axis: number of slices, height and width in pixels, mm per pixel (y, x) if known."""
+
+    slices: int
+    height: int
+    width: int
+    spacing: Spacing | None
+
+
+def _orientation(affine: NDArray[np.float64]) -> NDArray[Any]:
+    import nibabel
+
+    orientation: NDArray[Any] = nibabel.orientations.io_orientation(affine)
+    return orientation
+
+
+def view(header: Header, axis: Axis) -> View:
+    """What `planes` will give for a file, from its header alone."""
+    if header.affine is None:
+        return View(*header.shape, spacing=None)
+    order = np.argsort(_orientation(header.affine)[:, 0])
+    shape = np.asarray(header.shape)[order]
+    sizes = np.sqrt((header.affine[:3, :3] ** 2).sum(0))[order]
+    normal = NORMAL[axis]
+    across, down = [i for i in range(3) if i != normal]
+    return View(int(shape[normal]), int(shape[down]), int(shape[across]), (float(sizes[down]), float(sizes[across])))
+
+
+def planes(pixels: Pixels, header: Header, axis: Axis) -> Pixels:
+    """Pictures [slices, h, w(, 3)] of a file along an axis; files without geometry as they are.
+
+    Args:
+        pixels: [i, j, k] in file order where the header has an affine, else [slices, h, w(, 3)].
+        header: of that file.
+        axis: which planes; see the module's head for the directions.
+    """
+    import nibabel
+
+    if header.affine is None:
+        return pixels
+    canonical = nibabel.orientations.apply_orientation(pixels, _orientation(header.affine))
+    normal = NORMAL[axis]
+    across, down = [i for i in range(3) if i != normal]
+    pictures: Pixels = np.transpose(canonical, (normal, down, across))[:, ::-1, ::-1]
+    return pictures
+
+
+def parse_slices(text: str) -> slice | None:
+    """"a:b" or "a:b:step" (b not included) as a slice; None for "all" and "content".
+
+    Raises:
+        UserError: anything else.
+    """
+    if text in ("all", "content"):
+        return None
+    found = re.fullmatch(r"(\d*):(\d*)(?::([1-9]\d*))?", text.strip())
+    if found is None:
+        raise UserError(f"{text!r} is no choice of slices", where="--slices", fix="use content, all or 60:120:2")
+    start, stop, step = (int(part) if part else None for part in found.groups())
+    return slice(start or 0, stop, step or 1)
+
+
+def choose_slices(available: Sequence[int], chosen: str, content: Sequence[float] | None = None) -> list[int]:
+    """Which of the available slice numbers are kept.
+
+    Args:
+        available: slice numbers, ascending.
+        chosen: as for `parse_slices`.
+        content: foreground share of each, relative to the largest; None where every picture counts.
+    """
+    span = parse_slices(chosen)
+    if span is not None:
+        stop = max(available, default=0) + 1 if span.stop is None else span.stop
+        wanted = range(span.start, stop, span.step)
+        return [number for number in available if number in wanted]
+    if chosen == "all" or content is None:
+        return list(available)
+    return [number for number, share in zip(available, content, strict=True) if share >= CONTENT and share > 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How pictures are brought to size x size.
+
+    Attributes:
+        size: height and width, pixels.
+        mm: mm per pixel for every picture of known spacing; None where each keeps its own finer pixel size.
+        fit: resize scales a picture of unknown spacing until it fits; crop and pad leave its pixels alone.
+    """
+
+    size: int
+    mm: float | None
+    fit: Fit
+
+    def steps(self, height: int, width: int, spacing: Spacing | None) -> tuple[float, float]:
+        """Source pixels per stored pixel, y and x, of a picture of this shape."""
+        if spacing is not None:
+            mm = self.mm if self.mm is not None else min(spacing)
+            return mm / spacing[0], mm / spacing[1]
+        if self.fit == "resize":
+            step = max(height, width) / self.size
+            return step, step
+        return 1.0, 1.0
+
+    def spacing(self, spacing: Spacing | None) -> Spacing | None:
+        """mm per stored pixel, y and x."""
+        if spacing is None:
+            return None
+        mm = self.mm if self.mm is not None else min(spacing)
+        return mm, mm
+
+    def apply(self, picture: Pixels, spacing: Spacing | None, background: float) -> NDArray[np.float32]:
+        """Resample a picture [h, w(, 3)] about its centre to float32 [size, size(, 3)], `background` around it."""
+        down, across = self._weights(picture.shape[0], picture.shape[1], spacing)
+        if picture.ndim == 2:
+            return _weigh(picture, down, across, background)
+        return np.stack([_weigh(picture[..., c], down, across, background) for c in range(picture.shape[2])], -1)
+
+    def apply_mask(self, mask: NDArray[np.uint8], spacing: Spacing | None) -> NDArray[np.uint8]:
+        """Resample a mask [h, w]: every stored pixel takes the value that covers most of it."""
+        down, across = self._weights(mask.shape[0], mask.shape[1], spacing)
+        values = np.unique(mask)
+        values = values[values > 0]
+        best = np.full((self.size, self.size), 0.5, dtype=np.float32)
+        out = np.zeros((self.size, self.size), dtype=np.uint8)
+        if len(values) > 1:
+            best = 1.0 - _weigh(mask > 0, down, across, 0.0)
+        for value in values:
+            share = _weigh(mask == value, down, across, 0.0)
+            out = np.where(share >= best, value, out)
+            best = np.maximum(best, share)
+        return out.astype(np.uint8)
+
+    def _weights(self, height: int, width: int, spacing: Spacing | None) -> tuple[NDArray[np.float32], ...]:
+        step_y, step_x = self.steps(height, width, spacing)
+        return _line_weights(height, self.size, round(step_y, 9)), _line_weights(width, self.size, round(step_x, 9))
+
+
+def _weigh(picture: Pixels, down: NDArray[np.float32], across: NDArray[np.float32],
+           background: float) -> NDArray[np.float32]:
+    values = picture.astype(np.float32) - np.float32(background)
+    out: NDArray[np.float32] = down @ values @ across.T + np.float32(background)
+    return out
+
+
+@lru_cache(maxsize=256)
+def _line_weights(source: int, target: int, step: float) -> NDArray[np.float32]:
+    """Weights [target, source] that resample a line about its centre, `step` source pixels to a stored one.
+
+    Where the step is 1 or more: the exact share that each source pixel has in the stored one (area averaging, which
+    cannot alias as sampling does). Below: linear interpolation. Rows sum to less than 1 at and beyond the border.
+    """
+    start = (source - target * step) / 2.0
+    if abs(step - round(step)) < 1e-6:
+        start = float(np.floor(start))  # whole pixels stay whole instead of being blurred by half a pixel
+    edges = np.arange(source, dtype=np.float64)[None]
+    low = start + step * np.arange(target, dtype=np.float64)[:, None]
+    if step >= 1.0:
+        covered = np.minimum(low + step, edges + 1.0) - np.maximum(low, edges)
+        return np.asarray(np.clip(covered, 0.0, None) / step, dtype=np.float32)
+    centre = low + step / 2.0 - 0.5
+    inside = (centre > -0.5 - 1e-9) & (centre < source - 0.5 + 1e-9)
+    weights = np.clip(1.0 - np.abs(np.clip(centre, 0, source - 1) - edges), 0.0, None)
+    return np.asarray(weights * inside, dtype=np.float32)
+
+
+def common_frame(views: Sequence[View], size: int, fit: Fit, spacing: float | None) -> Frame:
+    """One frame for a whole cohort.
+
+    With fit="resize" the largest field of view, in mm, just fits; `spacing` is the stored pixel's size in mm for
+    crop and pad.
+
+    Raises:
+        UserError: spacing together with resize or for files that have none; fit="pad" and an image that is larger.
+    """
+    sized = [(v.height * v.spacing[0], v.width * v.spacing[1]) for v in views if v.spacing is not None]
+    if spacing is not None and fit == "resize":
+        raise UserError("a pixel size cannot be kept while resizing", where="--spacing", fix="add --fit crop or pad")
+    if spacing is not None and not sized:
+        raise UserError("these images do not say how large a pixel is", where="--spacing", fix="leave it out")
+    if fit == "resize":
+        largest = max((side for pair in sized for side in pair), default=0.0)
+        return Frame(size, largest / size if sized else None, fit)
+    frame = Frame(size, spacing, fit)
+    needed = max(extent(frame, v) for v in views)
+    if fit == "pad" and needed > size:
+        raise UserError(f"an image needs {needed} pixels and the size is {size}; padding never cuts", where="--fit pad",
+                        fix=f"use --size {-(-needed // 16) * 16}, --fit crop or --fit resize")
+    return frame
+
+
+def extent(frame: Frame, seen: View) -> int:
+    """The longer side of an image in stored pixels."""
+    step_y, step_x = frame.steps(seen.height, seen.width, seen.spacing)
+    return int(np.ceil(max(seen.height / step_y, seen.width / step_x) - 1e-6))

@@ -1,0 +1,74 @@
+"""What every reader gives: a header that costs next to nothing, and pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[Any]
+
+MAX_VOXELS = 2**31
+"""Files that claim more than this are not opened: a broken header must not exhaust the memory."""
+
+
+class Unreadable(Exception):
+    """A file that cannot be used; the message is the reason, in plain words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a file without decoding its pixels.
+
+    Attributes:
+        shape: of the pixels without channels: [i, j, k] voxels where there is an affine, else [slices, h, w].
+        dtype: of the values that `read` gives.
+        channels: 1 or 3.
+        affine: 4x4, voxel indices to mm (right, anterior, superior); None where the file has no geometry.
+        volumetric: several slices in one file; False for single pictures.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    channels: int = 1
+    affine: NDArray[np.float64] | None = None
+    volumetric: bool = False
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether the values are plain bytes."""
+        return self.dtype == np.uint8
+
+
+def check_size(shape: tuple[int, ...]) -> None:
+    """Raise `Unreadable` for an empty or absurdly large shape."""
+    if not shape or min(shape) < 1:
+        raise Unreadable(f"holds no pixels (its shape is {shape})")
+    voxels = 1
+    for n in shape:
+        voxels *= int(n)
+    if voxels > MAX_VOXELS:
+        raise Unreadable(f"claims {voxels:,} pixels; more than {MAX_VOXELS:,} are not read")
+
+
+def check_finite(pixels: Pixels) -> Pixels:
+    """`pixels`, or `Unreadable` if NaN or infinite values are among them."""
+    if pixels.dtype.kind == "f":
+        bad = pixels.size - int(np.isfinite(pixels).sum())
+        if bad:
+            raise Unreadable(f"holds {bad:,} values that are NaN or infinite")
+    return pixels
+
+
+def simple_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype kept for a file's values: uint8, uint16 and int16 as they are, all other numbers as float32.
+
+    Raises:
+        Unreadable: complex numbers, records, text, objects.
+    """
+    if dtype.kind not in "buif":
+        raise Unreadable(f"its values are of the kind {dtype}, not plain numbers")
+    native = dtype.newbyteorder("=")
+    return native if native in (np.uint8, np.uint16, np.int16) else np.dtype(np.float32)

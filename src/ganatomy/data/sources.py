@@ -1,0 +1,102 @@
+"""The files a dataset is made from: what is known of each before it is opened, and finding them in a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ganatomy.data import readers
+from ganatomy.files import PRIVATE_SUFFIX
+
+_MASK = re.compile(r"mask|seg|label|lesion", re.IGNORECASE)
+_DIGITS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of the source.
+
+    Attributes:
+        path: where it is.
+        name: its path relative to the source, as the user knows it.
+        subject, session: original names; session is "" where there is one visit.
+        domain: contrast or modality, safe as part of a file name.
+        label: class, "" where there are none.
+        split: train, val or test where the source says so, else "".
+        slice: number of the slice where the source says so, else None.
+        group: subjects of one group are never parted by the split; "" where there are none.
+    """
+
+    path: Path
+    name: str
+    subject: str
+    session: str = ""
+    domain: str = "image"
+    label: str = ""
+    split: str = ""
+    slice: int | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the source was found to be.
+
+    Attributes:
+        kind: in words, such as "a folder per subject".
+        entries: the files, in the order of their names.
+        subjects_known: False where each image had to be taken for a patient of its own.
+        unmatched: image files that do not fit, with the reason: (name, reason).
+        notes: to be said aloud.
+    """
+
+    kind: str
+    entries: list[Entry]
+    subjects_known: bool = True
+    unmatched: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sorting key by which img2 comes before img10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _DIGITS.split(text) if part]
+
+
+def safe_name(text: str) -> str:
+    """A domain's or class's name, fit for a file name."""
+    return re.sub(r"[^\w.+-]+", "-", text.strip()).strip("-.")[:60] or "image"
+
+
+def is_mask_name(domain: str) -> bool:
+    """Whether a domain of this name is taken for a mask."""
+    return bool(_MASK.search(domain))
+
+
+def walk(source: Path, leave_out: Sequence[Path] = ()) -> tuple[list[str], Counter[str]]:
+    """The image files below a folder, as sorted relative paths, and a count by kind of the files passed over.
+
+    Hidden files, dataset folders and their private folders are passed over; links to folders are followed once.
+    """
+    found: list[str] = []
+    passed: Counter[str] = Counter()
+    seen: set[tuple[int, int]] = set()
+    left_out = {path.resolve() for path in leave_out}
+    for folder, folders, files in os.walk(source, followlinks=True):
+        place, status = Path(folder), Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen or "dataset.json" in files or place.resolve() in left_out:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and not f.endswith(PRIVATE_SUFFIX))
+        for name in files:
+            if name.startswith((".", "__MACOSX")) or name == "Thumbs.db":
+                passed["hidden"] += 1
+            elif readers.is_candidate(name):
+                found.append((place / name).relative_to(source).as_posix())
+            else:
+                passed["DICOM" if name.lower().endswith((".dcm", ".ima")) else "other"] += 1
+    return sorted(found, key=natural), passed

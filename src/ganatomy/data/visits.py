@@ -1,0 +1,210 @@
+"""From single files to visits: what one patient's one session holds, checked before any pixel is read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ganatomy.data import readers
+from ganatomy.data.geometry import Axis, View, view
+from ganatomy.data.readers import Header, Unreadable
+from ganatomy.data.sources import Entry, is_mask_name, natural
+from ganatomy.errors import UserError
+
+GRID_TOLERANCE = 0.01
+"""mm by which the affines of two domains may differ."""
+COMMON_DOMAIN = 0.5
+"""A domain that fewer subjects have is taken only when named."""
+
+Skipped = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A file, its header, and how it looks along the chosen axis."""
+
+    entry: Entry
+    header: Header
+    view: View
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One session of one subject.
+
+    Attributes:
+        subject, session: original names.
+        files: domain -> slice number -> file; a volume stands under every one of its slices.
+        masks: the same for masks; slices without one are empty.
+        volumetric: the slices are those of volumes, not single pictures.
+    """
+
+    subject: str
+    session: str
+    files: dict[str, dict[int, Scanned]]
+    masks: dict[str, dict[int, Scanned]] = field(default_factory=dict)
+    volumetric: bool = False
+
+    @property
+    def slices(self) -> list[int]:
+        """Slice numbers that every domain has."""
+        return sorted(set.intersection(*(set(found) for found in self.files.values())))
+
+
+def choose_domains(entries: Sequence[Entry], wanted: Sequence[str] | None, masks: Sequence[str] | None,
+                   say: Callable[[str], None]) -> tuple[list[str], list[str]]:
+    """The domains to prepare, in order, and those that are masks.
+
+    Unless named, domains called like a mask are masks, and domains that few subjects have are passed over, aloud.
+
+    Raises:
+        UserError: a domain that does not exist, or nothing but masks.
+    """
+    owners: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        owners[entry.domain].add(entry.subject)
+    for name in (*(wanted or ()), *(masks or ())):
+        if name not in owners:
+            raise UserError(f"there is no domain {name!r}", where="--domains" if name in (wanted or ()) else "--masks",
+                            fix=f"found: {', '.join(sorted(owners))}")
+    if masks is None:
+        masks = [name for name in sorted(owners) if is_mask_name(name)]
+        if masks and len(masks) < len(owners):
+            say(f"taken for {'a mask' if len(masks) == 1 else 'masks'} by name: {', '.join(masks)}")
+        elif masks:
+            masks = []
+    if wanted:
+        domains = [name for name in wanted if name not in masks]
+    else:
+        subjects = len(set().union(*owners.values()))
+        images = {name: len(found) for name, found in owners.items() if name not in masks}
+        domains = sorted((n for n, count in images.items() if count >= COMMON_DOMAIN * subjects), key=natural)
+        rare = sorted(images.keys() - set(domains))
+        if rare and domains:
+            counts = ", ".join(f"{name} ({images[name]} of {subjects} subjects)" for name in rare[:8])
+            say(f"passed over, since few subjects have it: {counts}; name it with --domains to use it")
+        domains = domains or rare
+    if not domains:
+        raise UserError("nothing but masks is left", fix="name the images with --domains, or the masks with --masks")
+    return list(dict.fromkeys(domains)), list(masks)
+
+
+def scan_files(entries: Sequence[Entry], axis: Axis) -> tuple[list[Scanned], Skipped]:
+    """Read every header. Returns the files that can be read and (name, reason) of those that cannot.
+
+    Raises:
+        UserError: an axis for files that have no orientation.
+    """
+    scanned, skipped = [], Skipped()
+    for entry in entries:
+        try:
+            header = readers.scan(entry.path)
+        except Unreadable as error:
+            skipped.append((entry.name, str(error)))
+            continue
+        if header.volumetric and header.affine is None and axis != "axial":
+            raise UserError(f"has no orientation, so there are no {axis} slices", where=entry.name,
+                            fix="leave --axis out: slices are then taken along the first axis")
+        scanned.append(Scanned(entry, header, view(header, axis)))
+    return scanned, skipped
+
+
+def group_visits(scanned: Sequence[Scanned], domains: Sequence[str],
+                 masks: Sequence[str]) -> tuple[list[Visit], Skipped]:
+    """Bring files of one subject and session together.
+
+    Returns:
+        The visits that have every domain, and (name, reason) of the files left out because a domain is lacking.
+
+    Raises:
+        UserError: two volumes for the same place, pictures that cannot be matched, or domains on different grids.
+    """
+    found: dict[tuple[str, str], dict[str, list[Scanned]]] = defaultdict(lambda: defaultdict(list))
+    for item in scanned:
+        found[item.entry.subject, item.entry.session][item.entry.domain].append(item)
+    visits, left_out = [], Skipped()
+    for (subject, session), by_domain in sorted(found.items(), key=lambda f: (natural(f[0][0]), natural(f[0][1]))):
+        lacking = [name for name in domains if name not in by_domain]
+        if lacking:
+            left_out += [(item.entry.name, f"left out: its subject has no {', '.join(lacking)}")
+                         for name in domains if name in by_domain for item in by_domain[name]]
+            continue
+        volumetric = any(i.header.volumetric for name in domains for i in by_domain[name])
+        visit = Visit(subject, session, {name: _by_slice(by_domain[name], name) for name in domains},
+                      {name: _by_slice(by_domain[name], name) for name in masks if name in by_domain}, volumetric)
+        left_out += _unmatched(visit)
+        if visit.slices:
+            _refuse_other_grids(visit)
+            visits.append(visit)
+    return visits, left_out
+
+
+def _by_slice(files: list[Scanned], domain: str) -> dict[int, Scanned]:
+    files = sorted(files, key=lambda f: natural(f.entry.name))
+    if any(f.header.volumetric for f in files):
+        if len(files) > 1:
+            names = ", ".join(f.entry.name for f in files[:3])
+            raise UserError(f"{len(files)} files for the same subject, session and domain {domain}: {names}",
+                            fix='tell them apart with --pattern, for example with {session}, or name --domains')
+        return dict.fromkeys(range(files[0].view.slices), files[0])
+    numbers = [f.entry.slice for f in files]
+    if len(files) > 1 and (None in numbers or len(set(numbers)) < len(files)):
+        numbers = list(range(len(files)))
+    return {number or 0: f for number, f in zip(numbers, files, strict=True)}
+
+
+def _unmatched(visit: Visit) -> Skipped:
+    """Pictures whose slice another domain lacks."""
+    slices = set(visit.slices)
+    lost = [item for found in visit.files.values() for number, item in found.items() if number not in slices]
+    if visit.volumetric:
+        if lost:
+            _refuse_other_grids(visit)
+        return []
+    if lost and any(item.entry.slice is None for item in lost):
+        counts = ", ".join(f"{len(found)} of {name}" for name, found in visit.files.items())
+        raise UserError(f"subject {visit.subject} has {counts}, and nothing says which belong together",
+                        fix="number them: a column slice in a CSV, or --pattern with {slice}")
+    return [(item.entry.name, "left out: another domain lacks this slice") for item in lost]
+
+
+def _refuse_other_grids(visit: Visit) -> None:
+    """Raise `UserError` unless all domains and masks of a visit lie on one grid."""
+    reference_name, reference = next(iter(visit.files.items()))
+    for name, found in (*visit.files.items(), *visit.masks.items()):
+        for number in found.keys() & reference.keys():
+            one, other = reference[number], found[number]
+            if _same_grid(one, other):
+                continue
+            raise UserError(f"{reference_name} and {name} of subject {visit.subject} lie on different grids "
+                            f"({_grid(one.view)} and {_grid(other.view)}{_moved(one, other)})", where=other.entry.name,
+                            fix="register and resample them first, or prepare one alone with --domains")
+
+
+def _same_grid(one: Scanned, other: Scanned) -> bool:
+    a, b = one.view, other.view
+    if (a.slices, a.height, a.width) != (b.slices, b.height, b.width):
+        return False
+    if one.header.affine is None or other.header.affine is None:
+        return one.header.affine is other.header.affine
+    return bool(np.abs(_canonical_affine(one.header) - _canonical_affine(other.header)).max() <= GRID_TOLERANCE)
+
+
+def _canonical_affine(header: Header) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    import nibabel
+
+    orientation = nibabel.orientations.io_orientation(header.affine)
+    affine: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = (
+        header.affine @ nibabel.orientations.inv_ornt_aff(orientation, header.shape))
+    return affine
+
+
+def _grid(seen: View) -> str:
+    return f"{seen.slices} slices of {seen.height}x{seen.width}"
+
+
+def _moved(one: Scanned, other: Scanned) -> str:
+    return "; their positions or pixel sizes differ" if _grid(one.view) == _grid(other.view) else ""

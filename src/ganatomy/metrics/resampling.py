@@ -1,0 +1,102 @@
+"""Drawing subjects: bootstrap weights, halvings, jackknife groups, and the intervals that follow from them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+HALVINGS = 50
+BOOTSTRAPS = 1000
+JACKKNIFE_GROUPS = 20
+
+
+def multinomial_weights(subjects: int, draws: int, rng: np.random.Generator) -> Array:
+    """How often each of `subjects` is drawn, with replacement: [draws, subjects], rows summing to `subjects`."""
+    return rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=draws).astype(np.float64)
+
+
+def halvings(subjects: int, draws: int, rng: np.random.Generator) -> Array:
+    """Random halves of the subjects as 0/1: [draws, subjects]; 1 is half A, 0 is half B (B has one more if odd)."""
+    weights = np.zeros((draws, subjects))
+    for row in weights:
+        row[rng.permutation(subjects)[:subjects // 2]] = 1
+    return weights
+
+
+def student(value: float, spread: float, subjects: int) -> tuple[float, float]:
+    """The 95% interval value +- t x spread with subjects - 1 degrees of freedom; `spread` is a standard error."""
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, max(1, subjects - 1))) * spread
+    return value - half, value + half
+
+
+def bootstrap_interval(value: float, draws: Array, subjects: int) -> tuple[float, float] | None:
+    """A 95% interval from the standard deviation of bootstrap draws.
+
+    Student's t and the factor sqrt(S / (S - 1)) make up for the few subjects; percentiles cover too little there.
+    Draws that are not finite (one subject drawn every time) are left out.
+    """
+    kept = draws[np.isfinite(draws)]
+    if len(kept) < 2 or subjects < 2 or not math.isfinite(value):
+        return None
+    return student(value, float(kept.std(ddof=1)) * math.sqrt(subjects / (subjects - 1)), subjects)
+
+
+def central(draws: Array) -> tuple[float, float]:
+    """The central 95% of draws."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def jackknife_groups(subjects: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:
+    """Whole subjects dealt into at most 20 groups, each left out once."""
+    order = rng.permutation(subjects).astype(np.intp)
+    return list(np.array_split(order, min(subjects, JACKKNIFE_GROUPS)))
+
+
+def jackknife_variance(left_out: Array) -> float:
+    """Variance of an estimate from its values with each group left out (delete-a-group jackknife)."""
+    groups = len(left_out)
+    return float((groups - 1) / groups * np.square(left_out - left_out.mean()).sum())
+
+
+def block_sums(pairs: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+    """Sum a matrix over pairs of images [n, m] into one over pairs of subjects [S, T]."""
+    return _sum_rows(_sum_rows(pairs, rows).T, columns).T
+
+
+def _sum_rows(matrix: Array, subjects: NDArray[np.intp]) -> Array:
+    order = np.argsort(subjects, kind="stable")
+    starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
+    summed: Array = np.add.reduceat(matrix[order], starts, axis=0)
+    return summed
+
+
+def between_mean(blocks: Array, counts: Array, weights: Array) -> Array:
+    """The weighted mean over pairs of images of *different* subjects.
+
+    Args:
+        blocks: [S, S], sums over pairs of subjects.
+        counts: [S], images a subject.
+        weights: [draws, S], weights of the subjects.
+
+    Returns:
+        [draws]; NaN where fewer than two subjects have weight.
+    """
+    # the diagonal is left out even for a subject drawn twice: its copies would meet themselves
+    off = blocks - np.diag(np.diag(blocks))
+    sums = ((weights @ off) * weights).sum(1)
+    pairs = (weights @ counts) ** 2 - np.square(weights * counts).sum(1)
+    mean: Array = np.divide(sums, pairs, out=np.full(len(weights), np.nan), where=pairs > 0.5)
+    return mean
+
+
+def across_mean(blocks: Array, counts: tuple[Array, Array], weights: tuple[Array, Array]) -> Array:
+    """The weighted mean over pairs of one image from each of two samples: blocks [S, T], weights [draws, S or T]."""
+    (left, right), (n_left, n_right) = weights, counts
+    mean: Array = ((left @ blocks) * right).sum(1) / ((left @ n_left) * (right @ n_right))
+    return mean

@@ -1,0 +1,174 @@
+"""The facts of a run in words: what was trained on what, how long, on which device. No paths, no names."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.manifest import SPLITS
+from ganatomy.errors import UserError
+from ganatomy.files import read_json
+from ganatomy.recipe import Recipe
+from ganatomy.reporting.reproduce import flat
+from ganatomy.reporting.results import Metrics
+from ganatomy.run import Run
+
+WEIGHTS = "weights.safetensors"
+LEFT_OUT = "[path left out]"
+PRIVATE_KEYS = re.compile(r"host|node|user|login|path|cwd|argv|command|home|folder|dir$|mail|address", re.I)
+# an absolute path of two parts or more, with or without ~, a drive letter or file://; "and/or" is none
+PATHS = re.compile(r"""file:/\S+|~[\\/]\S+
+    |(?<![\w/\\.)])(?:~[\w.-]*|[A-Za-z]:)?(?:[\\/]{1,2}[^\s\\/'\"<>,;:|]+){2,}[\\/]?
+     (?:[ ][^\s\\/]+[\\/]\S*)*""", re.VERBOSE)  # the last line: names with spaces in them
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How much of a split there is of the trained domain and class."""
+
+    name: str
+    images: int
+    subjects: int | None
+
+
+def without_paths(text: str, places: Iterable[Path] = ()) -> str:
+    """The text without any absolute path, and without `places`: a path may name a person or a machine."""
+    for place in {str(form) for path in places for form in (path, path.resolve()) if len(form.parts) > 2}:
+        text = text.replace(place, LEFT_OUT)
+    return PATHS.sub(LEFT_OUT, text)
+
+
+def splits(dataset: Dataset | None, recipe: Recipe, metrics: Metrics | None) -> list[Split]:
+    """Images and subjects by split, from the dataset, or from metrics.json where the dataset is gone."""
+    if dataset is not None:
+        rows = dataset.rows(recipe.domain, label=recipe.label)
+        found = {name: [r for r in rows if r.split == name] for name in SPLITS}
+        return [Split(name, len(own), len({r.subject for r in own})) for name, own in found.items() if own]
+    counts = metrics.counts if metrics else {}
+    return [Split(name, counts[name].images, counts[name].subjects) for name in SPLITS if name in counts]
+
+
+def environment(run: Run) -> dict[str, str]:
+    """environment.json, flat, without anything that might name a machine, a person or a place."""
+    raw = read_json(run.environment_file) if run.environment_file.is_file() else {}
+    items = flat(raw) if isinstance(raw, dict) else {}
+    return {key: str(value) for key, value in items.items() if not PRIVATE_KEYS.search(key)}
+
+
+def parameters(run: Run) -> int | None:
+    """How many weights the generator has, batch-norm statistics not counted; None where it cannot be read."""
+    weights = run.generator / WEIGHTS
+    if not weights.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="np") as tensors:
+            names = [n for n in tensors.keys()  # noqa: SIM118
+                     if not n.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+            return sum(math.prod(map(int, tensors.get_slice(name).get_shape())) for name in names)
+    except (OSError, SafetensorError):
+        return None
+
+
+def generator_step(run: Run, recipe: Recipe, validation: Sequence[tuple[int, float]]) -> int | None:
+    """The step whose weights are the generator: as its own config says, else by the recipe's rule."""
+    config = run.generator / "config.json"
+    notes = read_json(config) if config.is_file() else {}
+    if isinstance(notes, dict) and isinstance(notes.get("step"), int):
+        return int(notes["step"])
+    if recipe.select == "kd" and validation:
+        return min(validation, key=lambda point: point[1])[0]
+    return int(run.status().get("step", 0)) or None
+
+
+def domain(recipe: Recipe, dataset: Dataset | None) -> str:
+    """The contrast that was learned; "" where neither recipe nor dataset can tell."""
+    return recipe.domain or (dataset.domain() if dataset is not None else "")
+
+
+def training(run: Run, recipe: Recipe, learned: str, log: Sequence[dict[str, Any]], step: int | None) -> Pairs:
+    """What was trained, as (label, words); `learned` is the domain, `step` that of the generator's weights."""
+    status, machine = run.status(), environment(run)
+    total = recipe.steps or status.get("steps")
+    weights = parameters(run)
+    rates = [e["images_per_second"] for e in log if isinstance(e.get("images_per_second"), int | float)]
+    rows = [("Recipe", recipe.name), ("GAN", recipe.gan),
+            ("Image size", f"{recipe.size} × {recipe.size} pixels"),
+            ("Domain", learned), ("Class", recipe.label or "all"),
+            ("Steps", f"{int(status.get('step', 0)):,}" + (f" of {int(total):,}" if total else "")),
+            ("Batch size", str(recipe.batch_size)), ("Seed", str(recipe.seed)),
+            ("Time", duration(seconds(run, log))),
+            ("Speed", f"{statistics.median(rates):.3g} images a second" if rates else ""),
+            ("Device", device(run)), ("Precision", machine.get("precision", recipe.precision)),
+            ("Generator", f"{compact(weights)} weights" if weights else ""),
+            ("Weights used", f"step {step:,}, {_rule(recipe)}" if step else ""),
+            ("Dataset", _fingerprint(run))]
+    return [(label, text) for label, text in rows if text]
+
+
+def device(run: Run) -> str:
+    """What it was trained on: a CPU or a GPU and, as far as known, which."""
+    machine = environment(run)
+    kind = {"cpu": "CPU", "cuda": "GPU"}.get(machine.get("device_type", ""), "")
+    return ": ".join(part for part in (kind, machine.get("device", "")) if part)
+
+
+def seconds(run: Run, log: Sequence[dict[str, Any]]) -> float | None:
+    """Wall time of the training."""
+    found = run.status().get("seconds")
+    if not isinstance(found, int | float):
+        found = next((e["seconds"] for e in reversed(log) if isinstance(e.get("seconds"), int | float)), None)
+    return None if found is None else float(found)
+
+
+def duration(value: float | None) -> str:
+    """Seconds in words: 48 s, 11 min, 3 h 20 min."""
+    if value is None:
+        return ""
+    if value < 90:
+        return f"{value:.0f} s"
+    minutes = round(value / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def compact(value: int) -> str:
+    """A large count with three digits: 1.07 million."""
+    for size, word in ((1_000_000, " million"), (1_000, " thousand")):
+        if value >= size:
+            return f"{value / size:#.3g}".rstrip(".") + word
+    return str(value)
+
+
+def dataset_rows(dataset: Dataset) -> Pairs:
+    """How the dataset was made and what its values mean, as (label, words)."""
+    info = dataset.info
+    spacing = f"{info.spacing[0]:.3g} × {info.spacing[1]:.3g} mm (median)" if info.spacing else ""
+    rows = [("Stored size", f"{info.size[0]} × {info.size[1]} pixels"), ("Pixel spacing", spacing),
+            ("Channels", "3 (colour)" if info.channels == 3 else "1 (grey)"),
+            ("Value range", f"{info.value_range[0]:g} to {info.value_range[1]:g}, the same for all images"),
+            ("Domains", ", ".join(info.domains)), ("Classes", ", ".join(info.classes))]
+    rows += [(f"Intensity, {name}", f"{how.method}; {how.units}") for name, how in info.intensity.items()]
+    options = {key: value for key, value in flat(info.provenance).items() if not PRIVATE_KEYS.search(key)}
+    rows += [(key.replace("_", " "), str(value)) for key, value in options.items()]
+    return [(label, text) for label, text in rows if text]
+
+
+def _fingerprint(run: Run) -> str:
+    try:
+        return run.dataset_content()[:12]
+    except (UserError, KeyError, TypeError):
+        return ""
+
+
+def _rule(recipe: Recipe) -> str:
+    average = "" if recipe.ema is None else ", averaged"
+    return ("best on validation" if recipe.select == "kd" else "the last") + average

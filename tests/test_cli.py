@@ -1,0 +1,142 @@
+"""The command line as a user meets it: verbs, exit codes, one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import TINY, discs, write_dataset
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+
+
+def run(*words: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "ganatomy", *map(str, words)], capture_output=True, text=True,
+                          env=ENVIRONMENT, timeout=timeout)
+
+
+def mistake(*words: object) -> str:
+    """Run a command that must fail by the input's fault; its one line."""
+    done = run(*words)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+SETS = [f"--set={key}={value}" for key, value in TINY.items()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source folder of 12 subjects, prepared, trained."""
+    folder = tmp_path_factory.mktemp("cli")
+    for i, image in enumerate(discs(24)):
+        path = folder / "scans" / f"patient{i // 2:02d}" / f"slice{i % 2}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    pattern = "{subject}/slice{slice}.png"
+    done = run("prepare", folder / "scans", folder / "dataset", "--size", 16, "--pattern", pattern,
+               "--split", "40,20,40")
+    assert done.returncode == 0, done.stderr
+    done = run("train", folder / "dataset", folder / "run", *SETS)
+    assert done.returncode == 0, done.stderr
+    assert "step 12/12" in done.stderr
+    return folder
+
+
+def test_the_straight_line_ends_in_a_report(folder: Path, tmp_path: Path) -> None:
+    synthetic = tmp_path / "synthetic"
+    assert run("generate", folder / "run", synthetic, "-n", 12, "--seed", 3).returncode == 0
+    assert len(list((synthetic / "images").glob("*.png"))) == 12
+    done = run("evaluate", folder / "run", "-n", 12, "--json")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)
+    assert "KD-Lite0" in {r["name"] for r in metrics["results"]}
+    assert json.loads((folder / "run" / "metrics.json").read_text()) == metrics
+    two = run("evaluate", folder / "dataset", synthetic)
+    assert two.returncode == 0, two.stderr
+    assert "KD-Lite0 x 1000" in two.stdout
+    assert run("report", folder / "run").returncode == 0
+    assert "<html" in (folder / "run" / "report.html").read_text()
+
+
+def test_a_command_run_twice_is_done_or_refused(folder: Path) -> None:
+    assert "already finished" in run("train", folder / "dataset", folder / "run", *SETS).stderr
+    assert "already exists" in mistake("prepare", folder / "scans", folder / "dataset", "--size", 16)
+
+
+def test_dry_run_shows_recipe_parameters_and_memory_and_trains_nothing(folder: Path, tmp_path: Path) -> None:
+    done = run("train", folder / "dataset", tmp_path / "run", "--dry-run", *SETS, "--batch-size", 3)
+    assert done.returncode == 0, done.stderr
+    assert "batch_size: 3" in done.stdout
+    for words in ("parameters", "expected memory", "training images"):
+        assert words in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_recipes_are_listed_and_shown() -> None:
+    listed = run("recipes", "list").stdout
+    assert "rpgan-64" in listed
+    assert "dcgan-brain-128" in listed
+    assert run("recipes", "show", "rpgan-64").stdout.startswith("# rpgan-64: ")
+    assert "no recipe is called 'x'" in mistake("recipes", "show", "x")
+
+
+def test_mistakes_are_answered_in_one_line_with_the_mend(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "notes.png").write_text("not an image")
+    dataset, out = folder / "dataset", tmp_path / "out"
+    cases = [
+        (("prepare", tmp_path / "absent", out), "absent"),
+        (("prepare", tmp_path / "empty", out), "empty"),
+        (("prepare", tmp_path / "text", out), "text"),
+        (("train", tmp_path / "absent", out), "no such folder"),
+        (("train", tmp_path / "empty", out), "not a dataset folder"),
+        (("train", dataset, out, "--recipe", "nonesuch"), "rpgan-64"),
+        (("train", dataset, out, "--set", "widht=3"), "widht: unknown key"),
+        (("train", dataset, out, "--set", "width"), "key=value"),
+        (("train", dataset, out, *SETS, "--batch-size", 0), "batch_size"),
+        (("train", dataset, out, *SETS, "--budget", "soon"), "not a time"),
+        (("train", dataset, out, *SETS, "--domain", "T9"), "no domain 'T9'"),
+        (("train", dataset, out), "cannot be averaged down"),
+        (("generate", tmp_path / "empty", out), "neither a run folder"),
+        (("generate", folder / "run", out, "-n", -1), "at least 1"),
+        (("evaluate", tmp_path / "empty"), "not a run folder"),
+        (("report", tmp_path / "empty"), "not a run folder"),
+    ]
+    for words, expected in cases:
+        stderr = mistake(*words)
+        assert expected in stderr, (words, stderr)
+        assert len(stderr.strip().splitlines()) <= 2, stderr
+        assert not out.exists(), words
+
+
+@pytest.mark.parametrize("words", [("trian",), ("train",), ("train", "a", "b", "--no-such-flag")])
+def test_wrong_usage_exits_2_with_a_hint(words: tuple[str, ...]) -> None:
+    assert "Error" in mistake(*words)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    import signal
+    import time
+
+    data = write_dataset(tmp_path / "dataset").path
+    words = [sys.executable, "-m", "ganatomy", "train", str(data), str(tmp_path / "run"), *SETS, "--steps", "100000"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    while not list((tmp_path / "run").glob("checkpoints/*.pt")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in stderr
+    assert "Traceback" not in stderr
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["state"] == "interrupted"
+    assert (tmp_path / "run" / "checkpoints" / f"step-{status['step']:06d}.pt").is_file()

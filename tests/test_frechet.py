@@ -1,0 +1,80 @@
+"""The Frechet distance: known Gaussians on either side of n = d, and what its interval and floor mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ganatomy.metrics.base import Sample, Samples
+from ganatomy.metrics.frechet import compute, frechet_distance, frechet_interval
+
+
+def with_moments(n: int, mean: np.ndarray, variances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Features [n, d] whose sample mean and (diagonal, rank n - 1 at most) covariance are exactly these."""
+    rank = np.count_nonzero(variances)
+    noise = rng.normal(size=(n, rank))
+    basis, _ = np.linalg.qr(noise - noise.mean(0))
+    out = np.zeros((n, len(variances)))
+    out[:, variances > 0] = basis * np.sqrt((n - 1) * variances[variances > 0])
+    return out + mean
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(12, 9, 40), (60, 80, 6), (60, 9, 40), (9, 60, 40)])
+def test_between_gaussians_of_known_moments(n: int, m: int, d: int) -> None:
+    rng = np.random.default_rng(0)
+    va, vb = np.zeros(d), np.zeros(d)
+    rank = min(n, m, d + 1) - 1
+    va[:rank], vb[:rank] = rng.uniform(0.5, 3, rank), rng.uniform(0.5, 3, rank)
+    mean = rng.normal(size=d)
+    turn, _ = np.linalg.qr(rng.normal(size=(d, d)))  # the distance does not depend on the axes
+    x, y = with_moments(n, mean, va, rng) @ turn, with_moments(m, np.zeros(d), vb, rng) @ turn
+    expected = float((mean**2).sum() + ((np.sqrt(va) - np.sqrt(vb)) ** 2).sum())
+    assert frechet_distance(x, y) == pytest.approx(expected, abs=1e-6)
+    assert frechet_distance(y, x) == pytest.approx(expected, abs=1e-6)
+
+
+def test_between_gaussians_with_other_axes() -> None:
+    """Two dimensions, by the closed form tr (AB)^(1/2) = sqrt(tr AB + 2 sqrt(det AB))."""
+    rng = np.random.default_rng(1)
+    angle = 0.7
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    x = with_moments(50, np.zeros(2), np.array([4.0, 1.0]), rng)
+    y = with_moments(30, np.zeros(2), np.array([9.0, 0.5]), rng) @ turn
+    a, b = np.cov(x.T), np.cov(y.T)
+    expected = np.trace(a + b) - 2 * np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a) * np.linalg.det(b)))
+    assert frechet_distance(x, y) == pytest.approx(expected, abs=1e-6)
+
+
+def test_zero_for_the_same_sample_and_no_failure_for_constant_images() -> None:
+    x = np.random.default_rng(2).normal(size=(8, 30))
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+    constant = np.ones((5, 30))
+    assert frechet_distance(x, constant) == pytest.approx(((x.mean(0) - 1) ** 2).sum() + x.var(0, ddof=1).sum())
+
+
+def patients(count: int, rng: np.random.Generator) -> Sample:
+    feats = (rng.normal(size=(count, 1, 10)) + rng.normal(size=(count, 4, 10))).reshape(-1, 10)
+    return Sample(np.zeros((len(feats), 1, 1, 1), np.float32), [str(i) for i in range(count) for _ in range(4)], feats)
+
+
+def fakes(count: int, rng: np.random.Generator) -> Sample:
+    return Sample(np.zeros((count, 1, 1, 1), np.float32), None, rng.normal(size=(count, 10)) * np.sqrt(2) + 0.5)
+
+
+def test_interval_covers_the_expectation_at_this_n() -> None:
+    rng = np.random.default_rng(3)
+    pairs = [(patients(8, rng), fakes(40, rng)) for _ in range(120)]
+    expectation = np.mean([frechet_distance(x.features, y.features) for x, y in pairs])
+    intervals = [frechet_interval(x, y, i) or (np.nan, np.nan) for i, (x, y) in enumerate(pairs)]
+    assert np.mean([low <= expectation <= high for low, high in intervals]) >= 0.9
+
+
+def test_floor_and_score_are_taken_at_the_same_n() -> None:
+    rng = np.random.default_rng(4)
+    result = compute(Samples(patients(10, rng), fakes(200, rng), train=patients(12, rng)))[0]
+    paired = result.paired_difference
+    assert paired is not None and result.floor is not None and result.value is not None and result.reference is not None
+    assert paired["n_images"] == 20  # half of ten subjects of four images
+    assert paired["score_at_equal_n"] > result.value  # fewer images, larger distance
+    assert paired["value"] == pytest.approx(paired["score_at_equal_n"] - result.floor)
+    assert "biased" in result.caveat
