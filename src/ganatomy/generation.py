@@ -93,7 +93,7 @@ def _info(sampler: Sampler, notes: dict[str, Any], n: int, seed: int, weights: s
         digest.update(key.encode() + value.cpu().numpy().tobytes())
     return DatasetInfo(
         source="synthetic", run_id=digest.hexdigest()[:16], size=(sampler.size, sampler.size),
-        channels=sampler.channels, value_range=notes["value_range"], domains=(domain,), paired=True,  # type: ignore[arg-type]
+        channels=sampler.channels, value_range=notes["value_range"], domains=(domain,), paired=True,
         classes=(label,) if label else (), spacing=notes["spacing"],
         intensity={domain: Intensity.model_validate(notes["intensity"])} if notes["intensity"] else {},
         provenance={"ganatomy": __version__, "recipe": sampler.recipe.name, "seed": seed, "weights": weights,

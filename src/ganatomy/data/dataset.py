@@ -75,7 +75,8 @@ class Dataset:
         """
         path = Path(path)
         if not path.is_dir():
-            raise UserError("there is no such folder", where=path, fix="make one with `ganatomy prepare SOURCE DATASET`")
+            raise UserError("there is no such folder", where=path,
+                            fix="make one with `ganatomy prepare SOURCE DATASET`")
         if not (path / "dataset.json").is_file():
             raise UserError("is not a dataset folder (it has no dataset.json)", where=path,
                             fix="make one with `ganatomy prepare SOURCE DATASET`")

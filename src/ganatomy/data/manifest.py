@@ -82,7 +82,8 @@ def read_manifest(path: Path) -> list[Row]:
         try:
             rows.append(Row(*(cast(text) for cast, text in zip(_TYPES, line, strict=True))))
         except ValueError as error:
-            raise UserError(f"line {number} is broken ({error})", where=path, fix="prepare the dataset again") from error
+            raise UserError(f"line {number} is broken ({error})", where=path,
+                            fix="prepare the dataset again") from error
     refuse_overlap(rows, path)
     return rows
 

@@ -41,7 +41,8 @@ class _NpyStream:
     def _header(self) -> None:
         # numpy leaves room in the header for the first axis to grow, so it can be rewritten in place
         np.lib.format.write_array_header_1_0(self._handle, {
-            "descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.count, *self.shape)})
+            "descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False,
+            "shape": (self.count, *self.shape)})
 
 
 class DatasetWriter:

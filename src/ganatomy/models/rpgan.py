@@ -27,7 +27,7 @@ class Config(GANConfig):
     width: int = Field(32, ge=1, description="generator channels at half the image's side; doubles downwards")
     d_width: int = Field(32, ge=1, description="discriminator channels at half the image's side; doubles downwards")
     most_channels: int = Field(256, ge=1, description="cap on both")
-    upsampling: str = Field("transposed", pattern="^(transposed|nearest)$",
+    upsampling: str = Field("nearest", pattern="^(transposed|nearest)$",
                             description="free 4x4 kernels, or nearest + 3x3, which cannot checkerboard")
     gamma: float = Field(0.1, ge=0, description="R1 weight, on the gradient summed over pixels")
     lazy: int = Field(8, ge=1, description="steps between R1 penalties")
