@@ -32,7 +32,7 @@ from ganatomy.nn.blocks import UpConv2d
 from ganatomy.nn.hardware import choose_device, native_bf16
 from ganatomy.recipe import Recipe, load
 from ganatomy.training_state import TrainingState, seed_step
-from ganatomy.training_step import update
+from ganatomy.training_step import NOISE, update
 
 
 def noise_dataset(folder: Path, size: int, n: int = 256) -> Dataset:
@@ -74,7 +74,8 @@ class PlainLoop:
         seed_step(self.recipe.seed, self.step)
         real = self.feed.draw(self.step).contiguous()
         ctx = Context(self.step, 0, 0.0)
-        batch = Batch(noise=self.model.draw_noise(len(real)).to(real.device), target=real)
+        rng = np.random.default_rng((NOISE, self.recipe.seed, self.step, ord("d")))
+        batch = Batch(noise=self.model.draw_noise(len(real), rng).to(real.device), target=real)
         fakes = self.model(batch, ctx)
         self.d.zero_grad()
         d_loss = self.model.discriminator_loss(batch, fakes, ctx).total

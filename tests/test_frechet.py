@@ -74,7 +74,23 @@ def test_floor_and_score_are_taken_at_the_same_n() -> None:
     result = compute(Samples(patients(10, rng), fakes(200, rng), train=patients(12, rng)))[0]
     paired = result.paired_difference
     assert paired is not None and result.floor is not None and result.value is not None and result.reference is not None
-    assert paired["n_images"] == 20  # half of ten subjects of four images
+    assert paired["n_images"] == 5  # half of ten subjects, one of their four images each
     assert paired["score_at_equal_n"] > result.value  # fewer images, larger distance
     assert paired["value"] == pytest.approx(paired["score_at_equal_n"] - result.floor)
     assert "biased" in result.caveat
+
+
+def test_a_perfect_generator_is_not_flattered_where_patients_have_many_images() -> None:
+    """Twenty alike images a patient: the paired difference must not claim to beat real images."""
+    rng = np.random.default_rng(5)
+    differences = []
+    for _ in range(6):
+        centres = np.repeat(rng.normal(size=(12, 30)), 20, axis=0)
+        features = np.sqrt(0.5) * (centres + rng.normal(size=centres.shape))
+        names = [f"s{i // 20}" for i in range(len(features))]
+        real = Sample(np.zeros((len(features), 1, 1, 1), np.float32), names, features)
+        fake = Sample(np.zeros((240, 1, 1, 1), np.float32), None, rng.normal(size=(240, 30)))
+        paired = compute(Samples(real, fake))[0].paired_difference
+        assert paired is not None
+        differences.append(paired["value"] / paired["score_at_equal_n"])
+    assert abs(np.mean(differences)) < 0.1

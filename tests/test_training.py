@@ -146,6 +146,86 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(dataset: Datas
     assert weights(hurt) == weights(whole)
 
 
+def test_checkpoints_that_cannot_be_read_are_kept_and_training_does_not_start_over(
+        dataset: Dataset, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    run.write_status("interrupted", 12)
+    before = {p.name: p.read_bytes() for p in run.checkpoints()}
+    monkeypatch.setattr(torch, "load", _raise(OSError("stale file handle")))
+    with pytest.raises(OSError, match="stale"):
+        train(dataset.path, run.path, tiny)
+    assert {p.name: p.read_bytes() for p in run.checkpoints()} == before
+    monkeypatch.setattr(torch, "load", _raise(RuntimeError("broken archive")))
+    with pytest.raises(UserError, match="none of its checkpoints can be read"):
+        train(dataset.path, run.path, tiny)
+
+
+def _raise(error: Exception):  # type: ignore[no-untyped-def]
+    def fails(*args: object, **kwargs: object) -> None:
+        raise error
+    return fails
+
+
+def test_a_finished_run_survives_the_loss_of_its_checkpoints(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    for path in run.checkpoints():
+        path.unlink()
+    log = run.log()
+    train(dataset.path, run.path, tiny)
+    assert run.log() == log
+
+
+def test_a_start_that_was_killed_early_can_be_repeated(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "dataset.json").write_text("{}")
+    (tmp_path / "run" / ".recipe.yaml.partial-7").write_text("")
+    assert train(dataset.path, tmp_path / "run", tiny).status()["state"] == "finished"
+
+
+def test_a_lost_best_checkpoint_is_no_dead_end(dataset: Dataset, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.1, 0.3, 0.2])
+    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: next(scores))
+    recipe = load("rpgan-64", TINY | {"select": "kd"})
+    run = train(dataset.path, tmp_path / "run", recipe)
+    run.checkpoint(4).unlink()
+    run.write_status("interrupted", 12)
+    lines: list[str] = []
+    train(dataset.path, run.path, recipe, say=lines.append)
+    assert any("best checkpoint so far" in line for line in lines)
+    assert run.status()["selected_step"] == 12
+
+
+def test_an_update_that_makes_weights_nan_is_never_saved(dataset: Dataset, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = rpgan.Model.generator_loss
+
+    def poisons(self, batch, fakes, ctx):  # type: ignore[no-untyped-def]
+        losses = sound(self, batch, fakes, ctx)
+        if ctx.step == 7:  # a sound loss whose gradient is not
+            losses.terms["adversarial"][1].register_hook(lambda gradient: gradient * float("nan"))
+        return losses
+
+    monkeypatch.setattr(rpgan.Model, "generator_loss", poisons)
+    with pytest.raises(TrainingStopped, match=r"weights are no longer finite at step 8.*step-000004\.pt"):
+        train(dataset.path, tmp_path / "run", load("rpgan-64", TINY | {"preview_every": 100}))
+
+
+def test_a_budget_that_ends_after_an_interruption_still_scores(dataset: Dataset, tmp_path: Path,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: 0.5)
+    recipe = load("rpgan-64", TINY | {"select": "kd", "steps": 1000, "checkpoint_every": 900, "preview_every": 900})
+
+    def interrupt(entry: dict[str, object]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        train(dataset.path, tmp_path / "run", recipe, on_log=interrupt)
+    run = train(dataset.path, tmp_path / "run", recipe, budget=0.01)
+    assert [e["kind"] for e in run.log()][-1] == "validation"
+    assert run.status()["selected_step"] == run.status()["step"]
+
+
 def test_a_finished_run_is_left_alone(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
     run = train(dataset.path, tmp_path / "run", tiny)
     before = {p: p.stat().st_mtime_ns for p in run.generator.iterdir()}

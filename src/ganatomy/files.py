@@ -81,6 +81,7 @@ def staged_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
 
     Raises `UserError` if `target` exists with something in it and `overwrite` is off.
     """
+    target = target.absolute()  # "." has no name
     occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if occupied and not overwrite:
         raise UserError("already exists", where=target, fix="choose another folder, or add --overwrite")
@@ -102,6 +103,7 @@ def private_folder(of: Path) -> Path:
 
     Created with mode 0700. Files in it are to be written with mode 0600.
     """
+    of = of.absolute()  # "." has no name
     folder = of.with_name(of.name + PRIVATE_SUFFIX)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

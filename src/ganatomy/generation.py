@@ -49,7 +49,7 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
     if not 0 <= seed < 2**31:
         raise UserError(f"{seed} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
     sampler = load_generator(run, weights, choose_device(device))
-    notes = sampler.notes or load_generator(run).notes or {}
+    notes = sampler.notes or {}
     if format == "png16" and sampler.channels == 3:
         raise UserError("colour images cannot be written as 16-bit PNG", where="--format", fix="use png8 or npy")
     size, dtype = (sampler.size, sampler.size), np.dtype(notes["dtype"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -51,7 +52,8 @@ def _activations(model: GAN) -> float:
 
     hooks = [m.register_forward_hook(note) for m in model.modules() if not list(m.children())]
     shape = (2, model.shape.channels, model.shape.size, model.shape.size)
-    batch = Batch(noise=model.draw_noise(2), target=torch.zeros(shape), source=torch.zeros(shape))
+    noise = model.draw_noise(2, np.random.default_rng(0))
+    batch = Batch(noise=noise, target=torch.zeros(shape), source=torch.zeros(shape))
     ctx = Context(1, 0, 0.0)
     fakes = model(batch, ctx)
     model.discriminator_loss(batch, fakes, ctx)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ganatomy.errors import UserError
-from ganatomy.files import PRIVATE_SUFFIX, disk_errors, private_folder, read_json, write_json, write_text
+from ganatomy.files import disk_errors, private_folder, read_json, write_json, write_text
 from ganatomy.recipe import Recipe, parse
 
 KEEP_CHECKPOINTS = 2
@@ -66,16 +66,16 @@ class Run:
         """
         if self.recipe_file.is_file():
             self._refuse_difference(recipe, dataset_content)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or _foreign(self.path)):
             raise UserError("exists and is not a run folder", where=self.path, fix="choose another folder")
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._checkpoints.mkdir(exist_ok=True)
-            self.samples.mkdir(exist_ok=True)
-        write_json(private_folder(self.path) / "dataset.json", {"path": str(dataset.resolve())}, mode=0o600)
+        # the recipe comes first after the dataset's hash: killed in between, the folder can still be started again
         if not self.recipe_file.is_file():
             write_json(self.path / "dataset.json", {"content": dataset_content})
             write_text(self.recipe_file, recipe.to_yaml())
+        with disk_errors(self.path):
+            self._checkpoints.mkdir(exist_ok=True)
+            self.samples.mkdir(exist_ok=True)
+        write_json(private_folder(self.path) / "dataset.json", {"path": str(dataset.resolve())}, mode=0o600)
 
     def _refuse_difference(self, recipe: Recipe, dataset_content: str) -> None:
         old, new = _flat(self.recipe().model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
@@ -94,7 +94,7 @@ class Run:
 
     def dataset_path(self) -> Path:
         """Where the dataset was when the run was last started. Raises `UserError` if that is not known or gone."""
-        note = self.path.with_name(self.path.name + PRIVATE_SUFFIX) / "dataset.json"
+        note = private_folder(self.path) / "dataset.json"
         if not note.is_file():
             raise UserError("does not know where its dataset is (the folder RUN.private was left behind)",
                             where=self.path, fix="name the dataset with --data DATASET")
@@ -168,6 +168,11 @@ class Run:
             yield
         finally:
             os.close(handle)
+
+
+def _foreign(folder: Path) -> list[Path]:
+    """What a start that was killed early cannot have left."""
+    return [p for p in folder.iterdir() if p.name != "dataset.json" and not p.name.startswith(".")]
 
 
 def checkpoint_step(path: Path) -> int:

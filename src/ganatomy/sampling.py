@@ -24,7 +24,7 @@ from ganatomy.run import Run
 
 CHUNK = 32  # images computed at a time; part of the result, since kernels differ between batch sizes
 STATISTICS_PASSES = 16
-SEED_STRIDE = 2**20
+IMAGES, STATISTICS = 1, 2  # what latents are drawn for; no two purposes share any
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Sampler:
 
     @torch.inference_mode()
     def _chunk(self, seed: int, number: int) -> NDArray[np.float32]:
-        rng = torch.Generator().manual_seed(seed * SEED_STRIDE + number)
+        rng = np.random.default_rng((IMAGES, seed, number))
         noise = self.model.draw_noise(CHUNK, rng).to(self.device)
         images = self.model.generate(Batch(noise=noise)).target
         assert images is not None
@@ -70,10 +70,9 @@ class Sampler:
 @torch.no_grad()
 def recompute_statistics(model: GAN, device: torch.device) -> None:
     """Give the generator's batch norms the statistics of its own (averaged) weights, from fixed latents."""
-    if not refresh_batch_norm(model.generator):
+    if not refresh_batch_norm(model.generator.eval()):
         return
-    model.generator.train()
-    rng = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(STATISTICS)
     for _ in range(STATISTICS_PASSES):
         model.generate(Batch(noise=model.draw_noise(2 * CHUNK, rng).to(device)))
     model.generator.eval()
@@ -156,6 +155,11 @@ def _from_checkpoint(run: Run, weights: str, device: torch.device) -> Sampler:
     recipe = run.recipe()
     model = place(models.resolve(recipe, state["channels"]), device)
     model.load_state_dict(state["model"])
-    averaged = state["ema"]["weights"] if weights == "averaged" and state["ema"] else None
-    chosen = averaged or model.generator.state_dict()
-    return trained_sampler(model, chosen, recipe, device, refresh=recipe.ema is not None)
+    if weights == "averaged":
+        if not state["ema"]:
+            raise UserError("has no averaged weights: its recipe has no ema", where=run.path, fix="use --weights raw")
+        model.generator.load_state_dict(state["ema"]["weights"])
+    chosen = model.generator.state_dict()
+    sampler = trained_sampler(model, chosen, recipe, device, refresh=recipe.ema is not None)
+    sampler.notes = state["notes"]
+    return sampler

@@ -46,7 +46,7 @@ def _batch(model: GAN, channels: int) -> Batch:
     unknown = model.needs - {"noise", "target", "source", "label"}
     assert not unknown, f"needs names what no batch has: {sorted(unknown)}"
     images = torch.rand(BATCH, channels, SIZE, SIZE) * 2 - 1
-    noise = model.draw_noise(BATCH) if "noise" in model.needs else None
+    noise = model.draw_noise(BATCH, np.random.default_rng(0)) if "noise" in model.needs else None
     return Batch(noise=noise, target=images, source=images.flip(3), label=torch.zeros(BATCH, dtype=torch.long))
 
 

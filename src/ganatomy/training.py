@@ -15,13 +15,13 @@ from torch import Tensor
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.feed import Feed
 from ganatomy.errors import UserError
-from ganatomy.files import write_json
+from ganatomy.files import read_json, write_json
 from ganatomy.nn.hardware import choose_device, choose_precision, environment, make_deterministic
 from ganatomy.pictures import grid, write_png
 from ganatomy.recipe import Recipe, load
 from ganatomy.run import Run
 from ganatomy.sampling import export
-from ganatomy.training_state import TrainingState, selected_sampler
+from ganatomy.training_state import TrainingState, resume, selected_sampler
 from ganatomy.training_step import add_losses, update
 from ganatomy.validation import Validator
 
@@ -70,17 +70,26 @@ def train(data: str | Path, run: str | Path, recipe: str | Recipe = "rpgan-64", 
     make_deterministic(where)
     precision = choose_precision(settings, where)
     feed = Feed(dataset, rows, settings.size, settings.batch_size, settings.seed, where)
-    state = TrainingState(settings, dataset.info.channels, where)
     with folder.lock():
         folder.start(settings, dataset.path, dataset.info.content)
-        _resume(state, folder, say)
-        write_json(folder.environment_file, environment(where, precision))
-        loop = Loop(state, folder, feed, precision, budget, say, on_log)
         if folder.status()["state"] == "finished" and folder.generator.is_dir():
-            say(f"{folder.path} is already finished at step {state.step}; nothing to do")
-        else:
-            loop.run_to_end()
+            say(f"{folder.path} is already finished at step {folder.status()['step']}; nothing to do")
+            return folder
+        state = resume(settings, dataset.info.channels, where, folder, say)
+        folder.cut_back(state.step)
+        _note_environment(folder, environment(where, precision), say)
+        Loop(state, folder, feed, precision, budget, say, on_log).run_to_end()
     return folder
+
+
+def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
+    """Write environment.json; a resumed run in another environment will not end with the same bits, and is told so."""
+    if run.environment_file.is_file():
+        before = read_json(run.environment_file)
+        differ = [k for k in now if now[k] != before.get(k)]
+        if differ:
+            say(f"warning: {', '.join(differ)} differ from the start of this run; it goes on, but not to the same bits")
+    write_json(run.environment_file, now)
 
 
 def total_steps(recipe: Recipe, feed: Feed) -> int:
@@ -89,19 +98,6 @@ def total_steps(recipe: Recipe, feed: Feed) -> int:
         return recipe.steps
     assert recipe.epochs is not None
     return max(1, math.ceil(recipe.epochs * feed.draws_per_epoch / recipe.d_steps))
-
-
-def _resume(state: TrainingState, run: Run, say: Say) -> None:
-    for path in reversed(run.checkpoints()):
-        try:
-            state.load(path)
-        except UserError as error:
-            say(f"warning: {error}")
-            path.unlink()
-            continue
-        say(f"resuming {run.path} at step {state.step}")
-        break
-    run.cut_back(state.step)
 
 
 class Loop:
@@ -117,6 +113,7 @@ class Loop:
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
         self.clock = time.perf_counter()
+        self.state.notes = self._notes()
 
     def run_to_end(self) -> None:
         """Train, save, export."""
@@ -130,7 +127,9 @@ class Loop:
                 self._step()
                 if stop():
                     self._interrupt()
-        if not self.run.checkpoint(self.state.step).is_file():
+        unscored = self.validator.scores and self.state.scored != self.state.step
+        if unscored or not self.run.checkpoint(self.state.step).is_file():
+            self._log()
             self._checkpoint()
         self._finish()
 
@@ -183,12 +182,20 @@ class Loop:
 
     def _checkpoint(self) -> None:
         """Save, after scoring the generator on the validation images if the recipe selects by a score."""
+        self._refuse_nan()
         if self.validator.scores:
             score = self.validator.score(self.state.sampler())
             self._write({"kind": "validation", "step": self.state.step, "kd": score})
+            self.state.scored = self.state.step
             if self.state.best is None or score < self.state.best["score"]:
                 self.state.best = {"step": self.state.step, "score": score}
         self._save()
+
+    def _refuse_nan(self) -> None:
+        """A checkpoint is only good if it is finite; the losses of its step were taken before its update."""
+        if not self.state.is_finite():
+            self._stop(f"the networks' weights are no longer finite at step {self.state.step}",
+                       "lower the learning rates, or try --precision fp32")
 
     def _save(self) -> None:
         self._tick()
@@ -198,14 +205,14 @@ class Loop:
 
     def _finish(self) -> None:
         sampler, step = selected_sampler(self.state, self.run)
-        export(sampler, self.run.generator, {"step": step, **self.feed_notes()})
+        export(sampler, self.run.generator, {"step": step, **self.state.notes})
         self.run.write_status("finished", self.state.step, steps=self.steps, seconds=round(self.state.seconds, 1),
                               selected_step=step)
         why = f"best of the validation scores, KD-Lite0 x 1000 = {1e3 * self.state.best['score']:.1f}" \
             if self.state.best else "the last"
         self.say(f"finished at step {self.state.step}; generator of step {step} ({why}) in {self.run.generator}")
 
-    def feed_notes(self) -> dict[str, Any]:
+    def _notes(self) -> dict[str, Any]:
         """What a user of the generator must know to write its images as those of the dataset."""
         info, row = self.feed.dataset.info, self.feed.rows[0]
         intensity = info.intensity.get(row.domain)
@@ -217,6 +224,7 @@ class Loop:
 
     def _interrupt(self) -> None:
         self._log()
+        self._refuse_nan()
         self._save()
         self.run.write_status("interrupted", self.state.step, steps=self.steps, seconds=round(self.state.seconds, 1))
         raise Interrupted(f"stopped and saved at step {self.state.step} of {self.steps}; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class TrainingState:
         step: generator updates done.
         seconds: time trained, over all sessions.
         best: step and score of the best checkpoint so far, if the recipe selects.
+        scored: the last step that was scored.
+        notes: what a user of the generator must know of the dataset.
     """
 
     def __init__(self, recipe: Recipe, channels: int, device: torch.device) -> None:
@@ -45,18 +48,25 @@ class TrainingState:
         self.ema = EMA(copy.deepcopy(self.model.generator), recipe.ema) if recipe.ema else None
         self.step, self.seconds = 0, 0.0
         self.best: dict[str, float] | None = None
+        self.scored: int | None = None
+        self.notes: dict[str, Any] = {}
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, atomically."""
         ema = {"weights": self.ema.target.state_dict(), "seen": self.ema.seen} if self.ema else None
         state = {"model": self.model.state_dict(), "optimiser_g": self.optimiser_g.state_dict(),
                  "optimiser_d": self.optimiser_d.state_dict(), "ema": ema, "step": self.step, "seconds": self.seconds,
-                 "best": self.best, "channels": self.channels}
+                 "best": self.best, "scored": self.scored, "notes": self.notes, "channels": self.channels}
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
-        """Take up the state of a checkpoint. Raises `UserError` if it is damaged."""
+        """Take up the state of a checkpoint.
+
+        Raises:
+            UserError: the file is damaged; this state is then of no use any more.
+            OSError, MemoryError, torch.OutOfMemoryError: as they come; the file may be sound.
+        """
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
@@ -66,9 +76,17 @@ class TrainingState:
                 self.ema.target.load_state_dict(state["ema"]["weights"])
                 self.ema.seen = state["ema"]["seen"]
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
-        except Exception as error:  # a damaged file can raise nearly anything in torch.load
+            self.scored, self.notes = state["scored"], state["notes"]
+        except (OSError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # a damaged file can raise nearly anything else in torch.load
             raise UserError(f"this checkpoint is damaged ({' '.join(str(error).split())[:120]})", where=path,
-                            fix="delete it: training then goes on from the one before") from error
+                            fix="move the run folder away and train again") from error
+
+    def is_finite(self) -> bool:
+        """Whether no weight, average or statistic is NaN or infinite."""
+        tensors = [*self.model.state_dict().values(), *self.generator_weights().values()]
+        return all(bool(torch.isfinite(t).all()) for t in tensors)
 
     def sampler(self) -> Sampler:
         """A sampler of what would be exported now: averaged weights where the recipe averages."""
@@ -78,6 +96,33 @@ class TrainingState:
     def generator_weights(self) -> dict[str, Tensor]:
         """The weights of `sampler`."""
         return (self.ema.target if self.ema else self.model.generator).state_dict()
+
+
+def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: Callable[[str], None]) -> TrainingState:
+    """The state of the newest sound checkpoint of a run, or a new one if there is none.
+
+    Raises:
+        UserError: there are checkpoints, and none can be read.
+    """
+    paths = run.checkpoints()
+    for path in reversed(paths):
+        state = TrainingState(recipe, channels, device)
+        try:
+            state.load(path)
+        except UserError as error:
+            path.rename(path.with_suffix(".damaged"))
+            say(f"warning: {error.what}; set aside as {path.stem}.damaged")
+            continue
+        if state.best and not run.checkpoint(int(state.best["step"])).is_file():
+            step = int(state.best["step"])
+            say(f"warning: the best checkpoint so far, of step {step}, is gone; the choice starts anew")
+            state.best = None
+        say(f"resuming {run.path} at step {state.step}")
+        return state
+    if paths:
+        raise UserError("none of its checkpoints can be read", where=run.path,
+                        fix="move the folder away and train again")
+    return TrainingState(recipe, channels, device)
 
 
 def selected_sampler(state: TrainingState, run: Run) -> tuple[Sampler, int]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ganatomy.data.feed import Feed
-from ganatomy.models.base import GAN, Batch, Context, Fakes, Losses
+from ganatomy.models.base import Batch, Context, Fakes, Losses
 from ganatomy.nn.hardware import autocast
 from ganatomy.training_state import TrainingState, seed_step
+
+NOISE = 3  # the purpose of these latents, apart from those in sampling.py
 
 
 def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict[str, Losses]:
@@ -17,35 +20,60 @@ def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict
     seed_step(recipe.seed, step)
     model.train()
     ctx = Context(step, int(step * recipe.d_steps / feed.draws_per_epoch), step / steps)
-    fakes: Fakes | None = None
     losses: dict[str, Losses] = {}
+    made: tuple[Batch, Fakes] | None = None
     for network in ("d", "g") if recipe.order == "d_first" else ("g", "d"):
         for i in range(recipe.d_steps if network == "d" else 1):
-            batch = _batch(model, feed, step * recipe.d_steps + i)
             with autocast(state.device, precision):
-                if fakes is None or not recipe.reuse_fake:
+                if made is None or not recipe.reuse_fake:
                     with torch.set_grad_enabled(network == "g" or recipe.reuse_fake):
-                        fakes = model(batch, ctx)
-                if network == "d":
-                    losses["discriminator"] = model.discriminator_loss(batch, fakes, ctx)
-                else:
-                    model.discriminator.requires_grad_(False)
-                    losses["generator"] = model.generator_loss(batch, fakes, ctx)
-            optimiser = state.optimiser_d if network == "d" else state.optimiser_g
-            optimiser.zero_grad(set_to_none=True)
-            losses["discriminator" if network == "d" else "generator"].total.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            model.discriminator.requires_grad_(True)
+                        made = _generator_pass(state, feed, ctx, i, network)
+            if network == "d":
+                losses["discriminator"] = _discriminator_update(state, *made, ctx, precision)
+            else:
+                losses["generator"] = _generator_update(state, *made, ctx, precision)
     if state.ema:
         state.ema.update(model.generator, recipe.batch_size)
     state.step += 1
     return losses
 
 
-def _batch(model: GAN, feed: Feed, draw: int) -> Batch:
+def _generator_pass(state: TrainingState, feed: Feed, ctx: Context, i: int, network: str) -> tuple[Batch, Fakes]:
+    model, recipe = state.model, state.recipe
+    draw = ctx.step * recipe.d_steps + i
     target = feed.draw(draw) if "target" in model.needs else None
-    noise = model.draw_noise(feed.batch_size).to(feed.device) if "noise" in model.needs else None
-    return Batch(noise=noise, target=target)
+    noise = None
+    if "noise" in model.needs:
+        rng = np.random.default_rng((NOISE, recipe.seed, draw, ord(network)))
+        noise = model.draw_noise(recipe.batch_size, rng).to(state.device)
+    batch = Batch(noise=noise, target=target)
+    return batch, model(batch, ctx)
+
+
+def _discriminator_update(state: TrainingState, batch: Batch, fakes: Fakes, ctx: Context, precision: str) -> Losses:
+    with autocast(state.device, precision):
+        losses = state.model.discriminator_loss(batch, fakes, ctx)
+    _descend(state.optimiser_d, losses)
+    return losses
+
+
+def _generator_update(state: TrainingState, batch: Batch, fakes: Fakes, ctx: Context, precision: str) -> Losses:
+    # the discriminator's own gradients are of no use here and cost a third of its backward pass
+    learning = [p for p in state.model.discriminator.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    with autocast(state.device, precision):
+        losses = state.model.generator_loss(batch, fakes, ctx)
+    _descend(state.optimiser_g, losses)
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    return losses
+
+
+def _descend(optimiser: torch.optim.Optimizer, losses: Losses) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    losses.total.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
 
 
 def add_losses(sums: dict[str, Tensor], losses: dict[str, Losses]) -> None:

@@ -51,7 +51,7 @@ class Validator:
         """
         if step < max(WARM_UP_STEPS, WARM_UP_SHARE * steps):
             return False
-        return spread(images) < LEAST_DIVERSITY * self.real_spread
+        return not spread(images) >= LEAST_DIVERSITY * self.real_spread  # NaN is no life either
 
 
 def spread(images: NDArray[np.float32]) -> float:

@@ -48,13 +48,16 @@ def _euclidean(x: Any) -> Array:
 class Diversity:
     """Mean distance over pairs of different subjects, with bootstrap draws over the subjects."""
 
-    def __init__(self, sample: Sample, distances: Array, seed: int) -> None:
-        """Take a sample of two subjects or more, and the distances between its images [n, n]."""
+    def __init__(self, sample: Sample, distances: Array, seed: int, stream: int) -> None:
+        """Take a sample of two subjects or more, and the distances between its images [n, n].
+
+        `stream` keeps the weights of samples that are compared independent of each other.
+        """
         counts = np.bincount(sample.subjects).astype(np.float64)
         blocks = block_sums(distances, sample.subjects, sample.subjects)
         self.n_subjects, self.n_images = len(counts), sample.n_images
         self.value = float(between_mean(blocks, counts, np.ones((1, len(counts))))[0])
-        rng = np.random.default_rng((seed, 8, self.n_subjects))
+        rng = np.random.default_rng((seed, 8, stream))
         self.draws = between_mean(blocks, counts, multinomial_weights(len(counts), BOOTSTRAPS, rng))
 
     def interval(self) -> tuple[float, float] | None:
@@ -68,25 +71,25 @@ def compute(samples: Samples) -> list[MetricResult]:
 
 
 def _results(name: str, samples: Samples) -> list[MetricResult]:
-    own = _diversity(name, samples.synthetic, samples.seed)
+    own = _diversity(name, samples.synthetic, samples.seed, stream=0)
     results = []
     for against, real in samples.real():
         extra: dict[str, Any] = {}
         if own is not None and not samples.control:
-            extra = _beside(own, _diversity(name, real, samples.seed), against)
+            extra = _beside(own, _diversity(name, real, samples.seed, stream=1), against)
         results.append(MetricResult(name, against, own.value if own else None, real.n_images, real.n_subjects,
                                     samples.synthetic.n_images, "match", interval=own.interval() if own else None,
                                     caveat=_caveat(samples, real), **extra))
     return results
 
 
-def _diversity(name: str, sample: Sample, seed: int) -> Diversity | None:
+def _diversity(name: str, sample: Sample, seed: int, stream: int) -> Diversity | None:
     if sample.n_subjects < 2:
         return None
     if sample.n_images > MOST_IMAGES:
         rows = np.random.default_rng((seed, 9)).choice(sample.n_images, MOST_IMAGES, replace=False)
         sample = sample.take(np.sort(rows))
-    return Diversity(sample, METRICS[name](sample), seed)
+    return Diversity(sample, METRICS[name](sample), seed, stream)
 
 
 def _beside(own: Diversity, real: Diversity | None, against: str) -> dict[str, Any]:

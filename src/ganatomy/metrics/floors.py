@@ -36,7 +36,8 @@ class Floor:
 
 
 def noise_floor(real: Sample, n_synthetic: int, between: Callable[[Array], Array],
-                score: Callable[[Array, Array], Array], seed: int, most: int | None = None) -> Floor:
+                score: Callable[[Array, Array], Array], seed: int, most: int | None = None,
+                one_each: bool = False) -> Floor:
     """Halve the subjects at random and measure half against half, and half against synthetic images, at equal n.
 
     A floor at n / 2 beside a score at n would flatter the model where a metric falls with n, as Frechet's does;
@@ -50,10 +51,11 @@ def noise_floor(real: Sample, n_synthetic: int, between: Callable[[Array], Array
         score: from the same and [draws, n_synthetic] (1 for a chosen image) to D(A, chosen), [draws].
         seed: of the halvings and choices.
         most: choose no more than this many.
+        one_each: a half is one image a subject, so that many images of one patient do not count as many.
     """
     rng = np.random.default_rng((seed, 3))
     a = halvings(real.n_subjects, HALVINGS, rng)
-    images = np.bincount(real.subjects).astype(np.float64)
+    images = np.ones(real.n_subjects) if one_each else np.bincount(real.subjects).astype(np.float64)
     wanted = np.minimum(((1 - a) @ images).astype(np.intp), min(n_synthetic, most or n_synthetic))
     chosen = np.zeros((len(a), n_synthetic))
     for row, count in zip(chosen, wanted, strict=True):

@@ -127,11 +127,18 @@ def _per_subject(real: Sample, synthetic: Sample) -> dict[str, float]:
 
 
 def _floor(real: Sample, synthetic: Sample, seed: int) -> dict[str, Any]:
+    """The floor at equal n. Many images of few patients have a larger distance than as many independent ones, so with
+    several images a subject each half is one image a subject, and the score is taken with as many synthetic ones."""
     if synthetic.n_images < 2:
         return {}
 
+    one_each, rng = real.n_images > real.n_subjects, np.random.default_rng((seed, 9))
+
     def half(chosen: Array, most: int) -> Features:
         rows = np.flatnonzero(chosen[real.subjects])
+        if one_each:
+            order = rng.permutation(rows)
+            rows = order[np.unique(real.subjects[order], return_index=True)[1]]
         if len(rows) > most:  # the distance depends on n, so both sides of a comparison must have the same
             rows = np.sort(np.random.default_rng((seed, 5)).choice(rows, most, replace=False))
         picked: Features = real.features[rows]
@@ -145,4 +152,4 @@ def _floor(real: Sample, synthetic: Sample, seed: int) -> dict[str, Any]:
         return np.array([frechet_distance(half(row, MOST_RESAMPLED), synthetic.features[picked == 1])
                          for row, picked in zip(a, chosen, strict=True)])
 
-    return noise_floor(real, synthetic.n_images, between, score, seed, MOST_RESAMPLED).fields()
+    return noise_floor(real, synthetic.n_images, between, score, seed, MOST_RESAMPLED, one_each).fields()

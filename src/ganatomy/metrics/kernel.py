@@ -179,6 +179,12 @@ def _caveat(real: Sample, extra: dict[str, Any]) -> str:
     if real.n_subjects == 1:
         return ("one subject only: pairs of its own images stand in for pairs of different subjects, "
                 "so the figure is too high")
+    if real.n_subjects < MIN_SUBJECTS and extra.get("per_subject"):
+        return "values per subject rest on pairs of one patient's own images, so they are too high"
+    counts = np.bincount(real.subjects)
+    if counts.max() > 2 * counts.min():
+        return ("patients have very different numbers of images; if that goes with what the images show, "
+                "the test of no difference finds one too easily")
     if (extra.get("p_no_difference") or 0) > 0.05:
         return "no difference shown at this sample size, which is not evidence that there is none"
     return ""

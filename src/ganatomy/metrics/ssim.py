@@ -69,8 +69,9 @@ def compute(samples: Samples) -> list[MetricResult]:
             if real.n_subjects < MIN_SUBJECTS:
                 extra["per_subject"] = {name: float(values[real.subjects[first] == i].mean())
                                         for i, name in enumerate(real.names) if i in real.subjects[first]}
+        caveat = f"{_caveat(extra, samples.control)}; {pairs} pairs"
         results.append(MetricResult(NAME, against, value, real.n_images, real.n_subjects, samples.synthetic.n_images,
-                                    "match", caveat=_caveat(extra, samples.control), ranked=False, **extra))
+                                    "match", caveat=caveat, ranked=False, **extra))
     return results
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -91,9 +92,9 @@ class GAN(nn.Module):
         """Shape of one latent."""
         raise NotImplementedError
 
-    def draw_noise(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+    def draw_noise(self, n: int, rng: np.random.Generator) -> Tensor:
         """`n` latents, standard normal unless a subclass says otherwise; on the CPU, so every device sees the same."""
-        return torch.randn(n, *self.noise_shape(), generator=rng)
+        return torch.from_numpy(rng.standard_normal((n, *self.noise_shape()), np.float32))
 
     def forward(self, batch: Batch, ctx: Context) -> Fakes:
         """The generator's pass of a training step."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -78,9 +79,9 @@ class Model(GAN):
     def noise_shape(self) -> tuple[int, ...]:
         return (self.config.z_dim,)
 
-    def draw_noise(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+    def draw_noise(self, n: int, rng: np.random.Generator) -> Tensor:
         if self.config.noise == "uniform":
-            return torch.rand(n, *self.noise_shape(), generator=rng) * 2 - 1
+            return torch.from_numpy(rng.uniform(-1, 1, (n, *self.noise_shape())).astype(np.float32))
         return super().draw_noise(n, rng)
 
     def forward(self, batch: Batch, ctx: Context) -> Fakes:

@@ -88,9 +88,13 @@ def channels_by_size(size: int, smallest: int, width: int, most: int) -> list[in
 
 
 def refresh_batch_norm(module: nn.Module) -> list[nn.BatchNorm2d]:
-    """Make every batch norm forget its running statistics and average the next training passes evenly."""
+    """Make every batch norm forget its running statistics and average those of the next passes evenly.
+
+    Only the batch norms are put in training mode; dropout and the like stay as they are.
+    """
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
+        norm.train()
     return norms
