@@ -81,7 +81,7 @@ def test_overlap_is_refused_exactly_when_there_is_one(pairs: list[tuple[str, str
     (lambda p: (p / "manifest.csv").write_text("a,b\n"), "columns"),
     (lambda p: (p / "manifest.csv").write_text(",".join(COLUMNS) + "\nx,y\n"), "line 2"),
     (lambda p: (p / "images-disc.npy").unlink(), "cannot be read"),
-    (lambda p: np.save(p / "images-disc.npy", np.zeros((3, 16, 16), np.uint8)), "not at least 24 images")])
+    (lambda p: np.save(p / "images-disc.npy", np.zeros((3, 16, 16), np.uint8)), "not 24 images")])
 def test_a_damaged_dataset_is_refused_in_words(dataset: Dataset, damage, words: str) -> None:
     damage(dataset.path)
     with pytest.raises(UserError, match=words):
@@ -172,3 +172,56 @@ def test_the_private_folder_is_the_owners_alone(tmp_path: Path) -> None:
     folder = private_folder(tmp_path / "dataset")
     assert folder == tmp_path / "dataset.private"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_overwrite_removes_only_what_the_same_command_made(dataset: Dataset, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    for folder, source in ((precious, "real"), (dataset.path, "synthetic")):
+        with (pytest.raises(UserError, match="will not be overwritten"),
+              new_dataset(folder, (4, 4), 1, np.uint8, overwrite=True, source=source)):
+            pass
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    assert len(Dataset.open(dataset.path).rows()) == 24
+
+
+def test_two_processes_making_one_folder_leave_one_whole(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with (pytest.raises(UserError, match="another process has made it"), staged_folder(target) as first):
+        (first / "one").touch()
+        target.mkdir()
+        (target / "two").touch()
+    assert [p.name for p in target.iterdir()] == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".target.partial-999999999"
+    left.mkdir()
+    with staged_folder(tmp_path / "target"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda lines: lines[: len(lines) // 2],
+    lambda lines: [*lines, lines[-1]],
+    lambda lines: [line.replace(",train,", ",val,") for line in lines],
+    lambda lines: [line.replace(",train,0,", ",train,-1,") for line in lines]])
+def test_a_changed_manifest_is_refused(dataset: Dataset, damage) -> None:
+    path = dataset.path / "manifest.csv"
+    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
+    with pytest.raises(UserError, match="changed since"):
+        Dataset.open(dataset.path)
+
+
+def test_changed_pixels_are_found(dataset: Dataset) -> None:
+    path = dataset.path / "images-disc.npy"
+    pixels = np.load(path)
+    pixels[3, 0, 0] ^= 1
+    np.save(path, pixels)
+    opened = Dataset.open(dataset.path)
+    opened.verify(opened.rows()[:3])
+    with pytest.raises(UserError, match="image-003"):
+        opened.verify(opened.rows())

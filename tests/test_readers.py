@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -176,3 +177,36 @@ def test_damaged_bytes_never_crash(tmp_path: Path, which: int, place: float, jun
         assert np.isfinite(readers.read(path)).all()
     except Unreadable as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_plain_tiffs_are_turned_whole(tmp_path: Path, dtype: type, orientation: int) -> None:
+    values = np.arange(40 * 48).reshape(40, 48).astype(dtype)
+    Image.fromarray(values).save(tmp_path / "o.tif", exif={274: orientation})
+    turned = {1: values, 2: values[:, ::-1], 3: values[::-1, ::-1], 4: values[::-1], 5: values.T,
+              6: np.rot90(values, -1), 7: values[::-1, ::-1].T, 8: np.rot90(values)}[orientation]
+    assert readers.scan(tmp_path / "o.tif").shape[1:] == turned.shape
+    np.testing.assert_array_equal(readers.read(tmp_path / "o.tif")[0], turned)
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p1.png")
+    with pytest.raises(Unreadable, match="pipe"):
+        readers.scan(tmp_path / "p1.png")
+
+
+def test_reasons_are_one_line_without_folders_and_nothing_else_is_printed(
+        tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "Anna Smith" / "x"
+    folder.mkdir(parents=True)
+    whole = save_nifti(folder / "a.nii", RAMP[..., None].astype(np.int16)).read_bytes()
+    for place in range(0, 348, 2):
+        raw = bytearray(whole)
+        raw[place : place + 2] = b"\xfe\x7f"
+        (folder / "bad.nii").write_bytes(raw)
+        try:
+            readers.read(folder / "bad.nii")
+        except Unreadable as error:
+            assert "\n" not in str(error) and "Smith" not in str(error) and str(tmp_path) not in str(error)
+    assert capfd.readouterr() == ("", "")

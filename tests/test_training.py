@@ -151,9 +151,10 @@ def test_checkpoints_that_cannot_be_read_are_kept_and_training_does_not_start_ov
     run = train(dataset.path, tmp_path / "run", tiny)
     run.write_status("interrupted", 12)
     before = {p.name: p.read_bytes() for p in run.checkpoints()}
-    monkeypatch.setattr(torch, "load", _raise(OSError("stale file handle")))
-    with pytest.raises(OSError, match="stale"):
-        train(dataset.path, run.path, tiny)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", _raise(OSError("stale file handle")))
+        with pytest.raises(OSError, match="stale"):
+            train(dataset.path, run.path, tiny)
     assert {p.name: p.read_bytes() for p in run.checkpoints()} == before
     monkeypatch.setattr(torch, "load", _raise(RuntimeError("broken archive")))
     with pytest.raises(UserError, match="none of its checkpoints can be read"):

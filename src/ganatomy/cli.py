@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -13,7 +14,17 @@ import click
 from ganatomy import __version__
 from ganatomy.errors import UserError
 
-FOLDER = click.Path(path_type=Path)
+
+class Folder(click.Path):
+    """A path that is not empty: an empty variable in a script must not mean the current folder."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+FOLDER = Folder(path_type=Path)
 EXIT_OURS, EXIT_INTERRUPTED = 1, 130
 
 
@@ -119,7 +130,10 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
     from ganatomy.recipe import load, parse_assignments
 
     flags = {key: value for key, value in keys.items() if value is not None}
-    settings = load(recipe, parse_assignments(assignments) | flags)
+    overrides = parse_assignments(assignments)
+    for key in flags.keys() & overrides.keys():
+        raise UserError(f"{key} is given twice, by a flag of its own and by --set", where="train", fix="give it once")
+    settings = load(recipe, overrides | flags)
     if dry_run:
         from ganatomy.planning import plan
 
@@ -227,6 +241,7 @@ def main() -> None:
     """Run the command line: exit 0 done, 1 our fault, 2 the input's fault, 3 a gate failed, 130 interrupted."""
     try:
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
         sys.exit(EXIT_INTERRUPTED)
     except KeyboardInterrupt:
@@ -237,7 +252,8 @@ def main() -> None:
     except UserError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of a pipe has had enough; nothing may be written on the way out
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception:
         traceback.print_exc()

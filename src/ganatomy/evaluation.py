@@ -96,8 +96,12 @@ def _of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domai
     sampler = load_generator(path)
     notes = getattr(sampler, "notes", None) or {}
     dataset = Dataset.open(data or run.dataset_path())
-    domain = dataset.domain(domain or notes.get("domain") or run.recipe().domain)
-    label = label or run.recipe().label
+    learnt = {"domain": notes.get("domain") or run.recipe().domain, "label": run.recipe().label}
+    for key, wanted in (("domain", domain), ("label", label)):
+        if wanted not in (None, learnt[key]):
+            raise UserError(f"this run learnt the {key} {learnt[key]!r}, not {wanted!r}", where=path,
+                            fix=f"leave --{key} out, or compare two datasets with `ganatomy evaluate REAL SYNTHETIC`")
+    domain, label = dataset.domain(learnt["domain"]), learnt["label"]
     _same_channels(dataset, sampler.channels, "the run")
     test = dataset.require("test", domain, label)
     images = _checked(sampler.sample(n or _default_n(len(test)), seed), path)

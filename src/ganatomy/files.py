@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ def disk_errors(where: Path) -> Iterator[None]:
         errno.EPERM: ("permission denied", "check who owns the folder, or choose another"),
         errno.EROFS: ("the file system is read-only", "choose another folder"),
         errno.ENOTDIR: ("a part of this path is a file, not a folder", "choose another folder"),
+        errno.EEXIST: ("something else is there already", "choose another folder"),
+        errno.ENOTEMPTY: ("another process has made it meanwhile", "choose another folder, or add --overwrite"),
+        errno.ELOOP: ("its links go in a circle", "choose another folder"),
         errno.ENAMETOOLONG: ("this name is too long for the file system", "choose a shorter name"),
     }
     try:
@@ -76,26 +80,45 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def staged_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
+def staged_folder(target: Path, overwrite: bool = False,
+                  ours: Callable[[Path], bool] = lambda folder: True) -> Iterator[Path]:
     """Yield an empty hidden folder that becomes `target` when the block succeeds, and vanishes when it fails.
 
-    Raises `UserError` if `target` exists with something in it and `overwrite` is off.
+    Args:
+        target: the folder to make; it may exist if it is empty. Links are followed.
+        overwrite: replace a folder with something in it ...
+        ours: ... if this says so; --overwrite must not remove what another command or a person made.
+
+    Raises:
+        UserError: `target` is there already, or has been made by another process meanwhile.
     """
-    target = target.absolute()  # "." has no name
-    occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
-    if occupied and not overwrite:
-        raise UserError("already exists", where=target, fix="choose another folder, or add --overwrite")
-    stage = target.with_name(f".{target.name}.partial")
+    target = Path(os.path.realpath(target))
     with disk_errors(target):
-        shutil.rmtree(stage, ignore_errors=True)  # left by a killed run
+        occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
+        if occupied and not overwrite:
+            raise UserError("already exists", where=target, fix="choose another folder, or add --overwrite")
+        if occupied and not ours(target):
+            raise UserError("will not be overwritten: it is not what this command makes", where=target,
+                            fix="choose another folder, or remove it yourself")
+        _remove_stale(target)
+        stage = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir(parents=True)
         try:
             yield stage
-            if target.is_dir():
+            if target.is_dir() and overwrite:
                 shutil.rmtree(target)
             stage.replace(target)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what processes that were killed left of their attempts at `target`."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+        owner = left.name.rpartition("-")[2]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def private_folder(of: Path) -> Path:

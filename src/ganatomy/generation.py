@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ganatomy.sampling import Sampler, load_generator
 
 Format = Literal["png8", "png16", "npy", "none"]
 Weights = Literal["selected", "raw", "averaged"]
+MOST = 10_000_000
 
 
 def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, format: Format = "png8",
@@ -44,20 +45,27 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
     Raises:
         UserError: no generator there, `n` below 1, or `out` exists.
     """
-    if n < 1:
-        raise UserError(f"cannot make {n} images", where="-n", fix="ask for at least 1")
-    if not 0 <= seed < 2**31:
-        raise UserError(f"{seed} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
+    _check_options(n, seed, format, weights)
     sampler = load_generator(run, weights, choose_device(device))
     notes = sampler.notes or {}
     if format == "png16" and sampler.channels == 3:
         raise UserError("colour images cannot be written as 16-bit PNG", where="--format", fix="use png8 or npy")
     size, dtype = (sampler.size, sampler.size), np.dtype(notes["dtype"])
-    with new_dataset(out, size, sampler.channels, dtype, overwrite) as writer:
+    with new_dataset(out, size, sampler.channels, dtype, overwrite, source="synthetic") as writer:
         _write_images(writer, sampler, notes, n, seed, format, dtype)
         writer.finish(_info(sampler, notes, n, seed, weights))
     say(f"{n} synthetic images in {out} (seed {seed})")
     return Dataset.open(out)
+
+
+def _check_options(n: int, seed: int, format: str, weights: str) -> None:
+    if not isinstance(n, int) or not 1 <= n <= MOST:
+        raise UserError(f"cannot make {n!r} images", where="-n", fix=f"ask for at least 1 and at most {MOST:,}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise UserError(f"{seed!r} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
+    for name, value, known in (("--format", format, get_args(Format)), ("--weights", weights, get_args(Weights))):
+        if value not in known:
+            raise UserError(f"{value!r} is unknown", where=name, fix=f"use one of {', '.join(known)}")
 
 
 def _write_images(writer: DatasetWriter, sampler: Sampler, notes: dict[str, Any], n: int, seed: int, format: Format,
@@ -67,6 +75,8 @@ def _write_images(writer: DatasetWriter, sampler: Sampler, notes: dict[str, Any]
     spacing = "x".join(f"{s:g}" for s in notes["spacing"]) if notes["spacing"] else ""
     index = 0
     for images in sampler.stream(n, seed):
+        if not np.isfinite(images).all():
+            raise UserError("the generator makes values that are not finite", where="weights", fix="train it again")
         stored = denormalise(images, notes["value_range"], dtype)
         for pixels, image in zip(stored, images, strict=True):
             name = f"syn-{index:06d}"

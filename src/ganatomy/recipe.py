@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ganatomy.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16"]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Frozen(BaseModel):
@@ -24,14 +25,14 @@ class Frozen(BaseModel):
 class LearningRate(Frozen):
     """Adam's step size for each network."""
 
-    generator: float = Field(gt=0)
-    discriminator: float = Field(gt=0)
+    generator: float = Field(gt=0, le=10)
+    discriminator: float = Field(gt=0, le=10)
 
 
 class Recipe(Frozen):
     """What to train and how. `model` is kept raw here; `models.resolve` validates it for the named GAN."""
 
-    name: str = Field(description="the recipe's name")
+    name: str = Field(min_length=1, max_length=80, description="the recipe's name")
     gan: str = Field(description="which GAN: the name of a file in ganatomy/models")
     model: dict[str, Any] = Field(default_factory=dict, description="settings of that GAN")
 
@@ -39,14 +40,14 @@ class Recipe(Frozen):
     domain: str | None = Field(None, description="which domain to learn; needed where a dataset has several")
     label: str | None = Field(None, description="learn only this class")
 
-    batch_size: int = Field(ge=1)
-    steps: int | None = Field(None, ge=1, description="generator updates; either this or epochs")
-    epochs: float | None = Field(None, gt=0, description="passes over the training images")
+    batch_size: int = Field(ge=1, le=65536)
+    steps: int | None = Field(None, ge=1, le=10**8, description="generator updates; either this or epochs")
+    epochs: float | None = Field(None, gt=0, le=10**6, description="passes over the training images")
     order: Literal["d_first", "g_first"] = "d_first"
     reuse_fake: bool = Field(False, description="one generator pass serves both losses of a step")
     d_steps: int = Field(1, ge=1, description="discriminator updates a generator update")
     learning_rate: LearningRate
-    betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's two decay rates")
+    betas: tuple[Decay, Decay] = Field((0.5, 0.999), description="Adam's two decay rates")
     ema: float | None = Field(None, gt=0, le=1, description="half-life of the weight average, share of images seen")
 
     seed: int = Field(0, ge=0, lt=2**31)
@@ -105,7 +106,7 @@ def parse(yaml_text: str, where: str | Path, overrides: Mapping[str, Any] | None
     """Validate YAML text as a recipe; see `load`."""
     try:
         raw = yaml.safe_load(yaml_text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"is not valid YAML ({' '.join(str(error).split())})", where=where) from error
     if not isinstance(raw, dict):
         raise UserError("holds no settings", where=where,
@@ -149,8 +150,8 @@ def parse_assignments(assignments: list[str] | tuple[str, ...]) -> dict[str, Any
             raise UserError(f"{item!r} is not key=value", where="--set", fix="for example --set batch_size=8")
         try:
             overrides[key.strip()] = _number(yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise UserError(f"{value!r} is not a YAML value", where=f"--set {key}") from error
+        except (yaml.YAMLError, RecursionError) as error:
+            raise UserError(f"{value[:80]!r} is not a YAML value", where=f"--set {key}") from error
     return overrides
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ganatomy.errors import UserError
 from ganatomy.files import disk_errors, private_folder, read_json, write_json, write_text
-from ganatomy.recipe import Recipe, parse
+from ganatomy.recipe import Recipe, parse, text
 
 KEEP_CHECKPOINTS = 2
 
@@ -56,7 +56,7 @@ class Run:
 
     def recipe(self) -> Recipe:
         """The recipe this run was started with."""
-        return parse(self.recipe_file.read_text(encoding="utf-8"), where=self.recipe_file)
+        return parse(text(str(self.recipe_file)), where=self.recipe_file)
 
     def start(self, recipe: Recipe, dataset: Path, dataset_content: str) -> None:
         """Make the folder, or check that an existing one was started with this recipe on this dataset.
@@ -90,7 +90,7 @@ class Run:
 
     def dataset_content(self) -> str:
         """The content hash of the dataset this run learns from."""
-        return str(read_json(self.path / "dataset.json")["content"])
+        return _field(self.path / "dataset.json", "content")
 
     def dataset_path(self) -> Path:
         """Where the dataset was when the run was last started. Raises `UserError` if that is not known or gone."""
@@ -98,7 +98,7 @@ class Run:
         if not note.is_file():
             raise UserError("does not know where its dataset is (the folder RUN.private was left behind)",
                             where=self.path, fix="name the dataset with --data DATASET")
-        path = Path(read_json(note)["path"])
+        path = Path(_field(note, "path"))
         if not path.is_dir():
             raise UserError("the dataset of this run is no longer where it was", where=path,
                             fix="name its new place with --data DATASET")
@@ -106,7 +106,8 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """status.json: state (running, interrupted, stopped or finished), step, steps, and a message."""
-        return dict(read_json(self.status_file)) if self.status_file.is_file() else {"state": "new", "step": 0}
+        status = read_json(self.status_file) if self.status_file.is_file() else None
+        return {"state": "new", "step": 0} | (status if isinstance(status, dict) else {})
 
     def write_status(self, state: str, step: int, **more: Any) -> None:
         """Write status.json."""
@@ -118,7 +119,8 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints there are, oldest first."""
-        return sorted(self._checkpoints.glob("step-*.pt"), key=checkpoint_step)
+        found = [p for p in self._checkpoints.glob("step-*.pt") if checkpoint_step(p) >= 0]
+        return sorted(found, key=checkpoint_step)
 
     def prune_checkpoints(self, keep: int | None) -> None:
         """Remove all but the newest two checkpoints and that of step `keep`."""
@@ -135,11 +137,13 @@ class Run:
         """The lines of log.jsonl; a last line cut short by a kill is left out."""
         entries = []
         if self.log_file.is_file():
-            for line in self.log_file.read_text(encoding="utf-8").splitlines():
+            for line in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    entries.append(json.loads(line))
+                    entry = json.loads(line)
                 except json.JSONDecodeError:
                     continue
+                if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                    entries.append(entry)
         return entries
 
     def cut_back(self, step: int) -> None:
@@ -170,14 +174,22 @@ class Run:
             os.close(handle)
 
 
+def _field(path: Path, key: str) -> str:
+    value = read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get(key), str):
+        raise UserError(f"does not say its {key}", where=path, fix="train again in another folder")
+    return str(value[key])
+
+
 def _foreign(folder: Path) -> list[Path]:
     """What a start that was killed early cannot have left."""
     return [p for p in folder.iterdir() if p.name != "dataset.json" and not p.name.startswith(".")]
 
 
 def checkpoint_step(path: Path) -> int:
-    """The step in a file name such as step-000200.pt."""
-    return int(path.stem.removeprefix("step-"))
+    """The step in a file name such as step-000200.pt; -1 in any other."""
+    number = path.stem.removeprefix("step-")
+    return int(number) if number.isdecimal() else -1
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from pydantic import Field, ValidationError
+from safetensors.torch import load, save
 
 from ganatomy import __version__, models
+from ganatomy.checkpoints import read_checkpoint
+from ganatomy.data.dataset import Intensity
 from ganatomy.errors import UserError
 from ganatomy.files import read_json, staged_folder, write_json
 from ganatomy.models.base import GAN, Batch
 from ganatomy.nn.blocks import refresh_batch_norm
 from ganatomy.nn.hardware import place
-from ganatomy.recipe import Recipe, load
+from ganatomy.recipe import Frozen, Recipe
+from ganatomy.recipe import load as load_recipe
 from ganatomy.run import Run
 
 CHUNK = 32  # images computed at a time; part of the result, since kernels differ between batch sizes
@@ -90,7 +95,7 @@ def trained_sampler(model: GAN, weights: dict[str, torch.Tensor], recipe: Recipe
 
 def untrained_generator(sampler: Sampler | None, size: int, channels: int, seed: int = 0) -> Sampler:
     """A generator of the same kind before any training (the default recipe's kind if None): a control for metrics."""
-    recipe = sampler.recipe if sampler else load("rpgan-64", {"size": size})
+    recipe = sampler.recipe if sampler else load_recipe("rpgan-64", {"size": size})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = models.resolve(recipe, channels)
@@ -99,13 +104,33 @@ def untrained_generator(sampler: Sampler | None, size: int, channels: int, seed:
     return Sampler(model, recipe, torch.device("cpu"))
 
 
+class GeneratorConfig(Frozen):
+    """generator/config.json: all that is needed to build the generator and to write its images as a dataset."""
+
+    schema_version: Literal[1]
+    ganatomy: str
+    weights_sha256: str
+    channels: Literal[1, 3]
+    recipe: Recipe
+    step: int = Field(description="of the checkpoint that was chosen")
+    domain: str = Field(pattern=r"^[^./\\][^/\\]*$")
+    label: str | None
+    value_range: tuple[float, float]
+    dtype: Literal["uint8", "uint16", "int16", "float32"]
+    dataset: str = Field(description="content hash of the dataset it learnt from")
+    intensity: Intensity | None
+    spacing: tuple[float, float] | None
+
+
 def export(sampler: Sampler, folder: Path, notes: dict[str, Any]) -> None:
     """Write generator/config.json and weights.safetensors, the thing to share."""
     with staged_folder(folder, overwrite=True) as stage:
         weights = {k: v.detach().cpu().contiguous() for k, v in sampler.model.generator.state_dict().items()}
-        save_file(weights, stage / "weights.safetensors")
-        write_json(stage / "config.json", {"schema_version": 1, "ganatomy": __version__, "channels": sampler.channels,
-                                           "recipe": sampler.recipe.model_dump(mode="json"), **notes})
+        data = save(weights)
+        (stage / "weights.safetensors").write_bytes(data)
+        config = {"schema_version": 1, "ganatomy": __version__, "weights_sha256": hashlib.sha256(data).hexdigest(),
+                  "channels": sampler.channels, "recipe": sampler.recipe.model_dump(mode="json"), **notes}
+        write_json(stage / "config.json", config)
 
 
 def load_generator(folder: str | Path, weights: Literal["selected", "raw", "averaged"] = "selected",
@@ -133,25 +158,25 @@ def load_generator(folder: str | Path, weights: Literal["selected", "raw", "aver
     if not (folder / "config.json").is_file():
         raise UserError("is neither a run folder nor a generator folder", where=folder,
                         fix="give the RUN folder of `ganatomy train`")
-    config = read_json(folder / "config.json")
     try:
-        recipe = Recipe.model_validate(config["recipe"])
-        model = models.resolve(recipe, config["channels"])
-        model.generator.load_state_dict(load_file(folder / "weights.safetensors"))
-    except UserError:
-        raise
-    except Exception as error:  # safetensors and torch raise many kinds for a damaged file
+        config = GeneratorConfig.model_validate(read_json(folder / "config.json"))
+        data = (folder / "weights.safetensors").read_bytes()
+        if hashlib.sha256(data).hexdigest() != config.weights_sha256:
+            raise ValueError("its weights are not those that were exported")
+        model = models.resolve(config.recipe, config.channels)
+        model.generator.load_state_dict(load(data))
+    except (ValidationError, ValueError, RuntimeError, OSError) as error:
         raise UserError(f"this generator cannot be loaded ({' '.join(str(error).split())[:200]})", where=folder,
                         fix="copy the folder again, or train the run to its end again") from error
     model = place(model, device).eval().requires_grad_(False)
-    return Sampler(model, recipe, device, config)
+    return Sampler(model, config.recipe, device, config.model_dump(mode="json"))
 
 
 def _from_checkpoint(run: Run, weights: str, device: torch.device) -> Sampler:
     paths = run.checkpoints()
     if not paths:
         raise UserError("has no checkpoint", where=run.path, fix="train it first")
-    state = torch.load(paths[-1], map_location=device, weights_only=True)
+    state = read_checkpoint(paths[-1], device)
     recipe = run.recipe()
     model = place(models.resolve(recipe, state["channels"]), device)
     model.load_state_dict(state["model"])

@@ -39,7 +39,7 @@ class TrainingStopped(UserError):
     """Training cannot usefully go on; the last good checkpoint is kept."""
 
 
-def train(data: str | Path, run: str | Path, recipe: str | Recipe = "rpgan-64", *,
+def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpgan-64", *,
           set: Mapping[str, Any] | None = None, device: str = "auto", budget: float | None = None,
           say: Say = lambda text: None, on_log: OnLog = lambda entry: None) -> Run:
     """Train a GAN on a dataset folder, or take up where a run folder stands.
@@ -63,12 +63,15 @@ def train(data: str | Path, run: str | Path, recipe: str | Recipe = "rpgan-64", 
         TrainingStopped: the losses are no longer finite, or the images have all become the same.
         Interrupted: after SIGINT or SIGTERM; the state is saved.
     """
-    settings = recipe if isinstance(recipe, Recipe) else load(recipe, set)
+    settings = recipe if isinstance(recipe, Recipe) else load(str(recipe), set)
+    if budget is not None and not budget > 0:
+        raise UserError(f"{budget} seconds are no time to train in", where="budget", fix="give more than 0")
     dataset, folder = Dataset.open(data), Run(run)
     rows = dataset.require("train", settings.domain, settings.label)
     where = choose_device(device)
     make_deterministic(where)
     precision = choose_precision(settings, where)
+    dataset.verify(rows)
     feed = Feed(dataset, rows, settings.size, settings.batch_size, settings.seed, where)
     with folder.lock():
         folder.start(settings, dataset.path, dataset.info.content)

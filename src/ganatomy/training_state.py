@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ganatomy import models
+from ganatomy.checkpoints import damaged, read_checkpoint, write_checkpoint
 from ganatomy.errors import UserError
-from ganatomy.files import atomic_path
 from ganatomy.models.base import GAN
 from ganatomy.nn.ema import EMA
 from ganatomy.nn.hardware import place
@@ -57,8 +57,7 @@ class TrainingState:
         state = {"model": self.model.state_dict(), "optimiser_g": self.optimiser_g.state_dict(),
                  "optimiser_d": self.optimiser_d.state_dict(), "ema": ema, "step": self.step, "seconds": self.seconds,
                  "best": self.best, "scored": self.scored, "notes": self.notes, "channels": self.channels}
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+        write_checkpoint(path, state)
 
     def load(self, path: Path) -> None:
         """Take up the state of a checkpoint.
@@ -67,8 +66,8 @@ class TrainingState:
             UserError: the file is damaged; this state is then of no use any more.
             OSError, MemoryError, torch.OutOfMemoryError: as they come; the file may be sound.
         """
+        state = read_checkpoint(path, self.device)
         try:
-            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.optimiser_g.load_state_dict(state["optimiser_g"])
             self.optimiser_d.load_state_dict(state["optimiser_d"])
@@ -77,11 +76,10 @@ class TrainingState:
                 self.ema.seen = state["ema"]["seen"]
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
             self.scored, self.notes = state["scored"], state["notes"]
-        except (OSError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # a damaged file can raise nearly anything else in torch.load
-            raise UserError(f"this checkpoint is damaged ({' '.join(str(error).split())[:120]})", where=path,
-                            fix="move the run folder away and train again") from error
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise damaged(path, error) from error
 
     def is_finite(self) -> bool:
         """Whether no weight, average or statistic is NaN or infinite."""

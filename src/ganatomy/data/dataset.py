@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from ganatomy.data.manifest import Row, read_manifest
 from ganatomy.errors import UserError
@@ -17,6 +17,7 @@ from ganatomy.files import read_json
 from ganatomy.recipe import Frozen
 
 SCHEMA_VERSION = 1
+_AGAIN = "prepare the dataset again"
 Pixels = NDArray[Any]
 
 
@@ -49,6 +50,23 @@ class DatasetInfo(Frozen):
     provenance: dict[str, Any] = Field(default_factory=dict, description="options that made it; no paths, no names")
     fingerprint: dict[str, Any] = Field(default_factory=dict, description="counts, sizes, intensities")
     content: str = Field(description="sha256 over the images' own, the dataset's identity")
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        low, high = self.value_range
+        if not low < high:
+            raise ValueError("value_range must rise")
+        return self
+
+
+def is_dataset(folder: Path, source: str | None = None) -> bool:
+    """Whether a folder was written as a dataset (of that source, real or synthetic), whatever its state now."""
+    try:
+        raw = read_json(folder / "dataset.json")
+    except UserError:
+        return False
+    known = isinstance(raw, dict) and "schema_version" in raw and (folder / "manifest.csv").is_file()
+    return known and (source is None or raw.get("source") == source)
 
 
 def content_hash(rows: Sequence[Row]) -> str:
@@ -89,7 +107,10 @@ class Dataset:
         except ValidationError as error:
             raise UserError(f"dataset.json is broken ({error.error_count()} faults)", where=path,
                             fix="prepare the dataset again") from error
-        return cls(path, info, read_manifest(path / "manifest.csv"))
+        rows = read_manifest(path / "manifest.csv")
+        if content_hash(rows) != info.content:
+            raise UserError("manifest.csv has been changed since the dataset was made", where=path, fix=_AGAIN)
+        return cls(path, info, rows)
 
     @property
     def size(self) -> int:
@@ -133,6 +154,14 @@ class Dataset:
         (domain,) = {r.domain for r in rows}
         array = self._images[domain]
         return array[np.fromiter((r.row for r in rows), dtype=np.intp, count=len(rows))]
+
+    def verify(self, rows: Sequence[Row]) -> None:
+        """Compare the pixels of rows with the hashes in the manifest. Raises `UserError` if one differs."""
+        for row in rows:
+            pixels = np.ascontiguousarray(self._images[row.domain][row.row])
+            if hashlib.sha256(pixels.tobytes()).hexdigest() != row.sha256:
+                raise UserError(f"the pixels of {row.image_id} are not those that were prepared",
+                                where=self.path / f"images-{row.domain}.npy", fix=_AGAIN)
 
     def masks(self, rows: Sequence[Row]) -> NDArray[np.uint8]:
         """Mask values [n, height, width]; `info.mask_values` says what they mean."""
@@ -198,8 +227,11 @@ def _open_array(path: Path, info: DatasetInfo, rows: list[Row], domain: str) -> 
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read ({error})", where=path, fix="prepare the dataset again") from error
     expected = (*info.size, 3) if info.channels == 3 else info.size
-    last = max((r.row for r in rows if r.domain == domain), default=-1)
-    if array.shape[1:] != tuple(expected) or len(array) <= last:
-        raise UserError(f"holds an array of shape {array.shape}, not at least {last + 1} images of {expected}",
-                        where=path, fix="prepare the dataset again")
+    numbers = sorted(r.row for r in rows if r.domain == domain)
+    if array.shape != (len(numbers), *expected):
+        raise UserError(f"holds an array of shape {array.shape}, not {len(numbers)} images of {expected}", where=path,
+                        fix=_AGAIN)
+    if numbers != list(range(len(numbers))):
+        raise UserError(f"the rows of domain {domain} in manifest.csv are not 0 to {len(numbers) - 1}",
+                        where=path.parent, fix=_AGAIN)
     return array

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganatomy.data import readers
+from ganatomy.data.dataset import is_dataset
 from ganatomy.files import PRIVATE_SUFFIX
 
 _MASK = re.compile(r"mask|seg|label|lesion", re.IGNORECASE)
@@ -71,6 +72,16 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", text.strip()).strip("-.")[:60] or "image"
 
 
+def printable(text: str) -> str:
+    """A name with line breaks, other control characters and bytes that are no UTF-8 written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is one that `ganatomy train` made."""
+    return (folder / "recipe.yaml").is_file()
+
+
 def is_mask_name(domain: str) -> bool:
     """Whether a domain of this name is taken for a mask."""
     return bool(_MASK.search(domain))
@@ -79,7 +90,8 @@ def is_mask_name(domain: str) -> bool:
 def walk(source: Path, leave_out: Sequence[Path] = ()) -> tuple[list[str], Counter[str]]:
     """The image files below a folder, as sorted relative paths, and a count by kind of the files passed over.
 
-    Hidden files, dataset folders and their private folders are passed over; links to folders are followed once.
+    Hidden files, pipes and the like, dataset and run folders and their private folders are passed over; links to
+    folders are followed once.
     """
     found: list[str] = []
     passed: Counter[str] = Counter()
@@ -87,7 +99,8 @@ def walk(source: Path, leave_out: Sequence[Path] = ()) -> tuple[list[str], Count
     left_out = {path.resolve() for path in leave_out}
     for folder, folders, files in os.walk(source, followlinks=True):
         place, status = Path(folder), Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen or "dataset.json" in files or place.resolve() in left_out:
+        ours = ("dataset.json" in files and is_dataset(place)) or ("recipe.yaml" in files and is_run(place))
+        if (status.st_dev, status.st_ino) in seen or ours or place.resolve() in left_out:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -95,7 +108,7 @@ def walk(source: Path, leave_out: Sequence[Path] = ()) -> tuple[list[str], Count
         for name in files:
             if name.startswith((".", "__MACOSX")) or name == "Thumbs.db":
                 passed["hidden"] += 1
-            elif readers.is_candidate(name):
+            elif readers.is_candidate(name) and (place / name).is_file():
                 found.append((place / name).relative_to(source).as_posix())
             else:
                 passed["DICOM" if name.lower().endswith((".dcm", ".ima")) else "other"] += 1

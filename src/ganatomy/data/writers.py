@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.data.dataset import DatasetInfo, Pixels, content_hash
+from ganatomy.data.dataset import DatasetInfo, Pixels, content_hash, is_dataset
 from ganatomy.data.manifest import Row, refuse_overlap, write_manifest
 from ganatomy.files import staged_folder, write_text
 
@@ -91,8 +91,8 @@ class DatasetWriter:
 
 
 @contextmanager
-def new_dataset(path: str | Path, size: tuple[int, int], channels: int, dtype: Any,
-                overwrite: bool = False) -> Iterator[DatasetWriter]:
+def new_dataset(path: str | Path, size: tuple[int, int], channels: int, dtype: Any, overwrite: bool = False,
+                source: str = "real") -> Iterator[DatasetWriter]:
     """Write a dataset folder: `add` images, then `finish`; the folder takes its name when the block ends well.
 
     Args:
@@ -100,8 +100,9 @@ def new_dataset(path: str | Path, size: tuple[int, int], channels: int, dtype: A
         size: height, width of every image.
         channels: 1 or 3.
         dtype: of the stored values: uint8, uint16, int16 or float32.
-        overwrite: replace what is there.
+        overwrite: replace a dataset folder of the same source.
+        source: real or synthetic.
     """
     with ExitStack() as stack:
-        stage = stack.enter_context(staged_folder(Path(path), overwrite))
+        stage = stack.enter_context(staged_folder(Path(path), overwrite, lambda folder: is_dataset(folder, source)))
         yield stack.enter_context(DatasetWriter(stage, size, channels, np.dtype(dtype)))

@@ -22,10 +22,11 @@ from ganatomy.nn.blocks import UpConv2d, channels_by_size
 class Config(GANConfig):
     """Settings of dcgan."""
 
-    z_dim: int = Field(512, ge=1, description="length of a latent")
+    z_dim: int = Field(512, ge=1, le=4096, description="length of a latent")
     noise: Literal["gaussian", "uniform"] = Field("gaussian", description="uniform is on [-1, 1]")
-    width: int = Field(16, ge=1, description="channels at half the image's side; doubles towards smaller sides")
-    most_channels: int = Field(512, ge=1, description="cap on both networks' channels")
+    width: int = Field(16, ge=1, le=4096,
+                       description="channels at half the image's side; doubles towards smaller sides")
+    most_channels: int = Field(512, ge=1, le=4096, description="cap on both networks' channels")
     kernel: int = Field(4, ge=3, le=7, description="side of the convolutions' kernels")
 
 

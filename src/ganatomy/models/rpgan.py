@@ -23,10 +23,12 @@ from ganatomy.nn.blocks import MinibatchStd, UpConv2d, channels_by_size
 class Config(GANConfig):
     """Settings of rpgan."""
 
-    z_dim: int = Field(64, ge=1, description="length of a latent")
-    width: int = Field(32, ge=1, description="generator channels at half the image's side; doubles downwards")
-    d_width: int = Field(32, ge=1, description="discriminator channels at half the image's side; doubles downwards")
-    most_channels: int = Field(256, ge=1, description="cap on both")
+    z_dim: int = Field(64, ge=1, le=4096, description="length of a latent")
+    width: int = Field(32, ge=1, le=4096,
+                       description="generator channels at half the image's side; doubles downwards")
+    d_width: int = Field(32, ge=1, le=4096,
+                       description="discriminator channels at half the image's side; doubles downwards")
+    most_channels: int = Field(256, ge=1, le=4096, description="cap on both")
     upsampling: str = Field("nearest", pattern="^(transposed|nearest)$",
                             description="free 4x4 kernels, or nearest + 3x3, which cannot checkerboard")
     gamma: float = Field(0.1, ge=0, description="R1 weight, on the gradient summed over pixels")

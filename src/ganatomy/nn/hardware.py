@@ -23,8 +23,10 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("unknown kind of device")
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise UserError(f"the device {wanted!r} cannot be used ({str(error).splitlines()[0]})", where="--device",
                         fix="use auto, cpu or cuda") from error
     return device

@@ -54,6 +54,8 @@ def report(run: str | Path, *, data: str | Path | None = None, shareable: bool =
     """
     opened = Run.open(run)
     target = Path(out) if out is not None else opened.report_file
+    if target.suffix not in (".html", ".htm") and not target.is_dir():
+        raise UserError("is no name for a report", where=target, fix="let it end in .html")
     if target.is_dir():
         raise UserError("is a folder, not a file", where=target, fix="name an .html file")
     dataset = _dataset(opened, data, say)

@@ -6,6 +6,9 @@ A format is a module with SUFFIXES, `is_mine(head)`, `scan(path) -> Header` and 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -33,8 +36,9 @@ def stem(name: str) -> str:
 
 def scan(path: Path) -> Header:
     """Shape, dtype, channels and geometry without decoding pixels. Raises `Unreadable` with the reason."""
-    header: Header = _format(path).scan(path)
-    return header
+    with _plain_reasons(path):
+        header: Header = _format(path).scan(path)
+        return header
 
 
 def read(path: Path) -> Pixels:
@@ -43,18 +47,32 @@ def read(path: Path) -> Pixels:
     Raises:
         Unreadable: with the reason.
     """
-    pixels: Pixels = _format(path).read(path)
-    return pixels
+    with _plain_reasons(path):
+        pixels: Pixels = _format(path).read(path)
+        return pixels
+
+
+@contextmanager
+def _plain_reasons(path: Path) -> Iterator[None]:
+    """Reasons are one line and name no folder: they are shown and written down, and folders may be patients' names."""
+    try:
+        yield
+    except Unreadable as error:
+        text = str(error).replace(f"{path.parent}/", "")
+        text = re.sub(r"(?<!\w)/(?:[^\s/'\"]+/)+", "", text)
+        raise Unreadable(" ".join(text.split())) from error
 
 
 def _format(path: Path) -> ModuleType:
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise Unreadable("is no file but a folder, a pipe or a device")
         with path.open("rb") as handle:
             head = handle.read(nifti.HEAD_BYTES)
     except FileNotFoundError as error:
         raise Unreadable("the file is missing") from error
-    except OSError as error:
-        raise Unreadable(f"cannot be opened ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"cannot be opened ({getattr(error, 'strerror', error)})") from error
     if not head:
         raise Unreadable("the file is empty")
     if head.startswith(b"\x1f\x8b"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from ganatomy.data.readers.volume import Header, Pixels, Unreadable, check_finit
 SUFFIXES = (".nii", ".nii.gz")
 HEAD_BYTES = 352
 _DEFLATE_LIMIT = 1040  # no gzip stream shrinks more than this many times
-_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+_MILLIMETRES = {1: 1000.0, 3: 0.001}  # by the code of the unit: metre, micrometre
 
 
 def is_mine(head: bytes) -> bool:
@@ -57,6 +58,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # what it says of a header is no news to a user
     try:
         with gzip.open(path) if _packed(path) else path.open("rb") as handle:
             wide = handle.read(8)[4:] == b"n+2\0"
@@ -66,7 +68,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         raise Unreadable("is cut short") from error
     except Unreadable:
         raise
-    except (OSError, zlib.error, ValueError, OverflowError, MemoryError,
+    except (OSError, zlib.error, ValueError, KeyError, OverflowError, MemoryError,
             HeaderDataError, ImageFileError, WrapStructError) as error:
         raise Unreadable(f"cannot be read as NIfTI ({type(error).__name__}: {str(error)[:120]})") from error
 
@@ -98,7 +100,7 @@ def _header(path: Path, image: Any) -> Header:
     if room < needed:
         raise Unreadable("is cut short: fewer bytes than its header promises")
     affine = np.asarray(image.affine, dtype=np.float64).copy()
-    affine[:3] *= _MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+    affine[:3] *= _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
     return Header((shape[0], shape[1], shape[2]), dtype, affine=affine, volumetric=True)

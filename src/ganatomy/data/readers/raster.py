@@ -48,6 +48,8 @@ def read(path: Path) -> Pixels:
             pages.append(_decode(image))
         if len({p.shape for p in pages}) > 1:
             raise Unreadable("its pages differ in size or colour")
+        if pages[0].shape[:2] != header.shape[1:]:
+            raise Unreadable("holds another number of pixels than its header says")
         return check_finite(np.stack(pages).astype(header.dtype, copy=False))
 
 
@@ -56,7 +58,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+            # given a path, Pillow maps a plain TIFF into memory and mixes up the sides of one that is to be turned
+            with path.open("rb") as handle, Image.open(handle, formats=("PNG", "JPEG", "TIFF")) as image:
                 yield image
     except Unreadable:
         raise
@@ -84,7 +87,9 @@ def _header(image: Image.Image) -> Header:
         dtype = np.dtype(np.float32)
     else:
         raise Unreadable(f"its pixel format {image.mode} is not supported")
-    return Header((pages, height, width), dtype, channels=3 if _is_colour(image) else 1, volumetric=pages > 1)
+    lossy = image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "tiff_jpeg")
+    return Header((pages, height, width), dtype, channels=3 if _is_colour(image) else 1, volumetric=pages > 1,
+                  lossy=lossy)
 
 
 def _refuse_deep_colour(image: Image.Image) -> None:

@@ -28,6 +28,7 @@ class Header:
         channels: 1 or 3.
         affine: 4x4, voxel indices to mm (right, anterior, superior); None where the file has no geometry.
         volumetric: several slices in one file; False for single pictures.
+        lossy: compressed as JPEG does it, so that values are only about right.
     """
 
     shape: tuple[int, int, int]
@@ -35,6 +36,7 @@ class Header:
     channels: int = 1
     affine: NDArray[np.float64] | None = None
     volumetric: bool = False
+    lossy: bool = False
 
     @property
     def eight_bit(self) -> bool:
