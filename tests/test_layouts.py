@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_table_rules_over_folders(tmp_path: Path) -> None:
     ("path,subject\na.png,\n", "empty"),
     ("path,subject,split\na.png,A,holdout\n", "unknown split"),
     ("path,subject,slice\na.png,A,one\n", "no whole number"),
-    ("path,subject\na.png,A,B,C\n", "cells"), ("", "no rows"),
+    ("path,subject\na.png,A,B,C\n", "cells"), ("", "no column path, subject"),
 ])
 def test_tables_that_cannot_work(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "t.csv").write_text(text)
@@ -139,3 +140,80 @@ def test_nothing_there(tmp_path: Path) -> None:
     make(tmp_path / "other", "notes.txt")
     with pytest.raises(UserError, match="no images"):
         find_layout(tmp_path / "other")
+
+
+def test_folders_of_labels_are_masks_not_classes(tmp_path: Path) -> None:
+    make(tmp_path / "msd", *(f"{part}/la_00{i}.nii.gz" for part in ("imagesTr", "labelsTr") for i in (3, 4)),
+         "imagesTs/la_001.nii.gz", "labelsTr/la_009.nii.gz", "dataset.json")
+    layout = find_layout(tmp_path / "msd")
+    assert [(e.subject, e.domain, e.label) for e in layout.entries] == [
+        ("la_003", "image", ""), ("la_004", "image", ""), ("la_001", "image", ""), ("la_003", "labels", ""),
+        ("la_004", "labels", "")]
+    assert [name for name, _ in layout.unmatched] == ["labelsTr/la_009.nii.gz"]
+    assert any("1 of 3 files in folders of masks match no image" in note for note in layout.notes)
+    make(tmp_path / "nnunet", *(f"imagesTr/la_003_000{i}.nii.gz" for i in (0, 1)), "labelsTr/la_003.nii.gz",
+         *(f"imagesTs/la_001_000{i}.nii.gz" for i in (0, 1)))
+    assert [(s, d) for s, _, d, _, _ in found(tmp_path / "nnunet")] == [
+        ("la_003", "channel-0000"), ("la_003", "channel-0001"), ("la_001", "channel-0000"),
+        ("la_001", "channel-0001"), ("la_003", "labels")]
+    make(tmp_path / "class", *(f"{c}/{kind}/1.png" for c in ("benign", "malign") for kind in ("images", "masks")))
+    assert {(s, d, label) for s, _, d, label, _ in found(tmp_path / "class")} == {
+        ("benign/1", "image", "benign"), ("benign/1", "masks", "benign"), ("malign/1", "image", "malign"),
+        ("malign/1", "masks", "malign")}
+
+
+def test_folders_taken_for_classes_are_said_to_be_shown(tmp_path: Path) -> None:
+    make(tmp_path, "Smith/a.png", "Jones/b.png")
+    assert any("Jones, Smith" in note and "must not be patients' names" in note for note in find_layout(tmp_path).notes)
+
+
+def test_patterns_with_many_wildcards_end(tmp_path: Path) -> None:
+    make(tmp_path, "a" * 200 + ".png")
+    assert found(tmp_path, pattern="*" * 40 + "{subject}" + "*" * 40)
+    for pattern in ("*a" * 20 + "{subject}" + "a*" * 20 + "x", "{subject}{session}{domain}{label}x"):
+        with pytest.raises(UserError, match="fits the pattern"):
+            find_layout(tmp_path, pattern=pattern)
+    with pytest.raises(UserError, match="parts"):
+        find_layout(tmp_path, pattern="{subject}" + "*a" * 100)
+
+
+@pytest.mark.parametrize(("text", "encoding"), [
+    ("path,subject\nx/1.png,Müller\n", "cp1252"), ("path,subject\nx/1.png,Müller\n", "utf-16"),
+    ("\n\n,,\npath;subject\nx/1.png;Müller\n", "utf-8-sig")])
+def test_tables_as_spreadsheets_write_them(tmp_path: Path, text: str, encoding: str) -> None:
+    make(tmp_path, "x/1.png")
+    (tmp_path / "files.csv").write_bytes(text.encode(encoding))
+    layout = find_layout(tmp_path)
+    assert [e.subject for e in layout.entries] == ["Müller"]
+    assert any("Windows-1252" in note for note in layout.notes) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize(("raw", "words"), [
+    (b"", "no column path, subject"), (b"file,patient\nx/1.png,A\n", "no column path, subject -> it has file, patient"),
+    (b"path,subject\n\0\0\x81", "encoding"), (b"path,subject\nx/1.png,A\n./x/1.png,B\n", "lines 2 and 3 name the same"),
+    (b"path,subject,subject\nx/1.png,A,B\n", "column subject more than once"),
+    (b"path,subject,slice\nx/1.png,A," + b"1" * 5000, "line 2: the slice '1{20}' is no whole"),
+])
+def test_a_broken_files_csv_is_never_passed_over(tmp_path: Path, raw: bytes, words: str) -> None:
+    make(tmp_path, "x/1.png", "y/1.png")
+    (tmp_path / "files.csv").write_bytes(raw)
+    with pytest.raises(UserError, match=words) as caught:
+        find_layout(tmp_path)
+    assert caught.value.fix
+
+
+def test_only_plain_files_are_images_and_names_are_printable(tmp_path: Path) -> None:
+    make(tmp_path, "p2.png")
+    os.mkfifo(tmp_path / "p1.png")
+    (tmp_path / os.fsdecode(b"M\xfcller\n.png")).write_bytes(b"x")
+    layout = find_layout(tmp_path)
+    assert {e.subject for e in layout.entries} == {"p2", r"M\udcfcller\n"}
+    assert all(e.path.read_bytes() == b"x" for e in layout.entries)
+
+
+def test_a_run_folder_is_no_source(tmp_path: Path) -> None:
+    make(tmp_path / "run", "recipe.yaml", "samples/step-1.png")
+    with pytest.raises(UserError, match="is a run folder"):
+        find_layout(tmp_path / "run")
+    make(tmp_path, "scans/a.png")
+    assert [e.name for e in find_layout(tmp_path).entries] == ["scans/a.png"]

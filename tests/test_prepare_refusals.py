@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ganatomy.data import prepare as module
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.prepare import prepare
 from ganatomy.errors import UserError
-from tests.scans import NAMES, cohort, head, save
+from tests.scans import NAMES, cohort, head, pictures, save, table
 
 
 def test_existing_folders_are_safe(tmp_path: Path) -> None:
@@ -101,3 +102,73 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "in" / "a.png").write_text("no image")
     with pytest.raises(UserError, match=r"none of 1 file can be read.*not an image"):
         prepare(tmp_path / "in", tmp_path / "out")
+
+
+def test_what_others_keep_beside_the_dataset_is_safe(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in", mask=False)
+    (tmp_path / "out.private").mkdir()
+    (tmp_path / "out.private" / "diary.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="holds other things"):
+            prepare(source, tmp_path / "out", size=16, overwrite=overwrite)
+    assert (tmp_path / "out.private" / "diary.txt").read_text() == "mine" and not (tmp_path / "out").exists()
+    foreign = tmp_path / "msd"
+    foreign.mkdir()
+    (foreign / "dataset.json").write_text('{"name": "Heart"}')
+    with pytest.raises(UserError, match="no dataset folder"):
+        prepare(source, foreign, overwrite=True)
+    with pytest.raises(UserError, match="holds other things"):
+        prepare(cohort(tmp_path / "x.private"), tmp_path / "x", size=16)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "loop", "loop/x", "x" * 250, "x" * 300, f"a/{'x' * 300}/b", "a\0b"])
+def test_paths_that_are_none(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = cohort(tmp_path / "in", names=NAMES[:1], mask=False)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        prepare(source, name, size=16)
+    if name not in (".", "/"):
+        with pytest.raises(UserError):
+            prepare(name, tmp_path / "out", size=16)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "loop"]
+
+
+def test_the_folder_one_is_in_can_become_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = cohort(tmp_path / "in", mask=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    prepare(source, ".", size=16)
+    assert Dataset.open(tmp_path / "here").info.size == (16, 16)
+    assert (tmp_path / "here.private" / "key").is_file()
+
+
+@pytest.mark.parametrize(("options", "where"), [
+    ({"size": "32"}, "--size"), ({"size": 32.5}, "--size"), ({"size": None}, "--size"), ({"seed": "x"}, "--seed"),
+    ({"background": None}, "--background"), ({"spacing": "1"}, "--spacing"), ({"source": None}, "SOURCE"),
+    ({"dataset": None}, "DATASET"), ({"domains": 3}, "--domains"), ({"test_subjects": [1]}, "--test-subjects"),
+    ({"pattern": 5}, "--pattern"), ({"split": "1e999,1,1"}, "--split"), ({"split": None}, "--split"),
+    ({"slices": "0:" + "9" * 5000}, "--slices"), ({"slices": None}, "--slices"),
+])
+def test_values_of_the_wrong_kind_are_named(tmp_path: Path, options: dict[str, object], where: str) -> None:
+    places = {"source": tmp_path / "in", "dataset": tmp_path / "out"}
+    with pytest.raises(UserError) as caught:
+        prepare(**(places | options))  # type: ignore[arg-type]
+    assert caught.value.where == where and caught.value.fix and len(str(caught.value)) < 200
+
+
+def test_padding_advises_no_size_that_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"-> use a larger --spacing, --fit crop or --fit resize"):
+        prepare(cohort(tmp_path / "in", mask=False), tmp_path / "out", fit="pad", spacing=1e-6)
+
+
+def test_names_that_are_no_text_come_through(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "in", 3)
+    (source / "p0.png").rename(source / os.fsdecode(b"M\xfcller.png"))
+    (source / os.fsdecode(b"bad\xff\n.png")).write_text("no image")
+    lines: list[str] = []
+    dataset = prepare(source, tmp_path / "out", size=16, say=lines.append)
+    assert len(dataset.rows()) == 3 and all(line.isprintable() for line in lines)
+    assert r"M\udcfcller.png" in {o["path"] for o in table(tmp_path / "out.private" / "sources.csv")}
+    assert [(s["path"], s["reason"].isprintable()) for s in table(tmp_path / "out.private" / "skipped.csv")] == [
+        (r"bad\udcff\n.png", True)]

@@ -57,7 +57,7 @@ def test_named_subjects_make_up_their_split() -> None:
     assert Counter(drawn.values())["val"] == 5  # 28 x 15 / 85
 
 
-@pytest.mark.parametrize("text", ["70,30", "a,b,c", "0,50,50", "70,-1,15", "nan,1,1", ""])
+@pytest.mark.parametrize("text", ["70,30", "a,b,c", "0,50,50", "70,-1,15", "nan,1,1", "inf,1,1", "1e999,1,1", ""])
 def test_impossible_shares_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="no split"):
         parse_shares(text)
@@ -66,3 +66,7 @@ def test_impossible_shares_are_refused(text: str) -> None:
 def test_an_unknown_subject_gets_its_look_alikes() -> None:
     with pytest.raises(UserError, match="did you mean patient07"):
         known_subjects(["patient7"], ["patient07", "patient19"], "--test-subjects")
+
+
+def test_only_the_ratio_of_the_shares_counts() -> None:
+    assert parse_shares("1e308,1e308,1e308") == parse_shares("1,1,1") == parse_shares((5e-324, 5e-324, 5e-324))

@@ -137,7 +137,7 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
     if dry_run:
         from ganatomy.planning import plan
 
-        click.echo(plan(settings, dataset))
+        click.echo(plan(settings, dataset, device))
         return
     from ganatomy.progress import TrainingProgress
     from ganatomy.training import Interrupted

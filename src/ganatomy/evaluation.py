@@ -18,14 +18,20 @@ from ganatomy.files import write_json
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples, found
 from ganatomy.metrics.controls import controls
 from ganatomy.metrics.features import EXTRACTOR
-from ganatomy.metrics.kernel import NAME as KERNEL
+from ganatomy.metrics.table import table
 from ganatomy.run import Run
+
+__all__ = ["evaluate", "table"]
 
 SCHEMA_VERSION = 1
 FEWEST_SYNTHETIC = 500  # drawn from a run by default, even for a small test split
 MOST_IMAGES = 2000  # of each sample: 2,000 images take half a minute on one core
 MOST_ASKED = 5000
 FEW_SYNTHETIC = 50
+UNTRAINED = "untrained generator"  # its name among the controls
+OF_DATASET = "Dataset: "  # how a warning begins that `prepare` has left in the dataset
+PATIENTS_UNKNOWN = "nothing says which images belong to one patient"
+DEFAULT_NETWORK = "of the default recipe's network: what made the second dataset is not known"
 
 Say = Callable[[str], None]
 
@@ -43,6 +49,7 @@ class _Task:
     untrained: Callable[[int], Images]
     step: int | None
     warnings: list[str]
+    untrained_caveat: str = ""
 
 
 def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | None = None, seed: int = 0,
@@ -72,14 +79,17 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     """
     started = time.perf_counter()
     if n is not None and not 2 <= n <= MOST_ASKED:
-        raise UserError(f"{n} synthetic images cannot be compared", where="-n", fix=f"use 2 to {MOST_ASKED:,}")
+        raise UserError(f"{_counted(n, 'synthetic image')} cannot be compared", where="-n",
+                        fix=f"use 2 to {MOST_ASKED:,}")
     if not 0 <= seed < 2**31:
         raise UserError(f"{seed} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
     task = _of_run(Path(real), n, seed, data, domain, label) if synthetic is None \
         else _of_datasets(Path(real), Path(synthetic), n, seed, domain, label)
     samples = _samples(task, seed)
-    say(f"{task.synthetic.n_images:,} synthetic images against {samples.test.n_images:,} test images of "
-        f"{samples.test.n_subjects} subjects; features of {EXTRACTOR} ...")
+    unknown = any(PATIENTS_UNKNOWN in text for text in task.warnings)
+    whose = "(patients unknown)" if unknown else f"of {_counted(samples.test.n_subjects, 'subject')}"
+    say(f"{task.synthetic.n_images:,} synthetic images against {_counted(samples.test.n_images, 'test image')} {whose}; "
+        f"features of {EXTRACTOR} ...")
     metrics = _measure(task, samples, say)
     metrics["seconds"] = round(time.perf_counter() - started, 1)
     if synthetic is None:
@@ -105,7 +115,7 @@ def _of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domai
     _same_channels(dataset, sampler.channels, "the run")
     test = dataset.require("test", domain, label)
     images = _checked(sampler.sample(n or _default_n(len(test)), seed), path)
-    warnings = []
+    warnings = dataset_warnings(dataset)
     if dataset.info.content != run.dataset_content():
         warnings.append("This is not the dataset that the model was trained on, or it has changed since.")
 
@@ -119,6 +129,10 @@ def _of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domai
 def _of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str | None, label: str | None) -> _Task:
     from ganatomy.sampling import untrained_generator
 
+    for path in (real, other):
+        if Run.is_run(path):
+            raise UserError("is a run folder; with two arguments give two datasets", where=path,
+                            fix="use `ganatomy evaluate DATASET SYN`, or give the run alone: `ganatomy evaluate RUN`")
     dataset, made = Dataset.open(real), Dataset.open(other)
     domain = dataset.domain(domain)
     theirs = made.domain(domain if domain in made.info.domains or len(made.info.domains) > 1 else None)
@@ -130,7 +144,9 @@ def _of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str 
     chosen = _at_most(rows, n or MOST_IMAGES, seed)
     size = min(dataset.size, made.size)
     subjects = None if made.info.source == "synthetic" else [r.subject for r in chosen]
-    warnings = [] if made.info.source == "synthetic" else ["The second dataset is not marked synthetic."]
+    warnings = dataset_warnings(dataset)
+    if made.info.source != "synthetic":
+        warnings.append("The second dataset is not marked synthetic.")
     if n is not None and n > len(rows):
         warnings.append(f"{n:,} images were asked for, the second dataset has {len(rows):,}.")
     if theirs != domain:
@@ -140,7 +156,18 @@ def _of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str 
         return untrained_generator(None, size, dataset.info.channels, seed).sample(count, seed)
 
     return _Task(dataset, domain, label, size, Sample(made.images(chosen, size), subjects), made.info.content,
-                 untrained, None, warnings)
+                 untrained, None, warnings, DEFAULT_NETWORK)
+
+
+def dataset_warnings(dataset: Dataset) -> list[str]:
+    """What `prepare` warned of, as sentences; each begins with "Dataset: "."""
+    found = dataset.info.fingerprint.get("warnings")
+    texts = [str(text).strip().rstrip(".") for text in found] if isinstance(found, list | tuple) else []
+    return [f"{OF_DATASET}{text}." for text in texts if text]
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _default_n(n_test: int) -> int:
@@ -210,20 +237,28 @@ def _controls(task: _Task, samples: Samples, results: list[MetricResult]) -> tup
     if samples.train is None:
         warnings.append("There is no train split: the controls are made from test images, which flatters them.")
     headline = {r.name: r for r in results if r.against == "test"}
-    judged = []
+    judged: list[dict[str, Any]] = []
     for name, sample in controls(samples.train or samples.test, n, untrained, samples.seed).items():
-        for metric in found():
-            for result in metric.compute(samples.with_control(sample)):
-                entry, model = result.to_json(), headline[result.name]
-                if entry["value"] is None or model.value is None:
-                    continue
-                behind = behind_model(model, entry["value"])
-                judged.append({"control": name, "name": result.name, "value": entry["value"],
-                               "interval": entry["interval"], "n_synthetic": sample.n_images, "behind_model": behind})
-                if behind is False and model.better != "match":
-                    warnings.append(f"{result.name} does not place the control “{name}” behind the model: "
-                                    "either the model is no better than it, or this figure cannot tell.")
+        caveat = task.untrained_caveat if name == UNTRAINED else ""
+        own = [{"control": name, **entry, "caveat": caveat} for entry in _judge(samples.with_control(sample), headline)]
+        blind = [e["name"] for e in own if e["behind_model"] is False and headline[e["name"]].better != "match"]
+        if blind:
+            warnings.append(f"The control “{name}” is not behind the model by {' and '.join(blind)}: either the model is "
+                            "no better than it, or the measure is blind here. Look at the images.")
+        judged += own
     return judged, warnings
+
+
+def _judge(samples: Samples, headline: dict[str, MetricResult]) -> list[dict[str, Any]]:
+    """Every metric on one control, beside the model's own figure."""
+    judged = []
+    for result in (result for metric in found() for result in metric.compute(samples)):
+        entry, model = result.to_json(), headline[result.name]
+        if entry["value"] is not None and model.value is not None:
+            judged.append({"name": result.name, "value": entry["value"], "interval": entry["interval"],
+                           "n_synthetic": samples.synthetic.n_images,
+                           "behind_model": behind_model(model, entry["value"])})
+    return judged
 
 
 def behind_model(model: MetricResult, control: float) -> bool | None:
@@ -255,36 +290,3 @@ def _diversity_warnings(results: list[MetricResult]) -> list[str]:
     return [f"{r.name}: the synthetic images are only {r.ratio:.2f} times as diverse as images of different patients; "
             "the generator repeats itself." for r in results
             if r.name.startswith("Diversity") and r.against == "test" and r.ratio is not None and r.ratio < 0.5]
-
-
-def table(metrics: dict[str, Any]) -> str:
-    """metrics.json as lines for a terminal; kernel distances times 1000, as they are usually quoted."""
-    lines = [("metric", "against", "value", "95% interval", "real vs real", "n real/subjects/synthetic", "better")]
-    for r in metrics["results"]:
-        k = 1000.0 if r["name"] == KERNEL else 1.0
-        n = f"{r['n_images']}/{r['n_subjects']}/{r['n_synthetic']}"
-        real = _span(r["floor"], r["floor_interval"], k)
-        lines.append((_shown(r["name"]), r["against"], f"{k * r['value']:.4g}", _interval(r["interval"], k), real, n,
-                      r["better"]))
-    for c in metrics["controls"]:
-        k = 1000.0 if c["name"] == KERNEL else 1.0
-        behind = {True: "behind the model", False: "NOT behind the model", None: ""}[c["behind_model"]]
-        lines.append((_shown(c["name"]), c["control"], f"{k * c['value']:.4g}", _interval(c["interval"], k), "",
-                      str(c["n_synthetic"]), behind))
-    widths = [max(len(line[i]) for line in lines) for i in range(7)]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*text, *(f"note: {warning}" for warning in metrics["warnings"])])
-
-
-def _shown(name: str) -> str:
-    return f"{name} x 1000" if name == KERNEL else name
-
-
-def _interval(interval: list[float] | None, k: float) -> str:
-    return f"{k * interval[0]:.4g} to {k * interval[1]:.4g}" if interval else "-"
-
-
-def _span(value: float | None, interval: list[float] | None, k: float) -> str:
-    if value is None:
-        return "-"
-    return f"{k * value:.4g}" + (f" ({_interval(interval, k)})" if interval else "")

@@ -130,4 +130,5 @@ def private_folder(of: Path) -> Path:
     folder = of.with_name(of.name + PRIVATE_SUFFIX)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / ".gitignore").write_text("*\n")  # nobody shall commit it by accident
     return folder

@@ -54,7 +54,7 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
     with new_dataset(out, size, sampler.channels, dtype, overwrite, source="synthetic") as writer:
         _write_images(writer, sampler, notes, n, seed, format, dtype)
         writer.finish(_info(sampler, notes, n, seed, weights))
-    say(f"{n} synthetic images in {out} (seed {seed})")
+    say(f"{n} synthetic image{'s' * (n > 1)} in {out} (seed {seed})")
     return Dataset.open(out)
 
 
@@ -87,10 +87,12 @@ def _write_images(writer: DatasetWriter, sampler: Sampler, notes: dict[str, Any]
 
 
 def _write_file(path: Path, stored: Pixels, image: Pixels, format: Format) -> None:
+    if format == "none":
+        return
     path.parent.mkdir(exist_ok=True)
     if format == "npy":
         np.save(path.with_suffix(".npy"), stored)
-    elif format != "none":
+    else:
         most, kind = (255.0, np.uint8) if format == "png8" else (65535.0, np.uint16)
         levels = denormalise(image[None], (0.0, most), np.dtype(kind))[0]
         write_png(path.with_suffix(".png"), levels)

@@ -9,23 +9,28 @@ import torch
 from torch import nn
 
 from ganatomy import models
-from ganatomy.data.dataset import Dataset, shrink_factor
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.feed import Feed
 from ganatomy.models.base import GAN, Batch, Context
+from ganatomy.nn.hardware import choose_device, choose_precision
 from ganatomy.recipe import Recipe
+from ganatomy.training import plural, total_steps
 
 BYTES = 4
 TORCH_ITSELF = 350 * 2**20  # a process that has imported torch and this package, measured
 
 
-def plan(recipe: Recipe, data: str | Path) -> str:
+def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:
     """The text of `--dry-run`. Raises `UserError` for whatever training would refuse."""
     dataset = Dataset.open(data)
     rows = dataset.require("train", recipe.domain, recipe.label)
-    shrink_factor(dataset.info.size, recipe.size)
+    where = choose_device(device)
+    feed = Feed(dataset, rows, recipe.size, recipe.batch_size, recipe.seed, where)
     model = models.resolve(recipe, dataset.info.channels)
-    subjects = len({r.subject for r in rows})
     lines = [recipe.to_yaml().rstrip(), "",
-             f"training images   {len(rows)} of {subjects} subjects",
+             f"training images   {len(rows)} of {plural(len({r.subject for r in rows}), 'subject')}",
+             f"steps             {total_steps(recipe, feed):,}",
+             f"device            {where}, {choose_precision(recipe, where)}",
              f"generator         {_count(model.generator):,} parameters",
              f"discriminator     {_count(model.discriminator):,} parameters",
              f"expected memory   {expected_memory(model, recipe) / 2**20:,.0f} MB"]

@@ -50,7 +50,8 @@ class TrainingProgress:
         self.entries += 1
         if self.entries % PLAIN_EVERY == 1 or left == 0:
             seconds = left * entry["batch_size"] / max(rate, 1e-9)
-            self.say(f"step {entry['step']}/{entry['steps']}  {text}  about {seconds / 60:.1f} min left")
+            time_left = f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+            self.say(f"step {entry['step']}/{entry['steps']}  {text}  about {time_left} left")
 
     def __enter__(self) -> Self:
         self.bar.__enter__()

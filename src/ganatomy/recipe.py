@@ -82,7 +82,8 @@ def text(name: str) -> str:
         try:
             return Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read this recipe ({error})", where=name) from error
+            reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
+            raise UserError(f"cannot read this recipe ({reason})", where=name) from error
     if name not in names():
         raise UserError(f"no recipe is called {name!r}", fix=f"choose from {', '.join(names())}, or give a .yaml file")
     return (resources.files("ganatomy.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
@@ -111,6 +112,8 @@ def parse(yaml_text: str, where: str | Path, overrides: Mapping[str, Any] | None
     if not isinstance(raw, dict):
         raise UserError("holds no settings", where=where,
                         fix="a recipe is a YAML mapping; see `ganatomy recipes show rpgan-64`")
+    if overrides and overrides.get("steps") is not None and overrides.get("epochs") is not None:
+        raise UserError("steps and epochs are both given", where=where, fix="give one of them")
     for key, value in (overrides or {}).items():
         _set(raw, key, value)
     try:

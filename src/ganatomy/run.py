@@ -83,7 +83,7 @@ class Run:
         if differ:
             what = "; ".join(f"{k} was {old.get(k)}, now {new.get(k)}" for k in differ)
             raise UserError(f"was started with another recipe: {what}", where=self.path,
-                            fix="use the same settings to resume, or choose another run folder")
+                            fix="use the same settings to resume; to change or lengthen it, choose another run folder")
         if self.dataset_content() != dataset_content:
             raise UserError("was started on another dataset, or the dataset has changed since", where=self.path,
                             fix="give the dataset it was started on, or choose another run folder")

@@ -20,7 +20,7 @@ from ganatomy.training import train
 SIZE, BATCH = 32, 4
 
 
-def check_gan(name: str, folder: Path) -> None:
+def check_gan(name: str, folder: str | Path) -> None:
     """Check that a GAN keeps its contract: shapes, losses, gradients, generation, training and bit-exact resuming.
 
     Args:
@@ -39,7 +39,7 @@ def check_gan(name: str, folder: Path) -> None:
         batch = _batch(model, channels)
         _check_losses(model, batch)
         _check_images(model, batch, channels)
-    _check_resume(recipe, folder)
+    _check_resume(recipe, Path(folder))
 
 
 def _batch(model: GAN, channels: int) -> Batch:

@@ -95,6 +95,11 @@ def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
     write_json(run.environment_file, now)
 
 
+def plural(n: int, word: str) -> str:
+    """A count with its noun: 1 subject, 2 subjects."""
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+
+
 def total_steps(recipe: Recipe, feed: Feed) -> int:
     """Generator updates that the recipe asks for."""
     if recipe.steps is not None:
@@ -241,9 +246,11 @@ class Loop:
 
     def _say_start(self) -> None:
         rows, recipe = self.feed.rows, self.recipe
-        subjects = len({r.subject for r in rows})
-        self.say(f"recipe {recipe.name}: {len(rows)} training images of {subjects} subjects, {recipe.size} px, batch "
+        subjects = plural(len({r.subject for r in rows}), "subject")
+        self.say(f"recipe {recipe.name}: {len(rows)} training images of {subjects}, {recipe.size} px, batch "
                  f"{recipe.batch_size}, {self.steps} steps, {self.precision} on {self.state.device}")
+        for warning in self.feed.dataset.info.fingerprint.get("warnings", []):
+            self.say(f"warning about the dataset: {warning}")
         if self.validator.note:
             self.say(self.validator.note)
 

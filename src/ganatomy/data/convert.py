@@ -16,6 +16,7 @@ from ganatomy.data.fingerprint import Tally
 from ganatomy.data.geometry import Axis, Frame, choose_slices, planes
 from ganatomy.data.intensity import Levels, Mapping, Method, mapping, measure
 from ganatomy.data.manifest import Row
+from ganatomy.data.prepare_masks import MaskCodes, mask_labels
 from ganatomy.data.readers import Pixels, Unreadable
 from ganatomy.data.visits import Scanned, Skipped, Visit
 from ganatomy.data.writers import DatasetWriter
@@ -48,6 +49,7 @@ class Outcome:
     origins: list[tuple[str, str, str, str, str, str, int]] = field(default_factory=list)
     skipped: Skipped = field(default_factory=list)
     left_out: Skipped = field(default_factory=list)
+    codes: MaskCodes = field(default_factory=MaskCodes)
 
 
 ORIGIN_COLUMNS = ("image_id", "subject", "domain", "original_subject", "original_session", "path", "slice")
@@ -116,7 +118,8 @@ def convert_visit(visit: Visit, subject: str, session: str, plan: Plan, writer: 
             _store(one, visit.files[domain][number], number, Names(name, subject, session), plan, writer, outcome)
         if plan.masks:
             reference = visit.files[plan.domains[0]][number]
-            writer.add_mask(_mask({k: m[number] for k, m in masks.items() if number in m}, reference, plan))
+            writer.add_mask(_mask({k: m[number] for k, m in masks.items() if number in m}, reference, plan,
+                                  outcome.codes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +167,13 @@ def _read(files: dict[int, Scanned], slices: Sequence[int], plan: Plan, outcome:
     for item, numbers in wanted.values():
         try:
             pictures = planes(readers.read(item.entry.path), item.header, plan.axis)
+            if mask:
+                pictures = mask_labels(pictures, item.header.lossy)
         except Unreadable as error:
             outcome.skipped.append((item.entry.name, str(error)))
             continue
         if not mask:
             pictures = _to_channels(pictures, plan, outcome.tally)
-        elif pictures.ndim == 4:
-            pictures = pictures.max(-1)
         for number in numbers:
             found[number] = pictures[number if item.header.volumetric else 0]
     return found
@@ -208,16 +211,14 @@ def _content(series: dict[str, _Series], available: Sequence[int]) -> list[float
     return relative
 
 
-def _mask(masks: dict[str, Pixels], reference: Scanned, plan: Plan) -> NDArray[np.uint8]:
-    """The stored mask of a slice: one mask keeps its values, several are numbered in the plan's order."""
+def _mask(masks: dict[str, Pixels], reference: Scanned, plan: Plan, codes: MaskCodes) -> NDArray[np.uint8]:
+    """The stored mask of a slice: the codes of one mask's labels, or of several masks their number in the plan."""
     out = np.zeros((plan.frame.size, plan.frame.size), dtype=np.uint8)
-    for name, mask in masks.items():
-        if mask.dtype.kind == "f":
-            whole = bool((mask == np.rint(mask)).all()) and float(mask.max()) <= 255 and float(mask.min()) >= 0
-            mask = mask if whole else mask > 0.5
-        values = np.clip(mask, 0, 255).astype(np.uint8)
-        fitted = plan.frame.apply_mask(values, reference.view.spacing)
-        out = np.where(fitted > 0, plan.masks.index(name) + 1 if len(plan.masks) > 1 else fitted, out)
+    for name, labels in masks.items():
+        several = len(plan.masks) > 1
+        fitted = plan.frame.apply_mask((labels > 0).astype(np.uint8) if several else codes.encode(labels),
+                                       reference.view.spacing)
+        out = np.where(fitted > 0, plan.masks.index(name) + 1 if several else fitted, out)
     return out.astype(np.uint8)
 
 

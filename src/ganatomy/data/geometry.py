@@ -28,6 +28,8 @@ Fit = Literal["resize", "crop", "pad"]
 Spacing = tuple[float, float]
 
 NORMAL = {"axial": 2, "coronal": 1, "sagittal": 0}
+MAX_SIZE = 1024
+"""Pixels along a side of a stored image."""
 CONTENT = 0.4
 """A slice has content if its foreground is at least this share of the largest slice's."""
 
@@ -88,9 +90,10 @@ def parse_slices(text: str) -> slice | None:
     """
     if text in ("all", "content"):
         return None
-    found = re.fullmatch(r"(\d*):(\d*)(?::([1-9]\d*))?", text.strip())
+    found = re.fullmatch(r"(\d{0,9}):(\d{0,9})(?::([1-9]\d{0,8}))?", str(text).strip())
     if found is None:
-        raise UserError(f"{text!r} is no choice of slices", where="--slices", fix="use content, all or 60:120:2")
+        raise UserError(f"{str(text)[:40]!r} is no choice of slices", where="--slices",
+                        fix="use content, all or 60:120:2")
     start, stop, step = (int(part) if part else None for part in found.groups())
     return slice(start or 0, stop, step or 1)
 
@@ -219,8 +222,10 @@ def common_frame(views: Sequence[View], size: int, fit: Fit, spacing: float | No
     frame = Frame(size, spacing, fit)
     needed = max(extent(frame, v) for v in views)
     if fit == "pad" and needed > size:
+        enough = -(-needed // 16) * 16
+        larger = f"--size {enough}, " if enough <= MAX_SIZE else "a larger --spacing, " if spacing is not None else ""
         raise UserError(f"an image needs {needed} pixels and the size is {size}; padding never cuts", where="--fit pad",
-                        fix=f"use --size {-(-needed // 16) * 16}, --fit crop or --fit resize")
+                        fix=f"use {larger}--fit crop or --fit resize")
     return frame
 
 

@@ -115,7 +115,7 @@ def _rows(table: Path, text: str) -> tuple[list[str], dict[int, dict[str, str]]]
     """The head, in lower case, and line number -> row. Blank lines are passed over."""
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip(" ,;\t") for cell in row)]
     except csv.Error as error:
         raise UserError(f"cannot be read as a table ({error})", where=table, fix="save it as CSV in UTF-8") from error
     columns = [name.strip().lower() for name in rows[0][1]] if rows else []
@@ -149,10 +149,13 @@ def _columns(table: Path) -> list[str]:
         text = _text(table)[0]
     except UserError:
         return []
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    return [name.strip().strip('"').lower() for name in head.split(_delimiter(head))]
+    return [name.strip().strip('"').lower() for name in _head(text).split(_delimiter(text))]
+
+
+def _head(text: str) -> str:
+    """The first line with anything in it."""
+    return next((line for line in text.splitlines() if line.strip(" ,;\t")), "")
 
 
 def _delimiter(text: str) -> str:
-    head = next((line for line in text.splitlines() if line.strip(" ,;\t")), "")
-    return max(",;\t", key=head.count)
+    return max(",;\t", key=_head(text).count)

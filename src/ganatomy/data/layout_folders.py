@@ -15,19 +15,28 @@ from ganatomy.data.sources import Entry, Layout, is_mask_name, safe_name
 _SESSION = re.compile(r"(ses|session|visit|timepoint|tp)[-_]?[a-z0-9]+", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:z|s|sl|slice|i|im|img|image)?[-_]?(\d+)", re.IGNORECASE)
 _MASK_END = re.compile(r"(.+?)[\s._-]+((?:[a-z]+-)?(?:mask|seg|segmentation|label)(?:[-_]?\d+)?)", re.IGNORECASE)
+_MASK_FOLDER = re.compile(r"(labels?|masks?|seg(?:s|mentations?)?|annotations?|gt|ground[-_ ]?truths?)"
+                          r"(?:[-_ ]?(tr|ts|va|train|test|val))?", re.IGNORECASE)
+_IMAGE_FOLDER = re.compile(r"images?[-_ ]?(tr|ts|va)", re.IGNORECASE)
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
 _PLAIN_FOLDERS = {"image", "images", "img", "imgs", "data", "nifti", "niftis", "png", "pngs", "scans", "anat", "raw"}
 MAX_DOMAINS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file's relative path, taken apart; `folders` shrinks as its levels are understood."""
+    """A file's relative path, taken apart; `folders` shrinks as its levels are understood.
+
+    `part` is tr of imagesTr and labelsTr; `masks` is the name of the folder of masks that the file lies in.
+    """
 
     name: str
     folders: tuple[str, ...]
     stem: str
     split: str = ""
     label: str = ""
+    part: str = ""
+    masks: str = ""
 
 
 def read_folders(source: Path, names: Sequence[str]) -> Layout:
@@ -35,9 +44,26 @@ def read_folders(source: Path, names: Sequence[str]) -> Layout:
 
     A first level named train, val and test gives the splits. Folders whose names hold a number are subjects; other
     folders are classes, unless the same few file names return in each. CLASS/SUBJECT/file is understood too.
+    What lies in folders called labels, masks and the like are masks of the images of the same name.
     """
     files = [_File(name, tuple(name.split("/")[:-1]), readers.stem(name.split("/")[-1])) for name in names]
-    files = _take_splits([_without_plain(file) for file in files])
+    files = _take_splits([_without_plain(_take_masks(file)) for file in files])
+    images = [file for file in files if not file.masks]
+    masks = [file for file in files if file.masks] if images else []
+    images = images or files
+    if any(file.part for file in images):
+        layout, images = _labelled(source, images, masks)
+    else:
+        layout = _read_images(source, images)
+    classes = sorted({entry.label for entry in layout.entries} - {""})
+    if classes:
+        more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+        layout.notes.append(f"warning: the folders {', '.join(classes[:5])}{more} are taken for classes; class names "
+                            "are stored in the dataset and shown in reports: they must not be patients' names")
+    return _with_masks(source, layout, images, masks) if masks else layout
+
+
+def _read_images(source: Path, files: list[_File]) -> Layout:
     if all(not file.folders for file in files):
         return _flat(source, files)
     loose = [(file.name, "lies outside of the subjects' or classes' folders") for file in files if not file.folders]
@@ -53,6 +79,62 @@ def read_folders(source: Path, names: Sequence[str]) -> Layout:
 
 def _without_plain(file: _File) -> _File:
     return replace(file, folders=tuple(f for f in file.folders if f.lower() not in _PLAIN_FOLDERS))
+
+
+def _take_masks(file: _File) -> _File:
+    """Take the levels labels, labelsTr, imagesTr and the like out of the folders."""
+    kept, part, masks = [], "", ""
+    for folder in file.folders:
+        if found := _MASK_FOLDER.fullmatch(folder):
+            masks, part = found.group(1).lower(), (found.group(2) or "").lower()
+        elif found := _IMAGE_FOLDER.fullmatch(folder):
+            part = found.group(1).lower()
+        else:
+            kept.append(folder)
+    return replace(file, folders=tuple(kept), part=part, masks=masks)
+
+
+def _labelled(source: Path, images: list[_File], masks: list[_File]) -> tuple[Layout, list[_File]]:
+    """imagesTr/CASE.nii.gz or, with a number for each contrast, imagesTr/CASE_0000.nii.gz; labelsTr/CASE.nii.gz.
+
+    Returns the images with the names that their masks have.
+    """
+    found = [_CHANNEL.fullmatch(file.stem) for file in images]
+    cases = {match.group(1) for match in found if match}
+    channels = {match.group(2) for match in found if match}
+    if all(found) and (cases & {file.stem for file in masks} if masks else "0000" in channels):
+        images = [replace(file, stem=match.group(1)) for file, match in zip(images, found, strict=True) if match]
+    else:
+        channels = set()
+    deep = len({file.folders for file in images}) > 1
+    entries = [Entry(source / file.name, file.name, "/".join((*file.folders * deep, file.stem)),
+                     domain=f"channel-{match.group(2)}" if match and len(channels) > 1 else "image", split=file.split)
+               for file, match in zip(images, found, strict=True)]
+    volumes = all(file.name.lower().endswith((".nii", ".nii.gz")) for file in images)
+    return Layout("a folder of images and one of their labels", entries, subjects_known=volumes), images
+
+
+def _with_masks(source: Path, layout: Layout, images: list[_File], masks: list[_File]) -> Layout:
+    """Add the files of folders of masks, each to the image of its name."""
+    entries = {entry.name: entry for entry in layout.entries}
+    places = {(file.folders, file.split, file.part, file.stem): entries[file.name] for file in reversed(images)
+              if file.name in entries}
+    added, unmatched = [], []
+    for file in masks:
+        ending = _MASK_END.fullmatch(file.stem)
+        place = file.folders, file.split, file.part
+        image = places.get((*place, file.stem)) or (places.get((*place, ending.group(1))) if ending else None)
+        if image is None:
+            unmatched.append((file.name, "lies in a folder of masks, and no image has its name"))
+            continue
+        several = ending is not None and (*place, file.stem) not in places and ending.group(2)[-1].isdecimal()
+        domain = safe_name(ending.group(2)) if ending and several else file.masks
+        added.append(replace(image, path=source / file.name, name=file.name, domain=domain))
+    notes = list(layout.notes)
+    if unmatched:
+        notes.append(f"warning: {len(unmatched)} of {len(masks)} files in folders of masks match no image by name and "
+                     "are left out; --pattern says what belongs together")
+    return replace(layout, entries=[*layout.entries, *added], unmatched=[*layout.unmatched, *unmatched], notes=notes)
 
 
 def _take_splits(files: list[_File]) -> list[_File]:

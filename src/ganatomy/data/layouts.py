@@ -9,10 +9,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from ganatomy.data.dataset import is_dataset
 from ganatomy.data.layout_csv import find_table, read_table
 from ganatomy.data.layout_folders import read_folders
-from ganatomy.data.sources import Entry, Layout, is_run, printable, safe_name, walk
+from ganatomy.data.sources import Entry, Layout, is_prepared, is_run, printable, safe_name, walk
 from ganatomy.errors import UserError
 
 FIELDS = ("subject", "session", "domain", "label", "slice")
@@ -57,7 +56,7 @@ def _check_source(source: Path) -> None:
         raise UserError("is neither a folder nor a file", where=source, fix="give the folder of the scans")
     if source.is_file() and source.suffix.lower() != ".csv":
         raise UserError("is a file", where=source, fix="give a folder, or a .csv with the columns path and subject")
-    for known, what in ((is_dataset, "dataset"), (is_run, "run")):
+    for known, what in ((is_prepared, "dataset"), (is_run, "run")):
         if source.is_dir() and known(source):
             raise UserError(f"is a {what} folder already", where=source, fix="give the folder of the original scans")
 

@@ -6,9 +6,6 @@ visit at a time. Dataset and private folder appear when whole.
 
 from __future__ import annotations
 
-import csv
-import io
-import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -20,23 +17,24 @@ from typing import Literal
 import numpy as np
 
 from ganatomy.data.contact_sheet import write_contact_sheet
-from ganatomy.data.convert import ORIGIN_COLUMNS, Outcome, Plan, convert_visits
+from ganatomy.data.convert import Outcome, Plan, convert_visits
 from ganatomy.data.dataset import Dataset, DatasetInfo, Intensity
 from ganatomy.data.fingerprint import counted, describe, fingerprint
 from ganatomy.data.geometry import Axis, Fit
 from ganatomy.data.layouts import find_layout
+from ganatomy.data.prepare_masks import MANY_LABELS, settle_masks
 from ganatomy.data.prepare_options import Options, check_places, names
 from ganatomy.data.prepare_plan import make_plan
-from ganatomy.data.sources import Entry, Layout, safe_name
+from ganatomy.data.prepare_private import is_private, private_of, read_key, write_private
+from ganatomy.data.sources import Entry, Layout, printable
 from ganatomy.data.splits import draw_splits, known_subjects
 from ganatomy.data.visits import Skipped, Visit, choose_domains, group_visits, scan_files
 from ganatomy.data.writers import DatasetWriter, new_dataset
 from ganatomy.errors import UserError
-from ganatomy.files import PRIVATE_SUFFIX, staged_folder, write_text
+from ganatomy.files import staged_folder
 
 Say = Callable[[str], None]
 PROGRESS_SECONDS = 10.0
-_MASK_WORDS = ("mask", "masks", "seg", "segmentation", "label", "labels")
 
 
 def prepare(source: str | Path, dataset: str | Path, *, size: int = 128, fit: Fit = "resize",
@@ -81,27 +79,26 @@ def prepare(source: str | Path, dataset: str | Path, *, size: int = 128, fit: Fi
     """
     options = Options(size, fit, domains, pattern, axis, slices, split, val_subjects, test_subjects, split_by, masks,
                       intensity, channels, spacing, background, labels, seed, strict)
-    source, dataset = Path(source), Path(dataset)
-    check_places(source, dataset, overwrite)
+    source, dataset = check_places(source, dataset, overwrite)
     layout = _find(source, dataset, options, say)
     chosen, mask_names = choose_domains(layout.entries, names(domains), names(masks), say)
     layout = replace(layout, entries=[e for e in layout.entries if e.domain in (*chosen, *mask_names)])
     visits, outcome = _first_pass(source, layout, chosen, mask_names, options, say)
-    key = _key(dataset)
+    key = read_key(dataset)
     plan, warnings = make_plan(visits, chosen, mask_names, options, key, say)
     if not layout.subjects_known:
         warnings.insert(0, "nothing says which images belong to one patient: each counts as a subject of its own, so "
                            "one patient may be in train and in test, and results will look better than they are; "
                            "give a CSV with the columns path and subject, or --pattern with {subject}")
     with (new_dataset(dataset, (size, size), plan.channels, plan.dtype, overwrite) as writer,
-          staged_folder(_private(dataset), overwrite=True) as private):
+          staged_folder(private_of(dataset), overwrite=True, ours=is_private) as private):
         private.chmod(0o700)
         convert_visits(visits, plan, writer, outcome, _progress(len(visits), say),
                        lambda: _refuse_skipped(outcome.skipped, options.strict))
         _finish(writer, outcome, plan, layout, options, warnings, say)
-        _write_private(private, key, outcome)
-    say(f"wrote {dataset}, with contact-sheet.png to look at")
-    say(f"{_private(dataset)} leads back to the patients: keep it apart, never share it")
+        write_private(private, key, outcome)
+    say(f"wrote {printable(str(dataset))}, with contact-sheet.png to look at")
+    say(f"{printable(str(private_of(dataset)))} leads back to the patients: keep it apart, never share it")
     return Dataset.open(dataset)
 
 
@@ -184,7 +181,9 @@ def _finish(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: Layout,
     splits = _splits(outcome, writer, layout.entries, options)
     writer.rows = [replace(row, split=splits[row.subject]) for row in writer.rows]
     writer.close()
-    mask_values = _mask_values(writer, plan)
+    mask_values = settle_masks(writer.stage / "masks.npy", plan.masks, outcome.codes)
+    if len(mask_values) > MANY_LABELS:
+        warnings = [*warnings, f"the masks hold {len(mask_values)} different values: are these labels, or soft edges?"]
     if outcome.skipped:
         name, reason = outcome.skipped[0]
         say(f"skipped {counted(len(outcome.skipped), 'unreadable file')}, for example {name}: {reason}; "
@@ -243,51 +242,3 @@ def _splits(outcome: Outcome, writer: DatasetWriter, entries: Sequence[Entry], o
     drawn = draw_splits({name: "+".join(sorted(found)) for name, found in labels.items()}, options.shares,
                         options.seed, fixed)
     return {pseudonym: drawn[name] for pseudonym, name in group.items()}
-
-
-def _mask_values(writer: DatasetWriter, plan: Plan) -> dict[str, int]:
-    """The meaning of masks.npy. Of a lone mask with one value, such as 255, that value becomes 1."""
-    path = writer.stage / "masks.npy"
-    if not path.is_file():
-        return {}
-    if len(plan.masks) > 1:
-        return {_meaning(name): i for i, name in enumerate(plan.masks, start=1)}
-    masks = np.load(path, mmap_mode="r+")
-    values = sorted(set().union(*(np.unique(mask).tolist() for mask in masks)) - {0})
-    name = _meaning(plan.masks[0])
-    if len(values) > 1:
-        return {f"{name}-{value}": value for value in values}
-    for mask in masks:
-        mask[mask > 0] = 1
-    masks.flush()
-    return {name: 1}
-
-
-def _meaning(domain: str) -> str:
-    """lesion-mask -> lesion."""
-    words = [word for word in domain.replace("_", "-").split("-") if word.lower() not in _MASK_WORDS]
-    return safe_name("-".join(words)) if words else domain
-
-
-def _private(dataset: Path) -> Path:
-    return dataset.with_name(dataset.name + PRIVATE_SUFFIX)
-
-
-def _key(dataset: Path) -> bytes:
-    """The key of the `source` hashes; that of the dataset being replaced, so that hashes stay comparable."""
-    try:
-        return bytes.fromhex((_private(dataset) / "key").read_text(encoding="ascii").strip())
-    except (OSError, ValueError):
-        return secrets.token_bytes(32)
-
-
-def _write_private(folder: Path, key: bytes, outcome: Outcome) -> None:
-    """Key, sources.csv and skipped.csv, each readable by the owner alone."""
-    write_text(folder / "key", key.hex() + "\n", mode=0o600)
-    for name, head, lines in (("sources.csv", ORIGIN_COLUMNS, outcome.origins),
-                              ("skipped.csv", ("path", "reason"), [*outcome.skipped, *outcome.left_out])):
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(lines)
-        write_text(folder / name, buffer.getvalue(), mode=0o600)

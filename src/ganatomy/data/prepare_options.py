@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ganatomy.data.geometry import Axis, Fit, parse_slices
+from ganatomy.data.geometry import MAX_SIZE, Axis, Fit, parse_slices
+from ganatomy.data.prepare_private import refuse_foreign
+from ganatomy.data.sources import is_prepared
 from ganatomy.data.splits import parse_shares
 from ganatomy.errors import UserError
 
 INTENSITIES = ("auto", "identity", "percentile", "minmax")
 CHANNELS = ("auto", "1", "3")
+MIN_SIZE = 8
+LONGEST_NAME = 200
+"""Bytes of the dataset's name, which others beside it begin with; file systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,16 @@ class Options:
                                      ("--channels", str(self.channels), CHANNELS)):
             if value not in allowed:
                 raise UserError(f"{value!r} is unknown", where=name, fix=f"use {', '.join(allowed)}")
-        if not 8 <= self.size <= 1024:
-            raise UserError(f"{self.size} pixels is out of range", where="--size", fix="use 8 to 1024")
+        for name, number in (("--size", self.size), ("--seed", self.seed)):
+            if not isinstance(number, int):
+                raise UserError(f"{number!r} is no whole number", where=name, fix="give one, such as 128")
+        if not MIN_SIZE <= self.size <= MAX_SIZE:
+            raise UserError(f"{self.size} pixels is out of range", where="--size", fix=f"use {MIN_SIZE} to {MAX_SIZE}")
+        if self.spacing is not None and not isinstance(self.spacing, int | float):
+            raise UserError(f"{self.spacing!r} is no number", where="--spacing", fix="give mm, such as 1.5")
         if self.spacing is not None and not 0 < self.spacing < float("inf"):
             raise UserError(f"{self.spacing} mm is no pixel size", where="--spacing", fix="give mm, such as 1.5")
+        self._check_words()
         parse_slices(self.slices)
         parse_shares(self.split)
         _number_or_auto(self.background)
@@ -59,6 +71,15 @@ class Options:
         if both:
             raise UserError(f"named both for val and for test: {', '.join(both[:5])}", where="--test-subjects",
                             fix="put every subject into one split")
+
+    def _check_words(self) -> None:
+        for name, text in (("--pattern", self.pattern), ("--split-by", self.split_by)):
+            if not isinstance(text, str | None):
+                raise UserError(f"{text!r} is no text", where=name, fix="give text")
+        for name, given in (("--domains", self.domains), ("--masks", self.masks), ("--labels", self.labels),
+                            ("--val-subjects", self.val_subjects), ("--test-subjects", self.test_subjects)):
+            if not isinstance(given, Sequence | None) or not all(isinstance(part, str) for part in given or ()):
+                raise UserError(f"{given!r} is no list of names", where=name, fix="give names, such as T1,T2")
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -80,7 +101,7 @@ class Options:
 def _number_or_auto(background: float | str) -> float | None:
     try:
         value = None if background == "auto" else float(background)
-    except ValueError:
+    except (TypeError, ValueError, OverflowError):
         value = float("nan")
     if value is not None and not abs(value) < float("inf"):
         raise UserError(f"{background!r} is no number", where="--background", fix="use auto or a value")
@@ -94,14 +115,44 @@ def names(given: str | Sequence[str] | None) -> list[str] | None:
     return None if given is None else list(given)
 
 
-def check_places(source: Path, dataset: Path, overwrite: bool) -> None:
-    """Refuse to write over the source, or over a folder that is no dataset."""
+def check_places(source: str | Path, dataset: str | Path, overwrite: bool) -> tuple[Path, Path]:
+    """Both as paths, the dataset's with a name.
+
+    Raises:
+        UserError: they are no paths, or the dataset would be written over the source or over what is no dataset.
+    """
+    for name, given in (("SOURCE", source), ("DATASET", dataset)):
+        if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+            raise UserError(f"{given!r} is no path", where=name, fix="give a folder")
+    source, dataset = Path(source), Path(dataset)
+    try:
+        _check_names(source, dataset)
+        if dataset.name in ("", ".."):
+            dataset = dataset.resolve()
+        _refuse_to_overwrite(source, dataset, overwrite)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it holds a zero byte or links in a circle"
+        raise UserError(f"one of these cannot be used as a path: {reason}", where=f"{source}, {dataset}",
+                        fix="check both, or choose others") from error
+    return source, dataset
+
+
+def _check_names(source: Path, dataset: Path) -> None:
+    for name, path, longest in (("SOURCE", source, 255), ("DATASET", dataset, LONGEST_NAME)):
+        if len(os.fsencode(path.name)) > longest or any(len(os.fsencode(part)) > 255 for part in path.parts):
+            raise UserError("this name is too long", where=name, fix=f"use at most {longest} bytes")
+        if path.is_symlink() and not path.exists():
+            raise UserError("is a link that leads nowhere", where=path, fix="give the folder itself")
+
+
+def _refuse_to_overwrite(source: Path, dataset: Path, overwrite: bool) -> None:
     here, there = source.resolve(), dataset.resolve()
     if there == here or there in here.parents:
         raise UserError("the dataset would take the place of the source", where=dataset, fix="choose another folder")
     occupied = dataset.exists() and (not dataset.is_dir() or any(dataset.iterdir()))
     if occupied and not overwrite:
         raise UserError("already exists", where=dataset, fix="choose another folder, or add --overwrite")
-    if occupied and not (dataset / "dataset.json").is_file():
+    if occupied and not is_prepared(dataset):
         raise UserError("exists and is no dataset folder; it is not overwritten", where=dataset,
                         fix="choose another folder")
+    refuse_foreign(dataset)

@@ -77,6 +77,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder is a dataset that Ganatomy made, and not one of others that has a dataset.json too."""
+    return (folder / "dataset.json").is_file() and is_dataset(folder)
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is one that `ganatomy train` made."""
     return (folder / "recipe.yaml").is_file()
@@ -99,7 +104,7 @@ def walk(source: Path, leave_out: Sequence[Path] = ()) -> tuple[list[str], Count
     left_out = {path.resolve() for path in leave_out}
     for folder, folders, files in os.walk(source, followlinks=True):
         place, status = Path(folder), Path(folder).stat()
-        ours = ("dataset.json" in files and is_dataset(place)) or ("recipe.yaml" in files and is_run(place))
+        ours = ("manifest.csv" in files and is_prepared(place)) or ("recipe.yaml" in files and is_run(place))
         if (status.st_dev, status.st_ino) in seen or ours or place.resolve() in left_out:
             folders.clear()
             continue

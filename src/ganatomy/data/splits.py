@@ -24,6 +24,7 @@ def parse_shares(split: str | Sequence[float]) -> dict[str, float]:
         numbers = []
     if len(numbers) != 3 or not all(math.isfinite(n) and n >= 0 for n in numbers) or numbers[0] <= 0:
         raise UserError(f"{split!r} is no split", where="--split", fix="give shares of train,val,test such as 70,15,15")
+    numbers = [number / max(numbers) for number in numbers]  # so that their sum is finite
     return {name: number / sum(numbers) for name, number in zip(SPLITS, numbers, strict=True)}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -122,19 +123,17 @@ def group_visits(scanned: Sequence[Scanned], domains: Sequence[str],
     Raises:
         UserError: two volumes for the same place, pictures that cannot be matched, or domains on different grids.
     """
-    found: dict[tuple[str, str], dict[str, list[Scanned]]] = defaultdict(lambda: defaultdict(list))
-    for item in scanned:
-        found[item.entry.subject, item.entry.session][item.entry.domain].append(item)
     visits, left_out = [], Skipped()
-    for (subject, session), by_domain in sorted(found.items(), key=lambda f: (natural(f[0][0]), natural(f[0][1]))):
+    for (subject, session), by_domain in _sessions(scanned):
         lacking = [name for name in domains if name not in by_domain]
         if lacking:
             left_out += [(item.entry.name, f"left out: its subject has no {', '.join(lacking)}")
                          for name in domains if name in by_domain for item in by_domain[name]]
             continue
         volumetric = any(i.header.volumetric for name in domains for i in by_domain[name])
-        visit = Visit(subject, session, {name: _by_slice(by_domain[name], name) for name in domains},
-                      {name: _by_slice(by_domain[name], name) for name in masks if name in by_domain}, volumetric)
+        numbered = _numbered({name: by_domain[name] for name in (*domains, *masks) if name in by_domain}, subject)
+        visit = Visit(subject, session, {name: numbered[name] for name in domains},
+                      {name: numbered[name] for name in masks if name in numbered}, volumetric)
         left_out += _unmatched(visit)
         if visit.slices:
             _refuse_other_grids(visit)
@@ -142,33 +141,97 @@ def group_visits(scanned: Sequence[Scanned], domains: Sequence[str],
     return visits, left_out
 
 
-def _by_slice(files: list[Scanned], domain: str) -> dict[int, Scanned]:
-    files = sorted(files, key=lambda f: natural(f.entry.name))
-    if any(f.header.volumetric for f in files):
-        if len(files) > 1:
-            names = ", ".join(f.entry.name for f in files[:3])
-            raise UserError(f"{len(files)} files for the same subject, session and domain {domain}: {names}",
-                            fix='tell them apart with --pattern, for example with {session}, or name --domains')
-        return dict.fromkeys(range(files[0].view.slices), files[0])
-    numbers = [f.entry.slice for f in files]
-    if len(files) > 1 and (None in numbers or len(set(numbers)) < len(files)):
-        numbers = list(range(len(files)))
-    return {number or 0: f for number, f in zip(numbers, files, strict=True)}
+def _sessions(scanned: Sequence[Scanned]) -> list[tuple[tuple[str, str], dict[str, list[Scanned]]]]:
+    """(subject, session) -> domain -> files. What is in two places of a session because it is of two classes is parted.
+
+    That happens where benign/p0 and malignant/p0 both hold a slice 1 of T1.
+    """
+    found: dict[tuple[str, str], list[Scanned]] = defaultdict(list)
+    for item in scanned:
+        found[item.entry.subject, item.entry.session].append(item)
+    parted: dict[tuple[str, str], dict[str, list[Scanned]]] = {}
+    for (subject, session), items in found.items():
+        places = Counter((i.entry.domain, i.entry.slice) for i in items
+                         if i.header.volumetric or i.entry.slice is not None)
+        labels = {i.entry.label for i in items}
+        part = max(places.values(), default=0) > 1 and len(labels) > 1 and "" not in labels
+        for item in items:
+            name = "/".join(filter(None, (item.entry.label, session))) if part else session
+            parted.setdefault((subject, name), defaultdict(list))[item.entry.domain].append(item)
+    return sorted(parted.items(), key=lambda f: (natural(f[0][0]), natural(f[0][1])))
+
+
+def _numbered(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dict[int, Scanned]]:
+    """Domain -> slice number -> file, for the images and masks of one visit.
+
+    The numbers are the source's own, or else all of them come from the names: never are the files of one domain
+    counted by themselves while another's are not.
+    """
+    files = {name: sorted(found, key=lambda f: natural(f.entry.name)) for name, found in files.items()}
+    if any(f.header.volumetric for found in files.values() for f in found):
+        return {name: _volume(found, name) for name, found in files.items()}
+    numbers = {name: [f.entry.slice for f in found] for name, found in files.items()}
+    known = {name: [n for n in found if n is not None] for name, found in numbers.items()}
+    if all(len(set(known[name])) == len(found) for name, found in files.items()):
+        return {name: dict(zip(known[name], found, strict=True)) for name, found in files.items()}
+    if max(map(len, files.values())) == 1 or len(files) == 1:
+        return {name: dict(enumerate(found)) for name, found in files.items()}
+    return _by_name(files, subject)
+
+
+def _volume(files: list[Scanned], domain: str) -> dict[int, Scanned]:
+    if len(files) > 1:
+        names = ", ".join(f.entry.name for f in files[:3])
+        raise UserError(f"{len(files)} files for the same subject, session and domain {domain}: {names}",
+                        fix='tell them apart with --pattern, for example with {session}, or name --domains')
+    return dict.fromkeys(range(files[0].view.slices), files[0])
+
+
+def _by_name(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dict[int, Scanned]]:
+    """Number the pictures of a visit by the parts of their names that the domains share.
+
+    Where the names have nothing in common and all domains have as many pictures, their order counts.
+
+    Raises:
+        UserError: some pictures match and others do not, or the numbers of pictures differ.
+    """
+    keys = {name: [_key(f.entry) for f in found] for name, found in files.items()}
+    largest = max(keys.values(), key=len)
+    unique = all(len(set(found)) == len(found) for found in keys.values())
+    if unique and all(set(found) <= set(largest) for found in keys.values()):
+        return {name: {largest.index(key): f for key, f in zip(keys[name], found, strict=True)}
+                for name, found in files.items()}
+    strangers = len(set().union(*keys.values())) == sum(len(set(found)) for found in keys.values())
+    unnumbered = all(f.entry.slice is None for found in files.values() for f in found)
+    if unique and strangers and unnumbered and len({len(found) for found in keys.values()}) == 1:
+        return {name: dict(enumerate(found)) for name, found in files.items()}
+    counts = ", ".join(f"{len(found)} of {name}" for name, found in files.items())
+    raise UserError(f"subject {subject} has {counts}, and nothing says which belong together",
+                    where=next(iter(files.values()))[0].entry.name,
+                    fix="number them: a column slice in a CSV, or --pattern with {slice} and, if need be, {session}")
+
+
+def _key(entry: Entry) -> tuple[str, ...]:
+    """The words of a file's name without those of its domain or of masks."""
+    without = {*_words(entry.domain), "mask", "masks", "label", "labels", "seg", "segmentation", "image", "img"}
+    return tuple(word for word in _words(readers.stem(entry.name.rpartition("/")[2])) if word not in without)
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", name.lower()) if word]
 
 
 def _unmatched(visit: Visit) -> Skipped:
-    """Pictures whose slice another domain lacks."""
+    """Pictures whose slice another domain lacks, and masks of slices without a picture."""
     slices = set(visit.slices)
     lost = [item for found in visit.files.values() for number, item in found.items() if number not in slices]
     if visit.volumetric:
         if lost:
             _refuse_other_grids(visit)
         return []
-    if lost and any(item.entry.slice is None for item in lost):
-        counts = ", ".join(f"{len(found)} of {name}" for name, found in visit.files.items())
-        raise UserError(f"subject {visit.subject} has {counts}, and nothing says which belong together",
-                        fix="number them: a column slice in a CSV, or --pattern with {slice}")
-    return [(item.entry.name, "left out: another domain lacks this slice") for item in lost]
+    masks = [item for found in visit.masks.values() for number, item in found.items() if number not in slices]
+    return [*((item.entry.name, "left out: another domain lacks this slice") for item in lost),
+            *((item.entry.name, "left out: no picture has the slice of this mask") for item in masks)]
 
 
 def _refuse_other_grids(visit: Visit) -> None:

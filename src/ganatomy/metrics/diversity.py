@@ -78,7 +78,7 @@ def _results(name: str, samples: Samples) -> list[MetricResult]:
         if own is not None and not samples.control:
             extra = _beside(own, _diversity(name, real, samples.seed, stream=1), against)
         results.append(MetricResult(name, against, own.value if own else None, real.n_images, real.n_subjects,
-                                    samples.synthetic.n_images, "match", interval=own.interval() if own else None,
+                                    samples.synthetic.n_images, "match", interval=_interval(own, real),
                                     caveat=_caveat(samples, real), **extra))
     return results
 
@@ -90,6 +90,11 @@ def _diversity(name: str, sample: Sample, seed: int, stream: int) -> Diversity |
         rows = np.random.default_rng((seed, 9)).choice(sample.n_images, MOST_IMAGES, replace=False)
         sample = sample.take(np.sort(rows))
     return Diversity(sample, METRICS[name](sample), seed, stream)
+
+
+def _interval(own: Diversity | None, real: Sample) -> tuple[float, float] | None:
+    """Of the synthetic images; None below five real subjects, where no figure has one."""
+    return own.interval() if own is not None and real.n_subjects >= MIN_SUBJECTS else None
 
 
 def _beside(own: Diversity, real: Diversity | None, against: str) -> dict[str, Any]:

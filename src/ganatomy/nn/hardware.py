@@ -27,7 +27,7 @@ def choose_device(wanted: str) -> torch.device:
             raise RuntimeError("unknown kind of device")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise UserError(f"the device {wanted!r} cannot be used ({str(error).splitlines()[0]})", where="--device",
+        raise UserError(f"the device {wanted!r} cannot be used ({str(error).splitlines()[0][:80]})", where="--device",
                         fix="use auto, cpu or cuda") from error
     return device
 
