@@ -113,13 +113,14 @@ def test_a_good_generator_stands_before_all_controls(metrics: dict[str, Any]) ->
     for control in ("mean image", "blurred real images", "untrained generator"):
         assert judged[control, "KD-Lite0"] is True and judged[control, "FD-Lite0"] is True
         assert judged[control, "SSIM"] is None  # rises with blur, so it is never ranked
-    assert not [w for w in metrics["warnings"] if "does not place" in w]
+    assert not [w for w in metrics["warnings"] if "is not behind the model" in w]
 
 
 def test_a_bad_generator_is_said_to_be_no_better_than_a_control(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "load_generator", lambda folder: FakeSampler(noise=True))
     metrics = evaluate(run, n=40)
-    assert any("KD-Lite0 does not place the control “blurred real images”" in w for w in metrics["warnings"])
+    (said,) = [w for w in metrics["warnings"] if "“blurred real images”" in w]  # one a control, not one a metric
+    assert "not behind the model by KD-Lite0 and FD-Lite0" in said
     assert named(metrics, "KD-Lite0")["p_no_difference"] < 0.05
 
 
@@ -142,6 +143,9 @@ def test_two_datasets_are_compared_at_the_smaller_size_and_nothing_is_written(tm
     assert sorted(p.name for p in real.iterdir()) == before
     text = table(metrics)
     kd = named(metrics, "KD-Lite0")["value"]
+    assert "of the default recipe's network" in text  # what the untrained generator is, where none is known
+    paired = named(metrics, "KD-Lite0")["paired_difference"]
+    assert f"n = {paired['n_images']:g}" in text and "times real" in text
     assert "KD-Lite0 x 1000" in text and f"{1000 * kd:.4g}" in text and "blurred real images" in text
 
 
@@ -152,6 +156,25 @@ def test_few_test_subjects_are_shown_one_by_one(tmp_path: Path) -> None:
     kd = named(metrics, "KD-Lite0")
     assert kd["interval"] is None and kd["floor"] is None and set(kd["per_subject"]) == {"test0", "test1"}
     assert any("Only 2 test subjects" in w for w in metrics["warnings"])
+    assert all(r["interval"] is None for r in metrics["results"] if r["against"] == "test")
+
+
+def test_what_prepare_warned_of_is_passed_on(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", {"train": 5, "test": 5}, each=1)
+    note = data / "dataset.json"
+    warning = "nothing says which images belong to one patient: each counts as a subject of its own"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"fingerprint": {"warnings": [warning]}}))
+    other = write(tmp_path / "syn", {"": 12}, each=1, source="synthetic", seed=6)
+    said: list[str] = []
+    assert f"Dataset: {warning}." in evaluate(data, other, say=said.append)["warnings"]
+    assert any("5 test images (patients unknown)" in line for line in said)
+
+
+def test_a_run_is_no_dataset(run: Path, real: Path) -> None:
+    for pair in ((run, real), (real, run)):
+        with pytest.raises(UserError, match="is a run folder; with two arguments give two datasets") as caught:
+            evaluate(*pair)
+        assert "ganatomy evaluate DATASET SYN" in str(caught.value)
 
 
 def test_one_image_of_one_subject_gives_no_number_but_words(tmp_path: Path) -> None:

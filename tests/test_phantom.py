@@ -175,6 +175,23 @@ def test_a_taken_folder_is_kept_unless_overwrite(tmp_path: Path) -> None:
     assert len(_rows(folder)) == 2 and not (folder / "sub-0002").exists()
 
 
+@pytest.mark.parametrize("what", ["notes beside it", "a file in a subject's folder", "another table", "no marker"])
+def test_overwriting_spares_what_the_phantom_did_not_make(tmp_path: Path, what: str) -> None:
+    folder = phantom(tmp_path / "cohort", subjects=1, size=16)
+    if what == "notes beside it":
+        (folder / "notes.txt").write_text("mine")
+    elif what == "a file in a subject's folder":
+        (folder / "sub-0001" / "sub-0001_FLAIR.nii.gz").write_bytes(b"mine")
+    elif what == "another table":
+        (folder / "files.csv").write_text("name\nx\n")
+    else:
+        (folder / "phantom.json").unlink()
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UserError, match="not what this command makes"):
+        phantom(folder, subjects=1, size=16, overwrite=True)
+    assert sorted(folder.rglob("*")) == before
+
+
 @pytest.mark.parametrize("bad", [
     {"subjects": 0}, {"subjects": 2.5}, {"size": 8}, {"size": 4096}, {"seed": -1}, {"slices": 0}, {"slices": 21},
     {"sessions": 0}, {"lesions": -0.1}, {"lesions": 1.5}, {"lesions": float("nan")}, {"format": "dicom"}])
@@ -187,7 +204,8 @@ def test_nonsense_is_refused_before_anything_is_written(tmp_path: Path, bad: dic
 def test_progress_is_said(tmp_path: Path) -> None:
     said: list[str] = []
     phantom(tmp_path / "cohort", subjects=2, size=16, say=said.append)
-    assert said == ["phantom: 2 of 2 subjects"]
+    assert said == ["phantom: 2 of 2 subjects",
+                    f"wrote {tmp_path / 'cohort'}; next: ganatomy prepare {tmp_path / 'cohort'} DATASET"]
 
 
 def test_inversion_gradient_echo_agrees_with_stepping_through_the_sequence() -> None:

@@ -134,16 +134,16 @@ def test_a_shareable_report_holds_no_real_image(run: Run) -> None:
 def test_figures_come_with_n_interval_floor_and_words(run: Run) -> None:
     write_metrics(run)
     text = Page(report(run.path)).text
-    for wanted in ("KD-Lite0 × 1000", "81.2", "63.4 to 104", "4.70 (1.00 to 9.30)", "76.2 (58.0 to 98.0)", "70.1",
+    for wanted in ("KD-Lite0 × 1000", "81", "63 to 104", "4.7 (1.0 to 9.3)", "76 (58 to 98)", "70",
                    "8 images of 4 subjects / 500 generated", "912", "Yes, as it should be", "Only 4 test subjects.",
-                   "lower is better", "can be told from the images of 4 test subjects"):
+                   "lower is better", "can be told apart from the images of 4 test subjects", "(real vs real 4.7)"):
         assert wanted in text, wanted
 
 
 @pytest.mark.parametrize(("more", "said"), [
     ({"p_no_difference": 0.4}, "does not show that there is no difference"),
     ({"p_no_difference": None, "interval": None, "paired_difference": None}, "nothing can be concluded"),
-    ({"p_no_difference": None, "paired_difference": {"value": 0.07, "interval": [0.01, 0.1]}}, "can be told from"),
+    ({"p_no_difference": None, "paired_difference": {"value": 0.07, "interval": [0.01, 0.1]}}, "can be told apart"),
     ({"floor": None}, "says little"),
 ])
 def test_the_verdict_claims_no_more_than_the_figures(run: Run, more: dict[str, Any], said: str) -> None:
@@ -155,7 +155,41 @@ def test_a_control_before_the_model_is_pointed_out(run: Run) -> None:
     found = metrics(run)
     found["controls"][0] |= {"behind_model": False}
     run.metrics_file.write_text(json.dumps(found))
-    assert "the model is no better than this control, or" in Page(report(run.path)).text
+    text = Page(report(run.path)).text
+    assert "The model is no better than this control, or the measure is blind here" in text
+    assert "nothing here shows that it has learned the anatomy" in text
+
+
+def test_where_patients_are_unknown_no_subjects_are_claimed(run: Run) -> None:
+    warning = "nothing says which images belong to one patient: each counts as a subject of its own"
+    note = run.path.parent / "dataset" / "dataset.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"fingerprint": {"warnings": [warning, "only 16"]}}))
+    write_metrics(run)
+    text = Page(report(run.path)).text
+    assert "Warnings about the data Nothing says which images belong to one patient" in text and "Only 16." in text
+    assert "16 images (patients unknown)" in text and "8 test images (patients unknown)" in text
+    assert "of 4 test subjects" not in text and "A subject is in one split only" not in text
+    assert "A subject is in one split only" not in Page(report(run.path, shareable=True)).text
+
+
+def test_many_generated_images_are_shown_beside_few_real_ones_at_one_scale(run: Run) -> None:
+    page = Page(report(run.path))
+    assert "n = 8. From the 8 images" in page.text and "n = 24. The first ones" in page.text
+    real, made = page.pictures[:2]
+    assert made.shape[0] >= 24 // (made.shape[1] // 16) * 16 and made.shape[1] % 17 == real.shape[1] % 17
+
+
+def test_the_size_of_a_pixel_is_given(run: Run) -> None:
+    assert "mm (median)" not in Page(report(run.path)).text
+    config = json.loads((run.generator / "config.json").read_text())
+    (run.generator / "config.json").write_text(json.dumps(config | {"spacing": [6.6875, 6.6875]}))
+    assert Page(report(run.path)).text.count("A pixel is 6.69 × 6.69 mm (median).") == 2
+
+
+def test_a_run_that_a_time_limit_ended_is_made_again_by_its_steps(run: Run) -> None:
+    run.write_status("finished", 8, steps=12)
+    text = Page(report(run.path)).text
+    assert "--steps 8" in text and "the same bits, with the same precision, device and threads" in text
 
 
 def test_figures_of_other_weights_or_data_are_called_old(run: Run) -> None:

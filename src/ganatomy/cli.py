@@ -90,10 +90,12 @@ def phantom(out: Path, **options: Any) -> None:
 @click.option("--val-subjects", callback=_names, help="These subjects, with commas between, are the validation set.")
 @click.option("--test-subjects", callback=_names, help="These subjects are the test set.")
 @click.option("--split-by", help="Column of the CSV that says train, val or test.")
+@click.option("--labels", callback=_names, help="Keep only these classes, such as benign,malignant.")
 @click.option("--masks", callback=_names, help="Domains that are masks, not images.")
 @click.option("--intensity", type=click.Choice(["auto", "identity", "percentile", "minmax"]), default="auto",
               show_default=True, help="How each volume's intensities are mapped.")
 @click.option("--channels", type=click.Choice(["auto", "1", "3"]), default="auto", show_default=True)
+@click.option("--background", default="auto", show_default=True, help="Value around the patient, in the files' units.")
 @click.option("--spacing", type=float, help="Wanted millimetres a pixel.")
 @click.option("--seed", default=0, show_default=True, help="Of the split.")
 @click.option("--strict", is_flag=True, help="Refuse if any file cannot be read.")
@@ -102,7 +104,7 @@ def prepare(source: Path, dataset: Path, **options: Any) -> None:
     """Turn a folder of scans into a dataset folder: canonical axes, one size, split by patient."""
     from ganatomy.data.prepare import prepare as run
 
-    for key in ("val_subjects", "test_subjects"):
+    for key in ("val_subjects", "test_subjects", "labels"):
         options[key] = options[key] or ()
     run(source, dataset, say=say, **options)
 

@@ -1,4 +1,4 @@
-"""A picture of a dataset at a glance: some subjects' middle slices, one row a domain."""
+"""A picture of a dataset at a glance: slices of some subjects, one row a domain, with the patient's right and left."""
 
 from __future__ import annotations
 
@@ -6,42 +6,56 @@ import random
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from ganatomy.data.dataset import Dataset, Pixels, normalise
+from ganatomy.data.geometry import Axis
 from ganatomy.data.manifest import Row
 from ganatomy.files import atomic_path
 
 COLUMNS = 10
-LABEL_HEIGHT = 14
+FEW_SUBJECTS = 4
+"""Up to so many subjects are shown with three slices each."""
+TILE = 128
+"""Pixels that a picture has at least along its shorter side."""
+GAP, LINE, LETTERS = 4, 16, 12
+GREY, MARK, BEHIND = (200, 200, 200), (255, 210, 90), (40, 40, 40)
 NAME = "contact-sheet.png"
 
 
-def write_contact_sheet(dataset: Dataset, seed: int = 0) -> Path:
+def write_contact_sheet(dataset: Dataset, seed: int = 0, axis: Axis = "axial", oriented: bool = False) -> Path:
     """Draw `contact-sheet.png` into a dataset folder: up to 10 random subjects, classes alternating.
 
     One row a domain, as a model sees it; where there are masks, the first domain again with the masks' outlines.
-    Labels are domains, classes and pseudonyms.
+    Small pictures are enlarged by a whole factor. Labels are domains, classes and pseudonyms.
+
+    Args:
+        dataset: prepared, of one axis.
+        seed: of the choice.
+        axis: of its slices.
+        oriented: the files say how the patient lies in them, so that R and L can be marked.
     """
-    chosen = _middle_slices(dataset, seed)
+    chosen = _choose(dataset, seed)
     domains = dataset.info.domains
+    factor = -(-TILE // min(dataset.info.size))
     strips: list[tuple[str, list[Pixels]]] = []
     for domain in domains:
         by_id = {r.image_id: r for r in dataset.rows(domain)}
         rows = [by_id[r.image_id] for r in chosen if r.image_id in by_id]
-        strips.append((domain, [_rgb(dataset, row) for row in rows]))
+        strips.append((domain, [_rgb(dataset, row, factor) for row in rows]))
     if (dataset.path / "masks.npy").is_file():
         masks = dataset.masks(chosen)
-        strips.append((f"{domains[0]} + mask", [_outlined(_rgb(dataset, row), mask)
-                                                for row, mask in zip(chosen, masks, strict=True)]))
+        strips.append((f"{domains[0]} with masks", [_outlined(_rgb(dataset, row, factor), _enlarged(mask, factor))
+                                                    for row, mask in zip(chosen, masks, strict=True)]))
+    marks = ("R", "L") if oriented and axis != "sagittal" else None
     path = dataset.path / NAME
     with atomic_path(path) as temporary:
-        _draw(strips, chosen, dataset.info.size).save(temporary, format="PNG")
+        _draw(strips, _labels(dataset, chosen), marks, _footer(axis, oriented)).save(temporary, format="PNG")
     return path
 
 
-def _middle_slices(dataset: Dataset, seed: int) -> list[Row]:
-    """One row of each of up to 10 subjects, the middle one by slice."""
+def _choose(dataset: Dataset, seed: int) -> list[Row]:
+    """Rows of up to 10 subjects: the middle slice of each, or a low, a middle and a high one of a few."""
     by_class: dict[str, list[str]] = {}
     rows: dict[tuple[str, str], list[Row]] = {}
     for row in dataset.rows(dataset.info.domains[0]):
@@ -52,13 +66,39 @@ def _middle_slices(dataset: Dataset, seed: int) -> list[Row]:
         random.Random(f"{seed}/{label}").shuffle(subjects)
     share = -(-COLUMNS // len(by_class))
     picked = [(label, subject) for label, found in by_class.items() for subject in sorted(found[:share])][:COLUMNS]
-    return [sorted(rows[key], key=lambda r: (r.session, r.slice))[len(rows[key]) // 2] for key in picked]
+    several = len({subject for _, subject in rows}) <= FEW_SUBJECTS
+    return [row for key in picked for row in _spread(rows[key], several)]
 
 
-def _rgb(dataset: Dataset, row: Row) -> Pixels:
+def _spread(rows: list[Row], several: bool) -> list[Row]:
+    """The middle row by slice, or one from the middle of each third."""
+    ordered = sorted(rows, key=lambda r: (r.slice, r.session))
+    n = len(ordered)
+    return [ordered[i] for i in sorted({n // 6, n // 2, n - 1 - n // 6})] if several else [ordered[n // 2]]
+
+
+def _labels(dataset: Dataset, chosen: list[Row]) -> list[str]:
+    rows = dataset.rows(dataset.info.domains[0])
+    stacks = len(rows) > len({(row.subject, row.session) for row in rows})
+    return [" ".join(filter(None, (row.subject, row.session, f"slice {row.slice}" * stacks))) + f"\n{row.label}"
+            for row in chosen]
+
+
+def _footer(axis: Axis, oriented: bool) -> str:
+    if not oriented:
+        return "orientation unknown: the files do not say where the patient's right is"
+    return "sagittal slices: the patient's front is at the left" if axis == "sagittal" else (
+        f"{axis} slices, R and L: the patient's right and left")
+
+
+def _rgb(dataset: Dataset, row: Row, factor: int) -> Pixels:
     image = normalise(dataset.pixels([row]), dataset.info.value_range)[0]
     grey = np.clip(np.rint((image + 1.0) * 127.5), 0, 255).astype(np.uint8)
-    return np.moveaxis(np.broadcast_to(grey, (3, *grey.shape[1:])), 0, -1)
+    return _enlarged(np.moveaxis(np.broadcast_to(grey, (3, *grey.shape[1:])), 0, -1), factor)
+
+
+def _enlarged(picture: Pixels, factor: int) -> Pixels:
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _outlined(picture: Pixels, mask: Pixels) -> Pixels:
@@ -69,16 +109,55 @@ def _outlined(picture: Pixels, mask: Pixels) -> Pixels:
     return marked
 
 
-def _draw(strips: list[tuple[str, list[Pixels]]], chosen: list[Row], size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    row_height = height + LABEL_HEIGHT
-    sheet = Image.new("RGB", (max(1, len(chosen)) * width, len(strips) * row_height + LABEL_HEIGHT), "black")
+def _draw(strips: list[tuple[str, list[Pixels]]], labels: list[str], marks: tuple[str, str] | None,
+          footer: str) -> Image.Image:
+    """The sheet: each strip under its name, the labels under the last, then the footer. Texts wrap, none is cut."""
+    font = ImageFont.load_default(LETTERS)
+    height, width = strips[0][1][0].shape[:2]
+    wide = len(labels) * (width + GAP) - GAP
+    below = [_wrapped(label, width, font) for label in labels]
+    heads = [_wrapped(name, wide, font) for name, _ in strips]
+    last = _wrapped(footer, wide, font)
+    lines = sum(map(len, heads)) + max(map(len, below)) + len(last)
+    sheet = Image.new("RGB", (wide, lines * LINE + len(strips) * (height + GAP) + 2 * GAP), BEHIND)
     pen = ImageDraw.Draw(sheet)
-    for i, (name, pictures) in enumerate(strips):
-        pen.text((3, i * row_height + 1), name, fill=(170, 170, 170))
-        for j, picture in enumerate(pictures):
-            sheet.paste(Image.fromarray(picture), (j * width, i * row_height + LABEL_HEIGHT))
-    for j, row in enumerate(chosen):
-        words = f"{row.subject} {row.label}".strip()
-        pen.text((j * width + 3, len(strips) * row_height + 1), words[: max(8, width // 6)], fill=(170, 170, 170))
+    y = 0
+    for (_, pictures), head in zip(strips, heads, strict=True):
+        y = _write(pen, 0, y, head, font)
+        for column, picture in enumerate(pictures):
+            x = column * (width + GAP)
+            sheet.paste(Image.fromarray(picture), (x, y))
+            for mark, place in zip(marks or (), (x + 3, x + width - 10), strict=False):
+                pen.text((place, y + height // 2 - 6), mark, fill=MARK, font=font, stroke_width=1, stroke_fill="black")
+        y += height + GAP
+    for column, words in enumerate(below):
+        _write(pen, column * (width + GAP), y, words, font)
+    _write(pen, 0, y + max(map(len, below)) * LINE + GAP, last, font)
     return sheet
+
+
+def _write(pen: ImageDraw.ImageDraw, x: int, y: int, lines: list[str],
+           font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> int:
+    """Write lines one below the other; returns where the next would begin."""
+    for line in lines:
+        pen.text((x + 2, y + 1), line, fill=GREY, font=font)
+        y += LINE
+    return y
+
+
+def _wrapped(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> list[str]:
+    """Lines of at most `width` pixels, broken at line ends, then between words, and within one only if need be."""
+    if "\n" in text:
+        return [line for part in text.splitlines() if part for line in _wrapped(part, width, font)]
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and font.getlength(f"{lines[-1]} {word}") <= width - 4:
+            lines[-1] += f" {word}"
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width - 4:
+                lines.append("")
+            lines[-1] += letter
+    return lines

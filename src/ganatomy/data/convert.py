@@ -39,6 +39,8 @@ class Plan:
     channels: int
     background: float | None
     key: bytes
+    oriented: bool
+    """Every file says how the patient lies in it."""
 
 
 @dataclass

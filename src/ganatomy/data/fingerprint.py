@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from statistics import median
 from typing import Any
 
@@ -31,6 +32,7 @@ class Tally:
     foreground: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     stored_range: tuple[float, float] | None = None
     constant: int = 0
+    flat: set[str] = field(default_factory=set)
     enlarged: int = 0
     cut: int = 0
     grey_in_colour: int = 0
@@ -49,6 +51,8 @@ class Tally:
 
     def image(self, domain: str, stored: Pixels, foreground: float) -> None:
         """Note a stored image and the share of it that is foreground."""
+        if (stored == stored[0, 0]).all():
+            self.flat.add(sha256(np.ascontiguousarray(stored).tobytes()).hexdigest())
         self.foreground[domain].append(foreground)
         low, high = float(stored.min()), float(stored.max())
         if self.stored_range is not None:
@@ -134,7 +138,8 @@ def _split_warnings(first: Sequence[Row]) -> list[str]:
 def _image_warnings(rows: Sequence[Row], tally: Tally) -> list[str]:
     owners: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for row in rows:
-        owners[row.domain, row.sha256].add((row.subject, row.split))
+        if row.sha256 not in tally.flat:  # empty slices are alike in every patient
+            owners[row.domain, row.sha256].add((row.subject, row.split))
     twins = [found for found in owners.values() if len({subject for subject, _ in found}) > 1]
     leaks = sum(len({split for _, split in found}) > 1 for found in twins)
     total = sum(map(len, tally.foreground.values()))
@@ -148,7 +153,7 @@ def _image_warnings(rows: Sequence[Row], tally: Tally) -> list[str]:
         (tally.enlarged, f"{tally.enlarged} of {total} images are enlarged, which adds blur and no detail; "
                          "a smaller --size would not"),
         (tally.cut, f"cropping cuts more than 1% of the foreground away in {tally.cut} of {total} images"),
-        (tally.grey_in_colour, f"{counted(tally.grey_in_colour, 'image')} without colour among colour images"),
+        (tally.grey_in_colour, f"{counted(tally.grey_in_colour, 'grey image')} stored as three equal channels"),
         (tally.colour_in_grey, f"{counted(tally.colour_in_grey, 'image')} lost colour; add --channels 3 to keep it"),
         (tally.without_mask, f"{counted(tally.without_mask, 'visit')} without a mask; an empty one is stored"),
         (dark, f"hardly any foreground in {', '.join(dark)}"),

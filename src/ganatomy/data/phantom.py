@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ganatomy import __version__
+from ganatomy.data.fingerprint import counted
 from ganatomy.data.phantom_anatomy import FIELD_OF_VIEW, SmoothField, draw_subject, tissues
 from ganatomy.data.phantom_signal import TYPICAL, draw_values, inversion_gradient_echo, rician, spin_echo
+from ganatomy.data.sources import printable, typed
 from ganatomy.errors import UserError
-from ganatomy.files import staged_folder
+from ganatomy.files import staged_folder, write_json
 
 Array = NDArray[np.float32]
 Say = Callable[[str], None]
@@ -27,6 +30,7 @@ CsvRow = dict[str, str | int]
 SLICE_SPACING = 3.0  # mm
 MAX_SLICES = 20
 MASK_DOMAIN = "lesion-mask"
+MARKER = "phantom.json"
 # typical stored values: 600 for white matter in T1, 1000 for fluid in T2
 _T1_UNIT = 600.0 / float(inversion_gradient_echo(TYPICAL)[2])
 _T2_UNIT = 1000.0 / float(spin_echo(TYPICAL)[3])
@@ -132,8 +136,8 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
     """Write a cohort of virtual patients as a source folder for `prepare`.
 
     `out/files.csv` lists path, subject, domain and label of every file (session too where there are several, and
-    slice where a slice is a file). Domains are T1, T2 and, with `lesions`, lesion-mask, for every subject; labels are
-    then healthy and lesion, else empty.
+    slice where a slice is a file), `out/phantom.json` the options. Domains are T1, T2 and, with `lesions`,
+    lesion-mask, for every subject; labels are then healthy and lesion, else empty.
 
     nifti: `out/sub-0001/sub-0001_T1.nii.gz`, a volume of `slices` axial slices, int16 (masks uint8, 0 and 1), in
     RAS order, in mm. png: `out/sub-0001/sub-0001_T1_z000.png`, 8-bit grey with a fixed window (masks 0 and 255).
@@ -147,6 +151,7 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
         slices: per subject, 3 mm apart, 1 to 20.
         sessions: visits a subject, with the same anatomy, 1 to 99.
         lesions: share of the subjects with white-matter lesions, 0 to 1.
+        overwrite: replace a cohort that this function made and to which nothing was added.
 
     Returns:
         The path of the folder.
@@ -157,7 +162,7 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
     _check(subjects, size, format, seed, slices, sessions, lesions)
     out = Path(out)
     write = _write_nifti if format == "nifti" else _write_png
-    with staged_folder(out, overwrite) as stage:
+    with staged_folder(out, overwrite, is_phantom) as stage:
         rows: list[CsvRow] = []
         for index in range(subjects):
             sick, name = has_lesions(index, seed, lesions), f"sub-{index + 1:04d}"
@@ -169,9 +174,24 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
                 rows += [{"subject": name, "label": label, "session": visit, **row}
                          for row in write(stage, stem, images, lesions > 0)]
             if (index + 1) % 50 == 0 or index + 1 == subjects:
-                say(f"phantom: {index + 1} of {subjects} subjects")
+                say(f"phantom: {index + 1} of {counted(subjects, 'subject')}")
         _write_csv(stage / "files.csv", rows, sessions > 1, format == "png" and slices > 1)
+        write_json(stage / MARKER, {"ganatomy": __version__, "subjects": subjects, "size": size, "format": format,
+                                    "seed": seed, "slices": slices, "sessions": sessions, "lesions": lesions})
+    say(f"wrote {printable(str(out))}; next: ganatomy prepare {typed(out)} DATASET")
     return out
+
+
+def is_phantom(folder: Path) -> bool:
+    """Whether `phantom` made a folder, and nothing has been added to it since."""
+    try:
+        with (folder / "files.csv").open(newline="", encoding="utf-8") as handle:
+            made = {row["path"] for row in csv.DictReader(handle)}
+    except (OSError, ValueError, KeyError, csv.Error):
+        return False
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*")
+             if path.is_symlink() or not path.is_dir()}
+    return MARKER in found and found <= made | {MARKER, "files.csv"}
 
 
 def _check(subjects: int, size: int, format: str, seed: int, slices: int, sessions: int,

@@ -6,6 +6,7 @@ visit at a time. Dataset and private folder appear when whole.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from ganatomy import __version__
 from ganatomy.data.contact_sheet import write_contact_sheet
 from ganatomy.data.convert import Outcome, Plan, convert_visits
 from ganatomy.data.dataset import Dataset, DatasetInfo, Intensity
@@ -23,10 +25,10 @@ from ganatomy.data.fingerprint import counted, describe, fingerprint
 from ganatomy.data.geometry import Axis, Fit
 from ganatomy.data.layouts import find_layout
 from ganatomy.data.prepare_masks import MANY_LABELS, settle_masks
-from ganatomy.data.prepare_options import Options, check_places, names
+from ganatomy.data.prepare_options import Options, changed, check_places, names
 from ganatomy.data.prepare_plan import make_plan
 from ganatomy.data.prepare_private import is_private, private_of, read_key, write_private
-from ganatomy.data.sources import Entry, Layout, printable
+from ganatomy.data.sources import Entry, Layout, printable, typed
 from ganatomy.data.splits import draw_splits, known_subjects
 from ganatomy.data.visits import Skipped, Visit, choose_domains, group_visits, scan_files
 from ganatomy.data.writers import DatasetWriter, new_dataset
@@ -80,6 +82,8 @@ def prepare(source: str | Path, dataset: str | Path, *, size: int = 128, fit: Fi
     options = Options(size, fit, domains, pattern, axis, slices, split, val_subjects, test_subjects, split_by, masks,
                       intensity, channels, spacing, background, labels, seed, strict)
     source, dataset = check_places(source, dataset, overwrite)
+    if source.resolve() in dataset.resolve().parents:
+        say("warning: DATASET and its private folder lie within SOURCE: whoever copies the one copies the others")
     layout = _find(source, dataset, options, say)
     chosen, mask_names = choose_domains(layout.entries, names(domains), names(masks), say)
     layout = replace(layout, entries=[e for e in layout.entries if e.domain in (*chosen, *mask_names)])
@@ -99,6 +103,7 @@ def prepare(source: str | Path, dataset: str | Path, *, size: int = 128, fit: Fi
         write_private(private, key, outcome)
     say(f"wrote {printable(str(dataset))}, with contact-sheet.png to look at")
     say(f"{printable(str(private_of(dataset)))} leads back to the patients: keep it apart, never share it")
+    say(f"next: ganatomy train {typed(dataset)} RUN" + (f" --domain {chosen[0]}" if len(chosen) > 1 else ""))
     return Dataset.open(dataset)
 
 
@@ -116,10 +121,11 @@ def _find(source: Path, dataset: Path, options: Options, say: Say) -> Layout:
     entries = [entry for entry in entries if not wanted or entry.label in wanted]
     subjects = {entry.subject for entry in entries}
     known_subjects(options.fixed, subjects, "--val-subjects / --test-subjects")
-    domains = ", ".join(f"{name} ({n})" for name, n in Counter(e.domain for e in entries).most_common(8))
-    classes = ", ".join(f"{name} ({n})" for name, n in Counter(e.label for e in entries if e.label).most_common(8))
-    say(f"found {layout.kind}: {counted(len(subjects), 'subject')}, {counted(len(entries), 'file')}; domains {domains}"
-        + (f"; classes {classes}" if classes else ""))
+    domains = ", ".join(f"{name} {n}" for name, n in Counter(e.domain for e in entries).most_common(8))
+    owners = Counter(label for label, _ in {(e.label, e.subject) for e in entries} if label)
+    classes = ", ".join(f"{name} {owners[name]}" for name in sorted(owners, key=lambda n: (-owners[n], n))[:8])
+    say(f"found {layout.kind}: {counted(len(subjects), 'subject')}, {counted(len(entries), 'file')}; "
+        f"files per domain: {domains}" + (f"; subjects per class: {classes}" if classes else ""))
     for note in layout.notes:
         say(note)
     return replace(layout, entries=entries)
@@ -191,7 +197,7 @@ def _finish(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: Layout,
         warnings = [*warnings, f"{counted(len(outcome.skipped), 'file')} could not be read"]
     found = fingerprint(writer.rows, outcome.tally, layout.kind, len(outcome.skipped), len(outcome.left_out), warnings)
     writer.finish(_info(writer, outcome, plan, options, mask_values).model_copy(update={"fingerprint": found}))
-    write_contact_sheet(Dataset.open(writer.stage), options.seed)
+    write_contact_sheet(Dataset.open(writer.stage), options.seed, plan.axis, plan.oriented)
     describe(found, say)
 
 
@@ -204,13 +210,8 @@ def _info(writer: DatasetWriter, outcome: Outcome, plan: Plan, options: Options,
     else:
         low, high = outcome.tally.stored_range or (0.0, 1.0)
         value_range = (low, high if high > low else low + 1.0)
-    provenance = {
-        "axis": plan.axis, "slices": plan.slices, "fit": plan.frame.fit, "intensity": plan.method,
-        "spacing": options.spacing, "background": options.level, "seed": options.seed,
-        "split": [round(share, 6) for share in options.shares.values()],
-        "named_subjects": len(options.fixed), "pattern": options.pattern is not None,
-        "split_by": options.split_by is not None, "labels": names(options.labels) or [],
-    }
+    defaults = {name: parameter.default for name, parameter in inspect.signature(prepare).parameters.items()}
+    provenance = {"ganatomy": __version__, **changed(options, defaults)}
     intensity = {domain: Intensity(method=plan.method, units="arbitrary units", offset=median(m.offset for m in found),
                                    scale=median(m.scale for m in found))
                  for domain, found in outcome.tally.mappings.items()}

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from ganatomy.data.geometry import MAX_SIZE, Axis, Fit, parse_slices
 from ganatomy.data.prepare_private import refuse_foreign
@@ -113,6 +113,28 @@ def names(given: str | Sequence[str] | None) -> list[str] | None:
     if isinstance(given, str):
         given = [part.strip() for part in given.split(",") if part.strip()]
     return None if given is None else list(given)
+
+
+def changed(options: Options, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that shape a dataset and differ from their defaults, under their names on the command line.
+
+    Of what could name patients or paths only the number, or that it was given. Fit for JSON.
+    """
+    splits = [round(share, 6) for share in options.shares.values()]
+    values = {
+        "fit": options.fit, "domains": names(options.domains), "pattern": options.pattern is not None,
+        "axis": options.axis, "slices": options.slices, "split": splits,
+        "val-subjects": len(names(options.val_subjects) or ()),
+        "test-subjects": len(names(options.test_subjects) or ()),
+        "split-by": options.split_by is not None, "masks": names(options.masks), "intensity": options.intensity,
+        "channels": str(options.channels), "spacing": options.spacing,
+        "background": "auto" if options.level is None else options.level, "labels": names(options.labels) or [],
+        "seed": options.seed,
+    }
+    usual = {**{name.replace("_", "-"): value for name, value in defaults.items()},
+             "pattern": False, "split-by": False, "val-subjects": 0, "test-subjects": 0, "labels": [],
+             "split": [round(share, 6) for share in parse_shares(defaults["split"]).values()]}
+    return {name: value for name, value in values.items() if value != usual[name]}
 
 
 def check_places(source: str | Path, dataset: str | Path, overwrite: bool) -> tuple[Path, Path]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ganatomy.data import readers
 from ganatomy.data.convert import Plan, is_coloured
+from ganatomy.data.fingerprint import counted
 from ganatomy.data.geometry import Frame, common_frame
 from ganatomy.data.intensity import choose_method, stored_dtype
 from ganatomy.data.prepare_options import Options
@@ -41,9 +42,14 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
         warnings.append("some files hold 8 bits a pixel and others more; all are mapped by percentiles")
     method = choose_method(options.intensity, dtypes)
     channels = _channels(items, options, warnings)
+    guessed = sum(item.header.affine is not None and not item.header.oriented for item in items)
+    if guessed:
+        warnings.append(f"{counted(guessed, 'NIfTI file')} whose header does not say how the patient lies (its form "
+                        "codes are 0): which side is left is unknown")
     _say_frame(frame, items, say)
     return Plan(tuple(domains), tuple(masks), options.axis, options.slices, frame, method,
-                stored_dtype(method, dtypes), channels, options.level, key), warnings
+                stored_dtype(method, dtypes), channels, options.level, key,
+                all(item.header.oriented for item in items)), warnings
 
 
 def _distinct(items: Iterable[Scanned]) -> list[Scanned]:
@@ -81,4 +87,6 @@ def _say_frame(frame: Frame, items: Sequence[Scanned], say: Callable[[str], None
         stored = [(i.view, frame.steps(i.view.height, i.view.width, i.view.spacing)) for i in items]
         rows = max(round(v.height / step[0]) for v, step in stored) - frame.size
         columns = max(round(v.width / step[1]) for v, step in stored) - frame.size
-        say(f"cropping cuts up to {max(0, rows)} rows and {max(0, columns)} columns of pixels, half at each side")
+        cuts = [counted(n, noun) for n, noun in ((rows, "row"), (columns, "column")) if n > 0]
+        if cuts:
+            say(f"cropping cuts up to {' and '.join(cuts)} of pixels, half at each side")

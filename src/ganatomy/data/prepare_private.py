@@ -11,7 +11,7 @@ from ganatomy.data.convert import ORIGIN_COLUMNS, Outcome
 from ganatomy.errors import UserError
 from ganatomy.files import PRIVATE_SUFFIX, write_text
 
-FILES = ("key", "sources.csv", "skipped.csv")
+FILES = (".gitignore", "key", "sources.csv", "skipped.csv")
 
 
 def private_of(dataset: Path) -> Path:
@@ -41,7 +41,8 @@ def read_key(dataset: Path) -> bytes:
 
 
 def write_private(folder: Path, key: bytes, outcome: Outcome) -> None:
-    """Key, sources.csv and skipped.csv, each readable by the owner alone."""
+    """Key, sources.csv and skipped.csv, each readable by the owner alone, and a .gitignore against committing them."""
+    write_text(folder / ".gitignore", "*\n", mode=0o600)
     write_text(folder / "key", key.hex() + "\n", mode=0o600)
     for name, head, lines in (("sources.csv", ORIGIN_COLUMNS, outcome.origins),
                               ("skipped.csv", ("path", "reason"), [*outcome.skipped, *outcome.left_out])):

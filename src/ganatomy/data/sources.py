@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,11 @@ def safe_name(text: str) -> str:
 def printable(text: str) -> str:
     """A name with line breaks, other control characters and bytes that are no UTF-8 written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def typed(path: Path) -> str:
+    """A path as one would type it into a shell."""
+    return printable(shlex.quote(str(path)))
 
 
 def is_prepared(folder: Path) -> bool:

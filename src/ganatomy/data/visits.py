@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ganatomy.data import readers
+from ganatomy.data.fingerprint import counted
 from ganatomy.data.geometry import Axis, View, view
 from ganatomy.data.readers import Header, Unreadable
 from ganatomy.data.sources import Entry, is_mask_name, natural
@@ -85,7 +86,7 @@ def choose_domains(entries: Sequence[Entry], wanted: Sequence[str] | None, masks
         domains = sorted((n for n, count in images.items() if count >= COMMON_DOMAIN * subjects), key=natural)
         rare = sorted(images.keys() - set(domains))
         if rare and domains:
-            counts = ", ".join(f"{name} ({images[name]} of {subjects} subjects)" for name in rare[:8])
+            counts = ", ".join(f"{name} ({images[name]} of {counted(subjects, 'subject')})" for name in rare[:8])
             say(f"passed over, since few subjects have it: {counts}; name it with --domains to use it")
         domains = domains or rare
     if not domains:

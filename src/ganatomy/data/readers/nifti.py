@@ -103,4 +103,5 @@ def _header(path: Path, image: Any) -> Header:
     affine[:3] *= _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
-    return Header((shape[0], shape[1], shape[2]), dtype, affine=affine, volumetric=True)
+    oriented = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
+    return Header((shape[0], shape[1], shape[2]), dtype, affine=affine, volumetric=True, oriented=oriented)

@@ -29,6 +29,7 @@ class Header:
         affine: 4x4, voxel indices to mm (right, anterior, superior); None where the file has no geometry.
         volumetric: several slices in one file; False for single pictures.
         lossy: compressed as JPEG does it, so that values are only about right.
+        oriented: the file itself says how the patient lies; otherwise the affine's directions are assumed.
     """
 
     shape: tuple[int, int, int]
@@ -37,6 +38,7 @@ class Header:
     affine: NDArray[np.float64] | None = None
     volumetric: bool = False
     lossy: bool = False
+    oriented: bool = False
 
     @property
     def eight_bit(self) -> bool:
