@@ -56,24 +56,24 @@ def test_flags_are_used_where_there_are_any_and_a_time_limit_becomes_steps() -> 
 
 
 def info(**given: Any) -> DatasetInfo:
-    domains = given.pop("domains", ("image",))
-    return DatasetInfo(size=(64, 64), channels=given.pop("channels", 1), value_range=(0, 255), domains=domains,
-                       paired=False, content="", provenance=given)
+    return DatasetInfo(size=(64, 64), channels=1, value_range=(0, 255), domains=("image",), paired=False, content="",
+                       provenance=given)
 
 
 def test_prepare_is_written_with_what_differs_and_nothing_else() -> None:
-    plain = {"axis": "axial", "slices": "content", "fit": "resize", "spacing": None, "background": None, "seed": 0,
-             "split": [0.7, 0.15, 0.15], "named_subjects": 0, "pattern": False, "split_by": False, "labels": []}
+    plain = {"ganatomy": "0.1.0"}
     assert reproduce.prepare_command(info(**plain), 64) == "ganatomy prepare SOURCE DATASET --size 64"
-    assert not reproduce.needs_options(info(**plain))
+    assert not reproduce.needs_options(info(**plain)) and reproduce.needs_options(info())
     other = plain | {"axis": "coronal", "slices": "60:120:2", "fit": "pad", "spacing": 1.5, "seed": 3, "pattern": True,
-                     "split": [0.8, 0.1, 0.1], "split_by": True, "intensity": "minmax", "named_subjects": 2}
-    command = reproduce.prepare_command(info(domains=("T1", "T2"), channels=3, **other), 128)
+                     "split": [0.8, 0.1, 0.1], "split-by": True, "intensity": "minmax", "test-subjects": 2,
+                     "domains": ["T1", "T2"], "channels": "3", "labels": ["AD"], "masks": ["seg"],
+                     "background": 0.0}
+    command = reproduce.prepare_command(info(**other), 128)
     for option in ("--size 128", "--domains T1,T2", "--channels 3", "--axis coronal", "--slices 60:120:2", "--fit pad",
                    "--spacing 1.5", "--seed 3", "--pattern PATTERN", "--split-by COLUMN", "--split 80,10,10",
-                   "--intensity minmax"):
+                   "--intensity minmax", "--test-subjects IDS", "--labels AD", "--masks seg", "--background 0"):
         assert option in command, option
-    assert "True" not in command and reproduce.needs_options(info(**other))
+    assert "True" not in command
 
 
 @pytest.mark.parametrize(("given", "command"), [

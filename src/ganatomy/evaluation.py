@@ -88,8 +88,8 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     samples = _samples(task, seed)
     unknown = any(PATIENTS_UNKNOWN in text for text in task.warnings)
     whose = "(patients unknown)" if unknown else f"of {_counted(samples.test.n_subjects, 'subject')}"
-    say(f"{task.synthetic.n_images:,} synthetic images against {_counted(samples.test.n_images, 'test image')} {whose}; "
-        f"features of {EXTRACTOR} ...")
+    say(f"{task.synthetic.n_images:,} synthetic images against {_counted(samples.test.n_images, 'test image')} "
+        f"{whose}; features of {EXTRACTOR} ...")
     metrics = _measure(task, samples, say)
     metrics["seconds"] = round(time.perf_counter() - started, 1)
     if synthetic is None:
@@ -114,7 +114,7 @@ def _of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domai
     domain, label = dataset.domain(learnt["domain"]), learnt["label"]
     _same_channels(dataset, sampler.channels, "the run")
     test = dataset.require("test", domain, label)
-    images = _checked(sampler.sample(n or _default_n(len(test)), seed), path)
+    images = _checked(sampler.sample(n or default_n(len(test)), seed), path)
     warnings = dataset_warnings(dataset)
     if dataset.info.content != run.dataset_content():
         warnings.append("This is not the dataset that the model was trained on, or it has changed since.")
@@ -170,7 +170,8 @@ def _counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def _default_n(n_test: int) -> int:
+def default_n(n_test: int) -> int:
+    """How many synthetic images are drawn for a test split of that many, unless asked otherwise."""
     return min(max(n_test, FEWEST_SYNTHETIC), MOST_IMAGES)
 
 
@@ -243,8 +244,8 @@ def _controls(task: _Task, samples: Samples, results: list[MetricResult]) -> tup
         own = [{"control": name, **entry, "caveat": caveat} for entry in _judge(samples.with_control(sample), headline)]
         blind = [e["name"] for e in own if e["behind_model"] is False and headline[e["name"]].better != "match"]
         if blind:
-            warnings.append(f"The control “{name}” is not behind the model by {' and '.join(blind)}: either the model is "
-                            "no better than it, or the measure is blind here. Look at the images.")
+            warnings.append(f"The control “{name}” is not behind the model by {' and '.join(blind)}: either the model "
+                            "is no better than it, or the measure is blind here. Look at the images.")
         judged += own
     return judged, warnings
 

@@ -13,8 +13,10 @@ from typing import Any
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import SPLITS
 from ganatomy.errors import UserError
+from ganatomy.evaluation import OF_DATASET, dataset_warnings
 from ganatomy.files import read_json
 from ganatomy.recipe import Recipe
+from ganatomy.reporting.numbers import count
 from ganatomy.reporting.reproduce import flat
 from ganatomy.reporting.results import Metrics
 from ganatomy.run import Run
@@ -37,6 +39,14 @@ class Split:
     name: str
     images: int
     subjects: int | None
+    patients_known: bool = True
+
+    @property
+    def words(self) -> str:
+        """Images and subjects: 42 images of 30 subjects."""
+        if not self.patients_known:
+            return f"{count(self.images, 'image')} (patients unknown)"
+        return count(self.images, "image") + (f" of {count(self.subjects, 'subject')}" if self.subjects else "")
 
 
 def without_paths(text: str, places: Iterable[Path] = ()) -> str:
@@ -46,14 +56,24 @@ def without_paths(text: str, places: Iterable[Path] = ()) -> str:
     return PATHS.sub(LEFT_OUT, text)
 
 
-def splits(dataset: Dataset | None, recipe: Recipe, metrics: Metrics | None) -> list[Split]:
-    """Images and subjects by split, from the dataset, or from metrics.json where the dataset is gone."""
+def dataset_notes(dataset: Dataset | None, metrics: Metrics | None) -> list[str]:
+    """What `prepare` warned of, from the dataset, or from metrics.json where the dataset is gone."""
+    found = dataset_warnings(dataset) if dataset is not None else list(metrics.warnings) if metrics else []
+    texts = [text.removeprefix(OF_DATASET) for text in found if text.startswith(OF_DATASET)]
+    return [text[:1].upper() + text[1:] for text in texts]
+
+
+def splits(dataset: Dataset | None, recipe: Recipe, metrics: Metrics | None, known: bool) -> list[Split]:
+    """Images and subjects by split, from the dataset, or from metrics.json where the dataset is gone.
+
+    `known` says whether it is known which images belong to one patient.
+    """
     if dataset is not None:
         rows = dataset.rows(recipe.domain, label=recipe.label)
         found = {name: [r for r in rows if r.split == name] for name in SPLITS}
-        return [Split(name, len(own), len({r.subject for r in own})) for name, own in found.items() if own]
+        return [Split(name, len(own), len({r.subject for r in own}), known) for name, own in found.items() if own]
     counts = metrics.counts if metrics else {}
-    return [Split(name, counts[name].images, counts[name].subjects) for name in SPLITS if name in counts]
+    return [Split(name, counts[name].images, counts[name].subjects, known) for name in SPLITS if name in counts]
 
 
 def environment(run: Run) -> dict[str, str]:
@@ -91,8 +111,9 @@ def generator_step(run: Run, recipe: Recipe, validation: Sequence[tuple[int, flo
 
 
 def domain(recipe: Recipe, dataset: Dataset | None) -> str:
-    """The contrast that was learned; "" where neither recipe nor dataset can tell."""
-    return recipe.domain or (dataset.domain() if dataset is not None else "")
+    """The contrast that was learned; "" where none can tell, or where it is only called image."""
+    name = recipe.domain or (dataset.domain() if dataset is not None else "")
+    return "" if name.lower() in ("image", "images") else name
 
 
 def training(run: Run, recipe: Recipe, learned: str, log: Sequence[dict[str, Any]], step: int | None) -> Pairs:
@@ -107,7 +128,8 @@ def training(run: Run, recipe: Recipe, learned: str, log: Sequence[dict[str, Any
             ("Steps", f"{int(status.get('step', 0)):,}" + (f" of {int(total):,}" if total else "")),
             ("Batch size", str(recipe.batch_size)), ("Seed", str(recipe.seed)),
             ("Time", duration(seconds(run, log))),
-            ("Speed", f"{statistics.median(rates):.3g} images a second" if rates else ""),
+            ("Speed", f"{statistics.median(rates):.3g} images a second: training steps only, without checkpoints, "
+                      "previews and validation" if rates else ""),
             ("Device", device(run)), ("Precision", machine.get("precision", recipe.precision)),
             ("Generator", f"{compact(weights)} weights" if weights else ""),
             ("Weights used", f"step {step:,}, {_rule(recipe)}" if step else ""),
@@ -157,9 +179,30 @@ def dataset_rows(dataset: Dataset) -> Pairs:
             ("Value range", f"{info.value_range[0]:g} to {info.value_range[1]:g}, the same for all images"),
             ("Domains", ", ".join(info.domains)), ("Classes", ", ".join(info.classes))]
     rows += [(f"Intensity, {name}", f"{how.method}; {how.units}") for name, how in info.intensity.items()]
-    options = {key: value for key, value in flat(info.provenance).items() if not PRIVATE_KEYS.search(key)}
-    rows += [(key.replace("_", " "), str(value)) for key, value in options.items()]
+    options = {key: value for key, value in flat(info.provenance).items()
+               if not PRIVATE_KEYS.search(key) and value is not None and value is not False and value not in ([], "")}
+    rows += [(key.replace("_", " "), _plain(value)) for key, value in options.items()]
     return [(label, text) for label, text in rows if text]
+
+
+def pixel_size(run: Run, recipe: Recipe, dataset: Dataset | None) -> str:
+    """Millimetres a pixel of the generated images, as a sentence; "" where the files did not tell."""
+    config = run.generator / "config.json"
+    notes = read_json(config) if config.is_file() else {}
+    spacing = notes.get("spacing") if isinstance(notes, dict) else None
+    if not spacing and dataset is not None and dataset.info.spacing:
+        spacing = [s * dataset.info.size[0] / recipe.size for s in dataset.info.spacing]
+    if not isinstance(spacing, list | tuple) or len(spacing) != 2:
+        return ""
+    return f"A pixel is {float(spacing[0]):.3g} × {float(spacing[1]):.3g} mm (median)."
+
+
+def _plain(value: Any) -> str:
+    """An option as a user would write it."""
+    if isinstance(value, bool):
+        return "given"
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else \
+        f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _fingerprint(run: Run) -> str:

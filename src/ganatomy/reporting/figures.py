@@ -16,6 +16,7 @@ from ganatomy.reporting.images import Picture
 COLOURS = ("#0072b2", "#c2410c", "#007a5a", "#8e4a8a", "#5c5c5c")
 INK, PALE = "#1d2329", "#d8dde2"
 MOST_POINTS = 800
+FEW_POINTS = 10  # are marked; a line of one point would not be seen
 Points = list[tuple[int, float]]
 Mark = tuple[str, float, tuple[float, float] | None, str]
 
@@ -48,24 +49,30 @@ def smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     return mean
 
 
-def loss_figure(series: dict[str, Points]) -> tuple[Picture, int]:
-    """Loss against step, each value lightly and a running mean over 5% of the training boldly.
+def loss_figure(series: dict[str, Points]) -> tuple[Picture, int, bool]:
+    """Loss against step; of many values each lightly, and a running mean over 5% of the training boldly.
 
     Returns:
-        the picture, and how many values lie outside its frame (a few wild ones would flatten all others).
+        the picture, how many values lie outside its frame (a few wild ones would flatten all others), and whether
+        there is a running mean (of a few values there is none).
     """
     figure, axes = _frame("loss")
+    averaged = False
     for colour, (name, points) in zip(COLOURS, series.items(), strict=False):
         steps, values = _thin(points)
-        axes.plot(steps, values, color=colour, alpha=0.28, linewidth=0.8)
-        axes.plot(steps, smooth(values, round(len(values) / 20)), color=colour, linewidth=2.0, label=name)
+        window = round(len(values) / 20)
+        if window > 1:
+            averaged = True
+            axes.plot(steps, values, color=colour, alpha=0.28, linewidth=0.8)
+        axes.plot(steps, smooth(values, window), color=colour, linewidth=2.0, label=name,
+                  marker="o" if len(values) <= FEW_POINTS else "", markersize=5)
     values = np.concatenate([[value for _, value in points] for points in series.values()])
     low, high = np.percentile(values, [0.5, 99.5])
     margin = 0.08 * (high - low) or 0.1
     axes.set_ylim(low - margin, high + margin)
     outside = int(((values < low - margin) | (values > high + margin)).sum())
     _legend(axes)
-    return _picture(figure, "Losses of both networks against the training step"), outside
+    return _picture(figure, "Losses of both networks against the training step"), outside, averaged
 
 
 def validation_figure(points: Points, selected: int | None) -> Picture:
@@ -90,6 +97,8 @@ def standing_figure(name: str, marks: Sequence[Mark], factor: float = 1.0) -> Pi
         marks: (label, value, interval, kind), kind being real, model or control; drawn from top to bottom.
         factor: by which values are shown.
     """
+    from matplotlib.ticker import MaxNLocator
+
     marks = [(label, factor * value, (factor * span[0], factor * span[1]) if span else None, kind)
              for label, value, span, kind in marks]
     figure, axes = _frame(name)
@@ -100,10 +109,12 @@ def standing_figure(name: str, marks: Sequence[Mark], factor: float = 1.0) -> Pi
             axes.plot(interval, (y, y), color=colours[kind], linewidth=2.0, solid_capstyle="round")
         axes.plot([value], [y], color=colours[kind], marker="D" if kind == "control" else "o",
                   markersize=8 if kind == "model" else 6, linestyle="none")
-    if all(low > 0 for _, value, interval, _ in marks for low in (value, *(interval or ()))):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-        axes.xaxis.set_minor_formatter(lambda x, _: "")
+    ends = [end for _, value, interval, _ in marks for end in (value, *(interval or ()))]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    margin = 0.04 * (high - low) or 1.0
+    axes.set_xlim(low - (margin if low < 0 else 0.3 * margin), high + margin)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}".replace("-", "−"))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_yticks(range(len(marks)), [label for label, *_ in marks])
     axes.set_ylim(len(marks) - 0.5, -0.5)
     axes.set_ylabel("")

@@ -23,6 +23,9 @@ MOST_TILES = 24
 GRID_BYTES = 1_600_000  # of raw pixels a grid; noise hardly compresses, so this bounds the file
 STRIP_TILE = 96  # a film strip's tiles are shown about this wide
 STRIP_BYTES = 1_200_000
+FRAMES = 10  # of a film strip, at most
+FEW_FRAMES = 5  # up to so many lie one below the other, each a row of latents, and fill the page's width
+LATENTS, LATENTS_ACROSS = 6, 10
 SAMPLE_COLUMNS, SAMPLE_ROWS = 8, 4
 GAP, GAP_GREY = 1, 44
 MEND = "remove it and report again"
@@ -133,24 +136,22 @@ def read_sheet(path: Path) -> Tiles:
     return tiles.reshape(SAMPLE_ROWS * SAMPLE_COLUMNS, h, w, *sheet.shape[2:])
 
 
-def film_frames(sheets: Sequence[tuple[int, Path]], latents: int = 6,
-                frames: int = 10) -> list[tuple[int, Picture]]:
-    """A film strip: for each of a few steps, the same latents one below the other.
+def film_frames(sheets: Sequence[tuple[int, Path]]) -> list[tuple[int, Picture]]:
+    """A film strip: for each of a few steps, the same latents one below the other, or of few steps side by side.
 
-    Args:
-        sheets: (step, sample sheet), oldest first.
-        latents: how many of the latents to follow.
-        frames: how many steps at most.
+    `sheets` are (step, sample sheet), oldest first.
     """
-    chosen = [sheets[i] for i in log_spaced([step for step, _ in sheets], frames)]
+    chosen = [sheets[i] for i in log_spaced([step for step, _ in sheets], FRAMES)]
+    across = len(chosen) <= FEW_FRAMES
+    latents = LATENTS_ACROSS if across else LATENTS
     strip = []
     for step, path in chosen:
         tiles = read_sheet(path)[:latents]
         fit = max(1, max(tiles.shape[1:3]) // STRIP_TILE)
         while tiles.size // fit**2 * len(chosen) > STRIP_BYTES:
             fit += 1
-        column = tile(_reduce(tiles, fit), 1)
-        strip.append((step, Picture(png_uri(column), column.shape[1], column.shape[0],
+        sheet = tile(_reduce(tiles, fit), latents if across else 1)
+        strip.append((step, Picture(png_uri(sheet), sheet.shape[1], sheet.shape[0],
                                     f"generated images of {latents} fixed latents at step {step}")))
     return strip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata, resources
 from pathlib import Path
@@ -13,26 +12,18 @@ import numpy as np
 
 from ganatomy.data.dataset import Dataset
 from ganatomy.errors import UserError
+from ganatomy.evaluation import PATIENTS_UNKNOWN
 from ganatomy.files import write_text
-from ganatomy.pictures import to_uint8
 from ganatomy.recipe import Recipe
-from ganatomy.reporting import facts, figures, images, reproduce, results
-from ganatomy.reporting.images import Layout, Picture, Tiles
-from ganatomy.run import Run, checkpoint_step
+from ganatomy.reporting import facts, figures, images, numbers, reproduce, results, verdict
+from ganatomy.reporting.images import Picture
+from ganatomy.reporting.sides import sheets, sides
+from ganatomy.run import Run
 
 Say = Callable[[str], None]
 WARN_BYTES = 5_000_000
 STATES = {"finished": "finished", "running": "still running, or killed", "interrupted": "interrupted",
           "stopped": "stopped", "new": "not started"}
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One of the two grids: its picture, or why there is none."""
-
-    title: str
-    picture: Picture | None
-    caption: str
 
 
 def report(run: str | Path, *, data: str | Path | None = None, shareable: bool = False,
@@ -84,139 +75,90 @@ def _dataset(run: Run, data: str | Path | None, say: Say) -> Dataset | None:
 
 def _context(run: Run, dataset: Dataset | None, shareable: bool, say: Say) -> dict[str, Any]:
     """Everything the template shows."""
-    recipe, log = run.recipe(), run.log()
+    recipe, log, status = run.recipe(), run.log(), run.status()
     metrics = results.read_metrics(run.metrics_file)
     validation = figures.validation_series(log)
     step = facts.generator_step(run, recipe, validation)
     domain = facts.domain(recipe, dataset)
-    real, synthetic = _sides(run, recipe, dataset, shareable, say)
-    command = reproduce.train_command(recipe)
-    status, splits = run.status(), facts.splits(dataset, recipe, metrics)
-    by_name = {split.name: split for split in splits}
+    notes = facts.dataset_notes(dataset, metrics)
+    known = not any(PATIENTS_UNKNOWN in text.lower() for text in notes)
+    if metrics and not known:  # an older evaluation did not pass the dataset's warnings on
+        metrics = metrics.model_copy(update={"patients_known": False})
+    real, synthetic = sides(run, recipe, dataset, shareable, known, say)
     return {
         "recipe": recipe, "recipe_yaml": recipe.to_yaml(), "shareable": shareable,
         "shows_patients": real.picture is not None, "date": datetime.now(UTC).date().isoformat(),
         "version": _version(), "state": STATES.get(str(status.get("state")), "in an unknown state"),
-        "finished": status.get("state") == "finished", "ended_early": _ended_early(status),
-        "message": status.get("message") or "",
-        "training": facts.training(run, recipe, domain, log, step), "domain": domain, "splits": splits,
-        "train": by_name.get("train"), "test": by_name.get("test"),
-        "dataset_rows": facts.dataset_rows(dataset) if dataset else [],
-        "stored_size": dataset.info.size[0] if dataset else recipe.size, "real": real, "synthetic": synthetic,
-        "metrics": metrics, "groups": results.groups(metrics) if metrics else [],
-        "verdict": _verdict(metrics), "stale": _stale(run, metrics, step), "standing": _standing(metrics),
-        "film": _film(run, say), "environment": facts.environment(run), "train_command": command,
-        "needs_recipe_file": reproduce.needs_recipe_file(command), "step": step,
+        "finished": status.get("state") == "finished", "message": status.get("message") or "",
+        "training": facts.training(run, recipe, domain, log, step), "domain": domain,
+        "dataset_rows": facts.dataset_rows(dataset) if dataset else [], "dataset_notes": notes, "known": known,
+        "real": real, "synthetic": synthetic, "stale": _stale(run, metrics, step), "film": _film(run, say),
+        "film_chosen": len(sheets(run)) > images.FRAMES, "film_few": images.FEW_FRAMES,
+        "environment": facts.environment(run), "step": step,
         "time": facts.duration(facts.seconds(run, log)), "device": facts.device(run).partition(":")[0],
-        "steps_done": int(status.get("step", 0)), "headline": _headline(metrics),
-        **_curves(log, validation, step),
+        "steps_done": int(status.get("step", 0)), **_splits(dataset, recipe, metrics, known),
+        **_measured(metrics), **_commands(dataset, recipe, metrics, status), **_curves(log, validation, step),
     }
 
 
-def _sides(run: Run, recipe: Recipe, dataset: Dataset | None, shareable: bool, say: Say) -> tuple[Side, Side]:
-    """The grids of real and generated images, at one scale."""
-    real, told = _real(recipe, dataset, shareable, say)
-    made, said = _generated(run, recipe, say)
-    shapes = [tiles.shape for tiles in (real, made) if tiles is not None]
-    if not shapes:
-        return Side("Real", None, told), Side("Generated", None, said)
-    channels = 3 if len(shapes[0]) == 4 else 1
-    fewest, sheet = min(shape[0] for shape in shapes), images.GRID_WIDTH * (3 - len(shapes))  # one alone: both halves
-    how = images.layout(shapes[0][1], shapes[0][2], channels, fewest, sheet)
-    return _side("Real", real, how, told), _side("Generated", made, how, said)
+def _splits(dataset: Dataset | None, recipe: Recipe, metrics: results.Metrics | None, known: bool) -> dict[str, Any]:
+    splits = facts.splits(dataset, recipe, metrics, known)
+    by_name = {split.name: split for split in splits}
+    return {"splits": splits, "train": by_name.get("train"), "test": by_name.get("test")}
 
 
-def _side(title: str, tiles: Tiles | None, how: Layout, caption: str) -> Side:
-    if tiles is None:
-        return Side(title, None, caption)
-    n = min(len(tiles), how.tiles)
-    scale = f"shown {how.zoom} times enlarged" if how.zoom > 1 else "shown pixel by pixel"
-    scale = f"shown reduced {how.shrink} times" if how.shrink > 1 else scale
-    picture = images.grid(tiles, how, f"{n} {title.lower()} images")
-    size = f"{tiles.shape[2]} × {tiles.shape[1]} pixels each, {scale}."
-    return Side(title, picture, f"n = {n}. {caption} {size}")
+def _measured(metrics: results.Metrics | None) -> dict[str, Any]:
+    """What metrics.json says, in words and figures; empty where the run was not evaluated."""
+    if metrics is None:
+        empty = dict.fromkeys(("verdict", "figures_said", "controls_said", "methods"), "")
+        return {"metrics": None, "groups": [], "headline": None, "standing": None, **empty}
+    return {"metrics": metrics, "groups": results.groups(metrics), "headline": verdict.tile(metrics),
+            "standing": _standing(metrics), "verdict": verdict.conclusion(metrics),
+            "figures_said": verdict.figures(metrics), "controls_said": verdict.beside_controls(metrics),
+            "methods": verdict.methods(metrics)}
 
 
-def _real(recipe: Recipe, dataset: Dataset | None, shareable: bool, say: Say) -> tuple[Tiles | None, str]:
-    """Real images of the test split, else of train, and a caption; or None and why."""
-    if shareable:
-        return None, "Left out: this is the version made for sharing, without any real image."
-    if dataset is None:
-        return None, "The dataset was not at hand when this report was made, so no real images are shown."
-    for split in ("test", "train"):
-        there = dataset.rows(recipe.domain, split, recipe.label)
-        rows = images.spread(there, images.MOST_TILES)
-        if rows:
-            try:
-                tiles = to_uint8(dataset.images(rows, recipe.size))
-            except UserError as error:
-                say(f"the report goes without real images: {error}")
-                return None, "The dataset's images do not fit the size that the recipe learned."
-            subjects = results.count(len({row.subject for row in there}), f"{split} subject")
-            return tiles, (f"From the {results.count(len(there), 'image')} of {subjects}, spread over the subjects, "
-                           f"not picked by hand.")
-    return None, "The dataset has no test or train images of this domain and class."
-
-
-def _generated(run: Run, recipe: Recipe, say: Say) -> tuple[Tiles | None, str]:
-    """Images of the generator, else of the newest sample sheet, and a caption; or None and why."""
-    if (run.generator / facts.WEIGHTS).is_file():
-        from ganatomy.sampling import load_generator
-
-        say(f"generating {images.MOST_TILES} images")
-        made = load_generator(run.path).sample(images.MOST_TILES, recipe.seed)
-        return to_uint8(made), f"The first ones that seed {recipe.seed} gives, not picked by hand."
-    sheets = _sheets(run)
-    if sheets:
-        step, path = sheets[-1]
-        return images.read_sheet(path), f"The preview at step {step:,}; there is no finished generator yet."
-    return None, "Nothing has been generated yet."
-
-
-def _sheets(run: Run) -> list[tuple[int, Path]]:
-    found = [path for path in run.samples.glob("step-*.png") if path.stem.removeprefix("step-").isdecimal()]
-    return sorted((checkpoint_step(path), path) for path in found)
+def _commands(dataset: Dataset | None, recipe: Recipe, metrics: results.Metrics | None,
+              status: dict[str, Any]) -> dict[str, Any]:
+    """The commands that make the run again, and what must be said beside them."""
+    ended, info = _ended_early(status), dataset.info if dataset else None
+    command = reproduce.train_command(recipe, int(status["step"]) if ended else None)
+    images_of = {name: count.images for name, count in metrics.counts.items()} if metrics else {}
+    prepare = reproduce.prepare_command(info, info.size[0] if info else recipe.size)
+    return {"prepare_command": prepare,
+            "train_command": command, "ended_early": ended,
+            "evaluate_command": reproduce.evaluate_command(images_of.get("test"), images_of.get("synthetic"),
+                                                           metrics.seed if metrics else None),
+            "needs_recipe_file": reproduce.needs_recipe_file(command), "needs_options": reproduce.needs_options(info),
+            "stand_ins": [word for word in reproduce.STAND_INS if f" {word}" in prepare]}
 
 
 def _film(run: Run, say: Say) -> list[tuple[int, Picture]]:
-    sheets = _sheets(run)
-    if sheets:
-        say(f"laying out {len(sheets)} sample sheets")
-    return images.film_frames(sheets)
+    saved = sheets(run)
+    if saved:
+        say(f"laying out {len(saved)} sample sheets")
+    return images.film_frames(saved)
 
 
 def _curves(log: list[dict[str, Any]], validation: figures.Points, step: int | None) -> dict[str, Any]:
     """Both curves, and a table of every loss term: mean over the first and the last tenth of the log."""
     series = figures.loss_series(log)
     totals = {name: points for name, points in series.items() if "/" not in name} or series
-    picture, outside = figures.loss_figure(totals) if totals else (None, 0)
+    picture, outside, averaged = figures.loss_figure(totals) if totals else (None, 0, False)
     terms = []
     for name, points in series.items():
         values, tenth = [value for _, value in points], max(1, len(points) // 10)
         means = (float(np.mean(part)) for part in (values[:tenth], values[-tenth:]))
-        terms.append((name, *map(results.number, means)))
-    return {"loss_curve": picture, "outside": outside, "loss_terms": terms,
+        terms.append((name, *map(numbers.number, means)))
+    return {"loss_curve": picture, "outside": outside, "averaged": averaged, "loss_terms": terms,
             "logged": max(map(len, series.values()), default=0),
             "validation_curve": figures.validation_figure(validation, step) if validation else None}
 
 
-def _headline(metrics: results.Metrics | None) -> tuple[str, str] | None:
-    best = results.headline(metrics) if metrics else None
-    if best is None:
-        return None
-    value = results.number(results.factor(best.name) * best.value)
-    return value, f"{results.title(best.name)}, {best.against}"
-
-
-def _verdict(metrics: results.Metrics | None) -> str:
-    best = results.headline(metrics) if metrics else None
-    return results.verdict(best) if best else ""
-
-
-def _standing(metrics: results.Metrics | None) -> Picture | None:
+def _standing(metrics: results.Metrics) -> Picture | None:
     """The headline metric of real images, of the model and of the controls in one picture."""
-    best = results.headline(metrics) if metrics else None
-    if metrics is None or best is None:
+    best = verdict.headline(metrics)
+    if best is None:
         return None
     marks: list[figures.Mark] = []
     if best.floor is not None:
@@ -267,6 +209,6 @@ def _render(context: dict[str, Any], places: list[Path]) -> str:
 
     environment = Environment(autoescape=True, finalize=clean, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True, loader=FunctionLoader(source))
-    environment.filters["count"] = results.count
+    environment.filters["count"] = numbers.count
     environment.filters["uri"] = lambda picture: Markup(picture.uri)
     return environment.get_template("template.html").render(context)

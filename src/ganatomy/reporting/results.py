@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganatomy.errors import UserError
+from ganatomy.evaluation import OF_DATASET, PATIENTS_UNKNOWN
 from ganatomy.files import read_json
-
-Interval = tuple[float, float]
+from ganatomy.reporting.numbers import Interval, bracketed, count, pair, spanned
 
 MEANINGS = {
     "KD": "Kernel distance: how far apart the two sets of images lie, by the features of a network trained on "
@@ -34,7 +34,6 @@ MEANINGS = {
 }
 DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "match": "should match real vs real"}
 KERNEL = ("KD", "KID")
-LEVEL = 0.05
 ORDER = {"test": 0, "val": 1, "train": 2}
 
 
@@ -89,10 +88,22 @@ class Metrics(_Read):
     extractor: str = ""
     dataset: str | None = None
     step: int | None = None
+    seed: int | None = None
     counts: dict[str, Count] = {}
     results: tuple[Result, ...] = ()
     controls: tuple[Control, ...] = ()
     warnings: tuple[str, ...] = ()
+    patients_known: bool = True
+
+    @property
+    def patients_unknown(self) -> bool:
+        """Whether each image was counted as a subject because nothing says whose it is."""
+        return not self.patients_known or any(PATIENTS_UNKNOWN in text for text in self.warnings)
+
+    @property
+    def own_warnings(self) -> list[str]:
+        """The warnings of the evaluation itself, without those about the dataset."""
+        return [text for text in self.warnings if not text.startswith(OF_DATASET)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,6 @@ class Line:
     value: str
     interval: str
     floor: str
-    floor_interval: str
     difference: str
     n: str
     remarks: list[str]
@@ -116,6 +126,7 @@ class Group:
     title: str
     meaning: str
     direction: str
+    beside: str
     lines: list[Line]
     controls: list[tuple[str, str, str, bool | None]]  # name, value, interval, ranked behind the model
 
@@ -138,37 +149,12 @@ def groups(metrics: Metrics) -> list[Group]:
     for name in dict.fromkeys(r.name for r in metrics.results):
         own = sorted((r for r in metrics.results if r.name == name), key=lambda r: ORDER.get(r.against, 9))
         k = factor(name)
-        controls = [(c.control, number(k * c.value), _interval(c.interval, k), c.behind_model)
+        controls = [(c.control, *spanned(c.value, c.interval, k), c.behind_model)
                     for c in metrics.controls if c.name == name]
-        made.append(Group(title(name), _meaning(name), DIRECTIONS[own[0].better], _lines(own, k), controls))
+        beside = "Ratio to real" if own[0].better == "match" else "Difference at equal n"
+        made.append(Group(title(name), _meaning(name), DIRECTIONS[own[0].better], beside,
+                          _lines(own, k, metrics.patients_unknown), controls))
     return made
-
-
-def headline(metrics: Metrics) -> Result | None:
-    """The first kernel distance against test, else against train, else the first result."""
-    ranked = sorted(metrics.results, key=lambda r: (_kind(r.name) not in KERNEL, ORDER.get(r.against, 9)))
-    return ranked[0] if ranked else None
-
-
-def verdict(result: Result) -> str:
-    """What the headline lets one say about the images, and no more than that."""
-    k, who = factor(result.name), f"the {result.against} images"
-    if result.n_subjects:
-        who = f"the images of {count(result.n_subjects, result.against + ' subject')}"
-    spread = f" ({_interval(result.interval, k)})" if result.interval else ""
-    figure = f"{title(result.name)} = {number(k * result.value)}{spread}"
-    if result.floor is None:
-        return f"Against {who}, {figure}; without real against real beside it, this says little."
-    reference = f"real against real, {number(k * result.floor)}"
-    differs = _differs(result)
-    if differs is None:
-        return f"Against {who}, {figure}; {reference}. Without an interval nothing can be concluded."
-    if result.p_no_difference is not None:
-        reference += f"; permutation test of no difference, p = {result.p_no_difference:.2g}"
-    if differs:
-        return f"The generated images can be told from {who}: {figure}; {reference}."
-    return (f"This measure cannot tell the generated images from {who}: {figure}; {reference}. At this number "
-            f"of subjects that does not show that there is no difference.")
 
 
 def title(name: str) -> str:
@@ -178,110 +164,81 @@ def title(name: str) -> str:
 
 def factor(name: str) -> float:
     """Kernel distances are small and shown times 1000, as is the custom."""
-    return 1000.0 if _kind(name) in KERNEL else 1.0
+    return 1000.0 if kind(name) in KERNEL else 1.0
 
 
-def number(value: float) -> str:
-    """Three significant digits without an exponent where that is readable."""
-    if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
-        return f"{value:.2e}".replace("-", "−")
-    digits = f"{value:#.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
-    return digits.rstrip(".").replace("-", "−")
-
-
-def count(n: int, noun: str) -> str:
-    """A number and its noun: 1 subject, 1,200 subjects."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
-def _lines(own: list[Result], k: float) -> list[Line]:
+def _lines(own: list[Result], k: float, unknown: bool) -> list[Line]:
     """The results of one metric; what was remarked on one line is not said again on the next."""
     lines, said = [], set[str]()
     for result in own:
-        line = _line(result, k)
+        line = _line(result, k, unknown)
         lines.append(replace(line, remarks=[text for text in line.remarks if text not in said]))
         said |= set(line.remarks)
     return lines
 
 
-def _line(result: Result, k: float) -> Line:
+def _line(result: Result, k: float, unknown: bool) -> Line:
     images = count(result.n_images, "image") if result.n_images is not None else ""
     subjects = " of " + count(result.n_subjects, "subject") if result.n_subjects is not None else ""
     synthetic = f"{result.n_synthetic:,} generated" if result.n_synthetic is not None else ""
-    few = "too few subjects" if (result.n_subjects or 99) < 5 else "not given"
-    floor, floor_interval = _real_vs_real(result)
-    return Line(against=result.against, value=number(k * result.value),
-                interval=_interval(result.interval, k) or few,
-                floor=number(k * floor) if floor is not None else "not given",
-                floor_interval=_interval(floor_interval, k), difference=_difference(result, k),
-                n=" / ".join(part for part in (images + subjects, synthetic) if part), remarks=_remarks(result, k))
+    value, interval = spanned(result.value, result.interval, k)
+    return Line(against=result.against, value=value, interval=interval or _why_none(result),
+                floor=_real_vs_real(result, k), difference=_difference(result, k),
+                n=" / ".join(part for part in (images + (" (patients unknown)" if unknown else subjects), synthetic)
+                             if part), remarks=_remarks(result, k))
 
 
-def _real_vs_real(result: Result) -> tuple[float | None, Interval | None]:
-    """The noise floor; where there are too few subjects for one, the figure's real-real reference."""
+def _why_none(result: Result) -> str:
+    return "too few subjects" if (result.n_subjects or 99) < 5 else "not given"
+
+
+def _real_vs_real(result: Result, k: float) -> str:
+    """The noise floor with its n; of a figure that should match, the same figure between real images."""
     if result.floor is not None:
-        return result.floor, result.floor_interval
+        return bracketed(result.floor, result.floor_interval, k, _equal_n(result))
     reference = result.reference or {}
     value = reference.get("value")
-    return (float(value) if isinstance(value, int | float) else None), _pair(reference.get("interval"))
+    if result.better == "match" and isinstance(value, int | float):
+        return bracketed(value, pair(reference.get("interval")), k)
+    return "–"  # a distance at another n is no floor
 
 
 def _remarks(result: Result, k: float) -> list[str]:
     """What must be read beside the numbers, in sentences."""
     said = [result.caveat] if result.caveat else []
     reference = result.reference or {}
-    value, interval = reference.get("value"), _interval(_pair(reference.get("interval")), k)
+    value = reference.get("value")
     if isinstance(value, int | float) and value != result.floor:
-        said.append(f"{reference.get('what', 'real against real')}: {number(k * value)}"
-                    + (f" ({interval})" if interval else ""))
+        said.append(f"{reference.get('what', 'real against real')}: "
+                    + bracketed(value, pair(reference.get("interval")), k))
     if result.p_no_difference is not None:
         said.append(f"permutation test of no difference, over subjects: p = {result.p_no_difference:.2g}")
     if result.per_subject:
-        said.append("subject by subject: " + ", ".join(number(k * v) for v in result.per_subject.values()))
+        said.append("subject by subject: " + ", ".join(spanned(v, None, k)[0] for v in result.per_subject.values()))
     return [text[:1].upper() + text[1:].rstrip(".") + "." for text in said]
 
 
 def _difference(result: Result, k: float) -> str:
+    """Score minus floor and the n of both, or the ratio to real images."""
     if result.ratio is not None:
-        span = _interval(result.ratio_interval, 1.0)
-        return f"{number(result.ratio)} times real" + (f" ({span})" if span else "")
+        return bracketed(result.ratio, result.ratio_interval)
     paired = result.paired_difference or {}
-    value, interval = paired.get("value"), _pair(paired.get("interval"))
+    value = paired.get("value")
     if not isinstance(value, int | float):
         return ""
-    return number(k * value) + (f" ({_interval(interval, k)})" if interval else "")
+    return bracketed(value, pair(paired.get("interval")), k, _equal_n(result))
 
 
-def _differs(result: Result) -> bool | None:
-    """Whether generated images are farther off than real ones from each other; None if it cannot be said."""
-    if result.p_no_difference is not None:
-        return result.p_no_difference <= LEVEL
-    paired = _pair((result.paired_difference or {}).get("interval"))
-    if paired is None and result.interval is not None and result.floor is not None:
-        upper = result.floor_interval or (result.floor, result.floor)
-        paired = (result.interval[0] - upper[1], result.interval[1] - upper[0])
-    if paired is None:
-        return None
-    low, high = paired
-    if result.better == "lower":
-        return low > 0
-    return high < 0 if result.better == "higher" else low > 0 or high < 0
+def _equal_n(result: Result) -> str:
+    """Images on either side of the floor; the spaces do not break."""
+    n = (result.paired_difference or {}).get("n_images")
+    return f"n\u00a0=\u00a0{n:g}" if isinstance(n, int | float) else ""
 
 
-def _pair(value: Any) -> Interval | None:
-    if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int | float) for v in value):
-        return float(value[0]), float(value[1])
-    return None
-
-
-def _interval(interval: Interval | None, k: float) -> str:
-    return f"{number(k * interval[0])} to {number(k * interval[1])}" if interval else ""
-
-
-def _kind(name: str) -> str:
+def kind(name: str) -> str:
     """The metric without its extractor or number of scales: KD of KD-Lite0, MS-SSIM of MS-SSIM-3."""
     return max((kind for kind in MEANINGS if name.lower().startswith(kind.lower())), key=len, default=name)
 
 
 def _meaning(name: str) -> str:
-    return MEANINGS.get(_kind(name), "")
+    return MEANINGS.get(kind(name), "")
