@@ -166,3 +166,14 @@ def _number(value: Any) -> Any:
         except ValueError:
             return value
     return value
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    items: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            items |= flat(item, f"{prefix}{key}.")
+        else:
+            items[f"{prefix}{key}"] = item
+    return items

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ganatomy.errors import UserError
 from ganatomy.files import disk_errors, private_folder, read_json, write_json, write_text
-from ganatomy.recipe import Recipe, parse, text
+from ganatomy.recipe import Recipe, flat, parse, text
 
 KEEP_CHECKPOINTS = 2
 
@@ -78,7 +78,7 @@ class Run:
         write_json(private_folder(self.path) / "dataset.json", {"path": str(dataset.resolve())}, mode=0o600)
 
     def _refuse_difference(self, recipe: Recipe, dataset_content: str) -> None:
-        old, new = _flat(self.recipe().model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+        old, new = flat(self.recipe().model_dump(mode="json")), flat(recipe.model_dump(mode="json"))
         differ = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         if differ:
             what = "; ".join(f"{k} was {old.get(k)}, now {new.get(k)}" for k in differ)
@@ -190,13 +190,3 @@ def checkpoint_step(path: Path) -> int:
     """The step in a file name such as step-000200.pt; -1 in any other."""
     number = path.stem.removeprefix("step-")
     return int(number) if number.isdecimal() else -1
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            flat |= _flat(item, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = item
-    return flat

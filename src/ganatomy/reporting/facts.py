@@ -15,9 +15,8 @@ from ganatomy.data.manifest import SPLITS
 from ganatomy.errors import UserError
 from ganatomy.evaluation import OF_DATASET, dataset_warnings
 from ganatomy.files import read_json
-from ganatomy.recipe import Recipe
+from ganatomy.recipe import Recipe, flat
 from ganatomy.reporting.numbers import count
-from ganatomy.reporting.reproduce import flat
 from ganatomy.reporting.results import Metrics
 from ganatomy.run import Run
 

@@ -11,7 +11,7 @@ from ganatomy import recipe as recipes
 from ganatomy.data.dataset import DatasetInfo
 from ganatomy.errors import UserError
 from ganatomy.evaluation import default_n
-from ganatomy.recipe import Recipe
+from ganatomy.recipe import Recipe, flat
 
 FLAGS = {"steps": "--steps", "epochs": "--epochs", "batch_size": "--batch-size", "seed": "--seed",
          "domain": "--domain", "label": "--label", "precision": "--precision", "checkpoint_every": "--checkpoint-every"}
@@ -89,17 +89,6 @@ def _joined(value: Any) -> str:
 def needs_recipe_file(command: str) -> bool:
     """Whether a command from `train_command` needs the recipe saved as RECIPE.yaml."""
     return "RECIPE.yaml" in command
-
-
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones: {"a": {"b": 1}} becomes {"a.b": 1}."""
-    items: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            items |= flat(item, f"{prefix}{key}.")
-        else:
-            items[f"{prefix}{key}"] = item
-    return items
 
 
 def _packaged(name: str) -> dict[str, Any] | None:
