@@ -1,5 +1,5 @@
 #!/bin/sh
-# From nothing to a report: virtual patients, a GAN, synthetic slices, measurements. About six minutes on two cores.
+# From nothing to a report: virtual patients, a GAN, synthetic slices, measurements. About four minutes on two cores.
 set -eu
 out=${1:-demo}
 mkdir -p "$out"
