@@ -40,16 +40,17 @@ class TrainingProgress:
             self.say(f"step {entry['step']}: validation KD-Lite0 x 1000 = {1e3 * entry['kd']:.1f}")
             return
         losses = entry["losses"]
-        rate, left = entry["images_per_second"], entry["steps"] - entry["step"]
-        text = f"D {losses['discriminator']:.3f}  G {losses['generator']:.3f}  {rate:.0f} images/s"
+        last = entry["step"] == entry["steps"]
+        text = (f"D {losses['discriminator']:.3f}  G {losses['generator']:.3f}  "
+                f"{entry['images_per_second']:.0f} images/s")
         if self.live:
             if self.task is None:
                 self.task = self.bar.add_task("training", total=entry["steps"], text="")
             self.bar.update(self.task, completed=entry["step"], text=text)
             return
         self.entries += 1
-        if self.entries % PLAIN_EVERY == 1 or left == 0:
-            seconds = left * entry["batch_size"] / max(rate, 1e-9)
+        if self.entries % PLAIN_EVERY == 1 or last:
+            seconds = entry["seconds_left"]
             time_left = f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
             self.say(f"step {entry['step']}/{entry['steps']}  {text}  about {time_left} left")
 

@@ -174,12 +174,16 @@ class Loop:
         entry = {"kind": "train", "step": self.state.step, "seconds": round(self.state.seconds, 3),
                  "images_per_second": round(self.summed * self.recipe.batch_size / max(passed, 1e-9), 1),
                  "losses": losses}
+        left = (self.steps - self.state.step) * passed / self.summed
+        if self.budget is not None:
+            left = min(left, max(0.0, self.budget - self.state.seconds))
         self.sums, self.summed = {}, 0
-        self._write(entry)
+        self._write(entry, seconds_left=left)
 
-    def _write(self, entry: dict[str, Any]) -> None:
+    def _write(self, entry: dict[str, Any], **live: Any) -> None:
+        """Add a line to log.jsonl, and hand it on with what is of use only now."""
         self.run.append_log([entry])
-        self.on_log(entry | {"steps": self.steps, "batch_size": self.recipe.batch_size})
+        self.on_log(entry | {"steps": self.steps} | live)
 
     def _preview(self) -> None:
         images = self.state.sampler().sample(PREVIEW_IMAGES, PREVIEW_SEED)
