@@ -257,6 +257,15 @@ def test_another_dataset_or_folder_is_refused(dataset: Dataset, tiny: Recipe, tm
         train(dataset.path, tmp_path / "holiday", tiny)
 
 
+def test_looking_for_the_dataset_of_a_shared_run_leaves_no_trace(dataset: Dataset, tiny: Recipe,
+                                                                 tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    run.path.rename(tmp_path / "shared")
+    with pytest.raises(UserError, match=r"RUN\.private was left behind"):
+        Run(tmp_path / "shared").dataset_path()
+    assert not (tmp_path / "shared.private").exists()
+
+
 def test_two_trainings_in_one_folder_are_refused(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
     with Run(tmp_path / "run").lock(), pytest.raises(UserError, match="another training"):
         train(dataset.path, tmp_path / "run", tiny)

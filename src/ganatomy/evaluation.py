@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ganatomy import sampling
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.errors import UserError
@@ -20,6 +21,7 @@ from ganatomy.metrics.controls import controls
 from ganatomy.metrics.features import EXTRACTOR
 from ganatomy.metrics.table import table
 from ganatomy.run import Run
+from ganatomy.wording import grouped
 
 __all__ = ["evaluate", "table"]
 
@@ -79,16 +81,15 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     """
     started = time.perf_counter()
     if n is not None and not 2 <= n <= MOST_ASKED:
-        raise UserError(f"{_counted(n, 'synthetic image')} cannot be compared", where="-n",
+        raise UserError(f"{grouped(n, 'synthetic image')} cannot be compared", where="-n",
                         fix=f"use 2 to {MOST_ASKED:,}")
-    if not 0 <= seed < 2**31:
-        raise UserError(f"{seed} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
+    sampling.check_seed(seed)
     task = _of_run(Path(real), n, seed, data, domain, label) if synthetic is None \
         else _of_datasets(Path(real), Path(synthetic), n, seed, domain, label)
     samples = _samples(task, seed)
     unknown = any(PATIENTS_UNKNOWN in text for text in task.warnings)
-    whose = "(patients unknown)" if unknown else f"of {_counted(samples.test.n_subjects, 'subject')}"
-    say(f"{task.synthetic.n_images:,} synthetic images against {_counted(samples.test.n_images, 'test image')} "
+    whose = "(patients unknown)" if unknown else f"of {grouped(samples.test.n_subjects, 'subject')}"
+    say(f"{task.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
         f"{whose}; features of {EXTRACTOR} ...")
     metrics = _measure(task, samples, say)
     metrics["seconds"] = round(time.perf_counter() - started, 1)
@@ -100,11 +101,9 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
 
 def _of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domain: str | None,
             label: str | None) -> _Task:
-    from ganatomy.sampling import load_generator, untrained_generator
-
     run = Run.open(path)
-    sampler = load_generator(path)
-    notes = getattr(sampler, "notes", None) or {}
+    sampler = sampling.load_generator(path)
+    notes = sampler.notes or {}
     dataset = Dataset.open(data or run.dataset_path())
     learnt = {"domain": notes.get("domain") or run.recipe().domain, "label": run.recipe().label}
     for key, wanted in (("domain", domain), ("label", label)):
@@ -120,15 +119,13 @@ def _of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domai
         warnings.append("This is not the dataset that the model was trained on, or it has changed since.")
 
     def untrained(count: int) -> Images:
-        return untrained_generator(sampler, sampler.size, sampler.channels, seed).sample(count, seed)
+        return sampling.untrained_generator(sampler, sampler.size, sampler.channels, seed).sample(count, seed)
 
     return _Task(dataset, domain, label, sampler.size, Sample(images), hashlib.sha256(images.tobytes()).hexdigest(),
                  untrained, notes.get("step", run.status().get("step")), warnings)
 
 
 def _of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str | None, label: str | None) -> _Task:
-    from ganatomy.sampling import untrained_generator
-
     for path in (real, other):
         if Run.is_run(path):
             raise UserError("is a run folder; with two arguments give two datasets", where=path,
@@ -153,7 +150,7 @@ def _of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str 
         warnings.append(f"Domain {theirs!r} was compared with {domain!r}.")
 
     def untrained(count: int) -> Images:
-        return untrained_generator(None, size, dataset.info.channels, seed).sample(count, seed)
+        return sampling.untrained_generator(None, size, dataset.info.channels, seed).sample(count, seed)
 
     return _Task(dataset, domain, label, size, Sample(made.images(chosen, size), subjects), made.info.content,
                  untrained, None, warnings, DEFAULT_NETWORK)
@@ -164,10 +161,6 @@ def dataset_warnings(dataset: Dataset) -> list[str]:
     found = dataset.info.fingerprint.get("warnings")
     texts = [str(text).strip().rstrip(".") for text in found] if isinstance(found, list | tuple) else []
     return [f"{OF_DATASET}{text}." for text in texts if text]
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def default_n(n_test: int) -> int:

@@ -94,12 +94,7 @@ def staged_folder(target: Path, overwrite: bool = False,
     """
     target = Path(os.path.realpath(target))
     with disk_errors(target):
-        occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
-        if occupied and not overwrite:
-            raise UserError("already exists", where=target, fix="choose another folder, or add --overwrite")
-        if occupied and not ours(target):
-            raise UserError("will not be overwritten: it is not what this command makes", where=target,
-                            fix="choose another folder, or remove it yourself")
+        refuse_occupied(target, overwrite, ours)
         _remove_stale(target)
         stage = target.with_name(f".{target.name}.partial-{os.getpid()}")
         shutil.rmtree(stage, ignore_errors=True)
@@ -113,6 +108,19 @@ def staged_folder(target: Path, overwrite: bool = False,
             shutil.rmtree(stage, ignore_errors=True)
 
 
+def refuse_occupied(target: Path, overwrite: bool, ours: Callable[[Path], bool],
+                    otherwise: str = "will not be overwritten: it is not what this command makes") -> None:
+    """Raise `UserError` if `target` holds something that must not be replaced; see `staged_folder`.
+
+    `otherwise` is what is said where `ours` says no.
+    """
+    occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    if occupied and not overwrite:
+        raise UserError("already exists", where=target, fix="choose another folder, or add --overwrite")
+    if occupied and not ours(target):
+        raise UserError(otherwise, where=target, fix="choose another folder, or remove it yourself")
+
+
 def _remove_stale(target: Path) -> None:
     """Remove what processes that were killed left of their attempts at `target`."""
     for left in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
@@ -121,13 +129,18 @@ def _remove_stale(target: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def private_path(of: Path) -> Path:
+    """Where the private folder of a dataset or run lies, whether or not it is there."""
+    of = of.absolute()  # "." has no name
+    return of.with_name(of.name + PRIVATE_SUFFIX)
+
+
 def private_folder(of: Path) -> Path:
     """The folder beside a dataset or run that holds what must not travel with it: paths, names, keys.
 
     Created with mode 0700. Files in it are to be written with mode 0600.
     """
-    of = of.absolute()  # "." has no name
-    folder = of.with_name(of.name + PRIVATE_SUFFIX)
+    folder = private_path(of)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / ".gitignore").write_text("*\n")  # nobody shall commit it by accident

@@ -16,7 +16,7 @@ from ganatomy.data.writers import DatasetWriter, new_dataset
 from ganatomy.errors import UserError
 from ganatomy.nn.hardware import choose_device
 from ganatomy.pictures import write_png
-from ganatomy.sampling import Sampler, load_generator
+from ganatomy.sampling import Sampler, check_seed, load_generator
 
 Format = Literal["png8", "png16", "npy", "none"]
 Weights = Literal["selected", "raw", "averaged"]
@@ -61,8 +61,7 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
 def _check_options(n: int, seed: int, format: str, weights: str) -> None:
     if not isinstance(n, int) or not 1 <= n <= MOST:
         raise UserError(f"cannot make {n!r} images", where="-n", fix=f"ask for at least 1 and at most {MOST:,}")
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise UserError(f"{seed!r} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
+    check_seed(seed)
     for name, value, known in (("--format", format, get_args(Format)), ("--weights", weights, get_args(Weights))):
         if value not in known:
             raise UserError(f"{value!r} is unknown", where=name, fix=f"use one of {', '.join(known)}")

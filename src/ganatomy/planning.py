@@ -14,7 +14,8 @@ from ganatomy.data.feed import Feed
 from ganatomy.models.base import GAN, Batch, Context
 from ganatomy.nn.hardware import choose_device, choose_precision
 from ganatomy.recipe import Recipe
-from ganatomy.training import plural, total_steps
+from ganatomy.training import total_steps
+from ganatomy.wording import counted
 
 BYTES = 4
 TORCH_ITSELF = 350 * 2**20  # a process that has imported torch and this package, measured
@@ -28,7 +29,7 @@ def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:
     feed = Feed(dataset, rows, recipe.size, recipe.batch_size, recipe.seed, where)
     model = models.resolve(recipe, dataset.info.channels)
     lines = [recipe.to_yaml().rstrip(), "",
-             f"training images   {len(rows)} of {plural(len({r.subject for r in rows}), 'subject')}",
+             f"training images   {len(rows)} of {counted(len({r.subject for r in rows}), 'subject')}",
              f"steps             {total_steps(recipe, feed):,}",
              f"device            {where}, {choose_precision(recipe, where)}",
              f"generator         {_count(model.generator):,} parameters",

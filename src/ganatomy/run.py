@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ganatomy.errors import UserError
-from ganatomy.files import disk_errors, private_folder, read_json, write_json, write_text
+from ganatomy.files import disk_errors, private_folder, private_path, read_json, write_json, write_text
 from ganatomy.recipe import Recipe, flat, parse, text
 
 KEEP_CHECKPOINTS = 2
@@ -94,7 +94,7 @@ class Run:
 
     def dataset_path(self) -> Path:
         """Where the dataset was when the run was last started. Raises `UserError` if that is not known or gone."""
-        note = private_folder(self.path) / "dataset.json"
+        note = private_path(self.path) / "dataset.json"
         if not note.is_file():
             raise UserError("does not know where its dataset is (the folder RUN.private was left behind)",
                             where=self.path, fix="name the dataset with --data DATASET")

@@ -122,6 +122,12 @@ class GeneratorConfig(Frozen):
     spacing: tuple[float, float] | None
 
 
+def check_seed(seed: int) -> None:
+    """Raise `UserError` unless `seed` is a whole number from 0 to 2^31 - 1."""
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise UserError(f"{seed!r} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
+
+
 def export(sampler: Sampler, folder: Path, notes: dict[str, Any]) -> None:
     """Write generator/config.json and weights.safetensors, the thing to share."""
     with staged_folder(folder, overwrite=True) as stage:

@@ -24,6 +24,7 @@ from ganatomy.sampling import export
 from ganatomy.training_state import TrainingState, resume, selected_sampler
 from ganatomy.training_step import add_losses, update
 from ganatomy.validation import Validator
+from ganatomy.wording import counted
 
 LOG_EVERY = 50
 PREVIEW_SEED, PREVIEW_IMAGES = 1, 32
@@ -93,11 +94,6 @@ def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
         if differ:
             say(f"warning: {', '.join(differ)} differ from the start of this run; it goes on, but not to the same bits")
     write_json(run.environment_file, now)
-
-
-def plural(n: int, word: str) -> str:
-    """A count with its noun: 1 subject, 2 subjects."""
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
 def total_steps(recipe: Recipe, feed: Feed) -> int:
@@ -213,13 +209,16 @@ class Loop:
         self._tick()
         self.state.save(self.run.checkpoint(self.state.step))
         self.run.prune_checkpoints(int(self.state.best["step"]) if self.state.best else None)
-        self.run.write_status("running", self.state.step, steps=self.steps, seconds=round(self.state.seconds, 1))
+        self._status("running")
+
+    def _status(self, now: str, **more: Any) -> None:
+        seconds = round(self.state.seconds, 1)
+        self.run.write_status(now, self.state.step, steps=self.steps, seconds=seconds, **more)
 
     def _finish(self) -> None:
         sampler, step = selected_sampler(self.state, self.run)
         export(sampler, self.run.generator, {"step": step, **self.state.notes})
-        self.run.write_status("finished", self.state.step, steps=self.steps, seconds=round(self.state.seconds, 1),
-                              selected_step=step)
+        self._status("finished", selected_step=step)
         why = f"best of the validation scores, KD-Lite0 x 1000 = {1e3 * self.state.best['score']:.1f}" \
             if self.state.best else "the last"
         self.say(f"finished at step {self.state.step}; generator of step {step} ({why}) in {self.run.generator}")
@@ -238,7 +237,7 @@ class Loop:
         self._log()
         self._refuse_nan()
         self._save()
-        self.run.write_status("interrupted", self.state.step, steps=self.steps, seconds=round(self.state.seconds, 1))
+        self._status("interrupted")
         raise Interrupted(f"stopped and saved at step {self.state.step} of {self.steps}; "
                           "run the same command again to go on")
 
@@ -250,7 +249,7 @@ class Loop:
 
     def _say_start(self) -> None:
         rows, recipe = self.feed.rows, self.recipe
-        subjects = plural(len({r.subject for r in rows}), "subject")
+        subjects = counted(len({r.subject for r in rows}), "subject")
         self.say(f"recipe {recipe.name}: {len(rows)} training images of {subjects}, {recipe.size} px, batch "
                  f"{recipe.batch_size}, {self.steps} steps, {self.precision} on {self.state.device}")
         for warning in self.feed.dataset.info.fingerprint.get("warnings", []):

@@ -30,12 +30,12 @@ class Validator:
         train = dataset.require("train", recipe.domain, recipe.label)
         val = dataset.rows(recipe.domain, "val", recipe.label)
         self.real_spread = spread(dataset.images(_thin(train, 64), recipe.size))
-        self.subjects = [r.subject for r in _thin(val, MOST_REAL)]
+        self._dataset, self._rows, self._size = dataset, _thin(val, MOST_REAL), recipe.size
+        self.subjects = [r.subject for r in self._rows]
         self.scores = recipe.select == "kd" and len(set(self.subjects)) >= 2
         self.note = ""
         if recipe.select == "kd" and not self.scores:
             self.note = "no choice among checkpoints: fewer than two validation subjects, so the last one counts"
-        self._dataset, self._rows, self._size = dataset, _thin(val, MOST_REAL), recipe.size
         self._scorer: KDScorer | None = None
 
     def score(self, sampler: Sampler) -> float:

@@ -15,6 +15,7 @@ from ganatomy.data.geometry import Spacing
 from ganatomy.data.intensity import Levels, Mapping
 from ganatomy.data.manifest import SPLITS, Row
 from ganatomy.data.readers import Pixels
+from ganatomy.wording import counted
 
 PERCENTILES = (1, 25, 50, 75, 99)
 FEW_TEST_SUBJECTS = 5
@@ -165,10 +166,6 @@ def _differ(spacings: set[Spacing]) -> bool:
     values = np.array(sorted(spacings))
     return bool((values.max(0) > 1.05 * values.min(0)).any())
 
-
-def counted(count: int, noun: str) -> str:
-    """1 file, 2 files."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def describe(found: dict[str, Any], say: Callable[[str], None]) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ganatomy.data.layout_csv import find_table, read_table
 from ganatomy.data.layout_folders import read_folders
-from ganatomy.data.sources import Entry, Layout, is_prepared, is_run, printable, safe_name, walk
+from ganatomy.data.sources import Entry, Layout, is_prepared, printable, safe_name, walk
 from ganatomy.errors import UserError
+from ganatomy.run import Run
 
 FIELDS = ("subject", "session", "domain", "label", "slice")
 MAX_PARTS = 100
@@ -56,7 +57,7 @@ def _check_source(source: Path) -> None:
         raise UserError("is neither a folder nor a file", where=source, fix="give the folder of the scans")
     if source.is_file() and source.suffix.lower() != ".csv":
         raise UserError("is a file", where=source, fix="give a folder, or a .csv with the columns path and subject")
-    for known, what in ((is_prepared, "dataset"), (is_run, "run")):
+    for known, what in ((is_prepared, "dataset"), (Run.is_run, "run")):
         if source.is_dir() and known(source):
             raise UserError(f"is a {what} folder already", where=source, fix="give the folder of the original scans")
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ganatomy import __version__
-from ganatomy.data.fingerprint import counted
 from ganatomy.data.phantom_anatomy import FIELD_OF_VIEW, SmoothField, draw_subject, tissues
 from ganatomy.data.phantom_signal import TYPICAL, draw_values, inversion_gradient_echo, rician, spin_echo
 from ganatomy.data.sources import printable, typed
 from ganatomy.errors import UserError
 from ganatomy.files import staged_folder, write_json
+from ganatomy.wording import counted
 
 Array = NDArray[np.float32]
 Say = Callable[[str], None]

@@ -21,19 +21,20 @@ from ganatomy import __version__
 from ganatomy.data.contact_sheet import write_contact_sheet
 from ganatomy.data.convert import Outcome, Plan, convert_visits
 from ganatomy.data.dataset import Dataset, DatasetInfo, Intensity
-from ganatomy.data.fingerprint import counted, describe, fingerprint
+from ganatomy.data.fingerprint import describe, fingerprint
 from ganatomy.data.geometry import Axis, Fit
 from ganatomy.data.layouts import find_layout
 from ganatomy.data.prepare_masks import MANY_LABELS, settle_masks
 from ganatomy.data.prepare_options import Options, changed, check_places, names
 from ganatomy.data.prepare_plan import make_plan
-from ganatomy.data.prepare_private import is_private, private_of, read_key, write_private
+from ganatomy.data.prepare_private import is_private, read_key, write_private
 from ganatomy.data.sources import Entry, Layout, printable, typed
 from ganatomy.data.splits import draw_splits, known_subjects
 from ganatomy.data.visits import Skipped, Visit, choose_domains, group_visits, scan_files
 from ganatomy.data.writers import DatasetWriter, new_dataset
 from ganatomy.errors import UserError
-from ganatomy.files import staged_folder
+from ganatomy.files import private_path, staged_folder
+from ganatomy.wording import counted
 
 Say = Callable[[str], None]
 PROGRESS_SECONDS = 10.0
@@ -95,14 +96,14 @@ def prepare(source: str | Path, dataset: str | Path, *, size: int = 128, fit: Fi
                            "one patient may be in train and in test, and results will look better than they are; "
                            "give a CSV with the columns path and subject, or --pattern with {subject}")
     with (new_dataset(dataset, (size, size), plan.channels, plan.dtype, overwrite) as writer,
-          staged_folder(private_of(dataset), overwrite=True, ours=is_private) as private):
+          staged_folder(private_path(dataset), overwrite=True, ours=is_private) as private):
         private.chmod(0o700)
         convert_visits(visits, plan, writer, outcome, _progress(len(visits), say),
                        lambda: _refuse_skipped(outcome.skipped, options.strict))
         _finish(writer, outcome, plan, layout, options, warnings, say)
         write_private(private, key, outcome)
     say(f"wrote {printable(str(dataset))}, with contact-sheet.png to look at")
-    say(f"{printable(str(private_of(dataset)))} leads back to the patients: keep it apart, never share it")
+    say(f"{printable(str(private_path(dataset)))} leads back to the patients: keep it apart, never share it")
     say(f"next: ganatomy train {typed(dataset)} RUN" + (f" --domain {chosen[0]}" if len(chosen) > 1 else ""))
     return Dataset.open(dataset)
 

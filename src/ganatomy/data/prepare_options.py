@@ -13,6 +13,7 @@ from ganatomy.data.prepare_private import refuse_foreign
 from ganatomy.data.sources import is_prepared
 from ganatomy.data.splits import parse_shares
 from ganatomy.errors import UserError
+from ganatomy.files import refuse_occupied
 
 INTENSITIES = ("auto", "identity", "percentile", "minmax")
 CHANNELS = ("auto", "1", "3")
@@ -171,10 +172,6 @@ def _refuse_to_overwrite(source: Path, dataset: Path, overwrite: bool) -> None:
     here, there = source.resolve(), dataset.resolve()
     if there == here or there in here.parents:
         raise UserError("the dataset would take the place of the source", where=dataset, fix="choose another folder")
-    occupied = dataset.exists() and (not dataset.is_dir() or any(dataset.iterdir()))
-    if occupied and not overwrite:
-        raise UserError("already exists", where=dataset, fix="choose another folder, or add --overwrite")
-    if occupied and not is_prepared(dataset):
-        raise UserError("exists and is no dataset folder; it is not overwritten", where=dataset,
-                        fix="choose another folder")
+    # at once, not only after everything has been read
+    refuse_occupied(dataset, overwrite, is_prepared, "exists and is no dataset folder; it is not overwritten")
     refuse_foreign(dataset)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ganatomy.data import readers
 from ganatomy.data.convert import Plan, is_coloured
-from ganatomy.data.fingerprint import counted
 from ganatomy.data.geometry import Frame, common_frame
 from ganatomy.data.intensity import choose_method, stored_dtype
 from ganatomy.data.prepare_options import Options
 from ganatomy.data.readers import Unreadable
 from ganatomy.data.visits import Scanned, Visit
+from ganatomy.wording import counted
 
 COLOUR_SAMPLE = 32
 

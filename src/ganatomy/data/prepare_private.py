@@ -9,14 +9,9 @@ from pathlib import Path
 
 from ganatomy.data.convert import ORIGIN_COLUMNS, Outcome
 from ganatomy.errors import UserError
-from ganatomy.files import PRIVATE_SUFFIX, write_text
+from ganatomy.files import private_path, write_text
 
 FILES = (".gitignore", "key", "sources.csv", "skipped.csv")
-
-
-def private_of(dataset: Path) -> Path:
-    """The private folder beside a dataset."""
-    return dataset.with_name(dataset.name + PRIVATE_SUFFIX)
 
 
 def is_private(folder: Path) -> bool:
@@ -26,7 +21,7 @@ def is_private(folder: Path) -> bool:
 
 def refuse_foreign(dataset: Path) -> None:
     """Raise `UserError` if somebody else's files are where the private folder will be."""
-    folder = private_of(dataset)
+    folder = private_path(dataset)
     if folder.is_symlink() or (folder.exists() and not is_private(folder)):
         raise UserError("exists and holds other things than prepare's own; it is not overwritten", where=folder,
                         fix="move it away, or give the dataset another name")
@@ -35,7 +30,7 @@ def refuse_foreign(dataset: Path) -> None:
 def read_key(dataset: Path) -> bytes:
     """The key of the `source` hashes; that of the dataset being replaced, so that hashes stay comparable."""
     try:
-        return bytes.fromhex((private_of(dataset) / "key").read_text(encoding="ascii").strip())
+        return bytes.fromhex((private_path(dataset) / "key").read_text(encoding="ascii").strip())
     except (OSError, ValueError):
         return secrets.token_bytes(32)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ganatomy.data import readers
 from ganatomy.data.dataset import is_dataset
 from ganatomy.files import PRIVATE_SUFFIX
+from ganatomy.run import Run
 
 _MASK = re.compile(r"mask|seg|label|lesion", re.IGNORECASE)
 _DIGITS = re.compile(r"(\d+)")
@@ -88,11 +89,6 @@ def is_prepared(folder: Path) -> bool:
     return (folder / "dataset.json").is_file() and is_dataset(folder)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is one that `ganatomy train` made."""
-    return (folder / "recipe.yaml").is_file()
-
-
 def is_mask_name(domain: str) -> bool:
     """Whether a domain of this name is taken for a mask."""
     return bool(_MASK.search(domain))
@@ -110,7 +106,7 @@ def walk(source: Path, leave_out: Sequence[Path] = ()) -> tuple[list[str], Count
     left_out = {path.resolve() for path in leave_out}
     for folder, folders, files in os.walk(source, followlinks=True):
         place, status = Path(folder), Path(folder).stat()
-        ours = ("manifest.csv" in files and is_prepared(place)) or ("recipe.yaml" in files and is_run(place))
+        ours = ("manifest.csv" in files and is_prepared(place)) or ("recipe.yaml" in files and Run.is_run(place))
         if (status.st_dev, status.st_ino) in seen or ours or place.resolve() in left_out:
             folders.clear()
             continue

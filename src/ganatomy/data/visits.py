@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ganatomy.data import readers
-from ganatomy.data.fingerprint import counted
 from ganatomy.data.geometry import Axis, View, view
 from ganatomy.data.readers import Header, Unreadable
 from ganatomy.data.sources import Entry, is_mask_name, natural
 from ganatomy.errors import UserError
+from ganatomy.wording import counted
 
 GRID_TOLERANCE = 0.01
 """mm by which the affines of two domains may differ."""

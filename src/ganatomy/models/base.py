@@ -113,6 +113,19 @@ class GAN(nn.Module):
         raise NotImplementedError
 
 
+class NoiseGAN(GAN):
+    """Base of the GANs whose generator takes a vector of the config's `z_dim`."""
+
+    def noise_shape(self) -> tuple[int, ...]:
+        return (int(self.config.z_dim),)
+
+    def forward(self, batch: Batch, ctx: Context) -> Fakes:
+        return Fakes(self.generator(batch.noise).float())
+
+    def generate(self, batch: Batch) -> Batch:
+        return Batch(target=self.generator(batch.noise).float())
+
+
 def require_power_of_two(size: int, least: int, gan: str) -> None:
     """Raise `UserError` unless `size` is a power of two of at least `least` pixels."""
     if size < least or size & (size - 1):

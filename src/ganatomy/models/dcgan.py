@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganatomy.models.base import GAN, Batch, Context, Fakes, GANConfig, Losses, Shape, require_power_of_two
+from ganatomy.models.base import Batch, Context, Fakes, GANConfig, Losses, NoiseGAN, Shape, require_power_of_two
 from ganatomy.nn.blocks import UpConv2d, channels_by_size
 
 
@@ -65,7 +65,7 @@ class Discriminator(nn.Module):
         return logits.flatten().float()
 
 
-class Model(GAN):
+class Model(NoiseGAN):
     """See the module's head."""
 
     config: Config
@@ -77,16 +77,10 @@ class Model(GAN):
         self.discriminator = Discriminator(config, shape)
         self.apply(_initialise)
 
-    def noise_shape(self) -> tuple[int, ...]:
-        return (self.config.z_dim,)
-
     def draw_noise(self, n: int, rng: np.random.Generator) -> Tensor:
         if self.config.noise == "uniform":
             return torch.from_numpy(rng.uniform(-1, 1, (n, *self.noise_shape())).astype(np.float32))
         return super().draw_noise(n, rng)
-
-    def forward(self, batch: Batch, ctx: Context) -> Fakes:
-        return Fakes(self.generator(batch.noise).float())
 
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         real, fake = self.discriminator(batch.target), self.discriminator(fakes.target.detach())
@@ -96,9 +90,6 @@ class Model(GAN):
 
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         return Losses({"adversarial": (1.0, F.softplus(-self.discriminator(fakes.target)).mean())})
-
-    def generate(self, batch: Batch) -> Batch:
-        return Batch(target=self.generator(batch.noise).float())
 
 
 def _initialise(module: nn.Module) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganatomy.models.base import GAN, Batch, Context, Fakes, GANConfig, Losses, Shape, require_power_of_two
+from ganatomy.models.base import Batch, Context, Fakes, GANConfig, Losses, NoiseGAN, Shape, require_power_of_two
 from ganatomy.nn.augment import translate
 from ganatomy.nn.blocks import MinibatchStd, UpConv2d, channels_by_size
 
@@ -78,7 +78,7 @@ class Discriminator(nn.Module):
         return scores.flatten().float()
 
 
-class Model(GAN):
+class Model(NoiseGAN):
     """See the module's head."""
 
     config: Config
@@ -88,12 +88,6 @@ class Model(GAN):
         require_power_of_two(shape.size, 16, "rpgan")
         self.generator = Generator(config, shape)
         self.discriminator = Discriminator(config, shape)
-
-    def noise_shape(self) -> tuple[int, ...]:
-        return (self.config.z_dim,)
-
-    def forward(self, batch: Batch, ctx: Context) -> Fakes:
-        return Fakes(self.generator(batch.noise).float())
 
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         assert batch.target is not None
@@ -113,9 +107,6 @@ class Model(GAN):
             real_score = self.discriminator(translate(batch.target, self.config.translation))
         fake_score = self.discriminator(translate(fakes.target, self.config.translation))
         return Losses({"adversarial": (1.0, F.softplus(real_score - fake_score).mean())})
-
-    def generate(self, batch: Batch) -> Batch:
-        return Batch(target=self.generator(batch.noise).float())
 
     def _r1(self, real: Tensor) -> Tensor:
         """Squared gradient of the score at real images, summed over pixels, averaged over images; in fp32."""

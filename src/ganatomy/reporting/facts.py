@@ -16,9 +16,9 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation import OF_DATASET, dataset_warnings
 from ganatomy.files import read_json
 from ganatomy.recipe import Recipe, flat
-from ganatomy.reporting.numbers import count
 from ganatomy.reporting.results import Metrics
 from ganatomy.run import Run
+from ganatomy.wording import grouped
 
 WEIGHTS = "weights.safetensors"
 LEFT_OUT = "[path left out]"
@@ -44,8 +44,8 @@ class Split:
     def words(self) -> str:
         """Images and subjects: 42 images of 30 subjects."""
         if not self.patients_known:
-            return f"{count(self.images, 'image')} (patients unknown)"
-        return count(self.images, "image") + (f" of {count(self.subjects, 'subject')}" if self.subjects else "")
+            return f"{grouped(self.images, 'image')} (patients unknown)"
+        return grouped(self.images, "image") + (f" of {grouped(self.subjects, 'subject')}" if self.subjects else "")
 
 
 def without_paths(text: str, places: Iterable[Path] = ()) -> str:

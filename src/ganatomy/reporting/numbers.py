@@ -41,11 +41,6 @@ def bracketed(value: float, interval: Interval | None, k: float = 1.0, more: str
     return f"{text} ({inside})" if inside else text
 
 
-def count(n: int, noun: str) -> str:
-    """A number and its noun: 1 subject, 1,200 subjects."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
 def pair(value: Any) -> Interval | None:
     """An interval of metrics.json, or None where there is none."""
     if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int | float) for v in value):

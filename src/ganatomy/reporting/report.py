@@ -19,6 +19,7 @@ from ganatomy.reporting import facts, figures, images, numbers, reproduce, resul
 from ganatomy.reporting.images import Picture
 from ganatomy.reporting.sides import sheets, sides
 from ganatomy.run import Run
+from ganatomy.wording import grouped
 
 Say = Callable[[str], None]
 WARN_BYTES = 5_000_000
@@ -209,6 +210,6 @@ def _render(context: dict[str, Any], places: list[Path]) -> str:
 
     environment = Environment(autoescape=True, finalize=clean, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True, loader=FunctionLoader(source))
-    environment.filters["count"] = numbers.count
+    environment.filters["count"] = grouped
     environment.filters["uri"] = lambda picture: Markup(picture.uri)
     return environment.get_template("template.html").render(context)

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ganatomy.errors import UserError
 from ganatomy.evaluation import OF_DATASET, PATIENTS_UNKNOWN
 from ganatomy.files import read_json
-from ganatomy.reporting.numbers import Interval, bracketed, count, pair, spanned
+from ganatomy.reporting.numbers import Interval, bracketed, pair, spanned
+from ganatomy.wording import grouped
 
 MEANINGS = {
     "KD": "Kernel distance: how far apart the two sets of images lie, by the features of a network trained on "
@@ -178,8 +179,8 @@ def _lines(own: list[Result], k: float, unknown: bool) -> list[Line]:
 
 
 def _line(result: Result, k: float, unknown: bool) -> Line:
-    images = count(result.n_images, "image") if result.n_images is not None else ""
-    subjects = " of " + count(result.n_subjects, "subject") if result.n_subjects is not None else ""
+    images = grouped(result.n_images, "image") if result.n_images is not None else ""
+    subjects = " of " + grouped(result.n_subjects, "subject") if result.n_subjects is not None else ""
     synthetic = f"{result.n_synthetic:,} generated" if result.n_synthetic is not None else ""
     value, interval = spanned(result.value, result.interval, k)
     return Line(against=result.against, value=value, interval=interval or _why_none(result),

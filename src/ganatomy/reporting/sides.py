@@ -12,8 +12,8 @@ from ganatomy.pictures import to_uint8
 from ganatomy.recipe import Recipe
 from ganatomy.reporting import facts, images
 from ganatomy.reporting.images import Layout, Picture, Tiles
-from ganatomy.reporting.numbers import count
 from ganatomy.run import Run, checkpoint_step
+from ganatomy.wording import grouped
 
 Say = Callable[[str], None]
 
@@ -70,9 +70,10 @@ def _real(recipe: Recipe, dataset: Dataset | None, shareable: bool, known: bool,
                 say(f"the report goes without real images: {error}")
                 return None, "The dataset's images do not fit the size that the recipe learned."
             if not known:
-                return tiles, f"From the {count(len(there), split + ' image')} (patients unknown), not picked by hand."
-            subjects = count(len({row.subject for row in there}), f"{split} subject")
-            return tiles, (f"From the {count(len(there), 'image')} of {subjects}, spread over the subjects, "
+                found = grouped(len(there), f"{split} image")
+                return tiles, f"From the {found} (patients unknown), not picked by hand."
+            subjects = grouped(len({row.subject for row in there}), f"{split} subject")
+            return tiles, (f"From the {grouped(len(there), 'image')} of {subjects}, spread over the subjects, "
                            "not picked by hand.")
     return None, "The dataset has no test or train images of this domain and class."
 

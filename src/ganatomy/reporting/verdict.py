@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ganatomy.reporting.numbers import bracketed, count, pair, spanned
+from ganatomy.reporting.numbers import bracketed, pair, spanned
 from ganatomy.reporting.results import KERNEL, ORDER, Control, Metrics, Result, factor, kind, title
+from ganatomy.wording import grouped
 
 LEVEL = 0.05
 PHRASES = {"mean image": "the mean training image", "blurred real images": "blurred real images",
@@ -94,9 +95,9 @@ def _controls(metrics: Metrics, result: Result) -> list[Control]:
 
 def _who(metrics: Metrics, result: Result) -> str:
     if metrics.patients_unknown and result.n_images:
-        return f"the {count(result.n_images, result.against + ' image')} (patients unknown)"
+        return f"the {grouped(result.n_images, result.against + ' image')} (patients unknown)"
     if result.n_subjects:
-        return f"the images of {count(result.n_subjects, result.against + ' subject')}"
+        return f"the images of {grouped(result.n_subjects, result.against + ' subject')}"
     return f"the {result.against} images"
 
 

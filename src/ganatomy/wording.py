@@ -1,0 +1,13 @@
+"""Numbers in sentences."""
+
+from __future__ import annotations
+
+
+def counted(n: int, noun: str) -> str:
+    """A number and its noun: 1 file, 1200 files."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def grouped(n: int, noun: str) -> str:
+    """Like `counted`, for prose: 1 subject, 1,200 subjects."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
