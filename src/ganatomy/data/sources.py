@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ganatomy.data import readers
 from ganatomy.data.dataset import is_dataset
+from ganatomy.data.readers import Header
 from ganatomy.files import PRIVATE_SUFFIX
 from ganatomy.run import Run
 
@@ -20,8 +22,26 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """What of a file an entry means, where it is not the whole of it; at most one of these is set.
+
+    Attributes:
+        frames: (path, number of the frame) of each slice of a DICOM volume, in the order of its k axis.
+        index: one picture of a stack, along the first axis.
+        half: one of two pictures that stand side by side in one.
+    """
+
+    frames: tuple[tuple[str, int], ...] = ()
+    index: int | None = None
+    half: Literal["", "left", "right"] = ""
+
+
+WHOLE = Piece()
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of the source.
+    """One file of the source, or one volume of a DICOM series.
 
     Attributes:
         path: where it is.
@@ -32,6 +52,9 @@ class Entry:
         split: train, val or test where the source says so, else "".
         slice: number of the slice where the source says so, else None.
         group: subjects of one group are never parted by the split; "" where there are none.
+        piece: what of the file is meant.
+        header: of that piece, where finding the layout has told it already.
+        frame: name of the frame of reference: coordinates of files of one frame can be compared; "" where unknown.
     """
 
     path: Path
@@ -43,6 +66,9 @@ class Entry:
     split: str = ""
     slice: int | None = None
     group: str = ""
+    piece: Piece = WHOLE
+    header: Header | None = None
+    frame: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +81,8 @@ class Layout:
         subjects_known: False where each image had to be taken for a patient of its own.
         unmatched: image files that do not fit, with the reason: (name, reason).
         notes: to be said aloud.
+        unpaired: the source itself says that its domains do not belong together image by image.
+        identifiers: (kind, value) of what names patients, from the files' tags; for the private folder alone.
     """
 
     kind: str
@@ -62,6 +90,8 @@ class Layout:
     subjects_known: bool = True
     unmatched: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unpaired: bool = False
+    identifiers: frozenset[tuple[str, str]] = frozenset()
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:

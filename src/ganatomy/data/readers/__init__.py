@@ -7,18 +7,19 @@ A format is a module with SUFFIXES, `is_mine(head)`, `scan(path) -> Header` and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from ganatomy.data.readers import nifti, npy, raster
+from ganatomy.data.readers import dicom, nifti, npy, raster
 from ganatomy.data.readers.volume import Header, Pixels, Unreadable
 
-FORMATS: tuple[ModuleType, ...] = (nifti, raster, npy)
+FORMATS: tuple[ModuleType, ...] = (nifti, raster, npy, dicom)
 SUFFIXES = tuple(suffix for module in FORMATS for suffix in module.SUFFIXES)
 
-__all__ = ["FORMATS", "SUFFIXES", "Header", "Pixels", "Unreadable", "is_candidate", "read", "scan", "stem"]
+__all__ = ["FORMATS", "SUFFIXES", "Header", "Pixels", "Unreadable", "is_candidate", "read", "read_frames", "read_one",
+           "scan", "stem"]
 
 
 def is_candidate(name: str) -> bool:
@@ -50,6 +51,18 @@ def read(path: Path) -> Pixels:
     with _plain_reasons(path):
         pixels: Pixels = _format(path).read(path)
         return pixels
+
+
+def read_one(path: Path, index: int) -> Pixels:
+    """One picture [h, w(, 3)] of a stack of them in an .npy file, without reading the rest. Raises `Unreadable`."""
+    with _plain_reasons(path):
+        return npy.read_one(path, index)
+
+
+def read_frames(frames: Sequence[tuple[str, int]]) -> Pixels:
+    """Voxels [i, j, k] of a volume whose slices are single DICOM frames (path, number). Raises `Unreadable`."""
+    with _plain_reasons(Path(frames[0][0])):
+        return dicom.read_frames(frames)
 
 
 @contextmanager

@@ -33,6 +33,17 @@ def read(path: Path) -> Pixels:
     return check_finite(pixels.reshape(header.shape))
 
 
+def read_one(path: Path, index: int) -> Pixels:
+    """Picture `index` [h, w] or [h, w, 3] of a stack. Raises `Unreadable`."""
+    array = _mapped(path)
+    header = _describe(array)
+    if not header.volumetric or not 0 <= index < header.shape[0]:
+        raise Unreadable(f"has no picture number {index}")
+    with np.errstate(over="ignore"):
+        picture = np.asarray(array[index]).astype(header.dtype)
+    return check_finite(picture[..., :3] if header.channels == 3 else picture)
+
+
 def _mapped(path: Path) -> Pixels:
     try:
         array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -30,6 +30,8 @@ class Header:
         volumetric: several slices in one file; False for single pictures.
         lossy: compressed as JPEG does it, so that values are only about right.
         oriented: the file itself says how the patient lies; otherwise the affine's directions are assumed.
+        modality: as DICOM calls it (CT, MR, DX, US, ...), "" where the file does not say.
+        spacing: mm per pixel (y, x) of a picture without an affine, None where unknown.
     """
 
     shape: tuple[int, int, int]
@@ -39,6 +41,8 @@ class Header:
     volumetric: bool = False
     lossy: bool = False
     oriented: bool = False
+    modality: str = ""
+    spacing: tuple[float, float] | None = None
 
     @property
     def eight_bit(self) -> bool:
