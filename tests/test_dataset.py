@@ -44,7 +44,8 @@ def test_rows_by_split_and_what_is_missing(dataset: Dataset) -> None:
 
 def test_the_manifest_has_the_columns_of_the_design(dataset: Dataset) -> None:
     header = (dataset.path / "manifest.csv").read_text().splitlines()[0]
-    assert header == "image_id,subject,session,slice,domain,label,split,row,offset,scale,spacing,source,sha256"
+    assert header == ("image_id,subject,session,slice,domain,label,split,row,offset,scale,spacing,source,sha256,"
+                      "position,orientation")
     assert read_manifest(dataset.path / "manifest.csv") == dataset.rows()
 
 
@@ -75,7 +76,7 @@ def test_overlap_is_refused_exactly_when_there_is_one(pairs: list[tuple[str, str
 @pytest.mark.parametrize(("damage", "words"), [
     (lambda p: (p / "dataset.json").unlink(), "not a dataset folder"),
     (lambda p: (p / "dataset.json").write_text("{"), "cannot be read as JSON"),
-    (lambda p: (p / "dataset.json").write_text('{"schema_version": 1}'), "broken"),
+    (lambda p: (p / "dataset.json").write_text('{"schema_version": 2}'), "broken"),
     (lambda p: (p / "dataset.json").write_text('{"schema_version": 99}'), "schema version 99"),
     (lambda p: (p / "manifest.csv").unlink(), "cannot be read"),
     (lambda p: (p / "manifest.csv").write_text("a,b\n"), "columns"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ganatomy.data.layouts import find_layout
+from ganatomy.data.sources import MAX_REGEX, natural, walk
 from ganatomy.errors import UserError
 
 
@@ -135,7 +136,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="empty"):
         find_layout(tmp_path)
     make(tmp_path, "scan/1.dcm")
-    with pytest.raises(UserError, match="dcm2niix"):
+    with pytest.raises(UserError, match="1 DICOM file, and none can be used"):
         find_layout(tmp_path)
     make(tmp_path / "other", "notes.txt")
     with pytest.raises(UserError, match="no images"):
@@ -217,3 +218,124 @@ def test_a_run_folder_is_no_source(tmp_path: Path) -> None:
         find_layout(tmp_path / "run")
     make(tmp_path, "scans/a.png")
     assert [e.name for e in find_layout(tmp_path).entries] == ["scans/a.png"]
+
+
+def test_dicom_is_found_whatever_it_is_called(tmp_path: Path) -> None:
+    for name in ("IM000001", "a/1.2.840.113619.5", "a/I10", "a/I2", "b.bak/scan.mr", "c/x.dcm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(400))
+    make(tmp_path, "DICOMDIR", "README", "a/notes.txt", "a/I3", "a/.I4", "t1.nii.gz", "stack.npz")
+    found = walk(tmp_path)
+    assert found.dicom == ["IM000001", "a/1.2.840.113619.5", "a/I2", "a/I10", "b.bak/scan.mr", "c/x.dcm"]
+    assert (found.images, found.archives) == (["t1.nii.gz"], ["stack.npz"])
+    assert found.passed == {"DICOMDIR": 1, "other": 3, "hidden": 1}
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    make(tmp_path / "real", "a.png")
+    (tmp_path / "real" / "again").symlink_to(tmp_path)
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    found = walk(tmp_path)
+    assert found.images == ["real/a.png"] and found.passed == {"other": 1}
+
+
+def test_natural_order() -> None:
+    names = ["9", "10", "a/img02_x", "a/img2_y", "img", "img2", "img10", "img-1", "xxx" + "1" * 5000]
+    assert sorted([*names[4:], *names[:4]], key=natural) == names
+
+
+def test_dicom_among_other_images(tmp_path: Path) -> None:
+    make(tmp_path, "p1/a.png", "p1/b.png", "p1/1.dcm")
+    layout = find_layout(tmp_path)
+    assert {e.name for e in layout.entries} == {"p1/a.png", "p1/b.png"}
+    assert layout.notes == ["passed over 1 DICOM file; --layout dicom takes them instead"]
+    with pytest.raises(UserError, match="none can be used"):  # they are taken when asked for
+        find_layout(tmp_path, kind="dicom")
+    make(tmp_path, "p1/2.dcm", "p1/3.dcm")
+    with pytest.raises(UserError, match="holds 3 DICOM files, and none"):
+        find_layout(tmp_path)
+    assert len(find_layout(tmp_path, kind="folders").entries) == 2
+
+
+@pytest.mark.parametrize(("kind", "words"), [
+    ("bids", "no BIDS folder"), ("sides", "no folders trainA"), ("side-by-side", "not two halves"),
+    ("stacks", "no .npz or .npy"), ("dicom", "no DICOM"), ("csv", "no .csv file"), ("guess", "no layout 'guess'")])
+def test_a_given_layout_must_fit(tmp_path: Path, kind: str, words: str) -> None:
+    make(tmp_path, "p1/a.png", "p2/a.png")
+    with pytest.raises(UserError, match=words) as caught:
+        find_layout(tmp_path, kind=kind, scratch=tmp_path / "scratch")
+    assert caught.value.fix
+
+
+def test_folders_are_taken_when_asked_for(tmp_path: Path) -> None:
+    make(tmp_path, "x/1.png", "y/2.png", "files.csv")
+    (tmp_path / "files.csv").write_text("path,subject\nx/1.png,A\n")
+    assert find_layout(tmp_path).kind == "a CSV table"
+    assert find_layout(tmp_path, kind="folders").kind == "a folder per class"
+    with pytest.raises(UserError, match="does not go with --layout bids"):
+        find_layout(tmp_path, kind="bids", pattern="{subject}.png")
+
+
+def test_a_regular_expression_says_the_subjects(tmp_path: Path) -> None:
+    make(tmp_path, "benign/P01_a.png", "benign/P01_b.png", "malignant/p02_a.png", "malignant/p03_a.png",
+         "malignant/other.png")
+    for regex in (r"P\d+(?=_)", r"/(p\d+)_", r"(x)?(?P<subject>p\d+)_"):
+        layout = find_layout(tmp_path, subject_regex=regex)
+        assert layout.subjects_known
+        assert [(e.subject, e.label) for e in layout.entries] == [("P01", "benign"), ("P01", "benign"),
+                                                                  ("p02", "malignant"), ("p03", "malignant")]
+        assert layout.unmatched == [("malignant/other.png", "does not fit --subject-regex")]
+
+
+def test_subjects_that_are_brought_together_become_sessions(tmp_path: Path) -> None:
+    make(tmp_path, "exam1/Ann_smith_T1.nii", "exam2/Ann_smith_T1.nii", "exam3/Bob_jones_T1.nii")
+    assert [(s, v, d) for s, v, d, *_ in found(tmp_path, subject_regex=r"/([A-Z][a-z]+)_")] == [
+        ("Ann", "exam1", "T1"), ("Ann", "exam2", "T1"), ("Bob", "", "T1")]
+
+
+def test_rules_are_not_searched_in_the_subject(tmp_path: Path) -> None:
+    make(tmp_path, *(f"patient{i}/patient{i}_{d}.nii.gz" for i in (19, 20) for d in ("T1", "T2")))
+    layout = find_layout(tmp_path, rules={"A": "t1", "B": "t2"})
+    assert [(e.subject, e.domain) for e in layout.entries] == [
+        ("patient19", "A"), ("patient19", "B"), ("patient20", "A"), ("patient20", "B")]
+
+
+def test_rules_say_the_domains(tmp_path: Path) -> None:
+    make(tmp_path, *(f"p{i}/p{i}_{d}.nii.gz" for i in (1, 2) for d in ("t1_mprage", "T2_tse", "flair", "lesion_mask")))
+    layout = find_layout(tmp_path, rules={"T1": "mprage", "T2": "t2"})
+    assert {(e.subject, e.domain) for e in layout.entries} == {
+        ("p1", "T1"), ("p1", "T2"), ("p1", "lesion-mask"), ("p2", "T1"), ("p2", "T2"), ("p2", "lesion-mask")}
+    assert layout.unmatched == [(f"p{i}/p{i}_flair.nii.gz", "fits no --domain") for i in (1, 2)]
+    assert "lesion" in {e.domain for e in find_layout(tmp_path, rules={"T1": "mprage", "lesion": "lesion"}).entries}
+    for rules, words in (({"CT": "ct|xx"}, "CT=ct.xx fits no file ->"), ({"A": "flair", "B": "flair|mprage"}, None),
+                         ({"A": ".", "B": "t1"}, "another rule")):
+        if words is None:
+            assert {e.domain for e in find_layout(tmp_path, rules=rules).entries} == {"A", "B", "lesion-mask"}
+        else:
+            with pytest.raises(UserError, match=words):
+                find_layout(tmp_path, rules=rules)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"rules": {"T1": "("}}, "--domain: '.' is no regular expression"), ({"rules": {"T1": ""}}, "empty"),
+    ({"subject_regex": "[a"}, "--subject-regex: '.a' is no regular"),
+    ({"subject_regex": "a" * (MAX_REGEX + 1)}, "501 characters"), ({"subject_regex": "zzz"}, "fits no file"),
+    ({"subject_regex": "a{99999999999999}"}, "is no regular"),
+    ({"subject_regex": "a", "pattern": "{subject}.png"}, "does not go with --pattern")])
+def test_regular_expressions_that_cannot_work(tmp_path: Path, options: dict[str, object], words: str) -> None:
+    make(tmp_path, "p1/a.png", "p2/a.png")
+    with pytest.raises(UserError, match=words) as caught:
+        find_layout(tmp_path, **options)  # type: ignore[arg-type]
+    assert caught.value.fix
+
+
+def test_a_table_says_the_subjects_itself(tmp_path: Path) -> None:
+    (tmp_path / "files.csv").write_text("path,subject\nx/1_T1.png,A\nx/1_T2.png,A\n")
+    with pytest.raises(UserError, match="does not go with a CSV table"):
+        find_layout(tmp_path, subject_regex="x")
+    assert {e.domain for e in find_layout(tmp_path, rules={"one": "T1", "two": "T2"}).entries} == {"one", "two"}
+
+
+def test_volumes_of_every_format_have_no_slice_number(tmp_path: Path) -> None:
+    make(tmp_path, *(f"p{i}/p{i}_T1_3.{suffix}" for i in (1, 2) for suffix in ("nrrd", "mha")), "p1/p1_T1_3.png")
+    assert {e.slice for e in find_layout(tmp_path).entries if not e.name.endswith("png")} == {None}

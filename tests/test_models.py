@@ -18,6 +18,7 @@ from ganatomy.models.base import Batch, Context
 from ganatomy.nn.augment import translate
 from ganatomy.nn.blocks import MinibatchStd, UpConv2d
 from ganatomy.nn.ema import EMA
+from ganatomy.nn.minibatch_discrimination import MinibatchDiscrimination
 from ganatomy.recipe import load
 from ganatomy.testing import check_gan
 
@@ -160,14 +161,167 @@ def test_dcgan_brain_128_has_the_published_shape() -> None:
     assert images.abs().max() <= 1
 
 
-@pytest.mark.parametrize(("gan", "size"), [("rpgan-64", 48), ("dcgan-brain-128", 100)])
+def output_shapes(network: torch.nn.Module, kinds: tuple[type, ...], x: torch.Tensor) -> list[tuple[int, ...]]:
+    """Shapes [c, h, w] or [f] that the layers of these kinds give, in their order."""
+    shapes: list[tuple[int, ...]] = []
+    hooks = [m.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape[1:])))
+             for m in network.modules() if isinstance(m, kinds)]
+    network.eval()(x)
+    for hook in hooks:
+        hook.remove()
+    return shapes
+
+
+def squares(*channels_by_side: tuple[int, int]) -> list[tuple[int, ...]]:
+    return [(c, side, side) for c, side in channels_by_side]
+
+
+def test_dcgan_brain_256_has_eight_doublings_from_512_to_16_channels() -> None:
+    model = models.resolve(load("dcgan-brain-256"), 1)
+    shapes = output_shapes(model.generator, (UpConv2d,), model.draw_noise(1, RNG))
+    assert shapes == squares((512, 2), (512, 4), (256, 8), (128, 16), (64, 32), (32, 64), (16, 128), (1, 256))
+
+
+def test_the_dense_architecture_has_the_shape_of_the_training_script() -> None:
+    model = models.resolve(load("dcgan-brain-128", {"model.architecture": "dense"}), 1)
+    assert model.noise_shape() == (100,)
+    made = output_shapes(model.generator, (torch.nn.Linear, UpConv2d, torch.nn.Conv2d), model.draw_noise(1, RNG))
+    assert made == [(128 * 32 * 32,), *squares((128, 64), (64, 128), (1, 128))]
+    seen = output_shapes(model.discriminator, (torch.nn.Conv2d, torch.nn.Linear), torch.zeros(1, 1, 128, 128))
+    assert seen == [*squares((32, 64), (64, 32), (128, 16), (256, 8)), (1,)]
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert [(m.num_features, m.momentum) for m in norms] == [(c, 0.2) for c in (128, 64, 64, 128, 256)]
+    assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.25] * 6
+
+
+@pytest.mark.parametrize("settings", ['architecture: str = "dense"', "minibatch_discrimination: object = Discrimination()",
+                                      'architecture: str = "dense"\n    '
+                                      "minibatch_discrimination: object = Discrimination(kernels=7, dims=2)"])
+def test_the_variants_of_dcgan_pass_check_gan(settings: str, gan_folder: Path, tmp_path: Path) -> None:
+    (gan_folder / "new_variant.py").write_text("from ganatomy.models import dcgan\n"
+                                               "from ganatomy.models.dcgan import Discrimination, Model\n\n"
+                                               f"class Config(dcgan.Config):\n    {settings}\n")
+    check_gan("new_variant", tmp_path / "check")
+
+
+def test_minibatch_discrimination_gives_the_known_answer() -> None:
+    layer = MinibatchDiscrimination(features=2, kernels=2, dims=2)
+    # the first kernel sees (x0, x1), the second (2 x0, 0)
+    layer.weight.data = torch.tensor([[1.0, 0.0, 2.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 3.0]])
+    out = layer(x)
+    assert torch.equal(out[:, :2], x)
+    # L1 distances by the first kernel: 0-1: 1, 0-2: 4, 1-2: 3; by the second: 2, 2, 0
+    e = np.exp
+    known = [[e(-1) + e(-4), e(-2) + e(-2)], [e(-1) + e(-3), e(-2) + e(0)], [e(-4) + e(-3), e(-2) + e(0)]]
+    torch.testing.assert_close(out[:, 2:], torch.tensor(known, dtype=torch.float32))
+
+
+def test_minibatch_discrimination_sees_a_collapsed_batch_and_learns() -> None:
+    layer = MinibatchDiscrimination(features=16, kernels=3)
+    same = layer(torch.ones(8, 16))[:, 16:]
+    torch.testing.assert_close(same, torch.full((8, 3), 7.0))  # each is at distance 0 from the seven others
+    assert layer(3 * torch.randn(8, 16))[:, 16:].max() < 1
+    x = torch.randn(8, 16, requires_grad=True)
+    layer(x)[:, 16:].sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.abs().sum() > 0
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+
+
+def test_what_is_said_of_real_images_does_not_depend_on_the_fakes() -> None:
+    recipe = load("dcgan-brain-128", {"size": 32, "model.architecture": "dense", "model.minibatch_discrimination": {}})
+    model = models.resolve(recipe, 1)
+    real = torch.rand(4, 1, 32, 32) * 2 - 1
+
+    def losses(noise: torch.Tensor) -> list[float]:
+        torch.manual_seed(3)  # dropout
+        batch = Batch(noise=noise, target=real)
+        fakes = model(batch, Context(0, 0, 0.0))
+        torch.manual_seed(4)
+        terms = model.discriminator_loss(batch, fakes, Context(0, 0, 0.0)).terms
+        return [float(terms[name][1]) for name in ("real", "fake")]
+
+    (real_a, fake_a), (real_b, fake_b) = losses(model.draw_noise(4, RNG)), losses(5 * model.draw_noise(4, RNG))
+    assert real_a == real_b
+    assert fake_a != fake_b
+
+
+def test_dcgan_mammo_128_has_the_published_shape() -> None:
+    model = models.resolve(load("dcgan-mammo-128", {"model.ngf": 2, "model.ndf": 3}), 1)
+    assert model.noise_shape() == (200,)
+    made = output_shapes(model.generator, (torch.nn.ConvTranspose2d,), model.draw_noise(1, RNG))
+    assert made == squares((20, 4), (16, 8), (8, 16), (4, 32), (2, 64), (1, 128))
+    seen = output_shapes(model.discriminator, (torch.nn.Conv2d,), torch.zeros(1, 1, 128, 128))
+    assert seen == squares((3, 64), (6, 32), (12, 16), (24, 8), (30, 4), (1, 1))
+    kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+    assert all(m.bias is None for m in model.modules() if isinstance(m, kinds))
+    kernels = [m.kernel_size[0] for m in model.discriminator.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert kernels == [4, 6, 6, 6, 6, 4]
+
+
+def test_dcgan_mammo_128_has_the_published_number_of_weights() -> None:
+    model = models.resolve(load("dcgan-mammo-128"), 1)
+    g, d = (sum(p.numel() for p in n.parameters()) / 1e6 for n in (model.generator, model.discriminator))
+    assert (round(g), round(d, 1)) == (5, 8.9)
+
+
+def test_the_real_label_is_drawn_once_an_epoch_from_the_seed() -> None:
+    recipe = load("dcgan-mammo-128", {"size": 16, "model.ngf": 2, "model.ndf": 2})
+
+    def labels(seed: int) -> list[float]:
+        torch.manual_seed(seed)
+        model = models.resolve(recipe, 1)
+        return [model.real_label(Context(step, step // 2, 0.0)) for step in range(400)]
+
+    drawn = labels(0)
+    assert drawn[::2] == drawn[1::2]
+    assert len(set(drawn)) == 200
+    assert 0.7 <= min(drawn) < 0.71
+    assert 0.99 < max(drawn) <= 1.0
+    assert labels(0) == drawn
+    assert labels(1) != drawn
+
+
+def test_label_smoothing_is_one_sided_and_the_aim_of_both_networks() -> None:
+    model = models.resolve(load("dcgan-mammo-128", {"size": 16, "model.ngf": 2, "model.ndf": 2}), 1)
+    batch, ctx = Batch(noise=model.draw_noise(6, RNG), target=torch.rand(6, 1, 16, 16) * 2 - 1), Context(9, 3, 0.0)
+    fakes, label = model(batch, ctx), model.real_label(ctx)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    real, fake = model.discriminator(batch.target), model.discriminator(fakes.target)
+    found = model.discriminator_loss(batch, fakes, ctx).total, model.generator_loss(batch, fakes, ctx).total
+    torch.testing.assert_close(found[0], entropy(real, torch.full((6,), label)) + entropy(fake, torch.zeros(6)))
+    torch.testing.assert_close(found[1], entropy(fake, torch.full((6,), label)))
+
+
+def test_dcgan_knee_128_has_the_published_shape() -> None:
+    model = models.resolve(load("dcgan-knee-128"), 1)
+    kinds = (torch.nn.Linear, torch.nn.ConvTranspose2d)
+    made = output_shapes(model.generator, kinds, model.draw_noise(1, RNG))
+    assert made == [(8 * 8 * 64,), *squares((32, 16), (32, 32), (32, 64), (16, 128), (1, 128))]
+    seen = output_shapes(model.discriminator, (torch.nn.MaxPool2d, torch.nn.Linear), torch.zeros(1, 1, 128, 128))
+    assert seen == [*squares((16, 64), (32, 32), (64, 16)), (256,), (1,)]
+
+
+def test_the_knee_generators_input_dimension_can_be_set() -> None:
+    model = models.resolve(load("dcgan-knee-128", {"model.start_side": 32}), 1)
+    kinds = (torch.nn.Linear, torch.nn.ConvTranspose2d)
+    made = output_shapes(model.generator, kinds, model.draw_noise(1, RNG))
+    assert made == [(32 * 32 * 64,), *squares((32, 64), (16, 128), (1, 128))]
+    with pytest.raises(UserError, match=r"start_side \(9\)"):
+        models.resolve(load("dcgan-knee-128", {"model.start_side": 9}), 1)
+
+
+@pytest.mark.parametrize(("gan", "size"), [("rpgan-64", 48), ("dcgan-brain-128", 100), ("dcgan-mammo-128", 96),
+                                           ("dcgan-knee-128", 96), ("dcgan-knee-128", 8)])
 def test_sizes_the_networks_cannot_have_are_refused(gan: str, size: int) -> None:
-    with pytest.raises(UserError, match="power of two"):
+    with pytest.raises(UserError, match=rf"whose side is .*not {size}"):
         models.resolve(load(gan, {"size": size}), 1)
 
 
 def test_an_unknown_gan_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="dcgan, rpgan"):
+    with pytest.raises(UserError, match=r"dcgan, .*rpgan"):
         models.resolve(load("rpgan-64", {"gan": "vae"}), 1)
 
 

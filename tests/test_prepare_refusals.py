@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganatomy.data import prepare as module
+from ganatomy.data import prepare_finish as module
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.prepare import prepare
 from ganatomy.errors import UserError
@@ -18,7 +18,7 @@ from tests.scans import NAMES, cohort, head, pictures, save, table
 def test_existing_folders_are_safe(tmp_path: Path) -> None:
     source = cohort(tmp_path / "in")
     prepare(source, tmp_path / "out", size=16)
-    with pytest.raises(UserError, match="already exists"):
+    with pytest.raises(UserError, match="is a dataset already, and the options differ"):
         prepare(source, tmp_path / "out")
     with pytest.raises(UserError, match="no dataset folder"):
         prepare(tmp_path / "out", source, overwrite=True)

@@ -140,7 +140,7 @@ def broken(folder: Path, kind: str) -> Path:
         bad.write_bytes(raw)
     elif kind == "bomb":
         raw = bytearray(save_nifti(bad, noise).read_bytes()[:400])
-        raw[40:56] = struct.pack("<8h", 3, 1000, 1000, 1000, 1, 1, 1, 1)
+        raw[40:56] = struct.pack("<8h", 3, 500, 500, 500, 1, 1, 1, 1)
         bad = folder / "bad.nii.gz"
         bad.write_bytes(gzip.compress(bytes(raw)))
     elif kind == "objects":

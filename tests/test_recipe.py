@@ -32,7 +32,9 @@ def test_an_unknown_model_setting_is_named() -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("batch_size", 0), ("learning_rate.generator", -1), ("steps", "many"),
-                                            ("size", 4), ("order", "g"), ("batch_size.more", 1)])
+                                            ("size", 4), ("order", "g"), ("batch_size.more", 1), ("flips", ["diagonal"]),
+                                            ("learning_rate_decay.generator", {"factor": 2, "epochs": 1}),
+                                            ("select", "fid")])
 def test_impossible_values_are_refused(key: str, value: object) -> None:
     with pytest.raises(UserError, match=key.split(".")[0]):
         load("rpgan-64", {key: value})
@@ -42,6 +44,22 @@ def test_setting_steps_unsets_epochs_and_the_other_way_round() -> None:
     by_epochs = load("rpgan-64", {"epochs": 2})
     assert (by_epochs.steps, by_epochs.epochs) == (None, 2)
     assert load("rpgan-64", {"steps": 7}).steps == 7
+
+
+def test_setting_steps_between_checkpoints_unsets_epochs_between_them() -> None:
+    assert load("dcgan-mammo-128").checkpoint_epochs == 10
+    by_steps = load("dcgan-mammo-128", {"checkpoint_every": 7})
+    assert (by_steps.checkpoint_every, by_steps.checkpoint_epochs) == (7, None)
+    with pytest.raises(UserError, match="checkpoint_every and checkpoint_epochs are both given"):
+        load("rpgan-64", {"checkpoint_every": 7, "checkpoint_epochs": 2})
+
+
+def test_single_keys_of_the_decay_can_be_set() -> None:
+    decay = load("dcgan-mammo-128", {"learning_rate_decay.generator.factor": 0.5}).learning_rate_decay
+    assert decay.generator is not None
+    assert (decay.generator.factor, decay.generator.epochs) == (0.5, 10)
+    none = load("dcgan-mammo-128", {"learning_rate_decay.generator": None}).learning_rate_decay
+    assert none.generator is None
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:

@@ -45,7 +45,7 @@ def test_the_run_folder_holds_what_the_design_says(dataset: Dataset, tiny: Recip
     assert sorted(p.name for p in run.samples.iterdir()) == [f"step-{s:06d}.png" for s in (0, 4, 8, 12)]
     assert [p.name for p in run.checkpoints()] == ["step-000008.pt", "step-000012.pt"]
     entries = run.log()
-    assert [e["step"] for e in entries] == [4, 8, 12]
+    assert [e["step"] for e in entries if e["kind"] == "train"] == [4, 8, 12]
     assert {"discriminator", "generator", "discriminator/adversarial", "discriminator/r1"} <= set(entries[0]["losses"])
     assert json.loads(run.environment_file.read_text())["precision"] in ("fp32", "bf16")
     torch.load(run.checkpoints()[-1], weights_only=True)
@@ -189,7 +189,7 @@ def test_a_start_that_was_killed_early_can_be_repeated(dataset: Dataset, tiny: R
 def test_a_lost_best_checkpoint_is_no_dead_end(dataset: Dataset, tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.3, 0.2])
-    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: next(scores))
+    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: {"kd": next(scores)})
     recipe = load("rpgan-64", TINY | {"select": "kd"})
     run = train(dataset.path, tmp_path / "run", recipe)
     run.checkpoint(4).unlink()
@@ -217,7 +217,7 @@ def test_an_update_that_makes_weights_nan_is_never_saved(dataset: Dataset, tmp_p
 
 def test_a_budget_that_ends_after_an_interruption_still_scores(dataset: Dataset, tmp_path: Path,
                                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: 0.5)
+    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: {"kd": 0.5})
     recipe = load("rpgan-64", TINY | {"select": "kd", "steps": 1000, "checkpoint_every": 900, "preview_every": 900})
 
     def interrupt(entry: dict[str, object]) -> None:
@@ -320,7 +320,7 @@ def test_epochs_count_passes_over_the_training_images(dataset: Dataset, tmp_path
 def test_the_best_validation_score_chooses_the_generator(dataset: Dataset, tmp_path: Path,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.3, 0.1, 0.2, 0.2])
-    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: next(scores))
+    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: {"kd": next(scores)})
     recipe = load("rpgan-64", TINY | {"select": "kd", "steps": 16})
     run = train(dataset.path, tmp_path / "run", recipe)
     assert run.status()["selected_step"] == 8

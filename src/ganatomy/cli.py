@@ -12,36 +12,11 @@ from typing import Any
 import click
 
 from ganatomy import __version__
+from ganatomy.cli_options import FOLDER, say
+from ganatomy.cli_prepare import prepare
 from ganatomy.errors import UserError
 
-
-class Folder(click.Path):
-    """A path that is not empty: an empty variable in a script must not mean the current folder."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        if value == "":
-            self.fail("the path is empty", parameter, context)
-        return super().convert(value, parameter, context)
-
-
-FOLDER = Folder(path_type=Path)
 EXIT_OURS, EXIT_INTERRUPTED = 1, 130
-
-
-def say(text: str) -> None:
-    """A line for the user, on standard error: standard output is for results."""
-    click.echo(text, err=True)
-
-
-def _floats(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not numbers with commas between, such as 70,15,15") from error
-
-
-def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if value else None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -75,38 +50,7 @@ def phantom(out: Path, **options: Any) -> None:
     write(out, say=say, **options)
 
 
-@cli.command()
-@click.argument("source", type=FOLDER)
-@click.argument("dataset", type=FOLDER)
-@click.option("--size", default=128, show_default=True, help="Pixels along each side of the stored images.")
-@click.option("--fit", type=click.Choice(["resize", "crop", "pad"]), default="resize", show_default=True,
-              help="How images come to that size: scaled (aspect kept), or cut or padded about the centre.")
-@click.option("--domains", callback=_names, help="Contrasts to keep, in order, such as T1,T2.")
-@click.option("--pattern", help="Where files are, such as '{subject}/{subject}_{domain}.nii.gz'.")
-@click.option("--axis", type=click.Choice(["axial", "coronal", "sagittal"]), default="axial", show_default=True)
-@click.option("--slices", default="content", show_default=True, help="content, all, or a range such as 60:120:2.")
-@click.option("--split", default="70,15,15", show_default=True, callback=_floats,
-              help="Shares of train, val, test subjects.")
-@click.option("--val-subjects", callback=_names, help="These subjects, with commas between, are the validation set.")
-@click.option("--test-subjects", callback=_names, help="These subjects are the test set.")
-@click.option("--split-by", help="Column of the CSV that says train, val or test.")
-@click.option("--labels", callback=_names, help="Keep only these classes, such as benign,malignant.")
-@click.option("--masks", callback=_names, help="Domains that are masks, not images.")
-@click.option("--intensity", type=click.Choice(["auto", "identity", "percentile", "minmax"]), default="auto",
-              show_default=True, help="How each volume's intensities are mapped.")
-@click.option("--channels", type=click.Choice(["auto", "1", "3"]), default="auto", show_default=True)
-@click.option("--background", default="auto", show_default=True, help="Value around the patient, in the files' units.")
-@click.option("--spacing", type=float, help="Wanted millimetres a pixel.")
-@click.option("--seed", default=0, show_default=True, help="Of the split.")
-@click.option("--strict", is_flag=True, help="Refuse if any file cannot be read.")
-@click.option("--overwrite", is_flag=True, help="Replace DATASET.")
-def prepare(source: Path, dataset: Path, **options: Any) -> None:
-    """Turn a folder of scans into a dataset folder: canonical axes, one size, split by patient."""
-    from ganatomy.data.prepare import prepare as run
-
-    for key in ("val_subjects", "test_subjects", "labels"):
-        options[key] = options[key] or ()
-    run(source, dataset, say=say, **options)
+cli.add_command(prepare)
 
 
 @cli.command()
@@ -122,12 +66,16 @@ def prepare(source: Path, dataset: Path, **options: Any) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]))
 @click.option("--checkpoint-every", type=int, help="Steps.")
+@click.option("--select", type=click.Choice(["last", "kd", "fd"]),
+              help="Which checkpoint becomes the generator: the last, or the best by a distance on the val split.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE",
               help="Any key of the recipe, such as model.width=16.")
 @click.option("--budget", help="End after this long, such as 15m or 2h.")
+@click.option("--debug", is_flag=True,
+              help="Keep images, generator and SSIM after every epoch; training images go to RUN.private.")
 @click.option("--dry-run", is_flag=True, help="Show the resolved recipe, parameters and memory; train nothing.")
 def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple[str, ...], budget: str | None,
-          dry_run: bool, **keys: Any) -> None:
+          debug: bool, dry_run: bool, **keys: Any) -> None:
     """Train a GAN. Interrupted or killed, the same command goes on where it was."""
     from ganatomy.recipe import load, parse_assignments
 
@@ -147,8 +95,8 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
 
     with TrainingProgress() as progress:
         try:
-            start(dataset, run, settings, device=device, budget=_seconds(budget), say=progress.say,
-                  on_log=progress.on_log)
+            start(dataset, run, settings, device=device, budget=_seconds(budget), debug=debug,
+                  say=progress.say, on_log=progress.on_log)
         except Interrupted as stopped:
             progress.say(str(stopped))
             raise SystemExit(EXIT_INTERRUPTED) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class UserError(Exception):
@@ -17,6 +18,9 @@ class UserError(Exception):
         self.what, self.where, self.fix = what, where, fix
         super().__init__(str(self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.what, self.where, self.fix)  # errors of other processes come back whole
+
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""
         mend = f" -> {self.fix}" if self.fix else ""
@@ -27,3 +31,7 @@ class GateError(UserError):
     """A gate that the user asked for did not pass (exit code 3)."""
 
     exit_code = 3
+
+
+def _again(kind: type[UserError], what: str, where: str | Path | None, fix: str | None) -> UserError:
+    return kind(what, where=where, fix=fix)

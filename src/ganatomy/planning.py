@@ -14,7 +14,7 @@ from ganatomy.data.feed import Feed
 from ganatomy.models.base import GAN, Batch, Context
 from ganatomy.nn.hardware import choose_device, choose_precision
 from ganatomy.recipe import Recipe
-from ganatomy.training import total_steps
+from ganatomy.training_schedule import checkpoint_interval, steps_of, total_steps
 from ganatomy.wording import counted
 
 BYTES = 4
@@ -30,7 +30,8 @@ def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:
     model = models.resolve(recipe, dataset.info.channels)
     lines = [recipe.to_yaml().rstrip(), "",
              f"training images   {len(rows)} of {counted(len({r.subject for r in rows}), 'subject')}",
-             f"steps             {total_steps(recipe, feed):,}",
+             f"steps             {total_steps(recipe, feed):,}, of which {steps_of(recipe, feed, 1):,} see every image",
+             f"checkpoints       every {counted(checkpoint_interval(recipe, feed), 'step')}",
              f"device            {where}, {choose_precision(recipe, where)}",
              f"generator         {_count(model.generator):,} parameters",
              f"discriminator     {_count(model.discriminator):,} parameters",

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ganatomy.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16"]
-Decay = Annotated[float, Field(ge=0, lt=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Flip = Literal["horizontal", "vertical"]
+_EITHER = (("steps", "epochs"), ("checkpoint_every", "checkpoint_epochs"))  # setting one unsets the other
 
 
 class Frozen(BaseModel):
@@ -27,6 +29,20 @@ class LearningRate(Frozen):
 
     generator: float = Field(gt=0, le=10)
     discriminator: float = Field(gt=0, le=10)
+
+
+class Decay(Frozen):
+    """A step size that is multiplied by `factor` every `epochs` passes over the training images."""
+
+    factor: float = Field(gt=0, le=1)
+    epochs: int = Field(ge=1)
+
+
+class LearningRateDecay(Frozen):
+    """The decay of each network's step size; null for none."""
+
+    generator: Decay | None = None
+    discriminator: Decay | None = None
 
 
 class Recipe(Frozen):
@@ -47,15 +63,18 @@ class Recipe(Frozen):
     reuse_fake: bool = Field(False, description="one generator pass serves both losses of a step")
     d_steps: int = Field(1, ge=1, description="discriminator updates a generator update")
     learning_rate: LearningRate
-    betas: tuple[Decay, Decay] = Field((0.5, 0.999), description="Adam's two decay rates")
+    learning_rate_decay: LearningRateDecay = LearningRateDecay()
+    betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="Adam's two decay rates")
+    flips: tuple[Flip, ...] = Field((), description="mirror each real image left-right, up-down, or not, at random")
     ema: float | None = Field(None, gt=0, le=1, description="half-life of the weight average, share of images seen")
 
     seed: int = Field(0, ge=0, lt=2**31)
     precision: Precision = "auto"
     precisions_checked: tuple[Literal["fp32", "bf16"], ...] = Field(("fp32",), description="what auto may choose")
     checkpoint_every: int = Field(500, ge=1, description="steps")
+    checkpoint_epochs: float | None = Field(None, gt=0, le=10**6, description="epochs, instead of checkpoint_every")
     preview_every: int = Field(250, ge=1, description="steps between sample grids")
-    select: Literal["last", "kd"] = Field("last", description="which checkpoint becomes the generator")
+    select: Literal["last", "kd", "fd"] = Field("last", description="which checkpoint becomes the generator")
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -95,7 +114,7 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     Args:
         name: a packaged recipe's name, or a path to a YAML file.
         overrides: dotted keys to values, such as {"batch_size": 8, "model.width": 32}. Setting `steps` unsets
-            `epochs` and the other way round.
+            `epochs` and the other way round; likewise `checkpoint_every` and `checkpoint_epochs`.
 
     Raises:
         UserError: unknown recipe or key, or a value out of range, with every problem named at once.
@@ -112,8 +131,9 @@ def parse(yaml_text: str, where: str | Path, overrides: Mapping[str, Any] | None
     if not isinstance(raw, dict):
         raise UserError("holds no settings", where=where,
                         fix="a recipe is a YAML mapping; see `ganatomy recipes show rpgan-64`")
-    if overrides and overrides.get("steps") is not None and overrides.get("epochs") is not None:
-        raise UserError("steps and epochs are both given", where=where, fix="give one of them")
+    for one, other in _EITHER:
+        if overrides and overrides.get(one) is not None and overrides.get(other) is not None:
+            raise UserError(f"{one} and {other} are both given", where=where, fix="give one of them")
     for key, value in (overrides or {}).items():
         _set(raw, key, value)
     try:
@@ -139,9 +159,9 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(node, dict):
             raise UserError(f"{key}: {parent} holds no further keys", where="--set")
     node[last] = value
-    for one, other in (("steps", "epochs"), ("epochs", "steps")):
-        if key == one and value is not None:
-            raw.pop(other, None)
+    for pair in _EITHER:
+        if key in pair and value is not None:
+            raw.pop(pair[1 - pair.index(key)], None)
 
 
 def parse_assignments(assignments: list[str] | tuple[str, ...]) -> dict[str, Any]:

@@ -21,12 +21,16 @@ from ganatomy.pictures import grid, write_png
 from ganatomy.recipe import Recipe, load
 from ganatomy.run import Run
 from ganatomy.sampling import export
+from ganatomy.training_curves import epoch_entry, write_curves
+from ganatomy.training_debug import Debug, cut_back
+from ganatomy.training_schedule import checkpoint_interval, epochs_done, total_steps
 from ganatomy.training_state import TrainingState, resume, selected_sampler
 from ganatomy.training_step import add_losses, update
 from ganatomy.validation import Validator
 from ganatomy.wording import counted
 
 LOG_EVERY = 50
+DRAW_EVERY = 30.0  # seconds between drawings of the losses, at least
 PREVIEW_SEED, PREVIEW_IMAGES = 1, 32
 Say = Callable[[str], None]
 OnLog = Callable[[dict[str, Any]], None]
@@ -42,7 +46,7 @@ class TrainingStopped(UserError):
 
 def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpgan-64", *,
           set: Mapping[str, Any] | None = None, device: str = "auto", budget: float | None = None,
-          say: Say = lambda text: None, on_log: OnLog = lambda entry: None) -> Run:
+          debug: bool = False, say: Say = lambda text: None, on_log: OnLog = lambda entry: None) -> Run:
     """Train a GAN on a dataset folder, or take up where a run folder stands.
 
     Args:
@@ -53,6 +57,8 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         set: dotted recipe keys to override, such as {"steps": 500, "model.width": 16}.
         device: auto, cpu or cuda.
         budget: seconds of training after which it is ended early, as if `steps` had been reached.
+        debug: keep training images, generated images, the generator and the SSIM after every epoch (see
+            training_debug.py); it is no part of the recipe and changes no bit of the weights.
         say: called with lines for the user.
         on_log: called with every entry of log.jsonl.
 
@@ -82,7 +88,9 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         state = resume(settings, dataset.info.channels, where, folder, say)
         folder.cut_back(state.step)
         _note_environment(folder, environment(where, precision), say)
-        Loop(state, folder, feed, precision, budget, say, on_log).run_to_end()
+        cut_back(folder, epochs_done(settings, feed, state.step))
+        keeper = Debug(folder, feed, say) if debug else None
+        Loop(state, folder, feed, precision, budget, keeper, say, on_log).run_to_end()
     return folder
 
 
@@ -96,27 +104,19 @@ def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
     write_json(run.environment_file, now)
 
 
-def total_steps(recipe: Recipe, feed: Feed) -> int:
-    """Generator updates that the recipe asks for."""
-    if recipe.steps is not None:
-        return recipe.steps
-    assert recipe.epochs is not None
-    return max(1, math.ceil(recipe.epochs * feed.draws_per_epoch / recipe.d_steps))
-
-
 class Loop:
     """The training loop and what happens on its way: log, pictures, checkpoints, the end."""
 
     def __init__(self, state: TrainingState, run: Run, feed: Feed, precision: str, budget: float | None,
-                 say: Say, on_log: OnLog) -> None:
+                 debug: Debug | None, say: Say, on_log: OnLog) -> None:
         self.state, self.run, self.feed, self.precision = state, run, feed, precision
-        self.budget, self.say, self.on_log = budget, say, on_log
+        self.budget, self.debug, self.say, self.on_log = budget, debug, say, on_log
         self.recipe = state.recipe
-        self.steps = total_steps(self.recipe, feed)
+        self.steps, self.interval = total_steps(self.recipe, feed), checkpoint_interval(self.recipe, feed)
         self.validator = Validator(feed.dataset, self.recipe)
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
-        self.clock = time.perf_counter()
+        self.clock = self.drawn = time.perf_counter()
         self.state.notes = self._notes()
 
     def run_to_end(self) -> None:
@@ -138,16 +138,31 @@ class Loop:
         self._finish()
 
     def _step(self) -> None:
-        add_losses(self.sums, update(self.state, self.feed, self.precision, self.steps))
-        self.summed += 1
+        losses = update(self.state, self.feed, self.precision, self.steps)
+        add_losses(self.sums, losses)
+        add_losses(self.state.epoch_sums, losses)
+        self.summed, self.state.epoch_steps = self.summed + 1, self.state.epoch_steps + 1
         step = self.state.step
-        at_checkpoint = step % self.recipe.checkpoint_every == 0 or step == self.steps
+        at_checkpoint = step % self.interval == 0 or step == self.steps
+        self._end_epoch()
         if at_checkpoint or step % LOG_EVERY == 0:
             self._log()
         if step % self.recipe.preview_every == 0 or step == self.steps:
             self._preview()
         if at_checkpoint:
             self._checkpoint()
+
+    def _end_epoch(self) -> None:
+        """Note the losses of an epoch that this step has ended, and with debug all else of it."""
+        epoch = epochs_done(self.recipe, self.feed, self.state.step)
+        if epoch == epochs_done(self.recipe, self.feed, self.state.step - 1):
+            return
+        entry = epoch_entry(self.state, epoch)
+        if entry is not None:
+            self.run.append_log([entry])
+        if self.debug is not None:
+            self.debug.keep(self.state, epoch)
+            write_curves(self.run)
 
     def _spent(self) -> bool:
         return self.budget is not None and self.state.seconds + time.perf_counter() - self.clock >= self.budget
@@ -192,9 +207,9 @@ class Loop:
         """Save, after scoring the generator on the validation images if the recipe selects by a score."""
         self._refuse_nan()
         if self.validator.scores:
-            score = self.validator.score(self.state.sampler())
-            self._write({"kind": "validation", "step": self.state.step, "kd": score})
-            self.state.scored = self.state.step
+            scores = self.validator.score(self.state.sampler())
+            self._write({"kind": "validation", "step": self.state.step, **scores})
+            self.state.scored, score = self.state.step, scores[self.recipe.select]
             if self.state.best is None or score < self.state.best["score"]:
                 self.state.best = {"step": self.state.step, "score": score}
         self._save()
@@ -210,6 +225,9 @@ class Loop:
         self.state.save(self.run.checkpoint(self.state.step))
         self.run.prune_checkpoints(int(self.state.best["step"]) if self.state.best else None)
         self._status("running")
+        if time.perf_counter() - self.drawn >= DRAW_EVERY:
+            self.drawn = time.perf_counter()
+            write_curves(self.run)
 
     def _status(self, now: str, **more: Any) -> None:
         seconds = round(self.state.seconds, 1)
@@ -219,9 +237,13 @@ class Loop:
         sampler, step = selected_sampler(self.state, self.run)
         export(sampler, self.run.generator, {"step": step, **self.state.notes})
         self._status("finished", selected_step=step)
-        why = f"best of the validation scores, KD-Lite0 x 1000 = {1e3 * self.state.best['score']:.1f}" \
-            if self.state.best else "the last"
+        write_curves(self.run)
+        why = f"best of the validation scores, {self._score(self.state.best['score'])}" if self.state.best \
+            else "the last"
         self.say(f"finished at step {self.state.step}; generator of step {step} ({why}) in {self.run.generator}")
+
+    def _score(self, value: float) -> str:
+        return f"FD-Lite0 = {value:.1f}" if self.recipe.select == "fd" else f"KD-Lite0 x 1000 = {1e3 * value:.1f}"
 
     def _notes(self) -> dict[str, Any]:
         """What a user of the generator must know to write its images as those of the dataset."""

@@ -36,6 +36,7 @@ class TrainingState:
         best: step and score of the best checkpoint so far, if the recipe selects.
         scored: the last step that was scored.
         notes: what a user of the generator must know of the dataset.
+        epoch_sums, epoch_steps: the losses of the epoch so far, summed, and over how many steps.
     """
 
     def __init__(self, recipe: Recipe, channels: int, device: torch.device) -> None:
@@ -50,13 +51,16 @@ class TrainingState:
         self.best: dict[str, float] | None = None
         self.scored: int | None = None
         self.notes: dict[str, Any] = {}
+        self.epoch_sums: dict[str, Tensor] = {}
+        self.epoch_steps = 0
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, atomically."""
         ema = {"weights": self.ema.target.state_dict(), "seen": self.ema.seen} if self.ema else None
         state = {"model": self.model.state_dict(), "optimiser_g": self.optimiser_g.state_dict(),
                  "optimiser_d": self.optimiser_d.state_dict(), "ema": ema, "step": self.step, "seconds": self.seconds,
-                 "best": self.best, "scored": self.scored, "notes": self.notes, "channels": self.channels}
+                 "best": self.best, "scored": self.scored, "notes": self.notes, "channels": self.channels,
+                 "epoch_sums": self.epoch_sums, "epoch_steps": self.epoch_steps}
         write_checkpoint(path, state)
 
     def load(self, path: Path) -> None:
@@ -76,6 +80,7 @@ class TrainingState:
                 self.ema.seen = state["ema"]["seen"]
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
             self.scored, self.notes = state["scored"], state["notes"]
+            self.epoch_sums, self.epoch_steps = state.get("epoch_sums", {}), state.get("epoch_steps", 0)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

@@ -9,9 +9,11 @@ from torch import Tensor
 from ganatomy.data.feed import Feed
 from ganatomy.models.base import Batch, Context, Fakes, Losses
 from ganatomy.nn.hardware import autocast
+from ganatomy.recipe import Recipe
+from ganatomy.training_schedule import epochs_done, learning_rates
 from ganatomy.training_state import TrainingState, seed_step
 
-NOISE = 3  # the purpose of these latents, apart from those in sampling.py
+NOISE, FLIPS = 3, 4  # what random numbers are drawn for, apart from the purposes in sampling.py
 
 
 def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict[str, Losses]:
@@ -19,7 +21,8 @@ def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict
     recipe, model, step = state.recipe, state.model, state.step
     seed_step(recipe.seed, step)
     model.train()
-    ctx = Context(step, int(step * recipe.d_steps / feed.draws_per_epoch), step / steps)
+    ctx = Context(step, epochs_done(recipe, feed, step), step / steps)
+    _set_rates(state, ctx.epoch)
     losses: dict[str, Losses] = {}
     made: tuple[Batch, Fakes] | None = None
     for network in ("d", "g") if recipe.order == "d_first" else ("g", "d"):
@@ -41,13 +44,31 @@ def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict
 def _generator_pass(state: TrainingState, feed: Feed, ctx: Context, i: int, network: str) -> tuple[Batch, Fakes]:
     model, recipe = state.model, state.recipe
     draw = ctx.step * recipe.d_steps + i
-    target = feed.draw(draw) if "target" in model.needs else None
+    target = real_images(recipe, feed, draw) if "target" in model.needs else None
     noise = None
     if "noise" in model.needs:
         rng = np.random.default_rng((NOISE, recipe.seed, draw, ord(network)))
         noise = model.draw_noise(recipe.batch_size, rng).to(state.device)
     batch = Batch(noise=noise, target=target)
     return batch, model(batch, ctx)
+
+
+def real_images(recipe: Recipe, feed: Feed, draw: int) -> Tensor:
+    """Draw a batch of real images [n, c, h, w], each mirrored at random as the recipe says, from (seed, draw)."""
+    images = feed.draw(draw)
+    rng = np.random.default_rng((FLIPS, recipe.seed, draw))
+    for name, axis in (("horizontal", 3), ("vertical", 2)):
+        if name in recipe.flips:
+            chosen = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)
+            images = torch.where(chosen[:, None, None, None], images.flip(axis), images)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _set_rates(state: TrainingState, epoch: int) -> None:
+    optimisers = (state.optimiser_g, state.optimiser_d)
+    for optimiser, rate in zip(optimisers, learning_rates(state.recipe, epoch), strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = rate
 
 
 def _discriminator_update(state: TrainingState, batch: Batch, fakes: Fakes, ctx: Context, precision: str) -> Losses:

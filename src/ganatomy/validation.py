@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.data.dataset import Dataset
+from ganatomy.data.manifest import Row
+from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import KDScorer
 from ganatomy.recipe import Recipe
 from ganatomy.sampling import Sampler
@@ -29,20 +31,21 @@ class Validator:
     def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
         train = dataset.require("train", recipe.domain, recipe.label)
         val = dataset.rows(recipe.domain, "val", recipe.label)
-        self.real_spread = spread(dataset.images(_thin(train, 64), recipe.size))
-        self._dataset, self._rows, self._size = dataset, _thin(val, MOST_REAL), recipe.size
+        self.real_spread = spread(dataset.images(thin(train, 64), recipe.size))
+        self._dataset, self._rows, self._size = dataset, thin(val, MOST_REAL), recipe.size
         self.subjects = [r.subject for r in self._rows]
-        self.scores = recipe.select == "kd" and len(set(self.subjects)) >= 2
+        self.scores = recipe.select != "last" and len(set(self.subjects)) >= 2
         self.note = ""
-        if recipe.select == "kd" and not self.scores:
+        if recipe.select != "last" and not self.scores:
             self.note = "no choice among checkpoints: fewer than two validation subjects, so the last one counts"
         self._scorer: KDScorer | None = None
 
-    def score(self, sampler: Sampler) -> float:
-        """KD-Lite0 between the validation images and fresh fakes; lower is better."""
+    def score(self, sampler: Sampler) -> dict[str, float]:
+        """`kd` and `fd`: KD-Lite0 and FD-Lite0 between the validation images and fresh fakes; lower is better."""
         if self._scorer is None:
             self._scorer = KDScorer(self._dataset.images(self._rows, self._size), self.subjects)
-        return self._scorer(sampler.sample(max(FEWEST_FAKE, len(self.subjects)), SEED))
+        fake = self._scorer.features(sampler.sample(max(FEWEST_FAKE, len(self.subjects)), SEED))
+        return {"kd": self._scorer.distance(fake), "fd": frechet_distance(self._scorer.real, fake)}
 
     def collapsed(self, images: NDArray[np.float32], step: int, steps: int) -> bool:
         """Whether the images differ from each other by less than a twentieth of what real ones do.
@@ -59,6 +62,6 @@ def spread(images: NDArray[np.float32]) -> float:
     return float(images.std(0).mean())
 
 
-def _thin(rows: list[Any], most: int) -> list[Any]:
+def thin(rows: Sequence[Row], most: int) -> list[Row]:
     """At most `most` rows, evenly picked."""
     return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)] if rows else []

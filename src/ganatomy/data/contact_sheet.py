@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def write_contact_sheet(dataset: Dataset, seed: int = 0, axis: Axis = "axial", o
     """Draw `contact-sheet.png` into a dataset folder: up to 10 random subjects, classes alternating.
 
     One row a domain, as a model sees it; where there are masks, the first domain again with the masks' outlines.
+    Domains that are not paired show subjects of their own.
     Small pictures are enlarged by a whole factor. Labels are domains, classes and pseudonyms.
 
     Args:
@@ -35,30 +37,43 @@ def write_contact_sheet(dataset: Dataset, seed: int = 0, axis: Axis = "axial", o
         axis: of its slices.
         oriented: the files say how the patient lies in them, so that R and L can be marked.
     """
-    chosen = _choose(dataset, seed)
     domains = dataset.info.domains
+    chosen = _choose(dataset, seed, domains[0])
     factor = -(-TILE // min(dataset.info.size))
-    strips: list[tuple[str, list[Pixels]]] = []
+    strips: list[_Strip] = []
     for domain in domains:
+        if len(domains) > 1 and not dataset.info.paired:
+            rows = _choose(dataset, seed, domain)
+            strips.append(_Strip(domain, [_rgb(dataset, row, factor) for row in rows], _labels(dataset, rows)))
+            continue
         by_id = {r.image_id: r for r in dataset.rows(domain)}
-        rows = [by_id[r.image_id] for r in chosen if r.image_id in by_id]
-        strips.append((domain, [_rgb(dataset, row, factor) for row in rows]))
+        strips.append(_Strip(domain, [_rgb(dataset, by_id[r.image_id], factor) for r in chosen]))
     if (dataset.path / "masks.npy").is_file():
         masks = dataset.masks(chosen)
-        strips.append((f"{domains[0]} with masks", [_outlined(_rgb(dataset, row, factor), _enlarged(mask, factor))
-                                                    for row, mask in zip(chosen, masks, strict=True)]))
+        strips.append(_Strip(f"{domains[0]} with masks", [_outlined(_rgb(dataset, row, factor), _enlarged(mask, factor))
+                                                          for row, mask in zip(chosen, masks, strict=True)]))
+    strips[-1] = replace(strips[-1], labels=strips[-1].labels or _labels(dataset, chosen))
     marks = ("R", "L") if oriented and axis != "sagittal" else None
     path = dataset.path / NAME
     with atomic_path(path) as temporary:
-        _draw(strips, _labels(dataset, chosen), marks, _footer(axis, oriented)).save(temporary, format="PNG")
+        _draw(strips, marks, _footer(axis, oriented)).save(temporary, format="PNG")
     return path
 
 
-def _choose(dataset: Dataset, seed: int) -> list[Row]:
+@dataclass(frozen=True)
+class _Strip:
+    """A row of pictures under its name, with labels below them if there are any."""
+
+    name: str
+    pictures: list[Pixels]
+    labels: list[str] = field(default_factory=list)
+
+
+def _choose(dataset: Dataset, seed: int, domain: str) -> list[Row]:
     """Rows of up to 10 subjects: the middle slice of each, or a low, a middle and a high one of a few."""
     by_class: dict[str, list[str]] = {}
     rows: dict[tuple[str, str], list[Row]] = {}
-    for row in dataset.rows(dataset.info.domains[0]):
+    for row in dataset.rows(domain):
         rows.setdefault((row.label, row.subject), []).append(row)
     for label, subject in sorted(rows):
         by_class.setdefault(label, []).append(subject)
@@ -78,7 +93,7 @@ def _spread(rows: list[Row], several: bool) -> list[Row]:
 
 
 def _labels(dataset: Dataset, chosen: list[Row]) -> list[str]:
-    rows = dataset.rows(dataset.info.domains[0])
+    rows = dataset.rows(chosen[0].domain)
     stacks = len(rows) > len({(row.subject, row.session) for row in rows})
     return [" ".join(filter(None, (row.subject, row.session, f"slice {row.slice}" * stacks))) + f"\n{row.label}"
             for row in chosen]
@@ -109,30 +124,28 @@ def _outlined(picture: Pixels, mask: Pixels) -> Pixels:
     return marked
 
 
-def _draw(strips: list[tuple[str, list[Pixels]]], labels: list[str], marks: tuple[str, str] | None,
-          footer: str) -> Image.Image:
-    """The sheet: each strip under its name, the labels under the last, then the footer. Texts wrap, none is cut."""
+def _draw(strips: list[_Strip], marks: tuple[str, str] | None, footer: str) -> Image.Image:
+    """The sheet: each strip under its name and above its labels, then the footer. Texts wrap, none is cut."""
     font = ImageFont.load_default(LETTERS)
-    height, width = strips[0][1][0].shape[:2]
-    wide = len(labels) * (width + GAP) - GAP
-    below = [_wrapped(label, width, font) for label in labels]
-    heads = [_wrapped(name, wide, font) for name, _ in strips]
+    height, width = strips[0].pictures[0].shape[:2]
+    wide = max(len(strip.pictures) for strip in strips) * (width + GAP) - GAP
+    below = [[_wrapped(label, width, font) for label in strip.labels] for strip in strips]
+    heads = [_wrapped(strip.name, wide, font) for strip in strips]
     last = _wrapped(footer, wide, font)
-    lines = sum(map(len, heads)) + max(map(len, below)) + len(last)
+    lines = sum(map(len, heads)) + sum(max(map(len, words), default=0) for words in below) + len(last)
     sheet = Image.new("RGB", (wide, lines * LINE + len(strips) * (height + GAP) + 2 * GAP), BEHIND)
     pen = ImageDraw.Draw(sheet)
     y = 0
-    for (_, pictures), head in zip(strips, heads, strict=True):
+    for strip, head, words in zip(strips, heads, below, strict=True):
         y = _write(pen, 0, y, head, font)
-        for column, picture in enumerate(pictures):
+        for column, picture in enumerate(strip.pictures):
             x = column * (width + GAP)
             sheet.paste(Image.fromarray(picture), (x, y))
             for mark, place in zip(marks or (), (x + 3, x + width - 10), strict=False):
                 pen.text((place, y + height // 2 - 6), mark, fill=MARK, font=font, stroke_width=1, stroke_fill="black")
         y += height + GAP
-    for column, words in enumerate(below):
-        _write(pen, column * (width + GAP), y, words, font)
-    _write(pen, 0, y + max(map(len, below)) * LINE + GAP, last, font)
+        y = max([_write(pen, column * (width + GAP), y, found, font) for column, found in enumerate(words)], default=y)
+    _write(pen, 0, y + GAP, last, font)
     return sheet
 
 

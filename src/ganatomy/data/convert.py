@@ -1,46 +1,22 @@
-"""The second pass: one visit at a time from files to stored images. No more than a visit is held in memory."""
+"""The second pass: visits to stored images, in several processes, written in order. Few visits are held in memory."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ganatomy.data import readers
+from ganatomy.data.convert_visit import Converted, Names, Plan, convert_visit
 from ganatomy.data.fingerprint import Tally
-from ganatomy.data.geometry import Axis, Frame, choose_slices, planes
-from ganatomy.data.intensity import Levels, Mapping, Method, mapping, measure
-from ganatomy.data.manifest import Row
-from ganatomy.data.prepare_masks import MaskCodes, mask_labels
-from ganatomy.data.readers import Pixels, Unreadable
-from ganatomy.data.visits import Scanned, Skipped, Visit
+from ganatomy.data.parallel import FEW, in_order
+from ganatomy.data.prepare_masks import MaskCodes
+from ganatomy.data.scanned import Skipped
+from ganatomy.data.visits import Visit
 from ganatomy.data.writers import DatasetWriter
 
-COLOUR_DIFFERENCE = 16
-COLOUR_SHARE = 0.01
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the first pass decided for the whole cohort."""
-
-    domains: tuple[str, ...]
-    masks: tuple[str, ...]
-    axis: Axis
-    slices: str
-    frame: Frame
-    method: Method
-    dtype: np.dtype[Any]
-    channels: int
-    background: float | None
-    key: bytes
-    oriented: bool
-    """Every file says how the patient lies in it."""
+SMALL = 16
+"""Visits of single pictures travel between processes this many at a time."""
+ORIGIN_COLUMNS = ("image_id", "subject", "domain", "original_subject", "original_session", "path", "slice")
 
 
 @dataclass
@@ -53,20 +29,20 @@ class Outcome:
     left_out: Skipped = field(default_factory=list)
     codes: MaskCodes = field(default_factory=MaskCodes)
 
+    def take(self, found: Converted, writer: DatasetWriter) -> None:
+        """Store a visit's images and add up what was noted."""
+        for pixels, row in found.images:
+            writer.add(pixels, row)
+        table = self.codes.table(found.codes.codes) if found.codes.codes else None
+        for mask in found.masks:
+            writer.add_mask(mask if table is None else table[mask])
+        self.tally.merge(found.tally)
+        self.origins += found.origins
+        self.skipped += found.skipped
+        self.left_out += found.left_out
 
-ORIGIN_COLUMNS = ("image_id", "subject", "domain", "original_subject", "original_session", "path", "slice")
 
-
-@dataclass
-class _Series:
-    """One domain of a visit, read."""
-
-    pictures: dict[int, Pixels]
-    levels: Levels
-    mapping: Mapping
-
-
-def convert_visits(visits: Sequence[Visit], plan: Plan, writer: DatasetWriter, outcome: Outcome,
+def convert_visits(visits: Sequence[Visit], plan: Plan, writer: DatasetWriter, outcome: Outcome, workers: int,
                    progress: Callable[[int], None], check: Callable[[], None]) -> None:
     """Convert every visit, in order; subjects become sub-0001, sub-0002, ...
 
@@ -75,165 +51,47 @@ def convert_visits(visits: Sequence[Visit], plan: Plan, writer: DatasetWriter, o
         plan: what holds for all of them.
         writer: of the dataset.
         outcome: added to.
+        workers: processes; the result does not depend on their number.
         progress: called with the number of visits done.
         check: called after each visit; may raise, for example because a file could not be read.
     """
+    volumes = any(visit.volumetric for visit in visits)
+    size = 1 if volumes else SMALL
+    workers = 1 if len(visits) <= (1 if volumes else FEW) else workers
+    done = 0
+    for results in in_order(partial(_convert, plan), _chunks(_named(visits), size), workers):
+        for found in results:
+            outcome.take(found, writer)
+            check()
+            done += 1
+            progress(done)
+
+
+def _convert(plan: Plan, visits: Sequence[tuple[Visit, Names]]) -> list[Converted]:
+    return [convert_visit(visit, names, plan) for visit, names in visits]
+
+
+def _named(visits: Sequence[Visit]) -> Iterator[tuple[Visit, Names]]:
+    """Visits with their pseudonyms."""
     subjects = {name: i for i, name in enumerate(dict.fromkeys(v.subject for v in visits), start=1)}
     digits = max(4, len(str(len(subjects))))
     sessions: dict[str, list[str]] = {}
     for visit in visits:
-        sessions.setdefault(visit.subject, []).append(visit.session)
-    for done, visit in enumerate(visits, start=1):
+        known = sessions.setdefault(visit.subject, [])
+        if visit.session not in known:
+            known.append(visit.session)
+    for visit in visits:
         several = sessions[visit.subject]
         session = f"ses-{several.index(visit.session) + 1:02d}" if len(several) > 1 else ""
-        convert_visit(visit, f"sub-{subjects[visit.subject]:0{digits}d}", session, plan, writer, outcome)
-        check()
-        progress(done)
+        yield visit, Names(f"sub-{subjects[visit.subject]:0{digits}d}", session)
 
 
-def convert_visit(visit: Visit, subject: str, session: str, plan: Plan, writer: DatasetWriter,
-                  outcome: Outcome) -> None:
-    """Read, map, resample and store one visit; what cannot be read goes to `outcome.skipped`, the visit's rest stays.
-
-    All files are read before the first image is stored, so that the domains never get out of step.
-    """
-    pictures = {domain: _read(visit.files[domain], visit.slices, plan, outcome) for domain in plan.domains}
-    masks = {name: _read(found, visit.slices, plan, outcome, mask=True) for name, found in visit.masks.items()}
-    available = sorted(set.intersection(*(set(found) for found in pictures.values())))
-    # a mask that cannot be read must not turn into "no lesion"
-    available = [n for n in available if all(n in masks[name] or n not in visit.masks[name] for name in masks)]
-    if not available:
-        _leave_out(visit, "nothing readable is left of its visit", outcome)
-        return
-    series = {domain: _measured(found, plan) for domain, found in pictures.items()}
-    content = _content(series, available) if visit.volumetric else None
-    chosen = choose_slices(available, plan.slices, content)
-    if not chosen:
-        _leave_out(visit, f"none of its {len(available)} slices is among those chosen", outcome)
-        return
-    for domain, one in series.items():
-        outcome.tally.volume(domain, [one.pictures[n] for n in chosen], one.levels, one.mapping)
-    outcome.tally.without_mask += bool(plan.masks) and not visit.masks
-    for number in chosen:
-        name = "_".join(part for part in (subject, session, f"s{number:03d}") if part)
-        for domain, one in series.items():
-            _store(one, visit.files[domain][number], number, Names(name, subject, session), plan, writer, outcome)
-        if plan.masks:
-            reference = visit.files[plan.domains[0]][number]
-            writer.add_mask(_mask({k: m[number] for k, m in masks.items() if number in m}, reference, plan,
-                                  outcome.codes))
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """An image's pseudonyms."""
-
-    image_id: str
-    subject: str
-    session: str
-
-
-def _store(series: _Series, item: Scanned, number: int, names: Names, plan: Plan, writer: DatasetWriter,
-           outcome: Outcome) -> None:
-    picture, spacing, tally = series.pictures[number], item.view.spacing, outcome.tally
-    levels, entry = series.levels, item.entry
-    background = levels.background if plan.background is None else plan.background
-    fitted = plan.frame.apply(picture, spacing, background)
-    stored = series.mapping.encode(fitted)
-    seen = levels.foreground(fitted)
-    tally.image(entry.domain, stored, float(seen.mean()))
-    tally.sizes[f"{picture.shape[0]}x{picture.shape[1]}"] += 1
-    if spacing is not None:
-        tally.spacings.add((round(spacing[0], 4), round(spacing[1], 4)))
-    tally.enlarged += min(plan.frame.steps(picture.shape[0], picture.shape[1], spacing)) < 1 - 1e-6
-    if plan.frame.fit == "crop":
-        tally.cut += _cut_share(levels.foreground(picture), spacing, plan.frame) > 0.01
-    mm = plan.frame.spacing(spacing)
-    writer.add(stored, Row(
-        image_id=names.image_id, subject=names.subject, session=names.session, slice=number, domain=entry.domain,
-        label=entry.label, split="", row=0, offset=series.mapping.offset, scale=series.mapping.scale,
-        spacing="" if mm is None else f"{mm[0]:.6g}x{mm[1]:.6g}",
-        source=hmac.new(plan.key, entry.name.encode(), hashlib.sha256).hexdigest()[:16], sha256=""))
-    outcome.origins.append((names.image_id, names.subject, entry.domain, entry.subject, entry.session, entry.name,
-                            number))
-
-
-def _read(files: dict[int, Scanned], slices: Sequence[int], plan: Plan, outcome: Outcome,
-          mask: bool = False) -> dict[int, Pixels]:
-    """Pictures of a domain by slice number; files that fail are noted, their slices absent."""
-    found: dict[int, Pixels] = {}
-    wanted: dict[str, tuple[Scanned, list[int]]] = {}
-    for number in slices:
-        if number in files:
-            wanted.setdefault(files[number].entry.name, (files[number], []))[1].append(number)
-    for item, numbers in wanted.values():
-        try:
-            pictures = planes(readers.read(item.entry.path), item.header, plan.axis)
-            if mask:
-                pictures = mask_labels(pictures, item.header.lossy)
-        except Unreadable as error:
-            outcome.skipped.append((item.entry.name, str(error)))
-            continue
-        if not mask:
-            pictures = _to_channels(pictures, plan, outcome.tally)
-        for number in numbers:
-            found[number] = pictures[number if item.header.volumetric else 0]
-    return found
-
-
-def is_coloured(pictures: Pixels) -> bool:
-    """Whether pictures [..., 3] are truly colour: their channels differ clearly in more than 1% of the pixels."""
-    spread = pictures.max(-1).astype(np.float32) - pictures.min(-1)
-    limit = COLOUR_DIFFERENCE if pictures.dtype == np.uint8 else COLOUR_DIFFERENCE / 255 * float(pictures.max() or 1)
-    return bool((spread > limit).mean() > COLOUR_SHARE)
-
-
-def _to_channels(pictures: Pixels, plan: Plan, tally: Tally) -> Pixels:
-    """Pictures [slices, h, w] or [slices, h, w, 3] to the dataset's channels; grey is ITU-R BT.601 luma."""
-    if plan.channels == 3:
-        tally.grey_in_colour += pictures.ndim == 3 or not is_coloured(pictures)
-        return pictures if pictures.ndim == 4 else np.repeat(pictures[..., None], 3, -1)
-    if pictures.ndim == 3:
-        return pictures
-    tally.colour_in_grey += is_coloured(pictures)
-    grey = pictures.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    return np.rint(grey).astype(pictures.dtype) if pictures.dtype.kind in "ui" else grey.astype(pictures.dtype)
-
-
-def _measured(pictures: dict[int, Pixels], plan: Plan) -> _Series:
-    levels = measure(list(pictures.values()), plan.background)
-    return _Series(pictures, levels, mapping(plan.method, levels, plan.dtype))
-
-
-def _content(series: dict[str, _Series], available: Sequence[int]) -> list[float]:
-    """Foreground of each slice relative to the volume's fullest, the smallest over the domains."""
-    shares = np.array([[one.levels.foreground(one.pictures[n]).mean() for n in available] for one in series.values()])
-    top = shares.max(axis=1, keepdims=True)
-    relative: list[float] = (shares / np.where(top > 0, top, 1.0)).min(axis=0).tolist()
-    return relative
-
-
-def _mask(masks: dict[str, Pixels], reference: Scanned, plan: Plan, codes: MaskCodes) -> NDArray[np.uint8]:
-    """The stored mask of a slice: the codes of one mask's labels, or of several masks their number in the plan."""
-    out = np.zeros((plan.frame.size, plan.frame.size), dtype=np.uint8)
-    for name, labels in masks.items():
-        several = len(plan.masks) > 1
-        fitted = plan.frame.apply_mask((labels > 0).astype(np.uint8) if several else codes.encode(labels),
-                                       reference.view.spacing)
-        out = np.where(fitted > 0, plan.masks.index(name) + 1 if several else fitted, out)
-    return out.astype(np.uint8)
-
-
-def _cut_share(foreground: Pixels, spacing: tuple[float, float] | None, frame: Frame) -> float:
-    """The share of the foreground that lies outside of the frame."""
-    seen: Pixels = foreground.max(-1) if foreground.ndim == 3 else foreground
-    total = float(seen.sum())
-    step_y, step_x = frame.steps(seen.shape[0], seen.shape[1], spacing)
-    kept = float(frame.apply(seen, spacing, 0.0).sum()) * step_y * step_x
-    return 1.0 - kept / total if total else 0.0
-
-
-def _leave_out(visit: Visit, reason: str, outcome: Outcome) -> None:
-    names = {item.entry.name for found in visit.files.values() for item in found.values()}
-    names -= {name for name, _ in outcome.skipped}
-    outcome.left_out += [(name, f"left out: {reason}") for name in sorted(names)]
+def _chunks(items: Iterator[tuple[Visit, Names]], size: int) -> Iterator[list[tuple[Visit, Names]]]:
+    chunk = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -16,7 +16,7 @@ from ganatomy.errors import UserError
 from ganatomy.files import read_json
 from ganatomy.recipe import Frozen
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _AGAIN = "prepare the dataset again"
 Pixels = NDArray[Any]
 

@@ -22,15 +22,19 @@ FEW_TEST_SUBJECTS = 5
 FEW_SUBJECTS = 20
 
 
+def _lists() -> defaultdict[str, list[Any]]:
+    return defaultdict(list)
+
+
 @dataclass
 class Tally:
     """Counts that grow while images are converted; nothing in it names a file or a patient."""
 
     sizes: Counter[str] = field(default_factory=Counter)
     spacings: set[Spacing] = field(default_factory=set)
-    percentiles: dict[str, list[list[float]]] = field(default_factory=lambda: defaultdict(list))
-    mappings: dict[str, list[Mapping]] = field(default_factory=lambda: defaultdict(list))
-    foreground: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    percentiles: dict[str, list[list[float]]] = field(default_factory=_lists)
+    mappings: dict[str, list[Mapping]] = field(default_factory=_lists)
+    foreground: dict[str, list[float]] = field(default_factory=_lists)
     stored_range: tuple[float, float] | None = None
     constant: int = 0
     flat: set[str] = field(default_factory=set)
@@ -39,7 +43,6 @@ class Tally:
     grey_in_colour: int = 0
     colour_in_grey: int = 0
     without_mask: int = 0
-    empty_masks: int = 0
 
     def volume(self, domain: str, pictures: Sequence[Pixels], levels: Levels, mapping: Mapping) -> None:
         """Note a volume's intensities: percentiles of its foreground, in the files' values."""
@@ -60,9 +63,22 @@ class Tally:
             low, high = min(low, self.stored_range[0]), max(high, self.stored_range[1])
         self.stored_range = (low, high)
 
+    def merge(self, other: Tally) -> None:
+        """Add another tally's counts to this one's."""
+        self.sizes += other.sizes
+        self.spacings |= other.spacings
+        self.flat |= other.flat
+        for name in ("percentiles", "mappings", "foreground"):
+            for domain, found in getattr(other, name).items():
+                getattr(self, name)[domain] += found
+        ranges = [r for r in (self.stored_range, other.stored_range) if r is not None]
+        self.stored_range = (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None
+        for name in ("constant", "enlarged", "cut", "grey_in_colour", "colour_in_grey", "without_mask"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 def fingerprint(rows: Sequence[Row], tally: Tally, layout: str, skipped: int, left_out: int,
-                warnings: Sequence[str]) -> dict[str, Any]:
+                warnings: Sequence[str], unpaired: bool = False) -> dict[str, Any]:
     """Counts, sizes, spacing, intensities and warnings, fit for JSON and free of identifiers.
 
     Args:
@@ -72,8 +88,9 @@ def fingerprint(rows: Sequence[Row], tally: Tally, layout: str, skipped: int, le
         skipped: files that could not be read.
         left_out: readable files that were not used.
         warnings: found on the way; those that follow from the counts are added.
+        unpaired: the domains have images of their own, so that all of them are counted and not those of the first.
     """
-    first = [r for r in rows if r.domain == rows[0].domain]
+    first = [r for r in rows if unpaired or r.domain == rows[0].domain]
     return {
         "layout": layout,
         "subjects": len({r.subject for r in rows}),

@@ -44,18 +44,19 @@ class View:
     spacing: Spacing | None
 
 
-def _orientation(affine: NDArray[np.float64]) -> NDArray[Any]:
+def orientation(affine: NDArray[np.float64]) -> NDArray[Any]:
+    """Of each voxel axis the nearest axis of the patient, and whether it runs against it: [3, 2], as nibabel has it."""
     import nibabel
 
-    orientation: NDArray[Any] = nibabel.orientations.io_orientation(affine)
-    return orientation
+    axes: NDArray[Any] = nibabel.orientations.io_orientation(affine)
+    return axes
 
 
 def view(header: Header, axis: Axis) -> View:
     """What `planes` will give for a file, from its header alone."""
     if header.affine is None:
-        return View(*header.shape, spacing=None)
-    order = np.argsort(_orientation(header.affine)[:, 0])
+        return View(*header.shape, spacing=header.spacing)
+    order = np.argsort(orientation(header.affine)[:, 0])
     shape = np.asarray(header.shape)[order]
     sizes = np.sqrt((header.affine[:3, :3] ** 2).sum(0))[order]
     normal = NORMAL[axis]
@@ -75,7 +76,7 @@ def planes(pixels: Pixels, header: Header, axis: Axis) -> Pixels:
 
     if header.affine is None:
         return pixels
-    canonical = nibabel.orientations.apply_orientation(pixels, _orientation(header.affine))
+    canonical = nibabel.orientations.apply_orientation(pixels, orientation(header.affine))
     normal = NORMAL[axis]
     across, down = [i for i in range(3) if i != normal]
     pictures: Pixels = np.transpose(canonical, (normal, down, across))[:, ::-1, ::-1]
@@ -181,6 +182,13 @@ def _weigh(picture: Pixels, down: NDArray[np.float32], across: NDArray[np.float3
     return out
 
 
+def line_start(source: int, target: int, step: float) -> float:
+    """Where the first stored pixel of a line begins, in source pixels from the line's edge."""
+    start = (source - target * step) / 2.0
+    # whole pixels stay whole instead of being blurred by half a pixel
+    return float(np.floor(start)) if abs(step - round(step)) < 1e-6 else start
+
+
 @lru_cache(maxsize=256)
 def _line_weights(source: int, target: int, step: float) -> NDArray[np.float32]:
     """Weights [target, source] that resample a line about its centre, `step` source pixels to a stored one.
@@ -188,9 +196,7 @@ def _line_weights(source: int, target: int, step: float) -> NDArray[np.float32]:
     Where the step is 1 or more: the exact share that each source pixel has in the stored one (area averaging, which
     cannot alias as sampling does). Below: linear interpolation. Rows sum to less than 1 at and beyond the border.
     """
-    start = (source - target * step) / 2.0
-    if abs(step - round(step)) < 1e-6:
-        start = float(np.floor(start))  # whole pixels stay whole instead of being blurred by half a pixel
+    start = line_start(source, target, step)
     edges = np.arange(source, dtype=np.float64)[None]
     low = start + step * np.arange(target, dtype=np.float64)[:, None]
     if step >= 1.0:

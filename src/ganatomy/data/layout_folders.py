@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ _MASK_FOLDER = re.compile(r"(labels?|masks?|seg(?:s|mentations?)?|annotations?|g
 _IMAGE_FOLDER = re.compile(r"images?[-_ ]?(tr|ts|va)", re.IGNORECASE)
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _PLAIN_FOLDERS = {"image", "images", "img", "imgs", "data", "nifti", "niftis", "png", "pngs", "scans", "anat", "raw"}
+_VOLUMES = (*readers.nifti.SUFFIXES, *readers.itk.SUFFIXES)
 MAX_DOMAINS = 12
 
 
@@ -27,7 +28,8 @@ MAX_DOMAINS = 12
 class _File:
     """A file's relative path, taken apart; `folders` shrinks as its levels are understood.
 
-    `part` is tr of imagesTr and labelsTr; `masks` is the name of the folder of masks that the file lies in.
+    `part` is tr of imagesTr and labelsTr; `masks` is the name of the folder of masks that the file lies in; `owner` is
+    the subject where it is known from elsewhere.
     """
 
     name: str
@@ -37,16 +39,20 @@ class _File:
     label: str = ""
     part: str = ""
     masks: str = ""
+    owner: str = ""
 
 
-def read_folders(source: Path, names: Sequence[str]) -> Layout:
+def read_folders(source: Path, names: Sequence[str],
+                 owner: Callable[[str], str] = lambda name: "") -> Layout:
     """Guess the layout from relative paths of image files.
 
     A first level named train, val and test gives the splits. Folders whose names hold a number are subjects; other
     folders are classes, unless the same few file names return in each. CLASS/SUBJECT/file is understood too.
-    What lies in folders called labels, masks and the like are masks of the images of the same name.
+    What lies in folders called labels, masks and the like are masks of the images of the same name. `owner` tells a
+    file's subject where that is known: what the names of one subject alone hold is never a contrast.
     """
-    files = [_File(name, tuple(name.split("/")[:-1]), readers.stem(name.split("/")[-1])) for name in names]
+    files = [_File(name, tuple(name.split("/")[:-1]), readers.stem(name.split("/")[-1]), owner=owner(name))
+             for name in names]
     files = _take_splits([_without_plain(_take_masks(file)) for file in files])
     images = [file for file in files if not file.masks]
     masks = [file for file in files if file.masks] if images else []
@@ -110,7 +116,7 @@ def _labelled(source: Path, images: list[_File], masks: list[_File]) -> tuple[La
     entries = [Entry(source / file.name, file.name, "/".join((*file.folders * deep, file.stem)),
                      domain=f"channel-{match.group(2)}" if match and len(channels) > 1 else "image", split=file.split)
                for file, match in zip(images, found, strict=True)]
-    volumes = all(file.name.lower().endswith((".nii", ".nii.gz")) for file in images)
+    volumes = all(file.name.lower().endswith(_VOLUMES) for file in images)
     return Layout("a folder of images and one of their labels", entries, subjects_known=volumes), images
 
 
@@ -156,7 +162,12 @@ def _class_above_subject(files: list[_File]) -> bool:
 
 
 def _same_names_return(files: list[_File]) -> bool:
-    """Whether each folder holds one file of each kind, and the kinds return in other folders (Smith/T1, Jones/T1)."""
+    """Whether each folder holds one file of each kind, and the kinds return in other folders (Smith/T1, Jones/T1).
+
+    Not so if a folder is known to hold several subjects.
+    """
+    if len({(file.folders[0], file.owner) for file in files if file.owner}) > len({file.folders[0] for file in files}):
+        return False
     kinds = Counter((file.folders, _remainder(file)) for file in files)
     places = Counter(kind for _, kind in {(file.folders[0], _remainder(file)) for file in files} if kind)
     return bool(places) and max(kinds.values()) == 1 and max(places.values()) > 1 and len(places) <= MAX_DOMAINS
@@ -169,16 +180,16 @@ def _remainder(file: _File) -> str:
         if text.lower().startswith(folder.lower()):
             text = text[len(folder):].lstrip("_-. ")
     tokens = [t for t in re.split(r"[_\s]+", text) if t and not _SESSION.fullmatch(t) and not _NUMBER.fullmatch(t)
-              and t.lower() not in {f.lower() for f in file.folders}]
+              and t.lower() not in {f.lower() for f in (*file.folders, file.owner)}]
     return "_".join(tokens)
 
 
 def _per_subject(source: Path, files: list[_File]) -> Layout:
     tokens: dict[str, set[str]] = defaultdict(set)  # token -> subjects
-    subjects = {file.folders[0] for file in files}
+    subjects = {file.owner or file.folders[0] for file in files}
     for file in files:
         for token in _remainder(file).split("_"):
-            tokens[token].add(file.folders[0])
+            tokens[token].add(file.owner or file.folders[0])
     # a token of one patient alone may be a name or a date; what returns in others is a contrast
     shared = {token for token, found in tokens.items() if len(found) > 1 or len(subjects) == 1}
     entries = []
@@ -198,7 +209,7 @@ def _session(file: _File) -> str:
 
 def _slice(file: _File) -> int | None:
     """The last numbered token of a picture's name; volumes have none."""
-    if file.name.lower().endswith((".nii", ".nii.gz")):
+    if file.name.lower().endswith(_VOLUMES):
         return None
     text = file.stem.removeprefix(file.folders[0]) if file.folders else file.stem
     numbers = [found for token in re.split(r"[_\s]+", text) if (found := _NUMBER.fullmatch(token))]

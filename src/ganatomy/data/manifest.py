@@ -32,6 +32,9 @@ class Row:
         spacing: mm per pixel of the stored image as "y x x", "" where unknown.
         source: keyed hash of the file it came from; the key lies outside the dataset.
         sha256: of the stored pixels' bytes.
+        position: of the centre of the first pixel (top left) in the patient's space, mm as "x y z" (right, anterior,
+            superior, as NIfTI has it); "" where unknown.
+        orientation: unit vectors to the right and down the picture in the same space, six numbers; "" where unknown.
     """
 
     image_id: str
@@ -47,6 +50,8 @@ class Row:
     spacing: str
     source: str
     sha256: str
+    position: str = ""
+    orientation: str = ""
 
 
 COLUMNS = [f.name for f in fields(Row)]

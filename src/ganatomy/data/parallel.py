@@ -16,11 +16,11 @@ from ganatomy.errors import UserError
 T = TypeVar("T")
 R = TypeVar("R")
 
-AHEAD = 4
+AHEAD = 2
 """Items a worker may be ahead of the one that takes the results: what is waiting is held in memory."""
 FEW = 64
 """Fewer items than this are not worth other processes."""
-MOST_WORKERS = 16
+MOST_WORKERS = 64
 
 
 def default_workers() -> int:
@@ -28,7 +28,7 @@ def default_workers() -> int:
     start themselves again."""
     if sys.platform != "linux":
         return 1
-    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0))))
+    return max(1, min(16, len(os.sched_getaffinity(0))))
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

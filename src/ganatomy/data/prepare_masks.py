@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,13 +72,24 @@ class MaskCodes:
 
     codes: dict[int, int] = field(default_factory=dict)
 
+    def table(self, labels: Mapping[int, int]) -> NDArray[np.uint8]:
+        """Table [256] from other codes, given as label -> code, to these; see `encode`."""
+        table = np.zeros(256, dtype=np.uint8)
+        for label, code in labels.items():
+            table[code] = self._code(label)
+        return table
+
+    def _code(self, label: int) -> int:
+        code = self.codes.setdefault(label, len(self.codes) + 1)
+        if code > MAX_LABELS:
+            raise UserError(f"the masks hold more than {MAX_LABELS} different values", where="--masks",
+                            fix="save them as label images, one whole number or plain colour a class")
+        return code
+
     def encode(self, labels: NDArray[np.int32]) -> NDArray[np.uint8]:
         """Codes [h, w] of labels [h, w]. Raises `UserError` for the 256th label."""
         values, inverse = np.unique(labels, return_inverse=True)
-        codes = [self.codes.setdefault(int(v), len(self.codes) + 1) if v else 0 for v in values]
-        if max(codes) > MAX_LABELS:
-            raise UserError(f"the masks hold more than {MAX_LABELS} different values", where="--masks",
-                            fix="save them as label images, one whole number or plain colour a class")
+        codes = [self._code(int(v)) if v else 0 for v in values]
         return np.array(codes, dtype=np.uint8)[inverse].reshape(labels.shape)
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ganatomy.data.geometry import MAX_SIZE, Axis, Fit, parse_slices
-from ganatomy.data.prepare_private import refuse_foreign
-from ganatomy.data.sources import is_prepared
+from ganatomy.data.modality import parse_intensity
+from ganatomy.data.parallel import MOST_WORKERS
+from ganatomy.data.sources import Layout, safe_name
 from ganatomy.data.splits import parse_shares
 from ganatomy.errors import UserError
-from ganatomy.files import refuse_occupied
 
-INTENSITIES = ("auto", "identity", "percentile", "minmax")
 CHANNELS = ("auto", "1", "3")
 MIN_SIZE = 8
 LONGEST_NAME = 200
@@ -32,8 +31,11 @@ class Options:
 
     size: int
     fit: Fit
+    layout: str
+    domain: Mapping[str, str]
     domains: Sequence[str] | str | None
     pattern: str | None
+    subject_regex: str | None
     axis: Axis
     slices: str
     split: str | Sequence[float]
@@ -41,17 +43,21 @@ class Options:
     test_subjects: Sequence[str]
     split_by: str | None
     masks: Sequence[str] | str | None
+    unpaired: bool
+    resample_to: str | None
+    allow_gaps: bool
+    keep_derived: bool
     intensity: str
     channels: str | int
     spacing: float | None
     background: float | str
     labels: Sequence[str] | str
     seed: int
+    workers: int | None
     strict: bool
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("--fit", self.fit, get_args(Fit)), ("--axis", self.axis, get_args(Axis)),
-                                     ("--intensity", self.intensity, INTENSITIES),
                                      ("--channels", str(self.channels), CHANNELS)):
             if value not in allowed:
                 raise UserError(f"{value!r} is unknown", where=name, fix=f"use {', '.join(allowed)}")
@@ -65,6 +71,11 @@ class Options:
         if self.spacing is not None and not 0 < self.spacing < float("inf"):
             raise UserError(f"{self.spacing} mm is no pixel size", where="--spacing", fix="give mm, such as 1.5")
         self._check_words()
+        self._check_domain_rules()
+        if self.workers is not None and not (isinstance(self.workers, int) and 1 <= self.workers <= MOST_WORKERS):
+            raise UserError(f"{self.workers!r} is no number of processes", where="--workers",
+                            fix=f"use 1 to {MOST_WORKERS}")
+        parse_intensity(self.intensity)
         parse_slices(self.slices)
         parse_shares(self.split)
         _number_or_auto(self.background)
@@ -74,13 +85,34 @@ class Options:
                             fix="put every subject into one split")
 
     def _check_words(self) -> None:
-        for name, text in (("--pattern", self.pattern), ("--split-by", self.split_by)):
+        for name, text in (("--pattern", self.pattern), ("--split-by", self.split_by),
+                           ("--subject-regex", self.subject_regex), ("--resample-to", self.resample_to)):
             if not isinstance(text, str | None):
                 raise UserError(f"{text!r} is no text", where=name, fix="give text")
         for name, given in (("--domains", self.domains), ("--masks", self.masks), ("--labels", self.labels),
                             ("--val-subjects", self.val_subjects), ("--test-subjects", self.test_subjects)):
             if not isinstance(given, Sequence | None) or not all(isinstance(part, str) for part in given or ()):
                 raise UserError(f"{given!r} is no list of names", where=name, fix="give names, such as T1,T2")
+
+    def _check_domain_rules(self) -> None:
+        if not isinstance(self.domain, Mapping) or not all(isinstance(part, str) for rule in self.domain.items()
+                                                           for part in rule):
+            raise UserError(f"{self.domain!r} is no mapping of names to expressions", where="--domain",
+                            fix="give names and regular expressions, such as T1='mprage|t1w'")
+        for name in self.domain:
+            if safe_name(name) != name:
+                raise UserError(f"{name!r} cannot be part of a file's name", where="--domain",
+                                fix=f"call it {safe_name(name)}")
+        both = self.resample_to is not None and self.unpaired
+        if both:
+            raise UserError("unpaired domains need no common grid", where="--resample-to", fix="leave one of both out")
+
+    def check_against(self, layout: Layout) -> None:
+        """Raise `UserError` where an option names what the source does not have."""
+        found = {entry.domain for entry in layout.entries}
+        if self.resample_to is not None and self.resample_to not in found:
+            raise UserError(f"there is no domain {self.resample_to!r}", where="--resample-to",
+                            fix=f"found: {', '.join(sorted(found))}")
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -124,7 +156,9 @@ def changed(options: Options, defaults: Mapping[str, Any]) -> dict[str, Any]:
     splits = [round(share, 6) for share in options.shares.values()]
     values = {
         "fit": options.fit, "domains": names(options.domains), "pattern": options.pattern is not None,
-        "axis": options.axis, "slices": options.slices, "split": splits,
+        "layout": options.layout, "domain": sorted(options.domain), "subject-regex": options.subject_regex is not None,
+        "unpaired": options.unpaired, "resample-to": options.resample_to, "allow-gaps": options.allow_gaps,
+        "keep-derived": options.keep_derived, "axis": options.axis, "slices": options.slices, "split": splits,
         "val-subjects": len(names(options.val_subjects) or ()),
         "test-subjects": len(names(options.test_subjects) or ()),
         "split-by": options.split_by is not None, "masks": names(options.masks), "intensity": options.intensity,
@@ -133,16 +167,17 @@ def changed(options: Options, defaults: Mapping[str, Any]) -> dict[str, Any]:
         "seed": options.seed,
     }
     usual = {**{name.replace("_", "-"): value for name, value in defaults.items()},
-             "pattern": False, "split-by": False, "val-subjects": 0, "test-subjects": 0, "labels": [],
+             "pattern": False, "domain": [], "subject-regex": False,
+             "split-by": False, "val-subjects": 0, "test-subjects": 0, "labels": [],
              "split": [round(share, 6) for share in parse_shares(defaults["split"]).values()]}
     return {name: value for name, value in values.items() if value != usual[name]}
 
 
-def check_places(source: str | Path, dataset: str | Path, overwrite: bool) -> tuple[Path, Path]:
+def check_places(source: str | Path, dataset: str | Path) -> tuple[Path, Path]:
     """Both as paths, the dataset's with a name.
 
     Raises:
-        UserError: they are no paths, or the dataset would be written over the source or over what is no dataset.
+        UserError: they are no paths, or the dataset would be written over the source.
     """
     for name, given in (("SOURCE", source), ("DATASET", dataset)):
         if not isinstance(given, str | os.PathLike) or not os.fspath(given):
@@ -152,7 +187,7 @@ def check_places(source: str | Path, dataset: str | Path, overwrite: bool) -> tu
         _check_names(source, dataset)
         if dataset.name in ("", ".."):
             dataset = dataset.resolve()
-        _refuse_to_overwrite(source, dataset, overwrite)
+        _refuse_own_place(source, dataset)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it holds a zero byte or links in a circle"
         raise UserError(f"one of these cannot be used as a path: {reason}", where=f"{source}, {dataset}",
@@ -168,10 +203,7 @@ def _check_names(source: Path, dataset: Path) -> None:
             raise UserError("is a link that leads nowhere", where=path, fix="give the folder itself")
 
 
-def _refuse_to_overwrite(source: Path, dataset: Path, overwrite: bool) -> None:
+def _refuse_own_place(source: Path, dataset: Path) -> None:
     here, there = source.resolve(), dataset.resolve()
     if there == here or there in here.parents:
         raise UserError("the dataset would take the place of the source", where=dataset, fix="choose another folder")
-    # at once, not only after everything has been read
-    refuse_occupied(dataset, overwrite, is_prepared, "exists and is no dataset folder; it is not overwritten")
-    refuse_foreign(dataset)

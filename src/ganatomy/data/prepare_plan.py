@@ -5,21 +5,28 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from ganatomy.data import readers
-from ganatomy.data.convert import Plan, is_coloured
+import numpy as np
+
+from ganatomy.data.convert_visit import Plan, is_coloured
 from ganatomy.data.geometry import Frame, common_frame
-from ganatomy.data.intensity import choose_method, stored_dtype
+from ganatomy.data.intensity import Decision
+from ganatomy.data.modality import choose, needs_sample, parse_intensity, pool, settle
+from ganatomy.data.pieces import read_entry
 from ganatomy.data.prepare_options import Options
-from ganatomy.data.readers import Unreadable
-from ganatomy.data.visits import Scanned, Visit
+from ganatomy.data.readers import Pixels, Unreadable
+from ganatomy.data.scanned import Scanned
+from ganatomy.data.visits import Visit
 from ganatomy.wording import counted
 
 COLOUR_SAMPLE = 32
+INTENSITY_SAMPLE = 8
+"""So many volumes are read to tell what their values mean, where the files do not say it."""
 
 
-def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[str], options: Options, key: bytes,
-              say: Callable[[str], None]) -> tuple[Plan, list[str]]:
+def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[str], unpaired: bool, options: Options,
+              key: bytes, say: Callable[[str], None]) -> tuple[Plan, list[str]]:
     """The plan for the second pass, and warnings fit to be stored.
 
     Raises:
@@ -37,19 +44,42 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
     if frame.mm is None and finest and finest[-1] > 1.05 * finest[0]:
         warnings.append(f"pixels of {finest[0]:g} to {finest[-1]:g} mm are kept side by side; "
                         "--spacing would bring them to one size")
-    dtypes = {item.header.dtype for item in items}
-    if len({item.header.eight_bit for item in items}) > 1:
+    if any(len({item.header.eight_bit for item in _of(visits, domain)}) > 1 for domain in domains):
         warnings.append("some files hold 8 bits a pixel and others more; all are mapped by percentiles")
-    method = choose_method(options.intensity, dtypes)
+    intensities, dtype = _intensities(visits, domains, options, say)
     channels = _channels(items, options, warnings)
     guessed = sum(item.header.affine is not None and not item.header.oriented for item in items)
     if guessed:
         warnings.append(f"{counted(guessed, 'NIfTI file')} whose header does not say how the patient lies (its form "
                         "codes are 0): which side is left is unknown")
     _say_frame(frame, items, say)
-    return Plan(tuple(domains), tuple(masks), options.axis, options.slices, frame, method,
-                stored_dtype(method, dtypes), channels, options.level, key,
+    return Plan(tuple(domains), tuple(masks), options.axis, options.slices, frame,
+                intensities, dtype, channels, options.level, key, unpaired,
                 all(item.header.oriented for item in items)), warnings
+
+
+def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Options,
+                 say: Callable[[str], None]) -> tuple[dict[str, Decision], np.dtype[Any]]:
+    """How each domain is mapped, said with the reason, and the type in which all are stored."""
+    wanted = parse_intensity(options.intensity)
+    decisions, dtypes = {}, {}
+    for domain in domains:
+        items = _of(visits, domain)
+        dtypes[domain] = {item.header.dtype for item in items}
+        modalities = {item.header.modality for item in items}
+        sample = None
+        if needs_sample(modalities, dtypes[domain], wanted):
+            chosen = random.Random(options.seed).sample(items, min(INTENSITY_SAMPLE, len(items)))
+            sample = pool((pixels for item in chosen if (pixels := _pixels(item)) is not None), len(chosen))
+        decisions[domain] = choose(domain, modalities, dtypes[domain], wanted, sample)
+    decisions, dtype = settle(decisions, dtypes)
+    for decision in decisions.values():
+        say(f"intensities of {decision.reason}")
+    return decisions, dtype
+
+
+def _of(visits: Sequence[Visit], domain: str) -> list[Scanned]:
+    return _distinct(item for visit in visits for item in visit.files.get(domain, {}).values())
 
 
 def _distinct(items: Iterable[Scanned]) -> list[Scanned]:
@@ -71,8 +101,13 @@ def _channels(items: Sequence[Scanned], options: Options, warnings: list[str]) -
 
 
 def _truly_coloured(item: Scanned) -> bool | None:
+    pixels = _pixels(item)
+    return None if pixels is None else is_coloured(pixels)
+
+
+def _pixels(item: Scanned) -> Pixels | None:
     try:
-        return is_coloured(readers.read(item.entry.path))
+        return read_entry(item.entry)
     except Unreadable:
         return None  # the second pass will list it
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,16 @@ from typing import Literal
 from ganatomy.data import readers
 from ganatomy.data.dataset import is_dataset
 from ganatomy.data.readers import Header
+from ganatomy.errors import UserError
 from ganatomy.files import PRIVATE_SUFFIX
 from ganatomy.run import Run
 
 _MASK = re.compile(r"mask|seg|label|lesion", re.IGNORECASE)
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"[0-9]+")
+_NO_IMAGES = (".txt", ".csv", ".tsv", ".json", ".xml", ".html", ".htm", ".pdf", ".md", ".py", ".log", ".yaml", ".yml",
+              ".zip", ".gz", ".tar", ".bvec", ".bval", ".raw", ".zraw", ".xls", ".xlsx", ".doc", ".docx", ".mat", ".pt")
+MAX_REGEX = 500
+"""Characters of a regular expression; how long a shorter one takes is its author's affair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +100,14 @@ class Layout:
     identifiers: frozenset[tuple[str, str]] = frozenset()
 
 
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """A sorting key by which img2 comes before img10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _DIGITS.split(text) if part]
+def natural(text: str) -> str:
+    """A sorting key by which img2 comes before img10: every number is preceded by how many digits it has."""
+    return _DIGITS.sub(_counted_digits, text)
+
+
+def _counted_digits(found: re.Match[str]) -> str:
+    digits = found.group().lstrip("0")
+    return f"\1{chr(len(digits))}{digits}"  # \1, since numbers come before letters
 
 
 def safe_name(text: str) -> str:
@@ -124,29 +135,112 @@ def is_mask_name(domain: str) -> bool:
     return bool(_MASK.search(domain))
 
 
-def walk(source: Path, leave_out: Sequence[Path] = ()) -> tuple[list[str], Counter[str]]:
-    """The image files below a folder, as sorted relative paths, and a count by kind of the files passed over.
+def compiled(text: str, option: str) -> re.Pattern[str]:
+    """A regular expression that the user gave, upper and lower case alike.
+
+    Raises:
+        UserError: it is none, or longer than MAX_REGEX.
+    """
+    if not text:
+        raise UserError("the regular expression is empty", where=option, fix="write what the names hold, such as T1")
+    if len(text) > MAX_REGEX:
+        raise UserError(f"the regular expression has {len(text)} characters; {MAX_REGEX} are read", where=option,
+                        fix="write a shorter one")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return re.compile(text, re.IGNORECASE)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(f"{printable(text)!r} is no regular expression ({error})", where=option,
+                        fix="put a backslash before ( [ * + ? and . that are meant as such") from error
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below a folder, as relative paths in natural order.
+
+    Attributes:
+        images: files called like an image, but for DICOM.
+        dicom: files called like DICOM, and those without a known ending that hold it.
+        archives: .npz files.
+        passed: a count by kind of the files passed over: hidden, other, DICOMDIR, closed folder.
+    """
+
+    images: list[str] = field(default_factory=list)
+    dicom: list[str] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
+
+
+def walk(source: Path, leave_out: Sequence[Path] = ()) -> Found:
+    """Find the files below a folder that may be images.
 
     Hidden files, pipes and the like, dataset and run folders and their private folders are passed over; links to
-    folders are followed once.
+    folders are followed once. The first bytes of a file are looked at only where its name says nothing.
     """
-    found: list[str] = []
-    passed: Counter[str] = Counter()
+    found = Found()
     seen: set[tuple[int, int]] = set()
-    left_out = {path.resolve() for path in leave_out}
-    for folder, folders, files in os.walk(source, followlinks=True):
-        place, status = Path(folder), Path(folder).stat()
-        ours = ("manifest.csv" in files and is_prepared(place)) or ("recipe.yaml" in files and Run.is_run(place))
-        if (status.st_dev, status.st_ino) in seen or ours or place.resolve() in left_out:
-            folders.clear()
+    left_out = {os.path.realpath(path) for path in leave_out}
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        place = source / prefix
+        try:
+            status = place.stat()
+            with os.scandir(place) as listing:
+                items = {item.name: item for item in listing}
+        except OSError:
+            found.passed["closed folder"] += 1
+            continue
+        ours = ("manifest.csv" in items and is_prepared(place)) or ("recipe.yaml" in items and Run.is_run(place))
+        if (status.st_dev, status.st_ino) in seen or ours or os.path.realpath(place) in left_out:
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and not f.endswith(PRIVATE_SUFFIX))
-        for name in files:
-            if name.startswith((".", "__MACOSX")) or name == "Thumbs.db":
-                passed["hidden"] += 1
-            elif readers.is_candidate(name) and (place / name).is_file():
-                found.append((place / name).relative_to(source).as_posix())
-            else:
-                passed["DICOM" if name.lower().endswith((".dcm", ".ima")) else "other"] += 1
-    return sorted(found, key=natural), passed
+        for name in sorted(items, reverse=True):  # the first folder is to be taken first from the end of `waiting`
+            item = items[name]
+            if not _is_folder(item):
+                _sort_in(found, prefix + name, item)
+            elif not name.startswith((".", "__MACOSX")) and not name.endswith(PRIVATE_SUFFIX):
+                waiting.append(f"{prefix}{name}/")
+    for names in (found.images, found.dicom, found.archives):
+        names.sort(key=natural)
+    return found
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    try:
+        return item.is_dir()
+    except OSError:
+        return False
+
+
+def _sort_in(found: Found, name: str, item: os.DirEntry[str]) -> None:
+    own = item.name.lower()
+    try:
+        plain = item.is_file()
+    except OSError:
+        plain = False
+    if own.startswith((".", "__macosx")) or own == "thumbs.db":
+        found.passed["hidden"] += 1
+    elif not plain:
+        found.passed["other"] += 1
+    elif own == "dicomdir":
+        found.passed["DICOMDIR"] += 1
+    elif own.endswith(readers.dicom.SUFFIXES):
+        found.dicom.append(name)
+    elif own.endswith(readers.SUFFIXES):
+        found.images.append(name)
+    elif own.endswith(".npz"):
+        found.archives.append(name)
+    elif not own.endswith(_NO_IMAGES) and _holds_dicom(item.path):
+        found.dicom.append(name)
+    else:
+        found.passed["other"] += 1
+
+
+def _holds_dicom(path: str) -> bool:
+    try:
+        with open(path, "rb", buffering=0) as handle:  # noqa: PTH123 - a Path for each of 100,000 files costs as much
+            return readers.dicom.is_mine(handle.read(readers.nifti.HEAD_BYTES))
+    except OSError:
+        return False

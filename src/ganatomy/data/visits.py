@@ -7,30 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ganatomy.data import readers
-from ganatomy.data.geometry import Axis, View, view
-from ganatomy.data.readers import Header, Unreadable
+from ganatomy.data.grids import onto_grid, refuse_other_grids
+from ganatomy.data.scanned import Scanned, Skipped
 from ganatomy.data.sources import Entry, is_mask_name, natural
 from ganatomy.errors import UserError
 from ganatomy.wording import counted
 
-GRID_TOLERANCE = 0.01
-"""mm by which the affines of two domains may differ."""
 COMMON_DOMAIN = 0.5
 """A domain that fewer subjects have is taken only when named."""
-
-Skipped = list[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """A file, its header, and how it looks along the chosen axis."""
-
-    entry: Entry
-    header: Header
-    view: View
 
 
 @dataclass(frozen=True)
@@ -94,35 +79,21 @@ def choose_domains(entries: Sequence[Entry], wanted: Sequence[str] | None, masks
     return list(dict.fromkeys(domains)), list(masks)
 
 
-def scan_files(entries: Sequence[Entry], axis: Axis) -> tuple[list[Scanned], Skipped]:
-    """Read every header. Returns the files that can be read and (name, reason) of those that cannot.
-
-    Raises:
-        UserError: an axis for files that have no orientation.
-    """
-    scanned, skipped = [], Skipped()
-    for entry in entries:
-        try:
-            header = readers.scan(entry.path)
-        except Unreadable as error:
-            skipped.append((entry.name, str(error)))
-            continue
-        if header.volumetric and header.affine is None and axis != "axial":
-            raise UserError(f"has no orientation, so there are no {axis} slices", where=entry.name,
-                            fix="leave --axis out: slices are then taken along the first axis")
-        scanned.append(Scanned(entry, header, view(header, axis)))
-    return scanned, skipped
-
-
-def group_visits(scanned: Sequence[Scanned], domains: Sequence[str],
-                 masks: Sequence[str]) -> tuple[list[Visit], Skipped]:
+def group_visits(scanned: Sequence[Scanned], domains: Sequence[str], masks: Sequence[str],
+                 resample_to: str | None = None) -> tuple[list[Visit], Skipped]:
     """Bring files of one subject and session together.
+
+    Args:
+        scanned: the files.
+        domains, masks: to be had.
+        resample_to: the domain whose grid the other volumes of a visit are brought to; None refuses different grids.
 
     Returns:
         The visits that have every domain, and (name, reason) of the files left out because a domain is lacking.
 
     Raises:
-        UserError: two volumes for the same place, pictures that cannot be matched, or domains on different grids.
+        UserError: two volumes for the same place, pictures that cannot be matched, domains on different grids, or in
+            different frames of reference.
     """
     visits, left_out = [], Skipped()
     for (subject, session), by_domain in _sessions(scanned):
@@ -133,13 +104,26 @@ def group_visits(scanned: Sequence[Scanned], domains: Sequence[str],
             continue
         volumetric = any(i.header.volumetric for name in domains for i in by_domain[name])
         numbered = _numbered({name: by_domain[name] for name in (*domains, *masks) if name in by_domain}, subject)
+        if resample_to is not None:
+            numbered = onto_grid(numbered, resample_to, subject)
         visit = Visit(subject, session, {name: numbered[name] for name in domains},
                       {name: numbered[name] for name in masks if name in numbered}, volumetric)
         left_out += _unmatched(visit)
         if visit.slices:
-            _refuse_other_grids(visit)
+            refuse_other_grids(visit.subject, visit.files, visit.masks)
             visits.append(visit)
     return visits, left_out
+
+
+def unpaired_visits(scanned: Sequence[Scanned], domains: Sequence[str]) -> tuple[list[Visit], Skipped]:
+    """A visit for each domain by itself: sessions need not have every domain, nor one grid."""
+    visits = []
+    for (subject, session), by_domain in _sessions(scanned):
+        for name in domains:
+            if name in by_domain:
+                volumetric = any(item.header.volumetric for item in by_domain[name])
+                visits.append(Visit(subject, session, _numbered({name: by_domain[name]}, subject), {}, volumetric))
+    return visits, Skipped()
 
 
 def _sessions(scanned: Sequence[Scanned]) -> list[tuple[tuple[str, str], dict[str, list[Scanned]]]]:
@@ -228,47 +212,8 @@ def _unmatched(visit: Visit) -> Skipped:
     lost = [item for found in visit.files.values() for number, item in found.items() if number not in slices]
     if visit.volumetric:
         if lost:
-            _refuse_other_grids(visit)
+            refuse_other_grids(visit.subject, visit.files, visit.masks)
         return []
     masks = [item for found in visit.masks.values() for number, item in found.items() if number not in slices]
     return [*((item.entry.name, "left out: another domain lacks this slice") for item in lost),
             *((item.entry.name, "left out: no picture has the slice of this mask") for item in masks)]
-
-
-def _refuse_other_grids(visit: Visit) -> None:
-    """Raise `UserError` unless all domains and masks of a visit lie on one grid."""
-    reference_name, reference = next(iter(visit.files.items()))
-    for name, found in (*visit.files.items(), *visit.masks.items()):
-        for number in found.keys() & reference.keys():
-            one, other = reference[number], found[number]
-            if _same_grid(one, other):
-                continue
-            raise UserError(f"{reference_name} and {name} of subject {visit.subject} lie on different grids "
-                            f"({_grid(one.view)} and {_grid(other.view)}{_moved(one, other)})", where=other.entry.name,
-                            fix="register and resample them first, or prepare one alone with --domains")
-
-
-def _same_grid(one: Scanned, other: Scanned) -> bool:
-    a, b = one.view, other.view
-    if (a.slices, a.height, a.width) != (b.slices, b.height, b.width):
-        return False
-    if one.header.affine is None or other.header.affine is None:
-        return one.header.affine is other.header.affine
-    return bool(np.abs(_canonical_affine(one.header) - _canonical_affine(other.header)).max() <= GRID_TOLERANCE)
-
-
-def _canonical_affine(header: Header) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    import nibabel
-
-    orientation = nibabel.orientations.io_orientation(header.affine)
-    affine: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = (
-        header.affine @ nibabel.orientations.inv_ornt_aff(orientation, header.shape))
-    return affine
-
-
-def _grid(seen: View) -> str:
-    return f"{seen.slices} slices of {seen.height}x{seen.width}"
-
-
-def _moved(one: Scanned, other: Scanned) -> str:
-    return "; their positions or pixel sizes differ" if _grid(one.view) == _grid(other.view) else ""

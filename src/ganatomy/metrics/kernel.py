@@ -195,23 +195,33 @@ class KDScorer:
 
     Real features and the real-real term are computed once. The same images give the same bits (same machine, device
     and number of threads).
+
+    Attributes:
+        real: features of the real images, [n, 1280].
     """
 
     def __init__(self, real_images: Images, subjects: list[str], device: str = "cpu") -> None:
         """Take real images [n, c, s, s] in [-1, 1] and the n names of their subjects."""
-        from ganatomy.metrics.features import lite0
-
-        self._extract, self._device = lite0, device
-        self._real = lite0(real_images, device)
-        numbers = _pairable(Sample(real_images, subjects, self._real))
-        within = block_sums(kernel(self._real, self._real), numbers, numbers)
+        self._device = device
+        self.real = self.features(real_images)
+        numbers = _pairable(Sample(real_images, subjects, self.real))
+        within = block_sums(kernel(self.real, self.real), numbers, numbers)
         counts = np.bincount(numbers).astype(np.float64)
         self._within = float(between_mean(within, counts, np.ones((1, len(counts))))[0])
 
     def __call__(self, fake_images: Images) -> float:
         """KD-Lite0 (not multiplied by 1000) of at least two generated images [m, c, s, s] in [-1, 1]."""
-        fake = self._extract(fake_images, self._device)
+        return self.distance(self.features(fake_images))
+
+    def features(self, images: Images) -> Features:
+        """Features [n, 1280] of images [n, c, s, s]."""
+        from ganatomy.metrics.features import lite0
+
+        return lite0(images, self._device)
+
+    def distance(self, fake: Features) -> float:
+        """KD-Lite0 (not multiplied by 1000) of the features of at least two generated images, [m, 1280]."""
         own = kernel(fake, fake)
         m = len(fake)
         between = (own.sum() - np.trace(own)) / (m * (m - 1))
-        return float(self._within + between - 2 * kernel(self._real, fake).mean())
+        return float(self._within + between - 2 * kernel(self.real, fake).mean())

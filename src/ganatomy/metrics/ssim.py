@@ -51,28 +51,34 @@ def number_of_pairs(n_images: int, pixels: int) -> int:
 
 def compute(samples: Samples) -> list[MetricResult]:
     """SSIM of held-out (and of training) images against generated ones, beside the real-real figure."""
-    results = []
-    for against, real in samples.real():
-        rng = np.random.default_rng((samples.seed, 6))
-        pairs = number_of_pairs(real.n_images, real.images[0].size)
-        first = np.resize(rng.permutation(real.n_images), pairs)
-        second = rng.integers(samples.synthetic.n_images, size=pairs)
-        values = ssim(real.images[first], samples.synthetic.images[second])
-        value, interval = _summary(values, real.subjects[first], samples.seed)
-        extra: dict[str, Any] = {"interval": interval}
-        if not samples.control:
-            reference = _reference(samples, against, first, rng)
-            extra |= {"reference": reference}
-            if reference:
-                extra |= {"floor": reference["value"], "floor_interval": reference["interval"],
-                          "ratio": value / reference["value"] if reference["value"] else None}
-            if real.n_subjects < MIN_SUBJECTS:
-                extra["per_subject"] = {name: float(values[real.subjects[first] == i].mean())
-                                        for i, name in enumerate(real.names) if i in real.subjects[first]}
-        caveat = f"{_caveat(extra, samples.control)}; {pairs} pairs"
-        results.append(MetricResult(NAME, against, value, real.n_images, real.n_subjects, samples.synthetic.n_images,
-                                    "match", caveat=caveat, ranked=False, **extra))
-    return results
+    return [_result(samples, against, real) for against, real in samples.real()]
+
+
+def held_out(samples: Samples) -> MetricResult:
+    """SSIM of the held-out images, `samples.test`, alone; the same figure as `compute` gives against test."""
+    return _result(samples, "test", samples.test)
+
+
+def _result(samples: Samples, against: str, real: Sample) -> MetricResult:
+    rng = np.random.default_rng((samples.seed, 6))
+    pairs = number_of_pairs(real.n_images, real.images[0].size)
+    first = np.resize(rng.permutation(real.n_images), pairs)
+    second = rng.integers(samples.synthetic.n_images, size=pairs)
+    values = ssim(real.images[first], samples.synthetic.images[second])
+    value, interval = _summary(values, real.subjects[first], samples.seed)
+    extra: dict[str, Any] = {"interval": interval}
+    if not samples.control:
+        reference = _reference(samples, against, first, rng)
+        extra |= {"reference": reference}
+        if reference:
+            extra |= {"floor": reference["value"], "floor_interval": reference["interval"],
+                      "ratio": value / reference["value"] if reference["value"] else None}
+        if real.n_subjects < MIN_SUBJECTS:
+            extra["per_subject"] = {name: float(values[real.subjects[first] == i].mean())
+                                    for i, name in enumerate(real.names) if i in real.subjects[first]}
+    caveat = f"{_caveat(extra, samples.control)}; {pairs} pairs"
+    return MetricResult(NAME, against, value, real.n_images, real.n_subjects, samples.synthetic.n_images, "match",
+                        caveat=caveat, ranked=False, **extra)
 
 
 def _summary(values: Array, subjects: NDArray[np.intp], seed: int) -> tuple[float, tuple[float, float] | None]:

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from ganatomy.data.readers import dicom, nifti, npy, raster
+from ganatomy.data.readers import dicom, itk, nifti, npy, raster
 from ganatomy.data.readers.volume import Header, Pixels, Unreadable
 
-FORMATS: tuple[ModuleType, ...] = (nifti, raster, npy, dicom)
+FORMATS: tuple[ModuleType, ...] = (dicom, nifti, raster, npy, itk)
 SUFFIXES = tuple(suffix for module in FORMATS for suffix in module.SUFFIXES)
 
 __all__ = ["FORMATS", "SUFFIXES", "Header", "Pixels", "Unreadable", "is_candidate", "read", "read_frames", "read_one",

@@ -91,8 +91,8 @@ def _header(path: Path, image: Any) -> Header:
     if len(shape) > 3:
         raise Unreadable(f"has {len(shape)} dimensions {shape}; split the series into 3-D volumes first")
     shape = shape + (1,) * (3 - len(shape))
-    check_size(shape)
     stored = image.get_data_dtype()
+    check_size(shape, stored.itemsize)
     dtype = simple_dtype(stored) if _plain(image) else simple_dtype(stored) and np.dtype(np.float32)
     needed = int(np.prod([int(n) for n in shape])) * stored.itemsize
     packed = _packed(path)

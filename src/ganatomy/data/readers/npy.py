@@ -36,9 +36,9 @@ def read(path: Path) -> Pixels:
 def read_one(path: Path, index: int) -> Pixels:
     """Picture `index` [h, w] or [h, w, 3] of a stack. Raises `Unreadable`."""
     array = _mapped(path)
-    header = _describe(array)
-    if not header.volumetric or not 0 <= index < header.shape[0]:
+    if array.ndim < 3 or not 0 <= index < len(array):
         raise Unreadable(f"has no picture number {index}")
+    header = _describe(array[index:index + 1])  # of the whole stack there may be more than can be read at once
     with np.errstate(over="ignore"):
         picture = np.asarray(array[index]).astype(header.dtype)
     return check_finite(picture[..., :3] if header.channels == 3 else picture)
@@ -57,7 +57,7 @@ def _mapped(path: Path) -> Pixels:
 
 
 def _describe(array: Pixels) -> Header:
-    check_size(array.shape)
+    check_size(array.shape, array.dtype.itemsize)
     dtype = simple_dtype(array.dtype)
     colour = array.ndim in (3, 4) and array.shape[-1] in (3, 4) and min(array.shape[-3:-1]) > 4
     plane = array.shape[:-1] if colour else array.shape

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[Any]
 
-MAX_VOXELS = 2**31
-"""Files that claim more than this are not opened: a broken header must not exhaust the memory."""
+MAX_BYTES = 3 * 2**29
+"""Memory that a file's pixels may need, as stored and as float32: a broken header must not exhaust the memory."""
 
 
 class Unreadable(Exception):
@@ -32,6 +32,8 @@ class Header:
         oriented: the file itself says how the patient lies; otherwise the affine's directions are assumed.
         modality: as DICOM calls it (CT, MR, DX, US, ...), "" where the file does not say.
         spacing: mm per pixel (y, x) of a picture without an affine, None where unknown.
+        starts: where the first voxel of each slice along k truly lies, mm (right, anterior, superior); () where the
+            affine says it, that is, where the slices are evenly spaced.
     """
 
     shape: tuple[int, int, int]
@@ -43,6 +45,7 @@ class Header:
     oriented: bool = False
     modality: str = ""
     spacing: tuple[float, float] | None = None
+    starts: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def eight_bit(self) -> bool:
@@ -50,15 +53,16 @@ class Header:
         return self.dtype == np.uint8
 
 
-def check_size(shape: tuple[int, ...]) -> None:
-    """Raise `Unreadable` for an empty or absurdly large shape."""
+def check_size(shape: tuple[int, ...], itemsize: int = 2) -> None:
+    """Raise `Unreadable` for an empty or absurdly large shape of values that are stored in `itemsize` bytes."""
     if not shape or min(shape) < 1:
         raise Unreadable(f"holds no pixels (its shape is {shape})")
     voxels = 1
     for n in shape:
         voxels *= int(n)
-    if voxels > MAX_VOXELS:
-        raise Unreadable(f"claims {voxels:,} pixels; more than {MAX_VOXELS:,} are not read")
+    most = MAX_BYTES // (itemsize + 4)
+    if voxels > most:
+        raise Unreadable(f"claims {voxels:,} pixels; more than {most:,} are not read at once; cut it into parts")
 
 
 def check_finite(pixels: Pixels) -> Pixels:

@@ -1,0 +1,47 @@
+"""What the published DCGANs share: binary cross-entropy on logits, first weights from N(0, 0.02)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganatomy.models.base import Batch, Context, Fakes, Losses, NoiseGAN
+from ganatomy.nn.blocks import UpConv2d
+
+
+class BCEGAN(NoiseGAN):
+    """A noise-to-image GAN of binary cross-entropy, the generator's loss non-saturating (Goodfellow et al. 2014).
+
+    The discriminator gives logits [n]; their sigmoid is the probability of being real.
+    """
+
+    def real_label(self, ctx: Context) -> float:
+        """What is to be said of real images, the generator's aim too; less than 1 is one-sided label smoothing."""
+        return 1.0
+
+    def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
+        real, fake = self.discriminator(batch.target), self.discriminator(fakes.target.detach())
+        terms = {"real": (1.0, bce(real, self.real_label(ctx))), "fake": (1.0, bce(fake, 0.0))}
+        return Losses(terms, {"real_probability": real.detach().sigmoid().mean(),
+                              "fake_probability": fake.detach().sigmoid().mean()})
+
+    def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
+        return Losses({"adversarial": (1.0, bce(self.discriminator(fakes.target), self.real_label(ctx)))})
+
+
+def bce(logits: Tensor, label: float) -> Tensor:
+    """Binary cross-entropy of logits [n] against one label in 0 to 1, averaged."""
+    if label == 1:
+        return F.softplus(-logits).mean()
+    return label * F.softplus(-logits).mean() + (1 - label) * F.softplus(logits).mean()
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights from N(0, 0.02), batch norm scales from N(1, 0.02), as Radford et al. 2016 and its successors do."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, UpConv2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)

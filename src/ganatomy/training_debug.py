@@ -1,0 +1,96 @@
+"""train --debug: after every epoch, what the networks saw, what they made, the generator, and the SSIM.
+
+Training images are of patients: they go to RUN.private/debug/epoch-001/training.png, which must not travel with the
+run. The rest is in RUN/debug/epoch-001: generated.png, generator/ (for `ganatomy generate`), discriminator.safetensors
+and ssim.json. The losses of every epoch are in RUN/losses.csv and RUN/loss_plot.png with or without --debug. Nothing
+here changes what is learnt.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+
+from ganatomy.data.feed import Feed
+from ganatomy.data.manifest import Row
+from ganatomy.files import atomic_path, disk_errors, private_folder, private_path, write_json
+from ganatomy.metrics.base import Sample, Samples
+from ganatomy.metrics.ssim import held_out
+from ganatomy.pictures import grid, write_png
+from ganatomy.recipe import Recipe
+from ganatomy.run import Run
+from ganatomy.sampling import export
+from ganatomy.training_state import TrainingState
+from ganatomy.training_step import real_images
+from ganatomy.validation import thin
+
+FOLDER = "debug"
+IMAGES, COLUMNS, SEED = 32, 8, 1
+SSIM_FAKES, MOST_REAL = 128, 500
+
+
+class Debug:
+    """Keeps the parts of a training after every epoch."""
+
+    def __init__(self, run: Run, feed: Feed, say: Callable[[str], None]) -> None:
+        self._run, self._feed = run, feed
+        self._real: tuple[Sample, Sample] | None = None
+        say(f"debug: every epoch's parts are kept in {run.path / FOLDER}, real images in "
+            f"{private_path(run.path) / FOLDER}, which must not travel with the run")
+
+    def keep(self, state: TrainingState, epoch: int) -> None:
+        """Write the parts of the epoch that has just ended, counted from 1."""
+        folder, private = (place / FOLDER / f"epoch-{epoch:03d}" for place in
+                           (self._run.path, private_folder(self._run.path)))
+        sampler, recipe = state.sampler(), state.recipe
+        fakes = sampler.sample(max(IMAGES, SSIM_FAKES), SEED)
+        write_png(folder / "generated.png", grid(fakes[:IMAGES], COLUMNS))
+        export(sampler, folder / "generator", {"step": state.step, **state.notes})
+        with atomic_path(folder / "discriminator.safetensors") as temporary:
+            save_file({k: v.contiguous() for k, v in state.model.discriminator.state_dict().items()}, temporary)
+        write_json(folder / "ssim.json", {"epoch": epoch, "step": state.step, **self._ssim(fakes, recipe)})
+        last = state.step * recipe.d_steps - 1
+        real = real_images(recipe, self._feed, last).contiguous().cpu().numpy()
+        _write_private(private / "training.png", grid(real[:IMAGES], COLUMNS))
+
+    def _ssim(self, fakes: NDArray[np.float32], recipe: Recipe) -> dict[str, Any]:
+        """SSIM of validation images against generated ones, beside that against other real patients' images."""
+        if self._real is None:
+            held = self._feed.dataset.rows(recipe.domain, "val", recipe.label)
+            if not held:
+                return {"ssim": None, "between_real_patients": None, "note": "the dataset has no validation images"}
+            self._real = self._sample(held, recipe.size), self._sample(self._feed.rows, recipe.size)
+        val, train = self._real
+        found = held_out(Samples(val, Sample(fakes), train, seed=recipe.seed))
+        reference = found.reference or {}
+        return {"ssim": found.value, "between_real_patients": reference.get("value"), "pairs": reference.get("pairs"),
+                "validation_images": found.n_images, "validation_subjects": found.n_subjects,
+                "per_subject": found.per_subject,
+                "note": "validation images against generated ones, and against training images of other patients"}
+
+    def _sample(self, rows: Sequence[Row], size: int) -> Sample:
+        rows = thin(rows, MOST_REAL)
+        return Sample(self._feed.dataset.images(rows, size), [r.subject for r in rows])
+
+
+def cut_back(run: Run, epoch: int) -> None:
+    """Forget what was kept of epochs later than `epoch`, which are about to be trained again."""
+    for place in (run.path, private_path(run.path)):
+        for kept in (place / FOLDER).glob("epoch-*"):
+            number = re.fullmatch(r"epoch-(\d+)", kept.name)
+            if number and int(number[1]) > epoch:
+                with disk_errors(kept):
+                    shutil.rmtree(kept)
+
+
+def _write_private(path: Path, pixels: NDArray[np.uint8]) -> None:
+    with atomic_path(path, mode=0o600) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")

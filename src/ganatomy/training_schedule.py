@@ -1,0 +1,42 @@
+"""What depends on how far training is: its length, epochs, checkpoints, step sizes. Pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+
+from ganatomy.data.feed import Feed
+from ganatomy.recipe import Decay, Recipe
+
+
+def total_steps(recipe: Recipe, feed: Feed) -> int:
+    """Generator updates that the recipe asks for."""
+    if recipe.steps is not None:
+        return recipe.steps
+    assert recipe.epochs is not None
+    return steps_of(recipe, feed, recipe.epochs)
+
+
+def checkpoint_interval(recipe: Recipe, feed: Feed) -> int:
+    """Steps between checkpoints."""
+    return recipe.checkpoint_every if recipe.checkpoint_epochs is None \
+        else steps_of(recipe, feed, recipe.checkpoint_epochs)
+
+
+def steps_of(recipe: Recipe, feed: Feed, epochs: float) -> int:
+    """Steps that `epochs` passes over the training images take, at least one."""
+    return max(1, math.ceil(epochs * feed.draws_per_epoch / recipe.d_steps))
+
+
+def epochs_done(recipe: Recipe, feed: Feed, step: int) -> int:
+    """How many whole passes over the training images the discriminator has seen after `step` steps."""
+    return step * recipe.d_steps * recipe.batch_size // len(feed.rows)
+
+
+def learning_rates(recipe: Recipe, epoch: int) -> tuple[float, float]:
+    """Step sizes of generator and discriminator in this epoch, counted from 0."""
+    rate, decay = recipe.learning_rate, recipe.learning_rate_decay
+    return _decayed(rate.generator, decay.generator, epoch), _decayed(rate.discriminator, decay.discriminator, epoch)
+
+
+def _decayed(rate: float, decay: Decay | None, epoch: int) -> float:
+    return rate if decay is None else rate * float(decay.factor ** (epoch // decay.epochs))
