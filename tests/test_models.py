@@ -194,9 +194,9 @@ def test_the_dense_architecture_has_the_shape_of_the_training_script() -> None:
     assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.25] * 6
 
 
-@pytest.mark.parametrize("settings", ['architecture: str = "dense"', "minibatch_discrimination: object = Discrimination()",
-                                      'architecture: str = "dense"\n    '
-                                      "minibatch_discrimination: object = Discrimination(kernels=7, dims=2)"])
+@pytest.mark.parametrize("settings", [
+    'architecture: str = "dense"', "minibatch_discrimination: object = Discrimination()",
+    'architecture: str = "dense"\n    minibatch_discrimination: object = Discrimination(kernels=7, dims=2)'])
 def test_the_variants_of_dcgan_pass_check_gan(settings: str, gan_folder: Path, tmp_path: Path) -> None:
     (gan_folder / "new_variant.py").write_text("from ganatomy.models import dcgan\n"
                                                "from ganatomy.models.dcgan import Discrimination, Model\n\n"
@@ -241,7 +241,7 @@ def test_what_is_said_of_real_images_does_not_depend_on_the_fakes() -> None:
         fakes = model(batch, Context(0, 0, 0.0))
         torch.manual_seed(4)
         terms = model.discriminator_loss(batch, fakes, Context(0, 0, 0.0)).terms
-        return [float(terms[name][1]) for name in ("real", "fake")]
+        return [float(terms[name][1].detach()) for name in ("real", "fake")]
 
     (real_a, fake_a), (real_b, fake_b) = losses(model.draw_noise(4, RNG)), losses(5 * model.draw_noise(4, RNG))
     assert real_a == real_b

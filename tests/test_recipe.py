@@ -32,7 +32,8 @@ def test_an_unknown_model_setting_is_named() -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("batch_size", 0), ("learning_rate.generator", -1), ("steps", "many"),
-                                            ("size", 4), ("order", "g"), ("batch_size.more", 1), ("flips", ["diagonal"]),
+                                            ("size", 4), ("order", "g"), ("batch_size.more", 1),
+                                            ("flips", ["diagonal"]),
                                             ("learning_rate_decay.generator", {"factor": 2, "epochs": 1}),
                                             ("select", "fid")])
 def test_impossible_values_are_refused(key: str, value: object) -> None:

@@ -10,14 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ganatomy import validation
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.feed import Feed
 from ganatomy.errors import UserError
+from ganatomy.metrics.base import Sample
+from ganatomy.metrics.frechet import frechet_distance
+from ganatomy.metrics.kernel import kernel_distance
 from ganatomy.models import rpgan
 from ganatomy.recipe import Recipe, load
 from ganatomy.run import Run
@@ -26,6 +31,13 @@ from ganatomy.training import Interrupted, TrainingStopped, train
 from ganatomy.training_state import TrainingState
 from tests.conftest import TINY, write_dataset
 
+TINY_MAMMO = {"size": 16, "batch_size": 5, "steps": 12, "model.ngf": 3, "model.ndf": 3, "model.z_dim": 8,
+              "learning_rate_decay.generator.epochs": 1, "checkpoint_every": 4, "preview_every": 4}
+PUBLISHED = {
+    "dcgan-mammo-128": TINY_MAMMO,
+    "dcgan-knee-128": {"size": 16, "batch_size": 5, "steps": 12, "model.start_channels": 4, "checkpoint_every": 4},
+    "dcgan-brain-256": {"size": 16, "batch_size": 5, "steps": 12, "checkpoint_every": 4, "model.dense.z_dim": 8,
+                        "model.architecture": "dense", "model.minibatch_discrimination": {"kernels": 3, "dims": 2}}}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
@@ -33,9 +45,9 @@ def weights(run: Run) -> bytes:
     return (run.generator / "weights.safetensors").read_bytes()
 
 
-def command(data: Path, run: Path, **settings: object) -> list[str]:
-    sets = [f"--set={key}={value}" for key, value in (TINY | settings).items()]
-    return [sys.executable, "-m", "ganatomy", "train", str(data), str(run), *sets]
+def command(data: Path, run: Path, recipe: str = "rpgan-64", **settings: object) -> list[str]:
+    sets = [f"--set={key}={value}" for key, value in (PUBLISHED.get(recipe, TINY) | settings).items()]
+    return [sys.executable, "-m", "ganatomy", "train", str(data), str(run), "--recipe", recipe, *sets]
 
 
 def test_the_run_folder_holds_what_the_design_says(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
@@ -64,8 +76,9 @@ def test_nothing_in_the_run_names_the_place_of_the_data(tmp_path: Path, tiny: Re
     assert private.parent.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("settings", [{}, {"select": "kd", "checkpoint_every": 6}, {"d_steps": 2, "reuse_fake": False},
-                                      {"order": "g_first"}, {"precision": "bf16"}])
+@pytest.mark.parametrize("settings", [
+    {}, {"select": "kd", "checkpoint_every": 6}, {"select": "fd", "checkpoint_every": 6},
+    {"d_steps": 2, "reuse_fake": False}, {"order": "g_first"}, {"precision": "bf16"}])
 def test_interrupted_and_resumed_ends_with_the_same_bits(tmp_path: Path, settings: dict[str, object],
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganatomy.validation.FEWEST_FAKE", 16)
@@ -87,7 +100,27 @@ def test_interrupted_and_resumed_ends_with_the_same_bits(tmp_path: Path, setting
     assert len(steps) == len(set(steps))
 
 
-def kill_and_resume(data: Path, run: Path, kills: int, rng: random.Random, longest: float, **settings: object) -> int:
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_recipe_interrupted_and_resumed_ends_with_the_same_bits(dataset: Dataset, tmp_path: Path,
+                                                                            name: str) -> None:
+    """Label smoothing, decay and flips (mammo), dropout and minibatch discrimination (brain)."""
+    recipe = load(name, PUBLISHED[name] | {"select": "last"})
+    whole = train(dataset.path, tmp_path / "whole", recipe)
+
+    def interrupt(entry: dict[str, object]) -> None:
+        if entry["kind"] == "train" and entry["step"] in (4, 8):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            train(dataset.path, tmp_path / "parts", recipe, on_log=interrupt)
+    parts = train(dataset.path, tmp_path / "parts", recipe)
+    assert weights(parts) == weights(whole)
+    assert (parts.path / "losses.csv").read_bytes() == (whole.path / "losses.csv").read_bytes()
+    assert parts.status()["step"] == 12
+
+
+def kill_and_resume(data: Path, run: Path, kills: int, rng: random.Random, longest: float, **settings: Any) -> int:
     """Start, SIGKILL after a random time, again and again, then let it end; how often it was really killed."""
     killed = 0
     for _ in range(kills):
@@ -104,7 +137,7 @@ def kill_and_resume(data: Path, run: Path, kills: int, rng: random.Random, longe
 
 def test_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "dataset").path
-    settings = {"steps": 300, "checkpoint_every": 10, "preview_every": 5}
+    settings: dict[str, Any] = {"steps": 300, "checkpoint_every": 10, "preview_every": 5}
     subprocess.run(command(data, tmp_path / "whole", **settings), env=ENVIRONMENT, check=True, capture_output=True)
     killed = kill_and_resume(data, tmp_path / "parts", 3, random.Random(time.time()), 4.0, **settings)
     assert killed >= 1
@@ -112,12 +145,24 @@ def test_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> Non
     assert not list((tmp_path / "parts").rglob(".*"))
 
 
+def test_a_published_recipe_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "dataset").path
+    settings: dict[str, Any] = {"recipe": "dcgan-mammo-128", "steps": 500, "checkpoint_every": 7, "preview_every": 100,
+                                "select": "last"}
+    subprocess.run(command(data, tmp_path / "whole", **settings), env=ENVIRONMENT, check=True, capture_output=True)
+    killed = kill_and_resume(data, tmp_path / "parts", 2, random.Random(time.time()), 6.0, **settings)
+    assert killed >= 1
+    assert weights(Run(tmp_path / "parts")) == weights(Run(tmp_path / "whole"))
+    losses = [(tmp_path / name / "losses.csv").read_bytes() for name in ("parts", "whole")]
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.slow
 def test_killed_forty_times_over_ten_runs_ends_with_the_same_bits(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "dataset").path
     rng, killed = random.Random(0), 0
     for number in range(10):
-        settings = {"steps": 400, "checkpoint_every": 7, "preview_every": 3, "seed": number}
+        settings: dict[str, Any] = {"steps": 400, "checkpoint_every": 7, "preview_every": 3, "seed": number}
         if number % 5 == 0:  # scoring takes seconds, so it is done at few checkpoints
             settings |= {"select": "kd", "checkpoint_every": 130}
         whole, parts = tmp_path / f"whole{number}", tmp_path / f"parts{number}"
@@ -329,10 +374,34 @@ def test_the_best_validation_score_chooses_the_generator(dataset: Dataset, tmp_p
     assert torch.equal(load_generator(run.path).model.generator.first.weight, chosen)
 
 
-def test_without_validation_subjects_the_last_checkpoint_counts_and_it_is_said(tmp_path: Path) -> None:
+def test_the_frechet_distance_can_choose_the_generator_instead(dataset: Dataset, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([{"kd": 0.1, "fd": 50.0}, {"kd": 0.3, "fd": 40.0}, {"kd": 0.2, "fd": 45.0}])
+    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: next(scores))
+    lines: list[str] = []
+    run = train(dataset.path, tmp_path / "run", load("rpgan-64", TINY | {"select": "fd"}), say=lines.append)
+    assert run.status()["selected_step"] == 8
+    assert [(e["kd"], e["fd"]) for e in run.log() if e["kind"] == "validation"][1] == (0.3, 40.0)
+    assert any("FD-Lite0 = 40.0" in line for line in lines)
+
+
+def test_validation_scores_are_those_of_the_metrics(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganatomy.validation.FEWEST_FAKE", 16)
+    recipe = load("rpgan-64", TINY | {"select": "fd"})
+    sampler = TrainingState(recipe, 1, torch.device("cpu")).sampler()
+    rows = dataset.require("val")
+    real = Sample(dataset.images(rows), [r.subject for r in rows])
+    fake = Sample(sampler.sample(16, validation.SEED))
+    scores = validation.Validator(dataset, recipe).score(sampler)
+    assert scores == pytest.approx({"kd": kernel_distance(real, fake),
+                                    "fd": frechet_distance(real.features, fake.features)})
+
+
+@pytest.mark.parametrize("select", ["kd", "fd"])
+def test_without_validation_subjects_the_last_checkpoint_counts_and_it_is_said(tmp_path: Path, select: str) -> None:
     data = write_dataset(tmp_path / "dataset", splits=("train",)).path
     lines: list[str] = []
-    run = train(data, tmp_path / "run", load("rpgan-64", TINY | {"select": "kd"}), say=lines.append)
+    run = train(data, tmp_path / "run", load("rpgan-64", TINY | {"select": select}), say=lines.append)
     assert run.status()["selected_step"] == 12
     assert any("fewer than two validation subjects" in line for line in lines)
 

@@ -266,6 +266,7 @@ class Loop:
     def _stop(self, what: str, fix: str) -> None:
         kept = self.run.checkpoints()
         self.run.write_status("stopped", self.state.step, steps=self.steps, message=what)
+        write_curves(self.run)
         last = f"; the last good checkpoint is {kept[-1].name}" if kept else ""
         raise TrainingStopped(what + last, where=self.run.path, fix=fix)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
@@ -55,7 +55,8 @@ class Debug:
         write_png(folder / "generated.png", grid(fakes[:IMAGES], COLUMNS))
         export(sampler, folder / "generator", {"step": state.step, **state.notes})
         with atomic_path(folder / "discriminator.safetensors") as temporary:
-            save_file({k: v.contiguous() for k, v in state.model.discriminator.state_dict().items()}, temporary)
+            weights = {k: v.cpu().contiguous() for k, v in state.model.discriminator.state_dict().items()}
+            temporary.write_bytes(save(weights))
         write_json(folder / "ssim.json", {"epoch": epoch, "step": state.step, **self._ssim(fakes, recipe)})
         last = state.step * recipe.d_steps - 1
         real = real_images(recipe, self._feed, last).contiguous().cpu().numpy()

@@ -59,11 +59,12 @@ def propose(volume: Volume) -> str:
         found = next((domain for domain, words in _KEYWORDS if words.search(text)), "")
         if found in ("PD", "T2") and re.search(r"\bpd|proton", text) and re.search(r"\bt2", text):
             found = "PD" if (volume.echo or LATE_ECHO) < LATE_ECHO else "T2"
-        if found == "T1" and _ENHANCED.search(text) and not _NATIVE.search(text):
+        if found == "T1" and (facts.contrast_agent or (_ENHANCED.search(text) and not _NATIVE.search(text))):
             return "T1ce"
         if found:
             return found
-    return _by_times(volume) or f"MR-{volume.plane or 'picture'}"
+    by_times = _by_times(volume)
+    return ("T1ce" if by_times == "T1" and facts.contrast_agent else by_times) or f"MR-{volume.plane or 'picture'}"
 
 
 def _by_times(volume: Volume) -> str:

@@ -27,7 +27,7 @@ Axis = Literal["axial", "coronal", "sagittal"]
 Fit = Literal["resize", "crop", "pad"]
 Spacing = tuple[float, float]
 
-NORMAL = {"axial": 2, "coronal": 1, "sagittal": 0}
+NORMAL: dict[Axis, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
 MAX_SIZE = 1024
 """Pixels along a side of a stored image."""
 CONTENT = 0.4
@@ -62,6 +62,14 @@ def view(header: Header, axis: Axis) -> View:
     normal = NORMAL[axis]
     across, down = [i for i in range(3) if i != normal]
     return View(int(shape[normal]), int(shape[down]), int(shape[across]), (float(sizes[down]), float(sizes[across])))
+
+
+def acquired(header: Header) -> Axis | None:
+    """The axis along which a volume's own slices lie, as far as DICOM and most of NIfTI keep them last; else None."""
+    if header.affine is None:
+        return None
+    normal = int(orientation(header.affine)[2, 0])
+    return next(axis for axis, number in NORMAL.items() if number == normal)
 
 
 def planes(pixels: Pixels, header: Header, axis: Axis) -> Pixels:

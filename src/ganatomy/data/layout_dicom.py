@@ -24,6 +24,8 @@ from ganatomy.wording import counted, grouped
 CHUNK = 64
 """Files whose tags are read at a time: fewer make processes wait for each other, more are memory."""
 EVERY_SECONDS = 10.0
+FAULTY = 5
+"""So many faulty volumes are told one by one."""
 _BY = {"regex": "--subject-regex", "id": "PatientID", "name": "PatientName", "folder": "their first folder",
        "study": "StudyInstanceUID"}
 
@@ -191,7 +193,8 @@ def _left_out(skipped: Skipped) -> list[str]:
     if not kinds:
         return []
     more = f"; and {len(kinds) - 10} other reasons" if len(kinds) > 10 else ""
-    return [f"left out: {'; '.join(f'{n} x {kind}' for kind, n in kinds.most_common(10))}{more}"]
+    faulty = [f"warning: left out {name}: {reason}" for name, reason in skipped if reason.startswith("faulty volume")]
+    return [f"left out: {'; '.join(f'{n} x {kind}' for kind, n in kinds.most_common(10))}{more}", *faulty[:FAULTY]]
 
 
 def _oddities(named: Named) -> list[str]:

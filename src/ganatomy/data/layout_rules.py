@@ -49,7 +49,8 @@ def with_subjects(layout: Layout, regex: re.Pattern[str]) -> Layout:
 def with_domains(layout: Layout, rules: Mapping[str, re.Pattern[str]]) -> Layout:
     """The layout with the domain of the first rule that fits a file's name; others are left out, masks aside.
 
-    Where the subject is known it is cut out of the name first: t1 shall not be found in patient19. Masks keep their domain, and a rule that is called like a mask takes only masks.
+    Where the subject is known it is cut out of the name first: t1 shall not be found in patient19. Masks keep their
+    domain, and a rule that is called like a mask takes only masks.
 
     Raises:
         UserError: a rule fits no file.

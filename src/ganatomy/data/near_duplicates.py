@@ -26,7 +26,9 @@ FINE, COARSE = 64, 24
 FINE_BAND, COARSE_BAND = (0.7, 2.5), (1.0, 4.0)
 """Standard deviations of the two Gaussians whose difference is kept, pixels: brightness and shading drop out below,
 noise above."""
-EVEN, FLOOR = 3.0, 0.25
+EVEN, FLOOR = 3.0, 1.0
+"""Contrast is divided by its local size over a Gaussian of this standard deviation, plus this share of the whole
+image's mean square, so that noise in the background stays small."""
 REACH = 4
 """Fine pixels by which an image may be moved."""
 ZOOMS = (1.0, 0.95, 1.05)
@@ -34,7 +36,7 @@ NEAREST = 3
 """Other subjects with which an image is compared finely."""
 DEVIATIONS = 4.0
 """A copy is nearer than usual by this many robust standard deviations of the log distance."""
-RATIO = 4.0
+RATIO = 5.0
 """... and this many times nearer."""
 IDENTICAL = 0.01
 """A pair nearer than this is a copy in any data."""

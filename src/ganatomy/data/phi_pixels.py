@@ -22,7 +22,9 @@ _LOWEST, _HIGHEST = 5, 40
 _STROKE = 7
 """Strokes are narrower than this, pixels."""
 _LEVELS = (60, 140)
-"""By how much of 255 a stroke stands out."""
+"""By how much of 255 a stroke stands out ..."""
+_FAINT = 25
+"""... and by how much where it is of one grey."""
 _EVEN = 30
 """Letters of a text are alike in brightness, of 255."""
 _MOST = 300
@@ -53,8 +55,10 @@ def longest_line(picture: Pixels) -> int:
     longest = 0
     for one in (levels, 255 - levels):
         raised = one - _opened(one)
-        for level in _LEVELS:
-            longest = max(longest, _line(_glyphs(raised > level, one)))
+        masks = [raised > level for level in _LEVELS]
+        commonest = np.bincount(one[raised > _FAINT], minlength=1).argmax()  # of strokes drawn in one grey
+        masks.append((raised > _FAINT) & (one <= commonest + 8) & (one + 8.0 >= commonest) if commonest else masks[0])
+        longest = max(longest, *(_line(_glyphs(mask, one)) for mask in masks))
     return longest
 
 
@@ -93,16 +97,17 @@ def _glyphs(mask: NDArray[np.bool_], grey: Bytes) -> NDArray[np.float64]:
 
 def _line(glyphs: NDArray[np.float64]) -> int:
     """The most letters on one line: same top or bottom, like heights, small gaps, one brightness."""
-    longest = 0
-    for top, bottom, _, _, peak in glyphs:
-        height = bottom - top
-        near = glyphs[(np.abs(glyphs[:, 1] - bottom) <= 1) & (np.abs(glyphs[:, 0] - top) <= max(1, 0.35 * height))
-                      & (np.abs(glyphs[:, 4] - peak) <= _EVEN)]
-        if len(near) <= longest:
-            continue
-        near = near[np.argsort(near[:, 2])]
-        gaps = near[1:, 2] - near[:-1, 3]
-        breaks = np.flatnonzero((gaps > 2.5 * height) | (gaps < -1))
-        runs = np.diff([-1, *breaks, len(near) - 1])
-        longest = max(longest, int(runs.max()))
+    if len(glyphs) < 2:
+        return len(glyphs)
+    top, bottom, left, right, peak = glyphs[np.argsort(glyphs[:, 2])].T
+    height = bottom - top
+    alike = (np.abs(bottom - bottom[:, None]) <= 1) & (np.abs(peak - peak[:, None]) <= _EVEN)
+    alike &= np.abs(top - top[:, None]) <= np.maximum(1, 0.35 * height)[:, None]
+    counts, longest = alike.sum(1), 1
+    for i in np.argsort(-counts):
+        if counts[i] <= longest:
+            break
+        gaps = left[alike[i]][1:] - right[alike[i]][:-1]
+        breaks = np.flatnonzero((gaps > 2.5 * height[i]) | (gaps < -1))
+        longest = max(longest, int(np.diff([-1, *breaks, counts[i] - 1]).max()))
     return longest

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.data.convert_visit import Plan, is_coloured
-from ganatomy.data.geometry import Frame, common_frame
+from ganatomy.data.geometry import Frame, acquired, common_frame
 from ganatomy.data.intensity import Decision
 from ganatomy.data.modality import choose, needs_sample, parse_intensity, pool, settle
 from ganatomy.data.pieces import read_entry
@@ -20,6 +20,8 @@ from ganatomy.data.scanned import Scanned
 from ganatomy.data.visits import Visit
 from ganatomy.wording import counted
 
+ACROSS = 2
+"""Pictures whose pixels are this much longer than wide are cut across thick slices."""
 COLOUR_SAMPLE = 32
 INTENSITY_SAMPLE = 8
 """So many volumes are read to tell what their values mean, where the files do not say it."""
@@ -53,6 +55,7 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
         warnings.append(f"{counted(guessed, 'NIfTI file')} whose header does not say how the patient lies (its form "
                         "codes are 0): which side is left is unknown")
     _say_frame(frame, items, say)
+    _say_across(visits, domains, options, say)
     return Plan(tuple(domains), tuple(masks), options.axis, options.slices, frame,
                 intensities, dtype, channels, options.level, key, unpaired,
                 all(item.header.oriented for item in items)), warnings
@@ -110,6 +113,17 @@ def _pixels(item: Scanned) -> Pixels | None:
         return read_entry(item.entry)
     except Unreadable:
         return None  # the second pass will list it
+
+
+def _say_across(visits: Sequence[Visit], domains: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
+    """Say of which domains the pictures are cut across thick slices."""
+    for domain in domains:
+        items = [item for item in _of(visits, domain) if item.header.volumetric and item.view.spacing is not None]
+        across = [i for i in items if i.view.spacing and max(i.view.spacing) > ACROSS * min(i.view.spacing)]
+        if across and 2 * len(across) > len(items) and (own := acquired(across[0].header)) not in (None, options.axis):
+            mm = " x ".join(f"{s:.3g}" for s in across[0].view.spacing or ())
+            say(f"{domain}: {options.axis} pictures have pixels of {mm} mm, since they are cut across the scanned "
+                f"slices; --axis {own} would show these")
 
 
 def _say_frame(frame: Frame, items: Sequence[Scanned], say: Callable[[str], None]) -> None:

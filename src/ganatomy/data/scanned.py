@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from ganatomy.data.geometry import Axis, View, view
+from ganatomy.data.geometry import Axis, View, acquired, view
 from ganatomy.data.parallel import FEW, in_order
 from ganatomy.data.pieces import scan_entry
 from ganatomy.data.readers import Header, Unreadable
@@ -58,6 +58,11 @@ def scan_files(entries: Sequence[Entry], axis: Axis, workers: int = 1,
         if header.volumetric and header.affine is None and axis != "axial":
             raise UserError(f"has no orientation, so there are no {axis} slices", where=entry.name,
                             fix="leave --axis out: slices are then taken along the first axis")
+        scanned_along = acquired(header)
+        if header.starts and scanned_along != axis:
+            skipped.append((entry.name, f"its slices are unevenly spaced, so that only {scanned_along} pictures can be "
+                                        f"taken of it: --axis {scanned_along}"))
+            continue
         if header.affine is None:
             header, seen = alike.setdefault(header, (header, view(header, axis)))
         else:

@@ -35,7 +35,8 @@ _PEOPLE = ("ReferringPhysicianName", "PerformingPhysicianName", "PhysiciansOfRec
 _DESCRIBING = (
     "SOPClassUID", "StudyTime", "StudyDescription", "SeriesNumber", "SeriesDescription", "ProtocolName", "Modality",
     "Manufacturer", "ImageType", "InstanceNumber", "AcquisitionNumber", "EchoTime", "RepetitionTime", "InversionTime",
-    "TemporalPositionIdentifier", "ContentTime", "AcquisitionTime", "BurnedInAnnotation", "RecognizableVisualFeatures",
+    "TemporalPositionIdentifier", "ContrastBolusAgent", "ContentTime", "AcquisitionTime", "BurnedInAnnotation",
+    "RecognizableVisualFeatures",
     "BodyPartExamined", "GantryDetectorTilt", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
     "SpacingBetweenSlices", "OtherPatientIDsSequence", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "SequenceOfUltrasoundRegions", "DirectoryRecordSequence")
@@ -67,6 +68,7 @@ class Facts:
         lossy: compressed with loss, now or before.
         padding: PixelPaddingValue, stored (before rescale); left in the pixels.
         content_time: ContentTime, else AcquisitionTime, as written (HHMMSS.ffffff).
+        contrast_agent: ContrastBolusAgent names one.
         burned_in: BurnedInAnnotation is YES.
         recognizable: RecognizableVisualFeatures is YES.
         gantry_tilt: GantryDetectorTilt in degrees.
@@ -115,6 +117,7 @@ class Facts:
     inversion_time: float | None = None
     temporal_position: int | None = None
     content_time: str = ""
+    contrast_agent: bool = False
     burned_in: bool = False
     recognizable: bool = False
     body_part: str = ""
@@ -159,6 +162,7 @@ def _facts(file: Opened, how: Stored, cut: Tiles | None) -> Facts:
         echo_time=number(data, "EchoTime"), repetition_time=number(data, "RepetitionTime"),
         inversion_time=number(data, "InversionTime"), temporal_position=whole(data, "TemporalPositionIdentifier"),
         content_time=text(data, "ContentTime") or text(data, "AcquisitionTime"),
+        contrast_agent=bool(text(data, "ContrastBolusAgent")),
         burned_in=text(data, "BurnedInAnnotation") == "YES",
         recognizable=text(data, "RecognizableVisualFeatures") == "YES", body_part=text(data, "BodyPartExamined"),
         gantry_tilt=number(data, "GantryDetectorTilt"), mosaic=cut is not None,
