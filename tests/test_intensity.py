@@ -160,6 +160,13 @@ def test_padding_around_ct_is_neither_background_nor_low_end(padding: int) -> No
         assert levels.without_padding(padded).min() == -1024 and levels.without_padding(padded).dtype == I16
 
 
+def test_identity_keeps_the_padding_too() -> None:
+    padded = chest(padding=-3024)
+    levels = measure([padded], how=choose("x", {"CT"}, {I16}, parse_intensity("identity")))
+    np.testing.assert_array_equal(levels.without_padding(padded), padded)
+    assert (levels.foreground(padded) == (chest() > -900)).mean() > 0.99
+
+
 def test_one_stored_value_means_one_density_in_every_patient() -> None:
     how = choose("x", {"CT"}, {I16}, AUTO)
     brighter = chest(1)

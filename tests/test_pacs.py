@@ -172,7 +172,7 @@ def test_subject_regex_goes_before_the_tags(tmp_path: Path, regex: str) -> None:
     assert not any(note.startswith("warning") for note in layout.notes)
 
 
-@pytest.mark.parametrize("regex", ["one", "(one"])
+@pytest.mark.parametrize("regex", ["(one", "*"])
 def test_useless_subject_regex_is_refused(tmp_path: Path, regex: str) -> None:
     simple(tmp_path, "one", "ANON")
     with pytest.raises(UserError) as caught:

@@ -110,7 +110,8 @@ PLANTS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "png text": ("a.png", lambda: png("Quendel, Jorg"), "PatientName"),
     "packed png text": ("a.png", lambda: png("scan of 07.11.1953 " * 9, packed=True), "PatientBirthDate"),
     "short name in png text": ("a.png", lambda: png("of Mr Poe"), "PatientName"),
-    "member of a checkpoint": ("step.pt", lambda: zipped("archive/data.pkl", b"\x80\x02X\x0b\0\0\0MX884213q"), "PatientID"),
+    "member of a checkpoint": ("step.pt", lambda: zipped("archive/data.pkl", b"\x80\x02X\x0b\0\0\0MX884213q"),
+                               "PatientID"),
     "packed member": ("a.npz", lambda: zipped("n.npy", b"\x93NUMPY" + b"7730041955;" * 9, zipfile.ZIP_DEFLATED),
                       "AccessionNumber"),
     "name of a member": ("a.npz", lambda: zipped("MX884213.npy", b"1"), "PatientID"),
@@ -242,8 +243,10 @@ def test_search_finds_every_place(seed: int) -> None:
 
 
 def test_forms_that_are_looked_for() -> None:
-    terms = Terms([("PatientName", "Li^Bo"), ("subject", "Anna-Quendel-07"), ("subject", "Bert-Quendel-08"),
-                   ("subject", "control-09"), ("subject", "control-10"), ("subject", "control-11")])
+    subjects = ("Anna-Quendel-07", "Bert-Quendel-08", "control-09", "control-10", "control-11")
+    terms = Terms([("PatientName", "Li^Bo"), ("file", "mammo-77.dcm"), ("file", "mammo-77"),
+                   *(("subject", name) for name in subjects)])
+    assert [pattern for pattern in terms.needles if b"mammo" in pattern] == [b"mammo-77"]
     assert {b"li, bo", b"anna-quendel-07", b"quendel"} <= terms.needles.keys()
     assert "anna" in terms.words
     assert b"control" not in terms.needles

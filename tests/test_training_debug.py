@@ -180,4 +180,5 @@ def test_one_patient_for_validation_and_one_for_test_can_be_evaluated(tmp_path: 
     else:  # no pair of real images
         assert kernel is None
         assert any(text.startswith("KD-Lite0 against test could not be computed") for text in metrics["warnings"])
-    assert "SSIM" in as_table(metrics)
+    (subject, value), = found["per_subject"].items()
+    assert f"SSIM against test, each subject by itself: {subject} {value:.4g}" in as_table(metrics)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ganatomy.cli_options import FOLDER, floats, names, say
-from ganatomy.errors import UserError
+from ganatomy.errors import GateError, UserError
 
 
 def _rules(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -76,7 +76,10 @@ def prepare(source: Path | None, dataset: Path | None, dry_run: bool, audit_phi:
                             fix="write --audit-phi before every dataset, run or report")
         from ganatomy.data.phi_audit import audit_phi as audit
 
-        audit(audit_phi, say=say)
+        found = audit(audit_phi, say=say)
+        if not found.clean:
+            raise GateError(str(found), fix="remove what is listed, and audit again")
+        say(str(found))
         return
     if source is None or dataset is None:
         raise click.UsageError(f"Missing argument '{'SOURCE' if source is None else 'DATASET'}'.")

@@ -16,6 +16,8 @@ from ganatomy.data.writers import DatasetWriter
 
 SMALL = 16
 """Visits of single pictures travel between processes this many at a time."""
+LOOKED_AT = 1000
+"""In at most so many visits, evenly chosen, text and faces are looked for."""
 ORIGIN_COLUMNS = ("image_id", "subject", "domain", "original_subject", "original_session", "path", "slice")
 
 
@@ -80,10 +82,11 @@ def _named(visits: Sequence[Visit]) -> Iterator[tuple[Visit, Names]]:
         known = sessions.setdefault(visit.subject, [])
         if visit.session not in known:
             known.append(visit.session)
-    for visit in visits:
+    every = -(-len(visits) // LOOKED_AT)
+    for number, visit in enumerate(visits):
         several = sessions[visit.subject]
         session = f"ses-{several.index(visit.session) + 1:02d}" if len(several) > 1 else ""
-        yield visit, Names(f"sub-{subjects[visit.subject]:0{digits}d}", session)
+        yield visit, Names(f"sub-{subjects[visit.subject]:0{digits}d}", session, number % every == 0)
 
 
 def _chunks(items: Iterator[tuple[Visit, Names]], size: int) -> Iterator[list[tuple[Visit, Names]]]:

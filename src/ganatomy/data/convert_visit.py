@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.data.fingerprint import Tally
-from ganatomy.data.geometry import Axis, Frame, choose_slices, planes
+from ganatomy.data.geometry import Axis, Frame, canonical, canonical_spacing, choose_slices, planes
 from ganatomy.data.intensity import Decision, Levels, Mapping, mapping, measure
 from ganatomy.data.manifest import Row
+from ganatomy.data.phi_faces import shows_face
+from ganatomy.data.phi_pixels import likely_text
 from ganatomy.data.pieces import read_entry
 from ganatomy.data.placement import placement
 from ganatomy.data.prepare_masks import MaskCodes, mask_labels
@@ -49,10 +51,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """A visit's pseudonyms; the session's is "" where the subject has but one."""
+    """A visit's pseudonyms; the session's is "" where the subject has but one.
+
+    `look` says whether its pictures are looked at for text and faces: in a large cohort not all of them are.
+    """
 
     subject: str
     session: str
+    look: bool = True
 
 
 @dataclass
@@ -83,6 +89,7 @@ class _Series:
 def convert_visit(visit: Visit, names: Names, plan: Plan) -> Converted:
     """Read, map and resample one visit; what cannot be read is noted as skipped, the visit's rest stays."""
     out = Converted()
+    out.tally.looked_at = int(names.look)
     pictures = {domain: _read(found, visit.slices, plan, out) for domain, found in visit.files.items()}
     masks = {name: _read(found, visit.slices, plan, out, mask=True) for name, found in visit.masks.items()}
     available = sorted(set.intersection(*(set(found) for found in pictures.values())))
@@ -157,10 +164,20 @@ def _read(files: dict[int, Scanned], slices: Sequence[int], plan: Plan, out: Con
             out.skipped.append((item.entry.name, str(error)))
             continue
         if not mask:
+            if out.tally.looked_at:
+                _look(pictures, pixels, item, out.tally)
             pictures = _to_channels(pictures, plan, out.tally)
         for number in numbers:
             found[number] = pictures[number if item.header.volumetric else 0]
     return found
+
+
+def _look(pictures: Pixels, pixels: Pixels, item: Scanned, tally: Tally) -> None:
+    """Note whether a file seems to have text burned into its pictures, or to show a whole head."""
+    few = sorted({0, len(pictures) // 2, len(pictures) - 1})
+    tally.with_text = int(tally.with_text or likely_text([pictures[n] for n in few]))
+    if item.header.volumetric and item.header.affine is not None and not tally.with_faces:
+        tally.with_faces = int(shows_face(canonical(pixels, item.header), canonical_spacing(item.header)))
 
 
 def is_coloured(pictures: Pixels) -> bool:

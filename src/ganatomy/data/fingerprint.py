@@ -14,6 +14,7 @@ import numpy as np
 from ganatomy.data.geometry import Spacing
 from ganatomy.data.intensity import Levels, Mapping
 from ganatomy.data.manifest import SPLITS, Row
+from ganatomy.data.phi_faces import WARNING as FACES
 from ganatomy.data.readers import Pixels
 from ganatomy.wording import counted
 
@@ -43,6 +44,9 @@ class Tally:
     grey_in_colour: int = 0
     colour_in_grey: int = 0
     without_mask: int = 0
+    looked_at: int = 0
+    with_text: int = 0
+    with_faces: int = 0
 
     def volume(self, domain: str, pictures: Sequence[Pixels], levels: Levels, mapping: Mapping) -> None:
         """Note a volume's intensities: percentiles of its foreground, in the files' values."""
@@ -73,7 +77,8 @@ class Tally:
                 getattr(self, name)[domain] += found
         ranges = [r for r in (self.stored_range, other.stored_range) if r is not None]
         self.stored_range = (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None
-        for name in ("constant", "enlarged", "cut", "grey_in_colour", "colour_in_grey", "without_mask"):
+        for name in ("constant", "enlarged", "cut", "grey_in_colour", "colour_in_grey", "without_mask",
+                     "looked_at", "with_text", "with_faces"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
@@ -174,6 +179,9 @@ def _image_warnings(rows: Sequence[Row], tally: Tally) -> list[str]:
         (tally.grey_in_colour, f"{counted(tally.grey_in_colour, 'grey image')} stored as three equal channels"),
         (tally.colour_in_grey, f"{counted(tally.colour_in_grey, 'image')} lost colour; add --channels 3 to keep it"),
         (tally.without_mask, f"{counted(tally.without_mask, 'visit')} without a mask; an empty one is stored"),
+        (tally.with_text, f"{tally.with_text} of {counted(tally.looked_at, 'visit')} looked at may have text burned "
+                          "into the pictures, which may name the patient: look at them before you share anything"),
+        (tally.with_faces, f"{tally.with_faces} of {counted(tally.looked_at, 'visit')} looked at: {FACES}"),
         (dark, f"hardly any foreground in {', '.join(dark)}"),
     ]
     return [text for raised, text in checks if raised]

@@ -56,12 +56,11 @@ def view(header: Header, axis: Axis) -> View:
     """What `planes` will give for a file, from its header alone."""
     if header.affine is None:
         return View(*header.shape, spacing=header.spacing)
-    order = np.argsort(orientation(header.affine)[:, 0])
-    shape = np.asarray(header.shape)[order]
-    sizes = np.sqrt((header.affine[:3, :3] ** 2).sum(0))[order]
+    shape = np.asarray(header.shape)[np.argsort(orientation(header.affine)[:, 0])]
+    sizes = canonical_spacing(header)
     normal = NORMAL[axis]
     across, down = [i for i in range(3) if i != normal]
-    return View(int(shape[normal]), int(shape[down]), int(shape[across]), (float(sizes[down]), float(sizes[across])))
+    return View(int(shape[normal]), int(shape[down]), int(shape[across]), (sizes[down], sizes[across]))
 
 
 def acquired(header: Header) -> Axis | None:
@@ -80,15 +79,33 @@ def planes(pixels: Pixels, header: Header, axis: Axis) -> Pixels:
         header: of that file.
         axis: which planes; see the module's head for the directions.
     """
-    import nibabel
-
     if header.affine is None:
         return pixels
-    canonical = nibabel.orientations.apply_orientation(pixels, orientation(header.affine))
     normal = NORMAL[axis]
     across, down = [i for i in range(3) if i != normal]
-    pictures: Pixels = np.transpose(canonical, (normal, down, across))[:, ::-1, ::-1]
+    pictures: Pixels = np.transpose(canonical(pixels, header), (normal, down, across))[:, ::-1, ::-1]
     return pictures
+
+
+def canonical(pixels: Pixels, header: Header) -> Pixels:
+    """Voxels [i, j, k] turned so that their axes run about to the patient's right, front and head."""
+    import nibabel
+
+    turned: Pixels = nibabel.orientations.apply_orientation(pixels, orientation(_affine(header)))
+    return turned
+
+
+def canonical_spacing(header: Header) -> tuple[float, float, float]:
+    """mm between voxels along the axes of `canonical`."""
+    affine = _affine(header)
+    sizes = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    x, y, z = sizes[np.argsort(orientation(affine)[:, 0])]
+    return float(x), float(y), float(z)
+
+
+def _affine(header: Header) -> NDArray[np.float64]:
+    assert header.affine is not None
+    return header.affine
 
 
 def parse_slices(text: str) -> slice | None:

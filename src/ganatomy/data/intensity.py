@@ -79,6 +79,7 @@ class Levels:
         lowest, highest: the extremes.
         margin: a pixel that differs from the background by more than this is foreground.
         floor: lower values say that nothing was measured; they count as this value.
+        exact: every value is kept, padding too.
     """
 
     background: float
@@ -88,6 +89,7 @@ class Levels:
     highest: float
     margin: float
     floor: float = -np.inf
+    exact: bool = False
 
     @property
     def constant(self) -> bool:
@@ -96,14 +98,15 @@ class Levels:
 
     def foreground(self, pixels: Pixels) -> NDArray[np.bool_]:
         """Which pixels stand out from the background; colour pixels by any channel."""
-        values = self.without_padding(pixels).astype(np.float32)
+        values = np.maximum(pixels.astype(np.float32), np.float32(self.floor))
         found: NDArray[np.bool_] = np.abs(values - self.background) > self.margin
         return found
 
     def without_padding(self, pixels: Pixels) -> Pixels:
         """The pixels with values below the floor lifted to it: interpolation must not mix them into the patient."""
         least = np.iinfo(pixels.dtype).min if pixels.dtype.kind in "ui" else -np.inf
-        return np.maximum(pixels, np.array(self.floor, pixels.dtype)) if self.floor > least else pixels
+        lift = self.floor > least and not self.exact
+        return np.maximum(pixels, np.array(self.floor, pixels.dtype)) if lift else pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +141,8 @@ def measure(pictures: Sequence[Pixels], background: float | None = None, how: De
     negative values that interpolation leaves around a skull-stripped brain are cut off.
     A background brighter than most of the content (inverted images) does not end the range. Without a uniform
     background the foreground is what lies above the mean, and the low end 0, or the 0.2th percentile where values go
-    below 0. In Hounsfield units the background is air, whatever padding lies around it. Of projections see
-    `_projection_levels`.
+    below 0. In Hounsfield units the background is air, whatever padding lies around it. Of a
+    projection, see `_projection_levels`.
 
     Args:
         pictures: the volume's slices [h, w(, 3)], sizes may differ.
@@ -163,7 +166,7 @@ def measure(pictures: Sequence[Pixels], background: float | None = None, how: De
         low, high = lowest, highest
     border = low if border is None else border
     margin = TISSUE if np.isfinite(floor) else FOREGROUND * max(high - border, border - low, 0.0)
-    return Levels(border, low, high, lowest, highest, margin, floor)
+    return Levels(border, low, high, lowest, highest, margin, floor, how is not None and how.method == "identity")
 
 
 def _volume_levels(values: NDArray[np.float32], border: float | None, lowest: float) -> tuple[float, float]:
@@ -236,17 +239,3 @@ def mapping(how: Decision | Method, levels: Levels, dtype: np.dtype[Any]) -> Map
 
 def _linear(low: float, high: float, dtype: np.dtype[Any]) -> Mapping:
     return Mapping(low, (high - low) / 65535.0 if high > low else 1.0, dtype)
-
-
-def choose_method(wanted: str, dtypes: set[np.dtype[Any]]) -> Method:
-    """`auto` keeps bytes as they are if all files hold bytes, and otherwise maps percentiles."""
-    if wanted == "auto":
-        return "identity" if dtypes == {np.dtype(np.uint8)} else "percentile"
-    return "minmax" if wanted == "minmax" else "identity" if wanted == "identity" else "percentile"
-
-
-def stored_dtype(method: Method, dtypes: set[np.dtype[Any]]) -> np.dtype[Any]:
-    """What is stored: uint16 for mapped values, the files' own type for identity (float32 where they differ)."""
-    if method != "identity":
-        return np.dtype(np.uint16)
-    return next(iter(dtypes)) if len(dtypes) == 1 else np.dtype(np.float32)

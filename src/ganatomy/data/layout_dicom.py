@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from ganatomy.data.dicom_domains import Named, assign
 from ganatomy.data.dicom_series import Volume, build
 from ganatomy.data.dicom_slices import Skipped
 from ganatomy.data.dicom_table import table
+from ganatomy.data.layout_rules import subject_in
 from ganatomy.data.parallel import in_order
 from ganatomy.data.readers import Unreadable
 from ganatomy.data.readers.dicom_tags import Facts, facts
@@ -37,7 +38,7 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
     Args:
         source: the folder; names: relative paths of the files in it, in any order.
         rules: domain -> pattern, see `dicom_domains.assign`; without any, domains are proposed.
-        subject_regex: searched in the relative path; its group `subject`, else its first, names the patient. Without
+        subject_regex: searched in the relative path; its group `subject`, or 1, or all of it names the patient. Without
             it a patient is a PatientID, else a PatientName, else a first folder where there are several, else a study.
         allow_gaps, keep_derived: see `dicom_series.build`.
         workers: processes that read tags.
@@ -87,9 +88,6 @@ class _Reading:
 
     def __post_init__(self) -> None:
         self.folders = {name.split("/")[0] for name in self.names if "/" in name}
-        if self.pattern is not None and not self.pattern.groups:
-            raise UserError("the regular expression has no group", where="--subject-regex",
-                            fix="put the part that names the patient into parentheses, such as '(P[0-9]+)/'")
 
     def facts(self, workers: int) -> Iterator[tuple[str, Path, Facts]]:
         """(name, path, facts) of every image; `patient_id` is the subject, `study_uid` is never empty."""
@@ -118,9 +116,7 @@ class _Reading:
 
     def _subject(self, name: str, found: Facts) -> str:
         if self.pattern is not None:
-            match = self.pattern.search(name)
-            key = "subject" if "subject" in self.pattern.groupindex else 1
-            by, subject = "regex", (match[key] or "") if match else ""
+            by, subject = "regex", subject_in(name, self.pattern)
         elif found.patient_id or found.patient_name:
             by, subject = ("id", found.patient_id) if found.patient_id else ("name", found.patient_name)
         elif len(self.folders) > 1 and "/" in name:
@@ -158,6 +154,12 @@ class _Reading:
                 out.append(f"warning: all files have the same PatientID, though they lie in {len(self.folders)} "
                            "folders; if these are patients, say so with --subject-regex '^([^/]+)/'")
         return out
+
+
+def tags_of(paths: Iterable[Path]) -> frozenset[tuple[str, str]]:
+    """(keyword, value) of all that names patients in single DICOM files; () where they are none."""
+    return frozenset(pair for path in paths for found in _read([str(path)]) if not isinstance(found, str)
+                     for pair in found.identifiers)
 
 
 def _read(paths: list[str]) -> list[Facts | str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from scipy import ndimage
 
 Pixels = NDArray[Any]
 Floats = NDArray[np.float32]
+Shell = Callable[[NDArray[np.float64]], bool]
 
 WARNING = "these look like whole heads: a face can be rebuilt from such volumes; deface or skull-strip before sharing"
 COVERAGE = 40.0
 """mm along every axis; a slab thinner than this shows no face."""
 HEAD_PARTS = ("HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "JAW", "NOSE", "EAR", "EYE", "TMJ", "NEURO")
+_HOUNSFIELD_AIR = -200.0
 _STEP = 2.0  # mm
 _SLICES = 12
 _SECTORS = 24
@@ -27,10 +30,10 @@ def shows_face(volume: Pixels, spacing: tuple[float, float, float], body_part: s
 
     In axial slices of a head's size, below the skin is looked for a shell: in MR fat that is bright, then dark bone,
     then bright brain; in CT bone that is brighter than what lies on both sides of it. Skull-stripped brains have none.
-    Heads whose face alone was removed have it too.
+    Heads whose face alone was removed have it too, and so may limbs whose files do not say what they are.
 
     Args:
-        volume: [i, j, k] to the right, front and top of the patient (canonical RAS axes).
+        volume: [i, j, k] to the right, front and top of the patient (canonical RAS axes); CT in Hounsfield units.
         spacing: mm along i, j and k.
         body_part: the tag BodyPartExamined, "" where unknown; where it names another part than the head, no face is
             looked for.
@@ -44,17 +47,19 @@ def shows_face(volume: Pixels, spacing: tuple[float, float, float], body_part: s
     steps = [max(1, round(_STEP / mm)) for mm in spacing[:2]]
     chosen = np.linspace(0, volume.shape[2] - 1, min(_SLICES, volume.shape[2])).round().astype(int)
     slices = np.asarray(volume[::steps[0], ::steps[1], chosen], np.float32)
-    slices = slices - np.percentile(slices, 1)
+    low = float(np.percentile(slices, 1))
+    shell = _bright_shell if low < _HOUNSFIELD_AIR else _dark_shell
+    slices = slices - low
     top = float(np.percentile(slices, 99))
     if top <= 0:
         return False
     mm = (spacing[0] * steps[0], spacing[1] * steps[1])
-    found = sum(_is_head(slices[..., k], mm, 0.1 * top) for k in range(len(chosen)))
-    return found / len(chosen) * extent[2] >= COVERAGE / 2
+    found = sum(_is_head(slices[..., k], mm, 0.1 * top, shell) for k in range(len(chosen)))
+    return bool(found / len(chosen) * extent[2] >= COVERAGE / 2)
 
 
-def _is_head(plane: Floats, mm: tuple[float, float], air: float) -> bool:
-    """Whether an axial slice [i, j] has the size of a head, and skin and skull around most of it."""
+def _is_head(plane: Floats, mm: tuple[float, float], air: float, shell: Shell) -> bool:
+    """Whether an axial slice [i, j] has the size of a head, and skin and skull around at least half of it."""
     labels, count = ndimage.label(ndimage.uniform_filter(plane, 3) > air)
     if not count:
         return False
@@ -72,7 +77,7 @@ def _is_head(plane: Floats, mm: tuple[float, float], air: float) -> bool:
     counts = np.bincount(place, minlength=_SECTORS * bins).reshape(_SECTORS, bins)
     sums = np.bincount(place, plane[i, j][inside], minlength=_SECTORS * bins).reshape(_SECTORS, bins)
     profiles = sums / np.maximum(counts, 1)
-    return sum(_dark_shell(p) or _bright_shell(p) for p in profiles) >= _SECTORS // 2
+    return sum(map(shell, profiles)) >= _SECTORS // 2
 
 
 def _dark_shell(profile: NDArray[np.float64]) -> bool:

@@ -1,7 +1,4 @@
-"""What pixels themselves can give away: text burned into pictures, and faces in volumes of whole heads.
-
-Both are guesses that raise a warning; neither takes the place of looking.
-"""
+"""Text burned into pictures. A guess that raises a warning: it does not take the place of looking."""
 
 from __future__ import annotations
 
@@ -92,7 +89,7 @@ def _glyphs(mask: NDArray[np.bool_], grey: Bytes) -> NDArray[np.float64]:
     peaks = np.zeros(count + 1)
     np.maximum.at(peaks, labels[mask], grey[mask])
     found = np.column_stack([boxes, peaks[1:]])[letter]
-    return found if len(found) <= _MOST else found[:0]
+    return np.asarray(found if len(found) <= _MOST else found[:0], np.float64)
 
 
 def _line(glyphs: NDArray[np.float64]) -> int:

@@ -56,7 +56,10 @@ class _Group:
         self._shift = (32 if gram == 4 else 64) - bits
         self._wanted = np.zeros(1 << bits, dtype=bool)
         self._wanted[self._hash(grams)] = True
-        self._keys = np.unique(_key(_column(windows, 0, gram), _column(windows, window - 4, 4)))
+        keys = _key(_column(windows, 0, gram), _column(windows, window - 4, 4))
+        self._key_shift = np.uint64(64 - bits)
+        self._key_wanted = np.zeros(1 << bits, dtype=bool)
+        self._key_wanted[keys >> self._key_shift] = True
 
     def find(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         last = len(data) - self._window
@@ -71,9 +74,7 @@ class _Group:
             starts = places - back
             starts = starts[(starts >= 0) & (starts <= last)]
             keys = _key(heads[starts], tails[starts + self._window - 4])
-            at = np.searchsorted(self._keys, keys)
-            hit = self._keys[np.minimum(at, len(self._keys) - 1)] == keys
-            for start in starts[hit].tolist():
+            for start in starts[self._key_wanted[keys >> self._key_shift]].tolist():
                 for pattern, offset in self._table.get(data[start:start + self._window], ()):
                     if start >= offset and data.startswith(pattern, start - offset):
                         yield start - offset, pattern
@@ -100,5 +101,6 @@ def _column(windows: NDArray[np.uint8], at: int, width: int) -> NDArray[Any]:
 
 
 def _key(heads: NDArray[Any], tails: NDArray[Any]) -> NDArray[np.uint64]:
-    """First gram and last four bytes of windows as one number."""
-    return np.asarray(heads.astype(np.uint64) * _MULTIPLIERS[8] ^ tails.astype(np.uint64) * _ANOTHER)
+    """A hash of windows, from their first gram and their last four bytes."""
+    mixed = heads.astype(np.uint64) * _MULTIPLIERS[8] ^ tails.astype(np.uint64) * _ANOTHER
+    return np.asarray((mixed ^ (mixed >> np.uint64(29))) * _MULTIPLIERS[8])

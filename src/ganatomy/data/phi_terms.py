@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ganatomy.data.phi_search import SHORTEST, Needles
+from ganatomy.data.readers import stem
 
 WORD = re.compile(r"[^\W_]+")
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
@@ -77,16 +78,20 @@ class Terms:
     def __init__(self, identifiers: Iterable[tuple[str, str]], own_words: Iterable[str] = (), most: int = 0) -> None:
         """`own_words`: names of domains and classes; `most`: how many images there are to be numbered."""
         own = [_TOKEN.findall(word.casefold()) for word in own_words]
-        self._own, self._own_tokens = {"".join(tokens) for tokens in own}, {t for tokens in own for t in tokens}
+        self._own = {"".join(tokens) for tokens in own}
+        self._written = COMMON | vocabulary()
+        self._known = self._written | {token for tokens in own for token in tokens}
         self._most = max(most, SMALL)
         self.needles: dict[bytes, Needle] = {}
         self.words: dict[str, Term] = {}
+        self._whole: set[str] = set()
         self.searched, self.passed_over = 0, Counter[str]()
-        identifiers = sorted(set(identifiers), key=lambda pair: (pair[0] in PLACES, pair))  # tags name a finding first
+        # tags name a finding first; names of files come before paths that hold them
+        identifiers = sorted(set(identifiers), key=lambda pair: (pair[0] in PLACES, len(pair[1]), pair))
         rare = _rare_parts(value for kind, value in identifiers if kind in ("subject", "session"))
         for kind, value in identifiers:
             texts = [text for text in forms(kind, value, rare) if not self._is_common(text, kind)]
-            for text in texts:
+            for text in self._needed(texts, kind):
                 self._add(Term(kind, text))
             self.searched += bool(texts)
             self.passed_over[kind] += not texts
@@ -112,14 +117,25 @@ class Terms:
             return NUMBERED.issuperset(letters) and all(int(number) < self._most for number in numbers)
         if COMMON.issuperset(letters):
             return True
-        known = COMMON | vocabulary() | (self._own_tokens if mine else set())
-        return (mine or len(letters) == 1) and known.issuperset(letters)
+        return self._known.issuperset(letters) if mine else len(letters) == 1 and letters[0] in self._written
+
+    def _needed(self, texts: list[str], kind: str) -> list[str]:
+        """Texts that are not found anyway, because a part of them is looked for."""
+        if kind == "file":
+            names = [(text, stem(text).casefold()) for text in texts]
+            return [text for text, name in names if name == text.casefold() or name not in self._whole]
+        if kind in ("subject", "session", *PLACES):
+            return texts
+        folded = [(text, text.casefold()) for text in texts]
+        parts = [name for _, name in folded if len(name) >= SHORTEST and name.isalpha()]
+        return [text for text, name in folded if not any(part in name and part != name for part in parts)]
 
     def _add(self, term: Term) -> None:
         """Whatever can be looked for as bytes is; the rest as words, if it is one."""
         if len(term.text) < SHORTEST and len(term.text.encode(errors="replace")) < SHORTEST:
             self.words.setdefault(term.text.casefold(), term)
             return
+        self._whole.add(term.text.casefold())
         for pattern, encoding, width in _encoded(term.text):
             if len(pattern) >= SHORTEST:
                 self.needles.setdefault(pattern, Needle(term, encoding, width))
@@ -201,8 +217,11 @@ def _encoded(text: str) -> Iterator[tuple[bytes, str, int]]:
     The zeros at the ends of UTF-16 and UTF-32 are cut off: what is left is the same in both byte orders where all
     letters are Latin.
     """
-    for cased in dict.fromkeys((text.lower(), text.upper(), text)):
-        for codec, width in (("utf-8", 1), ("latin-1", 1), ("utf-16-le", 2), ("utf-16-be", 2), ("utf-32-le", 4)):
+    plain = text.isascii()
+    codecs = [("utf-8", 1), ("utf-16-le", 2), ("utf-32-le", 4)]
+    codecs += [] if plain else [("latin-1", 1), ("utf-16-be", 2)]
+    for cased in (text,) if plain else dict.fromkeys((text.lower(), text.upper(), text)):
+        for codec, width in codecs:
             try:
                 pattern = cased.encode(codec).lower()
             except UnicodeEncodeError:

@@ -16,6 +16,7 @@ from ganatomy.data.convert import Outcome
 from ganatomy.data.convert_visit import Plan
 from ganatomy.data.dataset import Dataset, DatasetInfo, Intensity, content_hash
 from ganatomy.data.fingerprint import describe, fingerprint
+from ganatomy.data.near_duplicates import near_duplicates
 from ganatomy.data.prepare_masks import MANY_LABELS, settle_masks
 from ganatomy.data.prepare_options import Options, changed
 from ganatomy.data.sources import Entry, Layout
@@ -25,6 +26,8 @@ from ganatomy.errors import UserError
 from ganatomy.wording import counted
 
 Say = Callable[[str], None]
+MOST_PAIRS = 100
+"""Near-duplicates that dataset.json lists."""
 
 
 def finish(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: Layout, options: Options,
@@ -48,9 +51,13 @@ def finish(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: Layout, 
         say(f"skipped {counted(len(outcome.skipped), 'unreadable file')}, for example {name}: {reason}; "
             "all are in skipped.csv of the private folder")
         warnings = [*warnings, f"{counted(len(outcome.skipped), 'file')} could not be read"]
+    info = _info(writer, outcome, plan, options, defaults, mask_values)
+    alike = near_duplicates(Dataset(writer.stage, info, writer.rows), say)
+    if alike.warning:
+        warnings = [*warnings, alike.warning]
     found = fingerprint(writer.rows, outcome.tally, layout.kind, len(outcome.skipped), len(outcome.left_out), warnings,
                         plan.unpaired)
-    info = _info(writer, outcome, plan, options, defaults, mask_values)
+    found["near_duplicates"] = [list(pair) for pair in alike.pairs[:MOST_PAIRS]]
     writer.finish(info.model_copy(update={"fingerprint": found}))
     write_contact_sheet(Dataset.open(writer.stage), options.seed, plan.axis, plan.oriented)
     describe(found, say)
@@ -67,7 +74,7 @@ def _info(writer: DatasetWriter, outcome: Outcome, plan: Plan, options: Options,
         low, high = outcome.tally.stored_range or (0.0, 1.0)
         value_range = (low, high if high > low else low + 1.0)
     provenance = {"ganatomy": __version__, **changed(options, defaults)}
-    intensity = {domain: Intensity(method=plan.intensities[domain].method, units=plan.intensities[domain].units,
+    intensity = {domain: Intensity(method=plan.intensities[domain].label, units=plan.intensities[domain].units,
                                    offset=median(m.offset for m in found), scale=median(m.scale for m in found))
                  for domain, found in outcome.tally.mappings.items()}
     return DatasetInfo(source="real", run_id=None, size=(options.size, options.size),

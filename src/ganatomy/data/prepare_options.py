@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from ganatomy.data.geometry import MAX_SIZE, Axis, Fit, parse_slices
 from ganatomy.data.modality import parse_intensity
-from ganatomy.data.parallel import MOST_WORKERS
+from ganatomy.data.parallel import MOST_WORKERS, default_workers
 from ganatomy.data.sources import Layout, safe_name
 from ganatomy.data.splits import parse_shares
 from ganatomy.errors import UserError
@@ -113,6 +113,11 @@ class Options:
         if self.resample_to is not None and self.resample_to not in found:
             raise UserError(f"there is no domain {self.resample_to!r}", where="--resample-to",
                             fix=f"found: {', '.join(sorted(found))}")
+
+    @property
+    def processes(self) -> int:
+        """How many of them read."""
+        return default_workers() if self.workers is None else self.workers
 
     @property
     def shares(self) -> Mapping[str, float]:

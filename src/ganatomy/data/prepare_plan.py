@@ -47,7 +47,7 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
         warnings.append(f"pixels of {finest[0]:g} to {finest[-1]:g} mm are kept side by side; "
                         "--spacing would bring them to one size")
     if any(len({item.header.eight_bit for item in _of(visits, domain)}) > 1 for domain in domains):
-        warnings.append("some files hold 8 bits a pixel and others more; all are mapped by percentiles")
+        warnings.append("some files hold 8 bits a pixel and others more, so their values may not compare")
     intensities, dtype = _intensities(visits, domains, options, say)
     channels = _channels(items, options, warnings)
     guessed = sum(item.header.affine is not None and not item.header.oriented for item in items)

@@ -69,7 +69,16 @@ def collect_identifiers(layout: Layout, source: Path,
     found |= {("host", host), ("host", host.partition(".")[0]), ("home", str(Path.home())), ("user", Path.home().name)}
     with suppress(OSError, KeyError):  # a container may know no user of this number
         found.add(("user", getpass.getuser()))
-    return {(kind, value.strip()) for kind, value in found if value.strip(" ./")}
+    return {(kind, _text(value.strip())) for kind, value in found if value.strip(" ./")}
+
+
+def _text(value: str) -> str:
+    """A value that can be written; names whose bytes are no UTF-8 are taken for latin-1."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value
 
 
 def read_identifiers(dataset: Path) -> set[tuple[str, str]]:

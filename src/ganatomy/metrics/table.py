@@ -27,7 +27,18 @@ def table(metrics: dict[str, Any]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     caveats = dict.fromkeys(f"{c['control']}: {c['caveat']}" for c in metrics["controls"] if c.get("caveat"))
-    return "\n".join([*text, *caveats, *(f"note: {warning}" for warning in metrics["warnings"])])
+    return "\n".join([*text, *_per_subject(metrics["results"]), *caveats, *(f"note: {warning}" for warning in metrics["warnings"])])
+
+
+def _per_subject(results: list[dict[str, Any]]) -> list[str]:
+    """Where subjects are too few for intervals, a line with the value of each."""
+    lines = []
+    for r in results:
+        k = 1000.0 if r["name"] == KERNEL else 1.0
+        values = ", ".join(f"{subject} {k * value:.4g}" for subject, value in (r["per_subject"] or {}).items())
+        if values:
+            lines.append(f"{_shown(r['name'])} against {r['against']}, each subject by itself: {values}")
+    return lines
 
 
 def _beside(result: dict[str, Any], k: float) -> str:
