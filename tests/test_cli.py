@@ -68,7 +68,7 @@ def test_the_straight_line_ends_in_a_report(folder: Path, tmp_path: Path) -> Non
 
 def test_a_command_run_twice_is_done_or_refused(folder: Path) -> None:
     assert "already finished" in run("train", folder / "dataset", folder / "run", *SETS).stderr
-    assert "already exists" in mistake("prepare", folder / "scans", folder / "dataset", "--size", 16)
+    assert "the options differ" in mistake("prepare", folder / "scans", folder / "dataset", "--size", 24)
 
 
 def test_dry_run_shows_recipe_parameters_and_memory_and_trains_nothing(folder: Path, tmp_path: Path) -> None:

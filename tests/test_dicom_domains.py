@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ganatomy.data.dicom_domains import assign, propose
-from ganatomy.data.dicom_series import Volume, build
-from ganatomy.data.dicom_table import table
-from ganatomy.data.readers.dicom_tags import Facts, Frame
+from ganatomy.data.dicom.domains import assign, propose
+from ganatomy.data.dicom.series import Volume, build
+from ganatomy.data.dicom.table import table
+from ganatomy.data.readers.dicom.tags import Facts, Frame
 from ganatomy.errors import UserError
 
 PLANES = {"axial": (1.0, 0, 0, 0, 1, 0), "coronal": (1.0, 0, 0, 0, 0, -1), "sagittal": (0.0, 1, 0, 0, 0, -1)}

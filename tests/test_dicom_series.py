@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ganatomy.data.dicom_series import Volume, build
+from ganatomy.data.dicom.series import Volume, build
 from ganatomy.data.readers import read_frames
-from ganatomy.data.readers.dicom_tags import Facts, Frame, facts
+from ganatomy.data.readers.dicom.tags import Facts, Frame, facts
 from tests.dicom_files import AXIAL, SECONDARY, write_dicom, write_enhanced
 from tests.pacs import ras_affine, rotation
 

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ganatomy.data.intensity import Decision, Method, mapping, measure
-from ganatomy.data.modality import WINDOWS, choose, looks_like_hounsfield, needs_sample, parse_intensity, pool, settle
+from ganatomy.data.prepare.modality import (
+    WINDOWS,
+    choose,
+    looks_like_hounsfield,
+    needs_sample,
+    parse_intensity,
+    pool,
+    settle,
+)
 from ganatomy.errors import UserError
 
 U8, U16, I16, F32 = (np.dtype(t) for t in (np.uint8, np.uint16, np.int16, np.float32))

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ganatomy.data import unpacking
-from ganatomy.data.layouts import find_layout
+from ganatomy.data.layouts import find_layout, unpacking
 from ganatomy.data.pieces import read_entry, scan_entry
 from ganatomy.data.sources import Layout
 from ganatomy.errors import UserError

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from ganatomy.data import near_duplicates as module
 from ganatomy.data.dataset import Dataset, DatasetInfo
-from ganatomy.data.likeness import to_grey
 from ganatomy.data.manifest import Row
-from ganatomy.data.near_duplicates import Found, find, near_duplicates
 from ganatomy.data.phantom import subject_images
+from ganatomy.data.prepare import near_duplicates as module
+from ganatomy.data.prepare.likeness import to_grey
+from ganatomy.data.prepare.near_duplicates import Found, find, near_duplicates
 from ganatomy.data.writers import new_dataset
 
 SUBJECTS, SLICES, SIZE = 40, 3, 64

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ganatomy.data.layout_dicom import read_dicom
+from ganatomy.data.dicom.layout import read_dicom
 from ganatomy.data.pieces import read_entry, scan_entry
 from ganatomy.data.sources import Entry, Layout
 from ganatomy.errors import UserError

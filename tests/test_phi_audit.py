@@ -18,11 +18,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.layouts import find_layout
-from ganatomy.data.phi_audit import Audit, audit_phi
-from ganatomy.data.phi_search import Needles
-from ganatomy.data.phi_terms import Terms
+from ganatomy.data.phi.audit import Audit, audit_phi
+from ganatomy.data.phi.search import Needles
+from ganatomy.data.phi.terms import Terms
 from ganatomy.data.prepare import prepare
-from ganatomy.data.prepare_private import collect_identifiers, is_private, read_identifiers
+from ganatomy.data.prepare.private import collect_identifiers, is_private, read_identifiers
 from ganatomy.errors import UserError
 from ganatomy.files import private_path, write_text
 from ganatomy.recipe import Recipe

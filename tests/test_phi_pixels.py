@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from ganatomy.data.phantom import subject_images
-from ganatomy.data.phi_faces import shows_face
-from ganatomy.data.phi_pixels import likely_text
+from ganatomy.data.phi.faces import shows_face
+from ganatomy.data.phi.pixels import likely_text
 
 DATA = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
 TEXT = "DOE JANE 1970-01-31"

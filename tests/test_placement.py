@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ganatomy.data.geometry import Axis, Frame, planes, view
 from ganatomy.data.manifest import Row
-from ganatomy.data.placement import placement
 from ganatomy.data.prepare import prepare
+from ganatomy.data.prepare.placement import placement
 from ganatomy.data.readers import Header
 from tests.scans import save
 

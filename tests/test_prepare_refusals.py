@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganatomy.data import prepare_finish as module
 from ganatomy.data.dataset import Dataset
+from ganatomy.data.prepare import finish as module
 from ganatomy.data.prepare import prepare
 from ganatomy.errors import UserError
 from tests.scans import NAMES, cohort, head, pictures, save, table

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from ganatomy.data import contact_sheet
-from ganatomy.data.contact_sheet import GAP, LETTERS, MARK, NAME, TILE, _labels, _wrapped
-from ganatomy.data.prepare import prepare
+from ganatomy.data.prepare import contact_sheet, prepare
+from ganatomy.data.prepare.contact_sheet import GAP, LETTERS, MARK, NAME, TILE, _labels, _wrapped
 from tests.scans import cohort, pictures
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganatomy.data.splits import draw_splits, known_subjects, parse_shares
+from ganatomy.data.prepare.splits import draw_splits, known_subjects, parse_shares
 from ganatomy.errors import UserError
 
 SHARES = parse_shares("70,15,15")

@@ -74,7 +74,7 @@ def prepare(source: Path | None, dataset: Path | None, dry_run: bool, audit_phi:
         if source is not None:
             raise UserError("--audit-phi takes no SOURCE", where=str(source),
                             fix="write --audit-phi before every dataset, run or report")
-        from ganatomy.data.phi_audit import audit_phi as audit
+        from ganatomy.data.phi.audit import audit_phi as audit
 
         found = audit(audit_phi, say=say)
         if not found.clean:

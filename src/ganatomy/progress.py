@@ -37,7 +37,8 @@ class TrainingProgress:
     def on_log(self, entry: dict[str, Any]) -> None:
         """An entry of log.jsonl."""
         if entry["kind"] == "validation":
-            self.say(f"step {entry['step']}: validation KD-Lite0 x 1000 = {1e3 * entry['kd']:.1f}")
+            self.say(f"step {entry['step']}: validation KD-Lite0 x 1000 = {1e3 * entry['kd']:.1f}, "
+                     f"FD-Lite0 = {entry['fd']:.1f}")
             return
         losses = entry["losses"]
         last = entry["step"] == entry["steps"]

@@ -21,8 +21,9 @@ KEEP_CHECKPOINTS = 2
 class Run:
     """Paths and small files of one training.
 
-    recipe.yaml, environment.json, status.json, log.jsonl, checkpoints/, generator/, samples/, metrics.json,
-    report.html; beside it RUN.private/ with the path of the dataset, which may name a person and must not travel.
+    recipe.yaml, environment.json, status.json, log.jsonl, losses.csv, loss_plot.png, checkpoints/, generator/,
+    samples/, debug/, metrics.json, report.html; beside it RUN.private/ with the path of the dataset, which may name a
+    person, and with --debug real images: it must not travel.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -35,6 +36,10 @@ class Run:
         self.report_file = self.path / "report.html"
         self.generator = self.path / "generator"
         self.samples = self.path / "samples"
+        self.losses_file = self.path / "losses.csv"
+        self.loss_plot = self.path / "loss_plot.png"
+        self.debug = self.path / "debug"
+        self.private_debug = private_path(self.path) / "debug"
         self._checkpoints = self.path / "checkpoints"
 
     @classmethod

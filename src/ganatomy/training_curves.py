@@ -12,7 +12,6 @@ from ganatomy.files import atomic_path, write_text
 from ganatomy.run import Run
 from ganatomy.training_state import TrainingState
 
-CSV, PICTURE = "losses.csv", "loss_plot.png"
 MAIN = ("generator", "discriminator")
 COLOURS = {"generator": "#0072b2", "discriminator": "#c2410c"}  # of Okabe and Ito's palette: told apart by all
 FEW_POINTS = 20  # are marked, so that a line of one or two points can be seen
@@ -36,7 +35,7 @@ def write_curves(run: Run) -> None:
     log = [entry for entry in run.log() if isinstance(entry.get("losses"), dict)]
     epochs = [entry for entry in log if entry.get("kind") == "epoch"]
     steps = [entry for entry in log if entry.get("kind") == "train"]
-    write_text(run.path / CSV, _table(epochs))
+    write_text(run.losses_file, _table(epochs))
     if epochs or steps:
         _plot(run, epochs, steps)
 
@@ -71,5 +70,5 @@ def _plot(run: Run, epochs: Entries, steps: Entries) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with atomic_path(run.path / PICTURE) as temporary:
+    with atomic_path(run.loss_plot) as temporary:
         figure.savefig(temporary, format="png")

@@ -21,7 +21,7 @@ from safetensors.torch import save
 
 from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
-from ganatomy.files import atomic_path, disk_errors, private_folder, private_path, write_json
+from ganatomy.files import atomic_path, disk_errors, private_folder, write_json
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.ssim import held_out
 from ganatomy.pictures import grid, write_png
@@ -32,7 +32,6 @@ from ganatomy.training_state import TrainingState
 from ganatomy.training_step import real_images
 from ganatomy.validation import thin
 
-FOLDER = "debug"
 IMAGES, COLUMNS, SEED = 32, 8, 1
 SSIM_FAKES, MOST_REAL = 128, 500
 
@@ -43,13 +42,13 @@ class Debug:
     def __init__(self, run: Run, feed: Feed, say: Callable[[str], None]) -> None:
         self._run, self._feed = run, feed
         self._real: tuple[Sample, Sample] | None = None
-        say(f"debug: every epoch's parts are kept in {run.path / FOLDER}, real images in "
-            f"{private_path(run.path) / FOLDER}, which must not travel with the run")
+        say(f"debug: every epoch's parts are kept in {run.debug}, real images in "
+            f"{run.private_debug}, which must not travel with the run")
 
     def keep(self, state: TrainingState, epoch: int) -> None:
         """Write the parts of the epoch that has just ended, counted from 1."""
-        folder, private = (place / FOLDER / f"epoch-{epoch:03d}" for place in
-                           (self._run.path, private_folder(self._run.path)))
+        private_folder(self._run.path)
+        folder, private = (place / f"epoch-{epoch:03d}" for place in (self._run.debug, self._run.private_debug))
         sampler, recipe = state.sampler(), state.recipe
         fakes = sampler.sample(max(IMAGES, SSIM_FAKES), SEED)
         write_png(folder / "generated.png", grid(fakes[:IMAGES], COLUMNS))
@@ -84,8 +83,8 @@ class Debug:
 
 def cut_back(run: Run, epoch: int) -> None:
     """Forget what was kept of epochs later than `epoch`, which are about to be trained again."""
-    for place in (run.path, private_path(run.path)):
-        for kept in (place / FOLDER).glob("epoch-*"):
+    for place in (run.debug, run.private_debug):
+        for kept in place.glob("epoch-*"):
             number = re.fullmatch(r"epoch-(\d+)", kept.name)
             if number and int(number[1]) > epoch:
                 with disk_errors(kept):

@@ -27,7 +27,8 @@ def table(metrics: dict[str, Any]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     caveats = dict.fromkeys(f"{c['control']}: {c['caveat']}" for c in metrics["controls"] if c.get("caveat"))
-    return "\n".join([*text, *_per_subject(metrics["results"]), *caveats, *(f"note: {warning}" for warning in metrics["warnings"])])
+    notes = [f"note: {warning}" for warning in metrics["warnings"]]
+    return "\n".join([*text, *_per_subject(metrics["results"]), *caveats, *notes])
 
 
 def _per_subject(results: list[dict[str, Any]]) -> list[str]:

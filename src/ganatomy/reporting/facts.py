@@ -98,13 +98,18 @@ def parameters(run: Run) -> int | None:
         return None
 
 
+def score(recipe: Recipe) -> str:
+    """Which of the log's distances chooses the checkpoint, or is shown where none does."""
+    return "fd" if recipe.select == "fd" else "kd"
+
+
 def generator_step(run: Run, recipe: Recipe, validation: Sequence[tuple[int, float]]) -> int | None:
     """The step whose weights are the generator: as its own config says, else by the recipe's rule."""
     config = run.generator / "config.json"
     notes = read_json(config) if config.is_file() else {}
     if isinstance(notes, dict) and isinstance(notes.get("step"), int):
         return int(notes["step"])
-    if recipe.select == "kd" and validation:
+    if recipe.select != "last" and validation:
         return min(validation, key=lambda point: point[1])[0]
     return int(run.status().get("step", 0)) or None
 
@@ -213,4 +218,4 @@ def _fingerprint(run: Run) -> str:
 
 def _rule(recipe: Recipe) -> str:
     average = "" if recipe.ema is None else ", averaged"
-    return ("best on validation" if recipe.select == "kd" else "the last") + average
+    return ("best on validation" if recipe.select != "last" else "the last") + average

@@ -17,6 +17,7 @@ COLOURS = ("#0072b2", "#c2410c", "#007a5a", "#8e4a8a", "#5c5c5c")
 INK, PALE = "#1d2329", "#d8dde2"
 MOST_POINTS = 800
 FEW_POINTS = 10  # are marked; a line of one point would not be seen
+DISTANCES = {"kd": "Kernel distance", "fd": "Frechet distance"}
 Points = list[tuple[int, float]]
 Mark = tuple[str, float, tuple[float, float] | None, str]
 
@@ -34,10 +35,10 @@ def loss_series(log: Sequence[dict[str, Any]]) -> dict[str, Points]:
     return series
 
 
-def validation_series(log: Sequence[dict[str, Any]]) -> Points:
-    """(step, kernel distance) of the log's validation lines."""
-    return [(int(e["step"]), float(e["kd"])) for e in log
-            if e.get("kind") == "validation" and isinstance(e.get("kd"), int | float)]
+def validation_series(log: Sequence[dict[str, Any]], score: str) -> Points:
+    """(step, kernel distance `kd` or Frechet distance `fd`) of the log's validation lines."""
+    return [(int(e["step"]), float(e[score])) for e in log
+            if e.get("kind") == "validation" and isinstance(e.get(score), int | float)]
 
 
 def smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
@@ -75,10 +76,11 @@ def loss_figure(series: dict[str, Points]) -> tuple[Picture, int, bool]:
     return _picture(figure, "Losses of both networks against the training step"), outside, averaged
 
 
-def validation_figure(points: Points, selected: int | None) -> Picture:
-    """Kernel distance x 1000 on the validation subjects against step; the selected step is marked."""
-    figure, axes = _frame("KD × 1000, validation")
-    steps, values = np.array([s for s, _ in points]), np.array([1000 * v for _, v in points])
+def validation_figure(points: Points, selected: int | None, score: str) -> Picture:
+    """Kernel distance x 1000, or Frechet distance, on the validation subjects against step; the selected is marked."""
+    factor, name = (1, "FD") if score == "fd" else (1000, "KD × 1000")
+    figure, axes = _frame(f"{name}, validation")
+    steps, values = np.array([s for s, _ in points]), np.array([factor * v for _, v in points])
     axes.plot(steps, values, color=COLOURS[0], linewidth=2.0, marker="o", markersize=4)
     axes.set_ylim(min(0.0, float(values.min()) * 1.1), float(values.max()) * 1.12 or 1.0)
     if selected in steps:
@@ -86,7 +88,7 @@ def validation_figure(points: Points, selected: int | None) -> Picture:
         axes.plot([selected], [value], marker="o", markersize=12, markerfacecolor="none", markeredgewidth=2,
                   color=COLOURS[1], linestyle="none", label=f"selected: step {selected:,}, {value:.3g}")
         _legend(axes)
-    return _picture(figure, "Kernel distance on the validation subjects against the training step")
+    return _picture(figure, f"{DISTANCES[score]} on the validation subjects against the training step")
 
 
 def standing_figure(name: str, marks: Sequence[Mark], factor: float = 1.0) -> Picture:

@@ -78,7 +78,7 @@ def _context(run: Run, dataset: Dataset | None, shareable: bool, say: Say) -> di
     """Everything the template shows."""
     recipe, log, status = run.recipe(), run.log(), run.status()
     metrics = results.read_metrics(run.metrics_file)
-    validation = figures.validation_series(log)
+    validation = figures.validation_series(log, facts.score(recipe))
     step = facts.generator_step(run, recipe, validation)
     domain = facts.domain(recipe, dataset)
     notes = facts.dataset_notes(dataset, metrics)
@@ -98,7 +98,8 @@ def _context(run: Run, dataset: Dataset | None, shareable: bool, say: Say) -> di
         "environment": facts.environment(run), "step": step,
         "time": facts.duration(facts.seconds(run, log)), "device": facts.device(run).partition(":")[0],
         "steps_done": int(status.get("step", 0)), **_splits(dataset, recipe, metrics, known),
-        **_measured(metrics), **_commands(dataset, recipe, metrics, status), **_curves(log, validation, step),
+        **_measured(metrics), **_commands(dataset, recipe, metrics, status),
+        **_curves(log, validation, step, facts.score(recipe)),
     }
 
 
@@ -141,7 +142,8 @@ def _film(run: Run, say: Say) -> list[tuple[int, Picture]]:
     return images.film_frames(saved)
 
 
-def _curves(log: list[dict[str, Any]], validation: figures.Points, step: int | None) -> dict[str, Any]:
+def _curves(log: list[dict[str, Any]], validation: figures.Points, step: int | None,
+            score: str) -> dict[str, Any]:
     """Both curves, and a table of every loss term: mean over the first and the last tenth of the log."""
     series = figures.loss_series(log)
     totals = {name: points for name, points in series.items() if "/" not in name} or series
@@ -153,7 +155,8 @@ def _curves(log: list[dict[str, Any]], validation: figures.Points, step: int | N
         terms.append((name, *map(numbers.number, means)))
     return {"loss_curve": picture, "outside": outside, "averaged": averaged, "loss_terms": terms,
             "logged": max(map(len, series.values()), default=0),
-            "validation_curve": figures.validation_figure(validation, step) if validation else None}
+            "validation_name": figures.DISTANCES[score],
+            "validation_curve": figures.validation_figure(validation, step, score) if validation else None}
 
 
 def _standing(metrics: results.Metrics) -> Picture | None:

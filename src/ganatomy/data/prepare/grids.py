@@ -1,0 +1,115 @@
+"""Whether the domains of a visit lie on one grid, and bringing them onto one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.data.geometry import View, orientation
+from ganatomy.data.prepare.scanned import Scanned
+from ganatomy.data.readers import Header
+from ganatomy.errors import UserError
+
+GRID_TOLERANCE = 0.05
+"""Share of the smallest voxel side by which the corners of two domains' grids may differ."""
+
+Numbered = Mapping[str, dict[int, Scanned]]
+
+
+def refuse_other_grids(subject: str, files: Numbered, masks: Numbered) -> None:
+    """Raise `UserError` unless all domains and masks of a visit lie on one grid."""
+    reference_name, reference = next(iter(files.items()))
+    for name, found in (*files.items(), *masks.items()):
+        for number in found.keys() & reference.keys():
+            one, other = reference[number], found[number]
+            if same_grid(one, other):
+                continue
+            reason, fix = _why(one, other, reference_name)
+            raise UserError(f"{reference_name} and {name} of subject {subject} lie on different grids "
+                            f"({_grid(one.view)} and {_grid(other.view)}{reason})", where=other.entry.name, fix=fix)
+
+
+def onto_grid(numbered: Mapping[str, dict[int, Scanned]], domain: str, subject: str) -> dict[str, dict[int, Scanned]]:
+    """The files of a visit as they look after resampling to the grid of `domain`, where their own is another.
+
+    Raises:
+        UserError: different frames of reference, or pictures, which have no place in space.
+    """
+    reference = numbered[domain]
+    out: dict[str, dict[int, Scanned]] = {}
+    for name, found in numbered.items():
+        one, other = next(iter(reference.values())), next(iter(found.values()))
+        volumes = all(len({id(item) for item in items.values()}) == 1 for items in (reference, found))
+        if volumes and not same_grid(one, other):
+            _refuse_unplaced(one, other, domain, name, subject)
+            header = replace(one.header, dtype=np.dtype(np.float32), modality=other.header.modality,
+                             lossy=other.header.lossy)
+            moved = Scanned(other.entry, header, one.view, native=other.header)
+            out[name] = dict.fromkeys(reference, moved)
+        else:
+            out[name] = found
+    return out
+
+
+def _refuse_unplaced(one: Scanned, other: Scanned, domain: str, name: str, subject: str) -> None:
+    lost = one.header.affine is None or other.header.affine is None
+    uneven = one.header.starts or other.header.starts
+    if lost or uneven or not _one_frame(one, other):
+        why = ("do not both say where they lie in space" if lost else "are not both evenly spaced" if uneven else
+               "lie in different frames of reference, so positions in them cannot be compared")
+        raise UserError(f"{domain} and {name} of subject {subject} {why}", where=other.entry.name,
+                        fix="register them first, or prepare one alone with --domains")
+
+
+def same_grid(one: Scanned, other: Scanned) -> bool:
+    """Whether two files have the same voxels in the same places, in whichever order they store them."""
+    a, b = one.view, other.view
+    if (a.slices, a.height, a.width) != (b.slices, b.height, b.width):
+        return False
+    if one.header.affine is None or other.header.affine is None:
+        return one.header.affine is other.header.affine
+    if not _one_frame(one, other):
+        return False
+    corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    size = np.array([*_canonical_shape(one.header), 1]) - [1, 1, 1, 0]
+    apart = (_canonical_affine(one.header) - _canonical_affine(other.header)) @ (corners * size).T
+    sides = np.linalg.norm(one.header.affine[:3, :3], axis=0)
+    return bool(np.abs(apart).max() <= GRID_TOLERANCE * sides.min())
+
+
+def _one_frame(one: Scanned, other: Scanned) -> bool:
+    """Whether coordinates can be compared: where either file does not name its frame they are taken to be."""
+    frames = {one.entry.frame, other.entry.frame} - {""}
+    return len(frames) < 2
+
+
+def _canonical_affine(header: Header) -> NDArray[np.float64]:
+    import nibabel
+
+    assert header.affine is not None
+    affine: NDArray[np.float64] = header.affine @ nibabel.orientations.inv_ornt_aff(orientation(header.affine),
+                                                                                    header.shape)
+    return affine
+
+
+def _canonical_shape(header: Header) -> list[int]:
+    assert header.affine is not None
+    return [header.shape[int(i)] for i in np.argsort(orientation(header.affine)[:, 0])]
+
+
+def _grid(seen: View) -> str:
+    return f"{seen.slices} slices of {seen.height}x{seen.width}"
+
+
+def _why(one: Scanned, other: Scanned, domain: str) -> tuple[str, str]:
+    """What differs where the numbers of pixels do not, and what can be done."""
+    placed = one.header.affine is not None and other.header.affine is not None
+    if placed and not _one_frame(one, other):
+        return "; their frames of reference differ", "register them first, or prepare one alone with --domains"
+    moved = "; their positions or pixel sizes differ" if _grid(one.view) == _grid(other.view) else ""
+    if placed and one.header.volumetric and other.header.volumetric:
+        return moved, f"add --resample-to {domain}, or prepare one alone with --domains"
+    return moved, "register and resample them first, or prepare one alone with --domains"
