@@ -93,7 +93,10 @@ def _write_series(export: Export, rng: np.random.Generator, patient: int, kind: 
         turn = turn @ np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
     spacing, step = ((0.8, 0.9), 4.4) if kind == "T1" else ((0.7, 0.7), 5.5) if kind == "T2" else ((1.0, 1.0), 3.3)
     width, height, slices = *WIDTHS[kind], SLICES[kind]
-    affine = ras_affine(turn, spacing, step, np.round(rng.uniform(-80, 80, 3), 2))
+    # all series of a patient about one place, as those of a head are
+    half = np.array([spacing[1] * (width - 1), spacing[0] * (height - 1), step * (slices - 1)]) / 2
+    centre = np.array([10.0 * patient, -20.0, 30.0]) + rng.uniform(-2, 2, 3)
+    affine = ras_affine(turn, spacing, step, np.round(centre - turn @ half, 2))
     grid = np.indices((width, height, slices))
     voxels = (4096 * patient + 512 * number + 16 * grid[2] + (grid[0] + 3 * grid[1]) % 16).astype(np.uint16)
     reverse, files = bool(rng.integers(2)), []

@@ -17,10 +17,12 @@ from ganatomy.errors import UserError
 from ganatomy.models.base import Batch, Context
 from ganatomy.nn.augment import translate
 from ganatomy.nn.blocks import MinibatchStd, UpConv2d
+from ganatomy.nn.dense_dcgan import dense_features
 from ganatomy.nn.ema import EMA
 from ganatomy.nn.minibatch_discrimination import MinibatchDiscrimination
 from ganatomy.recipe import load
 from ganatomy.testing import check_gan
+from ganatomy.training_state import TrainingState
 
 RNG = np.random.default_rng(0)
 NEW_GAN = '''
@@ -192,6 +194,27 @@ def test_the_dense_architecture_has_the_shape_of_the_training_script() -> None:
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert [(m.num_features, m.momentum) for m in norms] == [(c, 0.2) for c in (128, 64, 64, 128, 256)]
     assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.25] * 6
+
+
+def test_the_dense_discriminators_first_convolution_starts_at_the_first_pixel() -> None:
+    """"Same" padding of stride 2 on an even side adds nothing above and to the left."""
+    convolution = torch.nn.Sequential(*list(dense_features(16, 1, 0.0))[:2])
+    convolution[1].weight.data.zero_()
+    convolution[1].bias.data.zero_()
+    convolution[1].weight.data[0, 0, 0, 0] = 1
+    x = torch.rand(1, 1, 16, 16)
+    assert torch.equal(convolution(x)[0, 0], x[0, 0, ::2, ::2])
+
+
+@pytest.mark.parametrize("ema", [None, 0.05])
+def test_dropout_is_off_in_sampling_and_in_batch_norms_statistics(ema: float | None) -> None:
+    recipe = load("dcgan-brain-128", {"size": 16, "model.architecture": "dense", "ema": ema})
+    state = TrainingState(recipe, 1, torch.device("cpu"))
+    made = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        made.append(state.sampler().sample(4, seed=5))
+    assert np.array_equal(*made)
 
 
 @pytest.mark.parametrize("settings", [

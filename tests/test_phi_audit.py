@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import os
+import shutil
 import socket
 import stat
 import zipfile
@@ -175,7 +177,7 @@ def test_what_any_dataset_holds_is_no_finding(tmp_path: Path) -> None:
     audit = audit_phi([dataset])
     assert audit.clean
     assert (audit.searched, sum(audit.passed_over.values())) == (1, len(common))
-    assert "10 too short or too common" in str(audit)
+    assert "10 more are too short or too common" in str(audit)
 
 
 def test_chance_is_no_finding(known: Path) -> None:
@@ -217,6 +219,25 @@ def test_runs_and_reports(known: Path, tmp_path: Path, tiny: Recipe) -> None:
     assert kinds(audit_phi([run.path, known])) == {"PatientID"}
 
 
+def test_a_run_whose_dataset_was_made_anew_is_never_clean(known: Path, tmp_path: Path, tiny: Recipe) -> None:
+    run = Run(tmp_path / "run")
+    run.start(tiny, known, Dataset.open(known).info.content)
+    (tmp_path / "run" / "notes.txt").write_text("for MX884213")
+    assert kinds(audit_phi([run.path])) == {"PatientID"}
+    shutil.rmtree(known)
+    identify(write_dataset(known, seed=1).path, [("PatientID", "somebody-else")])
+    audit = audit_phi([run.path])
+    assert not audit.clean
+    assert "made anew" in audit.unsearched[0][1]
+
+
+def test_datasets_below_a_folder_are_searched_for_their_own_patients(known: Path, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    other = identify(write_dataset(tmp_path / "all" / "other", seed=1).path, [("PatientID", "OTHER-55123")])
+    (other / "notes.txt").write_text("of OTHER-55123")
+    assert kinds(audit_phi([tmp_path / "all"])) == kinds(audit_phi([known, tmp_path / "all"])) == {"PatientID"}
+
+
 def test_without_identifiers_it_refuses(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "dataset").path
     with pytest.raises(UserError, match="private folder"):
@@ -231,6 +252,24 @@ def test_what_cannot_be_unpacked_is_said(known: Path) -> None:
     audit = audit_phi([known])
     assert not audit.clean
     assert [Path(file).name for file, _ in audit.unsearched] == ["a.npz"]
+
+
+def test_a_folder_that_cannot_be_opened_is_said(known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (known / "closed-MX884213").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:  # the tests may run as root, who may open everything
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    audit = audit_phi([known])
+    assert not audit.clean
+    (place, reason), = audit.unsearched
+    assert "closed-" in place
+    assert "MX884213" not in place
+    assert "cannot be opened" in reason
 
 
 @pytest.mark.parametrize("seed", range(20))

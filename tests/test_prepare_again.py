@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -11,6 +12,8 @@ import pytest
 
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.prepare import prepare, survey
+from ganatomy.data.prepare.resample import resample
+from ganatomy.data.readers import Header
 from ganatomy.errors import UserError
 from tests.scans import NAMES, cohort, head, pictures, save
 
@@ -59,6 +62,42 @@ def test_changed_files_are_told(tmp_path: Path, change: object) -> None:
     prepare(tmp_path / "in", tmp_path / "out", size=16)
     change(tmp_path / "in")  # type: ignore[operator]
     with pytest.raises(UserError, match=r"the files differ from then.*--overwrite"):
+        prepare(tmp_path / "in", tmp_path / "out", size=16)
+
+
+def test_changes_behind_links_and_in_files_that_a_table_names_are_told(tmp_path: Path) -> None:
+    cohort(tmp_path / "elsewhere", mask=False)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "all").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "listed").mkdir()
+    lines = [f"../elsewhere/{n}/{n}_{d}.nii.gz,{n},{d}" for n in NAMES for d in ("T1", "T2")]
+    (tmp_path / "listed" / "files.csv").write_text("\n".join(["path,subject,domain", *lines]))
+    pattern = {"linked": "all/{subject}/{subject}_{domain}.nii.gz", "listed": None}
+    for name, fields in pattern.items():
+        prepare(tmp_path / name, tmp_path / f"{name}-out", size=16, pattern=fields)
+        assert "nothing to do" in said(tmp_path / name, tmp_path / f"{name}-out", size=16, pattern=fields)[0]
+    change_a_file(tmp_path / "elsewhere")
+    for name, fields in pattern.items():
+        with pytest.raises(UserError, match="the files differ from then"):
+            prepare(tmp_path / name, tmp_path / f"{name}-out", size=16, pattern=fields)
+
+
+def test_what_prepare_passes_over_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort(tmp_path / "in")
+    prepare(tmp_path / "in", tmp_path / "in" / "out", size=16)
+    (tmp_path / "in" / ".DS_Store").write_bytes(b"made by looking")
+    prepare(cohort(tmp_path / "others"), tmp_path / "in" / "another", size=16)
+    assert "nothing to do" in said(tmp_path / "in", tmp_path / "in" / "out", size=16)[0]
+    monkeypatch.chdir(tmp_path)
+    assert "nothing to do" in said("in", "in/out", size=16)[0]
+
+
+def test_a_file_that_may_be_read_now_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort(tmp_path / "in")
+    with monkeypatch.context() as closed:  # the tests may run as root, who may read everything
+        closed.setattr("os.access", lambda path, mode: NAMES[0] not in str(path))
+        prepare(tmp_path / "in", tmp_path / "out", size=16)
+    with pytest.raises(UserError, match="the files differ from then"):
         prepare(tmp_path / "in", tmp_path / "out", size=16)
 
 
@@ -173,6 +212,23 @@ def test_resampling_a_mask_keeps_its_labels(tmp_path: Path) -> None:
     assert set(np.unique(np.load(dataset.path / "masks.npy")).tolist()) == {0, 3, 7}
 
 
+def test_resampling_fills_the_whole_volume(tmp_path: Path) -> None:
+    """Whatever the affines' rounding: the faces, and the outer halves of thick slices, belong to a volume too."""
+    for seed in range(4):
+        turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
+        fine, thick = np.eye(4), np.eye(4)
+        fine[:3, :3], thick[:3, :3] = turn, turn * [1.0, 1.0, 4.0]
+        fine[:3, 3] = np.random.default_rng(seed).normal(0, 100, 3)
+        thick[:3, 3] = fine[:3, 3] + thick[:3, 2] * 1.5 / 4
+        labels = Header((6, 7, 3), np.dtype(np.uint8), affine=thick)
+        target = Header((6, 7, 12), np.dtype(np.uint8), affine=fine)
+        assert resample(np.ones(labels.shape, np.uint8), labels, target, labels=True).all()
+        values = np.full(target.shape, 100.0, np.float32)
+        values[:, 0] = values[:, -1] = values[0] = values[-1] = 0.0  # the background
+        back = resample(values, target, replace(target, affine=fine @ np.diag([1.0, 1.0, 2.0, 1.0]), shape=(6, 7, 6)))
+        assert np.allclose(back[2:-2, 2:-2], 100.0, atol=0.1)
+
+
 def test_a_domain_to_resample_to_must_exist(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no domain 'T9'.*found: T1, T2"):
         prepare(cohort(tmp_path / "in", mask=False), tmp_path / "out", resample_to="T9")
@@ -186,7 +242,7 @@ def test_a_survey_writes_nothing(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
     assert not (tmp_path / "out").exists()
     assert any("become 32x32" in line for line in lines)
-    assert "4 visits of 4 subjects would be prepared" in lines[-1]
+    assert "4 visits of 4 subjects with up to 64 slices would be prepared" in lines[-1]
 
 
 def test_modality_and_units_are_stored(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_two_grids_in_one_frame_of_reference(export: Export, tmp_path: Path) -> 
     dataset = prepare(export.folder, tmp_path / "out", size=32, domain=rules, resample_to="T1", slices="all")
     assert dataset.info.paired
     assert len(dataset.rows("T1")) == len(dataset.rows("T2")) == 27
+    assert all(dataset.pixels([row]).any() for row in dataset.rows("T2"))
     assert [r.position for r in dataset.rows("T1")] == [r.position for r in dataset.rows("T2")]
 
 
@@ -95,6 +96,19 @@ def test_missing_slices_are_named_and_taken_only_when_asked(export: Export, tmp_
         assert abs(index[2] - round(index[2])) * 3.3 < TOLERANCE
         inside = np.rint(index[:3]).astype(int)
         assert dataset.pixels([row])[0, 16, 16] == planted.voxels[tuple(inside)]
+
+
+def test_volumes_that_lack_different_slices_are_never_paired(tmp_path: Path) -> None:
+    """As many slices, the same first and last one: only the places in between tell them apart."""
+    for patient in ("P1", "P2"):
+        for description, lacking in (("T1 axial", 3), ("T2 axial", 5)):
+            for k in set(range(9)) - {lacking}:
+                pixels = np.full((16, 16), 10 * k + 1, np.uint16)
+                write_dicom(tmp_path / "in" / patient / description / f"{k}", pixels, patient=patient, number=k,
+                            series=description, description=description, position=(0.0, 0.0, 3.0 * k))
+    with pytest.raises(UserError, match="lie on different grids"):
+        prepare(tmp_path / "in", tmp_path / "out", size=16, allow_gaps=True)
+    assert prepare(tmp_path / "in", tmp_path / "out", size=16, allow_gaps=True, domains=["T1"], slices="all").rows()
 
 
 def test_hounsfield_units_come_back(tmp_path: Path) -> None:

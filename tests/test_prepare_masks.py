@@ -181,3 +181,19 @@ def test_a_folder_of_labels_becomes_masks(tmp_path: Path) -> None:
     assert dataset.info.domains == ("image",) and dataset.info.classes == ()
     assert dataset.info.mask_values == {"labels-1": 1, "labels-2": 2}
     assert dataset.info.fingerprint["subjects"] == 3
+
+
+def test_a_mask_that_cannot_be_read_is_not_taken_for_no_lesion(tmp_path: Path) -> None:
+    for i in range(3):
+        save(tmp_path / "volumes" / f"p{i}" / f"p{i}_T1.nii.gz", head(i))
+        save(tmp_path / "volumes" / f"p{i}" / f"p{i}_mask.nii.gz", (head(i) > 110).astype(np.uint8))
+    (tmp_path / "volumes" / "p1" / "p1_mask.nii.gz").write_bytes(b"cut short")
+    assert len({r.subject for r in prepare(tmp_path / "volumes", tmp_path / "out", size=16).rows()}) == 2
+    assert ("p1/p1_T1.nii.gz", "left out: its mask cannot be read") in [
+        (line["path"], line["reason"]) for line in table(tmp_path / "out.private" / "skipped.csv")]
+    for name in ("s0/s0_T1_z1", "s0/s0_T1_z2", "s0/s0_mask_z2", "s0/s0_mask_z1", "s1/s1_T1_z1", "s1/s1_mask_z1"):
+        picture(tmp_path / "pictures" / f"{name}.png", 100)
+    (tmp_path / "pictures" / "s0" / "s0_mask_z2.png").write_bytes(b"")
+    dataset = prepare(tmp_path / "pictures", tmp_path / "second", size=16)
+    assert [(r.subject, r.slice) for r in dataset.rows()] == [("sub-0001", 1), ("sub-0002", 1)]
+    assert all(mask.any() for mask in dataset.masks(dataset.rows()))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from ganatomy import validation
 from ganatomy.data.dataset import Dataset
@@ -355,6 +356,38 @@ def test_a_time_budget_ends_training_early_and_whole(dataset: Dataset, tmp_path:
     assert len(load_generator(run.path).sample(2, seed=0)) == 2
 
 
+def test_a_run_of_an_older_version_goes_on_to_the_same_bits(dataset: Dataset, tmp_path: Path) -> None:
+    """Its recipe.yaml lacks the keys that came later, its checkpoint the losses of the epoch."""
+    recipe = load("rpgan-64", TINY)
+    whole, old = train(dataset.path, tmp_path / "whole", recipe), train(dataset.path, tmp_path / "old", recipe)
+    kept = yaml.safe_load(old.recipe_file.read_text())
+    for key in ("learning_rate_decay", "flips", "checkpoint_epochs"):
+        del kept[key]
+    old.recipe_file.write_text(yaml.safe_dump(kept))
+    old.checkpoint(12).unlink()
+    state = torch.load(old.checkpoint(8), weights_only=True)
+    del state["epoch_sums"], state["epoch_steps"]
+    torch.save(state, old.checkpoint(8))
+    old.log_file.write_text("".join(line for line in old.log_file.read_text().splitlines(True) if "epoch" not in line))
+    old.write_status("running", 12)
+    train(dataset.path, old.path, recipe)
+    assert weights(old) == weights(whole)
+    assert [(e["epoch"], e["step"]) for e in old.log() if e["kind"] == "epoch"] == [(3, 9), (4, 12)]
+
+
+def test_single_keys_can_be_set_of_a_recipe_given_whole(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny, set={"steps": 3, "model.gamma": 0.5})
+    assert run.status()["step"] == 3
+    assert run.recipe() == load("rpgan-64", TINY | {"steps": 3, "model.gamma": 0.5})
+
+
+def test_every_entry_of_the_log_is_handed_on(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    run = train(dataset.path, tmp_path / "run", tiny, on_log=seen.append)
+    assert [(e["kind"], e["step"]) for e in seen] == [(e["kind"], e["step"]) for e in run.log()]
+    assert [e["epoch"] for e in seen if e["kind"] == "epoch"] == [1, 2, 3, 4]
+
+
 def test_epochs_count_passes_over_the_training_images(dataset: Dataset, tmp_path: Path) -> None:
     recipe = load("rpgan-64", {k: v for k, v in TINY.items() if k != "steps"} | {"epochs": 2})
     run = train(dataset.path, tmp_path / "run", recipe)
@@ -372,6 +405,29 @@ def test_the_best_validation_score_chooses_the_generator(dataset: Dataset, tmp_p
     assert [p.name for p in run.checkpoints()] == ["step-000008.pt", "step-000012.pt", "step-000016.pt"]
     chosen = torch.load(run.checkpoint(8), weights_only=True)["ema"]["weights"]["first.weight"]
     assert torch.equal(load_generator(run.path).model.generator.first.weight, chosen)
+
+
+def test_the_best_checkpoint_outlives_an_interruption(dataset: Dataset, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load("rpgan-64", TINY | {"select": "fd", "steps": 20})
+
+    def scored(run: Path, on_log: Any = lambda entry: None) -> Run:
+        return train(dataset.path, run, recipe, on_log=on_log)
+
+    def interrupt(entry: dict[str, Any]) -> None:
+        if (entry["kind"], entry["step"]) == ("train", 12):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    values = [40.0, 20.0, 30.0, 25.0, 35.0]  # at 4, 8, 12, 16, 20
+    scores = iter(values * 2)
+    monkeypatch.setattr("ganatomy.validation.Validator.score", lambda self, sampler: {"kd": 0.1, "fd": next(scores)})
+    whole = scored(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        scored(tmp_path / "parts", interrupt)
+    parts = scored(tmp_path / "parts")
+    assert parts.status()["selected_step"] == whole.status()["selected_step"] == 8
+    assert weights(parts) == weights(whole)
+    assert [e["fd"] for e in parts.log() if e["kind"] == "validation"] == values
 
 
 def test_the_frechet_distance_can_choose_the_generator_instead(dataset: Dataset, tmp_path: Path,

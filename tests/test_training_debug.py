@@ -18,9 +18,11 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.evaluation import evaluate
 from ganatomy.evaluation import table as as_table
 from ganatomy.metrics.ssim import ssim
+from ganatomy.models import dcgan_knee
+from ganatomy.models.base import Batch, Context, Fakes, Losses
 from ganatomy.run import Run
 from ganatomy.sampling import load_generator
-from ganatomy.training import Interrupted, train
+from ganatomy.training import Interrupted, TrainingStopped, train
 from tests.conftest import write_dataset
 
 KNEE = {"size": 16, "batch_size": 4, "epochs": 3, "model.z_dim": 8, "model.start_side": 4, "model.start_channels": 4,
@@ -128,6 +130,48 @@ def test_what_was_kept_of_epochs_that_are_trained_again_is_forgotten(knees: Data
     for place in (run.path, tmp_path / "run.private"):
         assert sorted(p.name for p in (place / "debug").iterdir())[:2] == ["epoch-001", "epoch-002"]
         assert not (place / "debug" / "epoch-003").exists()
+
+
+def test_weights_that_are_not_finite_at_an_epochs_end_are_explained_and_not_kept(
+        knees: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = dcgan_knee.Model.generator_loss
+
+    def poisons(self: Any, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
+        losses: Losses = sound(self, batch, fakes, ctx)
+        if ctx.step == 9:  # the last step of the second epoch: a sound loss whose gradient is not
+            losses.terms["adversarial"][1].register_hook(lambda gradient: gradient * float("nan"))
+        return losses
+
+    monkeypatch.setattr(dcgan_knee.Model, "generator_loss", poisons)
+    with pytest.raises(TrainingStopped, match="weights are no longer finite at step 10"):
+        knee_run(knees, tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run" / "debug").iterdir()] == ["epoch-001"]
+
+
+def test_the_losses_of_an_interrupted_training_can_be_read(knees: Dataset, tmp_path: Path) -> None:
+    def interrupt(entry: dict[str, Any]) -> None:
+        if entry["step"] == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        knee_run(knees, tmp_path / "run", debug=False, on_log=interrupt)
+    assert [row["epoch"] for row in rows(Run(tmp_path / "run"))] == ["1", "2"]
+    assert (tmp_path / "run" / "loss_plot.png").is_file()
+
+
+def test_a_training_killed_as_it_draws_its_losses_at_the_end_draws_them_when_resumed(
+        knees: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("ganatomy.training_loop.write_curves", killed)
+        with pytest.raises(KeyboardInterrupt):
+            knee_run(knees, tmp_path / "run", debug=False)
+    run = knee_run(knees, tmp_path / "run", debug=False)
+    assert run.status()["state"] == "finished"
+    assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
+
+
+def killed(run: Run) -> None:
+    raise KeyboardInterrupt
 
 
 def test_losses_of_every_epoch_are_a_table_and_a_picture(knees: Dataset, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ganatomy.wording import printable
+
 
 class Folder(click.Path):
     """A path that is not empty: an empty variable in a script must not mean the current folder."""
@@ -21,8 +23,11 @@ FOLDER = Folder(path_type=Path)
 
 
 def say(text: str) -> None:
-    """A line for the user, on standard error: standard output is for results."""
-    click.echo(text, err=True)
+    """A line for the user, on standard error: standard output is for results.
+
+    Names of files and folders may hold what commands a terminal; lines are its only control characters that pass.
+    """
+    click.echo("\n".join(printable(line) for line in text.split("\n")), err=True)
 
 
 def floats(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:

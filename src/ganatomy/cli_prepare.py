@@ -67,7 +67,7 @@ def prepare(source: Path | None, dataset: Path | None, dry_run: bool, audit_phi:
 
     \b
     ganatomy prepare SOURCE DATASET              make DATASET
-    ganatomy prepare SOURCE DATASET --dry-run    show the series and the plan
+    ganatomy prepare SOURCE --dry-run            show the series and the plan
     ganatomy prepare --audit-phi DATASET         is anything left that names a patient?
     """
     if audit_phi:
@@ -81,7 +81,7 @@ def prepare(source: Path | None, dataset: Path | None, dry_run: bool, audit_phi:
             raise GateError(str(found), fix="remove what is listed, and audit again")
         say(str(found))
         return
-    if source is None or dataset is None:
+    if source is None or (dataset is None and not dry_run):
         raise click.UsageError(f"Missing argument '{'SOURCE' if source is None else 'DATASET'}'.")
     from ganatomy.data.prepare import prepare as run
     from ganatomy.data.prepare import survey
@@ -91,5 +91,5 @@ def prepare(source: Path | None, dataset: Path | None, dry_run: bool, audit_phi:
     if dry_run:
         del options["overwrite"]
         survey(source, dataset, say=say, **options)
-    else:
+    elif dataset is not None:
         run(source, dataset, say=say, **options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ganatomy.wording import printable
+
 
 class UserError(Exception):
     """A problem with the input: what is wrong, where, and how to mend it.
@@ -22,7 +24,7 @@ class UserError(Exception):
         return _again, (type(self), self.what, self.where, self.fix)  # errors of other processes come back whole
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where is not None else ""
+        place = f"{printable(str(self.where))}: " if self.where is not None else ""
         mend = f" -> {self.fix}" if self.fix else ""
         return f"{place}{self.what}{mend}"
 

@@ -26,6 +26,7 @@ def disk_errors(where: Path) -> Iterator[None]:
         errno.EACCES: ("permission denied", "check who owns the folder, or choose another"),
         errno.EPERM: ("permission denied", "check who owns the folder, or choose another"),
         errno.EROFS: ("the file system is read-only", "choose another folder"),
+        errno.ENOENT: ("no folder can be made there", "choose another folder"),
         errno.ENOTDIR: ("a part of this path is a file, not a folder", "choose another folder"),
         errno.EEXIST: ("something else is there already", "choose another folder"),
         errno.ENOTEMPTY: ("another process has made it meanwhile", "choose another folder, or add --overwrite"),

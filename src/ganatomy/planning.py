@@ -30,7 +30,7 @@ def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:
     model = models.resolve(recipe, dataset.info.channels)
     lines = [recipe.to_yaml().rstrip(), "",
              f"training images   {len(rows)} of {counted(len({r.subject for r in rows}), 'subject')}",
-             f"steps             {total_steps(recipe, feed):,}, of which {steps_of(recipe, feed, 1):,} see every image",
+             f"steps             {total_steps(recipe, feed):,}, {steps_of(recipe, feed, 1):,} of them make an epoch",
              f"checkpoints       every {counted(checkpoint_interval(recipe, feed), 'step')}",
              f"device            {where}, {choose_precision(recipe, where)}",
              f"generator         {_count(model.generator):,} parameters",

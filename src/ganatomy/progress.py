@@ -39,6 +39,7 @@ class TrainingProgress:
         if entry["kind"] == "validation":
             self.say(f"step {entry['step']}: validation KD-Lite0 x 1000 = {1e3 * entry['kd']:.1f}, "
                      f"FD-Lite0 = {entry['fd']:.1f}")
+        if entry["kind"] != "train":
             return
         losses = entry["losses"]
         last = entry["step"] == entry["steps"]

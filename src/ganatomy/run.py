@@ -16,6 +16,7 @@ from ganatomy.files import disk_errors, private_folder, private_path, read_json,
 from ganatomy.recipe import Recipe, flat, parse, text
 
 KEEP_CHECKPOINTS = 2
+RECIPE_FILE = "recipe.yaml"
 
 
 class Run:
@@ -28,7 +29,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.recipe_file = self.path / "recipe.yaml"
+        self.recipe_file = self.path / RECIPE_FILE
         self.environment_file = self.path / "environment.json"
         self.status_file = self.path / "status.json"
         self.log_file = self.path / "log.jsonl"
@@ -57,7 +58,7 @@ class Run:
     @classmethod
     def is_run(cls, path: str | Path) -> bool:
         """Whether the folder looks like a run."""
-        return cls(path).recipe_file.is_file()
+        return (Path(path) / RECIPE_FILE).is_file()  # asked of any folder, of the root too, which no run can be
 
     def recipe(self) -> Recipe:
         """The recipe this run was started with."""

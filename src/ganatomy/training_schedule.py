@@ -24,7 +24,8 @@ def checkpoint_interval(recipe: Recipe, feed: Feed) -> int:
 
 def steps_of(recipe: Recipe, feed: Feed, epochs: float) -> int:
     """Steps that `epochs` passes over the training images take, at least one."""
-    return max(1, math.ceil(epochs * feed.draws_per_epoch / recipe.d_steps))
+    # multiplied before it is divided: 50 epochs of 66 images in batches of 30 are 110 steps, 50 * (66 / 30) is above
+    return max(1, math.ceil(epochs * len(feed.rows) / (recipe.batch_size * recipe.d_steps)))
 
 
 def epochs_done(recipe: Recipe, feed: Feed, step: int) -> int:

@@ -1,4 +1,4 @@
-"""Numbers in sentences."""
+"""Numbers and names in sentences."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from __future__ import annotations
 def counted(n: int, noun: str) -> str:
     """A number and its noun: 1 file, 1200 files."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """A name with line breaks, other control characters and bytes that are no UTF-8 written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def grouped(n: int, noun: str) -> str:

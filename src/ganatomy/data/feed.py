@@ -31,11 +31,6 @@ class Feed:
         self.factor = shrink_factor(dataset.info.size, size)
         self._pass, self._order = -1, np.empty(0, np.intp)
 
-    @property
-    def draws_per_epoch(self) -> float:
-        """How many draws see every image once."""
-        return len(self.rows) / self.batch_size
-
     def indices(self, draw: int) -> list[int]:
         """Which rows the draw of this number holds."""
         first = draw * self.batch_size

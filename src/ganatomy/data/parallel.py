@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -46,11 +48,11 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> It
         yield from map(function, items)
         return
     method = "fork" if sys.platform == "linux" else "spawn"
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method)) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context(method), initializer=_begin_worker) as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
+                waiting.append(pool.submit(_work, function, item))
                 if len(waiting) >= workers * AHEAD:
                     yield waiting.popleft().result()
             while waiting:
@@ -61,3 +63,31 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> It
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _begin_worker() -> None:
+    """Make a worker end at once, and silently, with the process it works for.
+
+    Left alone, a worker waits for ever where that process was killed, since it holds the other end of its own queue.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _work(function: Callable[[T], R], item: T) -> R:
+    """`function(item)`, ended at once and silently by an interrupt from the keyboard.
+
+    Only here: were a worker to end while it sends a result, the other process would wait for the rest for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return function(item)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

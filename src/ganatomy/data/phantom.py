@@ -18,10 +18,10 @@ from scipy import ndimage
 from ganatomy import __version__
 from ganatomy.data.phantom_anatomy import FIELD_OF_VIEW, SmoothField, draw_subject, tissues
 from ganatomy.data.phantom_signal import TYPICAL, draw_values, inversion_gradient_echo, rician, spin_echo
-from ganatomy.data.sources import printable, typed
+from ganatomy.data.sources import typed
 from ganatomy.errors import UserError
 from ganatomy.files import staged_folder, write_json
-from ganatomy.wording import counted
+from ganatomy.wording import counted, printable
 
 Array = NDArray[np.float32]
 Say = Callable[[str], None]

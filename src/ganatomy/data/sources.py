@@ -7,7 +7,7 @@ import re
 import shlex
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from ganatomy.data.readers import Header
 from ganatomy.errors import UserError
 from ganatomy.files import PRIVATE_SUFFIX
 from ganatomy.run import Run
+from ganatomy.wording import printable
 
 _MASK = re.compile(r"mask|seg|label|lesion", re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9]+")
@@ -115,11 +116,6 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", text.strip()).strip("-.")[:60] or "image"
 
 
-def printable(text: str) -> str:
-    """A name with line breaks, other control characters and bytes that are no UTF-8 written as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def typed(path: Path) -> str:
     """A path as one would type it into a shell."""
     return printable(shlex.quote(str(path)))
@@ -179,6 +175,17 @@ def walk(source: Path, leave_out: Sequence[Path] = ()) -> Found:
     folders are followed once. The first bytes of a file are looked at only where its name says nothing.
     """
     found = Found()
+    for prefix, items in listings(source, leave_out, found.passed):
+        for item in items:
+            _sort_in(found, prefix + item.name, item)
+    for names in (found.images, found.dicom, found.archives):
+        names.sort(key=natural)
+    return found
+
+
+def listings(source: Path, leave_out: Sequence[Path],
+             passed: Counter[str]) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """(relative path with a slash at its end, what is no folder) of every folder that `walk` looks into."""
     seen: set[tuple[int, int]] = set()
     left_out = {os.path.realpath(path) for path in leave_out}
     waiting = [""]
@@ -190,21 +197,22 @@ def walk(source: Path, leave_out: Sequence[Path] = ()) -> Found:
             with os.scandir(place) as listing:
                 items = {item.name: item for item in listing}
         except OSError:
-            found.passed["closed folder"] += 1
+            passed["closed folder"] += 1
             continue
         ours = ("manifest.csv" in items and is_prepared(place)) or ("recipe.yaml" in items and Run.is_run(place))
         if (status.st_dev, status.st_ino) in seen or ours or os.path.realpath(place) in left_out:
             continue
         seen.add((status.st_dev, status.st_ino))
-        for name in sorted(items, reverse=True):  # the first folder is to be taken first from the end of `waiting`
-            item = items[name]
-            if not _is_folder(item):
-                _sort_in(found, prefix + name, item)
-            elif not name.startswith((".", "__MACOSX")) and not name.endswith(PRIVATE_SUFFIX):
-                waiting.append(f"{prefix}{name}/")
-    for names in (found.images, found.dicom, found.archives):
-        names.sort(key=natural)
-    return found
+        names = sorted(items, reverse=True)  # the first folder is to be taken first from the end of `waiting`
+        folders = {name for name in names if _is_folder(items[name])}
+        waiting += [f"{prefix}{name}/" for name in names if name in folders
+                    and not name.startswith((".", "__MACOSX")) and not name.endswith(PRIVATE_SUFFIX)]
+        yield prefix, [items[name] for name in names if name not in folders]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file of this name is none of the user's: file managers and archives leave such behind."""
+    return name.lower().startswith((".", "__macosx")) or name.lower() == "thumbs.db"
 
 
 def _is_folder(item: os.DirEntry[str]) -> bool:
@@ -220,7 +228,7 @@ def _sort_in(found: Found, name: str, item: os.DirEntry[str]) -> None:
         plain = item.is_file()
     except OSError:
         plain = False
-    if own.startswith((".", "__macosx")) or own == "thumbs.db":
+    if is_hidden(own):
         found.passed["hidden"] += 1
     elif not plain:
         found.passed["other"] += 1

@@ -16,7 +16,10 @@ class BCEGAN(NoiseGAN):
     """
 
     def real_label(self, ctx: Context) -> float:
-        """What is to be said of real images, the generator's aim too; less than 1 is one-sided label smoothing."""
+        """What is to be said of real images, and the generator's aim for its own; less than 1 smooths both.
+
+        Salimans et al. 2016 smooth the discriminator's label of real images alone.
+        """
         return 1.0
 
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from ganatomy.data.dicom.series import Volume
 from ganatomy.data.dicom.slices import Skipped
-from ganatomy.data.sources import compiled, printable
+from ganatomy.data.sources import compiled
 from ganatomy.errors import UserError
+from ganatomy.wording import printable
 
 Named = list[tuple[Volume, str]]
 """Volumes and their domains."""

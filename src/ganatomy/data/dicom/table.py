@@ -9,7 +9,7 @@ import numpy as np
 
 from ganatomy.data.dicom.domains import Named, title
 from ganatomy.data.dicom.series import Volume
-from ganatomy.data.sources import printable
+from ganatomy.wording import printable
 
 WIDTH, MOST_ROWS, _DESCRIPTION = 116, 60, 44
 

@@ -239,7 +239,8 @@ def _printable(layout: Layout) -> Layout:
         return replace(e, name=printable(e.name), subject=printable(e.subject), session=printable(e.session),
                        label=printable(e.label), group=printable(e.group))
 
-    return replace(layout, entries=[mended(entry) for entry in layout.entries],
+    notes = ["\n".join(map(printable, note.split("\n"))) for note in layout.notes]
+    return replace(layout, entries=[mended(entry) for entry in layout.entries], notes=notes,
                    unmatched=[(printable(name), why) for name, why in layout.unmatched])
 
 

@@ -21,6 +21,10 @@ _IMAGE_FOLDER = re.compile(r"images?[-_ ]?(tr|ts|va)", re.IGNORECASE)
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _PLAIN_FOLDERS = {"image", "images", "img", "imgs", "data", "nifti", "niftis", "png", "pngs", "scans", "anat", "raw"}
 _VOLUMES = (*readers.nifti.SUFFIXES, *readers.itk.SUFFIXES)
+_CONTRASTS = {"t1", "t1w", "t1wi", "t1c", "t1ce", "t1gd", "t1n", "t1post", "t2", "t2w", "t2wi", "t2s", "t2star", "t2f",
+              "t2flair", "flair", "pd", "pdw", "dwi", "adc", "swi", "stir", "tof", "mra", "ct", "cta", "cbct", "mr",
+              "mri", "pet"}
+_MANNERS = {"axial", "ax", "tra", "coronal", "cor", "sagittal", "sag", "pre", "post", "ce", "gd", "km", "weighted"}
 MAX_DOMAINS = 12
 
 
@@ -29,7 +33,7 @@ class _File:
     """A file's relative path, taken apart; `folders` shrinks as its levels are understood.
 
     `part` is tr of imagesTr and labelsTr; `masks` is the name of the folder of masks that the file lies in; `owner` is
-    the subject where it is known from elsewhere.
+    the subject where it is known from elsewhere; `contrast` is the folder called like one.
     """
 
     name: str
@@ -40,6 +44,7 @@ class _File:
     part: str = ""
     masks: str = ""
     owner: str = ""
+    contrast: str = ""
 
 
 def read_folders(source: Path, names: Sequence[str],
@@ -47,7 +52,8 @@ def read_folders(source: Path, names: Sequence[str],
     """Guess the layout from relative paths of image files.
 
     A first level named train, val and test gives the splits. Folders whose names hold a number are subjects; other
-    folders are classes, unless the same few file names return in each. CLASS/SUBJECT/file is understood too.
+    folders are classes, unless the same few file names return in each. CLASS/SUBJECT/file is understood too, and so is
+    a level of folders that are all called like contrasts (T1, T2; but CT, MR with numbers in them are classes).
     What lies in folders called labels, masks and the like are masks of the images of the same name. `owner` tells a
     file's subject where that is known: what the names of one subject alone hold is never a contrast.
     """
@@ -60,6 +66,8 @@ def read_folders(source: Path, names: Sequence[str],
     if any(file.part for file in images):
         layout, images = _labelled(source, images, masks)
     else:
+        level = _contrast_level(images)
+        images, masks = ([_take_contrast(file, level) for file in some] for some in (images, masks))
         layout = _read_images(source, images)
     classes = sorted({entry.label for entry in layout.entries} - {""})
     if classes:
@@ -67,6 +75,30 @@ def read_folders(source: Path, names: Sequence[str],
         layout.notes.append(f"warning: the folders {', '.join(classes[:5])}{more} are taken for classes; class names "
                             "are stored in the dataset and shown in reports: they must not be patients' names")
     return _with_masks(source, layout, images, masks) if masks else layout
+
+
+def _contrast_level(files: list[_File]) -> int | None:
+    """The level of folders that are all called like contrasts: were T1 and T2 taken for patients, the patients would
+    be taken for contrasts and paired with each other."""
+    for level in range(min(len(file.folders) for file in files)):
+        names = {file.folders[level] for file in files}
+        no_class = level > 0 or any(c.isdigit() for name in names for c in name) or _same_names_return(files)
+        if no_class and all(map(_is_contrast, names)):
+            return level
+    return None
+
+
+def _is_contrast(name: str) -> bool:
+    words = set(re.split(r"[\W_]+", name.lower()))
+    return bool(words & _CONTRASTS) and words <= _CONTRASTS | _MANNERS
+
+
+def _take_contrast(file: _File, level: int | None) -> _File:
+    if level is None or len(file.folders) <= level or not _is_contrast(file.folders[level]):
+        return file
+    contrast = file.folders[level]
+    stem = re.sub(rf"(?<=.)[\s._-]+{re.escape(contrast)}(?![^\W_])", "", file.stem, flags=re.IGNORECASE)
+    return replace(file, folders=file.folders[:level] + file.folders[level + 1:], contrast=contrast, stem=stem)
 
 
 def _read_images(source: Path, files: list[_File]) -> Layout:
@@ -181,7 +213,7 @@ def _remainder(file: _File) -> str:
             text = text[len(folder):].lstrip("_-. ")
     tokens = [t for t in re.split(r"[_\s]+", text) if t and not _SESSION.fullmatch(t) and not _NUMBER.fullmatch(t)
               and t.lower() not in {f.lower() for f in (*file.folders, file.owner)}]
-    return "_".join(tokens)
+    return "_".join([*filter(None, [file.contrast]), *tokens])
 
 
 def _per_subject(source: Path, files: list[_File]) -> Layout:
@@ -224,13 +256,17 @@ def _per_class(source: Path, files: list[_File]) -> Layout:
 def _single(source: Path, file: _File, label: str = "") -> Entry:
     """An image that is a subject of its own; NAME_mask is the mask of NAME."""
     found = _MASK_END.fullmatch(file.stem)
-    base, domain = (found.group(1), found.group(2)) if found else (file.stem, "image")
+    base, domain = (found.group(1), found.group(2)) if found else (file.stem, file.contrast or "image")
     subject = "/".join((*((file.split,) if file.split else ()), *file.folders, base))
     return Entry(source / file.name, file.name, subject, "", safe_name(domain), label, file.split)
 
 
 def _flat(source: Path, files: list[_File]) -> Layout:
-    """SUBJECT_DOMAIN files in one folder, or images that each stand alone."""
+    """SUBJECT_DOMAIN files in one folder, or images that each stand alone; there may be a folder for each contrast."""
+    if any(file.contrast for file in files):
+        return Layout("a folder per contrast", [_single(source, file) for file in files],
+                      subjects_known=all(file.name.lower().endswith(_VOLUMES) for file in files),
+                      notes=["images of one name are taken for one patient's; add --unpaired if they are not"])
     named = [_subject_and_domain(file) for file in files]
     subjects: dict[str, set[str]] = defaultdict(set)
     for entry in named:

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ganatomy.data.sources import Entry, Layout, is_mask_name, printable
+from ganatomy.data.sources import Entry, Layout, is_mask_name
 from ganatomy.errors import UserError
+from ganatomy.wording import printable
 
 
 def subject_in(name: str, regex: re.Pattern[str]) -> str:
@@ -42,7 +43,9 @@ def with_subjects(layout: Layout, regex: re.Pattern[str]) -> Layout:
             continue
         sessions = layout.subjects_known and len(merged[subject]) > 1
         session = "/".join(filter(None, (entry.subject, entry.session))) if sessions else entry.session
-        entries.append(replace(entry, subject=subject, session=session))
+        # a folder that names the patient is no class: its name must not be stored
+        label = "" if subject in entry.label or entry.label in subject else entry.label
+        entries.append(replace(entry, subject=subject, session=session, label=label))
     return replace(layout, entries=entries, subjects_known=True, unmatched=[*layout.unmatched, *lost.items()])
 
 

@@ -15,6 +15,7 @@ from ganatomy.errors import UserError
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
                "dev": "val", "test": "test", "testing": "test"}
+MAX_BYTES = 256 * 2**20
 NEEDED = ("path", "subject")
 OPTIONAL = ("domain", "label", "split", "session", "slice")
 
@@ -130,6 +131,9 @@ def _rows(table: Path, text: str) -> tuple[list[str], dict[int, dict[str, str]]]
 def _text(table: Path) -> tuple[str, str]:
     """A table's text and encoding."""
     try:
+        if table.stat().st_size > MAX_BYTES:
+            raise UserError(f"is larger than a table can be ({MAX_BYTES // 2**20} MB)", where=table,
+                            fix="give one row a file")
         raw = table.read_bytes()
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", where=table) from error

@@ -65,7 +65,8 @@ class Archive:
         self._members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()
                          if info.filename.endswith(".npy")}
         if len(self._members) > MAX_MEMBERS:
-            raise UserError(f"holds {len(self._members)} arrays; {MAX_MEMBERS} are read", where=path)
+            raise UserError(f"holds {len(self._members)} arrays; {MAX_MEMBERS} are read", where=path,
+                            fix="store the pictures in one array, the first axis counting them")
         self.arrays = {key: self._described(key) for key in self._members}
 
     def column(self, key: str) -> NDArray[Any]:

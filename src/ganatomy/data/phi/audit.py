@@ -58,6 +58,7 @@ class Audit:
         files: how many were searched.
         by_chance: hits that pixels, hashes or numbers give by chance, passed over.
         unsearched: (file, reason) of what could not be looked into.
+        named: the classes and domains, which are stored as they are.
     """
 
     searched: int
@@ -66,6 +67,7 @@ class Audit:
     files: int = 0
     by_chance: int = 0
     unsearched: list[tuple[str, str]] = field(default_factory=list)
+    named: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -73,20 +75,25 @@ class Audit:
         return not self.findings and not self.unsearched
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(self.passed_over.items()))
-        without = f" ({sum(self.passed_over.values())} too short or too common to look for: {kinds})" if kinds else ""
+        files, searched = counted(self.files, "file"), counted(self.searched, "identifier")
         found = len({finding.file for finding in self.findings})
-        what = f"{found} of {counted(self.files, 'file')} hold some" if found else "none"
-        where = "" if found else f" found in {counted(self.files, 'file')}"
-        text = f"{what} of {counted(self.searched, 'identifier')}{without}{where}"
-        return text + (f"; {counted(len(self.unsearched), 'part')} could not be searched" if self.unsearched else "")
+        what = (f"{found} of {files} hold some of {searched} looked for" if found else
+                f"none of {searched} looked for was found in {files}")
+        kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(self.passed_over.items()))
+        too_common = sum(self.passed_over.values())
+        parts = [f"{too_common} more are too short or too common to look for: {kinds}" * bool(kinds),
+                 f"{counted(len(self.unsearched), 'part')} could not be searched" * bool(self.unsearched),
+                 f"classes and domains are taken to name nobody: {', '.join(self.named)}" * bool(self.named),
+                 "text within pictures is not read"]
+        return "; ".join([what, *filter(None, parts)])
 
 
 def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Audit:
     """Search datasets, runs, reports and other files for the identifiers of the patients they come from.
 
     The identifiers are those that `prepare` wrote into the private folders of the datasets: of a run, the dataset it
-    learnt from; of other files and folders, of the run or dataset they lie in, or of the other places.
+    learnt from; of other files and folders, of the run or dataset they lie in, of those below them, or of the other
+    places.
 
     Args:
         places: folders and files; private folders below them are left out.
@@ -102,8 +109,12 @@ def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Aud
     own = {str(word) for note in notes for key in ("domains", "classes", "mask_values") for word in note.get(key, ())}
     rows = max((_lines(dataset / "manifest.csv") for dataset in datasets), default=0)
     terms = Terms(identifiers, own, rows)
-    audit = Audit(terms.searched, dict(terms.passed_over))
+    named = {str(word) for note in notes for key in ("domains", "classes") for word in note.get(key, ())}
+    audit = Audit(terms.searched, dict(terms.passed_over), named=tuple(sorted(named)))
     scanner = Scanner(terms)
+    for run in _changed(paths, datasets):
+        _unsearched(str(run), "its dataset has been made anew since, perhaps of other patients, whose identifiers are "
+                              "not known", audit, say)
     for place in paths:
         _search(place, scanner, audit, say)
     audit.by_chance = scanner.by_chance
@@ -117,12 +128,10 @@ def _datasets(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.exists():
             raise UserError("there is no such file or folder", where=place, fix="check the path")
-        owner = next((p for p in (place.absolute(), *place.absolute().parents) if is_dataset(p) or Run.is_run(p)), None)
-        if owner is not None and is_dataset(owner, "real"):
-            found[owner] = None
-        elif owner is not None and Run.is_run(owner):
-            runs.append(Run(owner))
-        else:
+        owners = _owners(place)
+        found |= dict.fromkeys(owner for owner in owners if is_dataset(owner, "real"))
+        runs += [Run(owner) for owner in owners if Run.is_run(owner)]
+        if not any(is_dataset(owner, "real") or Run.is_run(owner) for owner in owners):
             homeless.append(place)
     for run in runs:
         content = run.dataset_content()
@@ -138,6 +147,22 @@ def _datasets(places: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
+def _owners(place: Path) -> list[Path]:
+    """The dataset or run that a place lies in; else all that lie below it."""
+    def is_ours(path: Path) -> bool:
+        return is_dataset(path) or Run.is_run(path)
+
+    above = next((path for path in (place.absolute(), *place.absolute().parents) if is_ours(path)), None)
+    return [above] if above is not None else [path for path in _below(place, []) if path.is_dir() and is_ours(path)]
+
+
+def _changed(places: Sequence[Path], datasets: Sequence[Path]) -> list[Path]:
+    """The runs whose dataset is no longer the one that they learnt from: it may have been of other patients."""
+    contents = {read_json(dataset / "dataset.json").get("content") for dataset in datasets}
+    return [path for place in places for path in _owners(place)
+            if Run.is_run(path) and Run(path).dataset_content() not in contents]
+
+
 def _lines(path: Path) -> int:
     with path.open("rb") as handle:
         return sum(1 for _ in handle)
@@ -145,7 +170,8 @@ def _lines(path: Path) -> int:
 
 def _search(place: Path, scanner: Scanner, audit: Audit, say: Say) -> None:
     """Search all files below a place, and their names."""
-    names = [(path, "" if path == place else path.relative_to(place).as_posix()) for path in _below(place)]
+    closed: list[OSError] = []
+    names = [(path, "" if path == place else path.relative_to(place).as_posix()) for path in _below(place, closed)]
     base = place.name if place.is_file() else ""
     suspicious = any(True for _ in scanner.text(os.fsencode("\n".join(name or base for _, name in names))))
     for path, name in names:
@@ -164,20 +190,31 @@ def _search(place: Path, scanner: Scanner, audit: Audit, say: Say) -> None:
             except OSError as error:
                 scanner.unsearched.append(f"cannot be read ({error.strerror})")
             for reason in scanner.unsearched:
-                audit.unsearched.append((shown, reason))
-                say(f"{shown}: could not be searched: {reason}")
+                _unsearched(shown, reason, audit, say)
             scanner.unsearched.clear()
+    for fault in closed:
+        name = os.path.relpath(str(fault.filename), str(place))
+        shown = str(place / _masked(name, scanner.text(os.fsencode(name))))
+        _unsearched(shown, f"the folder cannot be opened ({fault.strerror})", audit, say)
+
+
+def _unsearched(shown: str, reason: str, audit: Audit, say: Say) -> None:
+    audit.unsearched.append((shown, reason))
+    say(f"{shown}: could not be searched: {reason}")
 
 
 def _opener(path: Path) -> Callable[[], IO[bytes]]:
     return lambda: path.open("rb")
 
 
-def _below(place: Path) -> Iterator[Path]:
-    """Files and folders below a place, or the file itself; private folders are passed over, links not followed."""
+def _below(place: Path, closed: list[OSError]) -> Iterator[Path]:
+    """Files and folders below a place, or the file itself; private folders are passed over, links not followed.
+
+    The errors of folders that cannot be opened are added to `closed`.
+    """
     if place.is_file():
         yield place
-    for folder, folders, files in os.walk(place):
+    for folder, folders, files in os.walk(place, onerror=closed.append):
         folders[:] = sorted(f for f in folders if not f.endswith(PRIVATE_SUFFIX))
         for name in (*folders, *sorted(files)):
             yield Path(folder) / name

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ganatomy.data.dataset import Dataset
@@ -24,10 +25,10 @@ from ganatomy.data.prepare.options import Options, check_places
 from ganatomy.data.prepare.private import collect_identifiers, is_private, write_private
 from ganatomy.data.prepare.state import State, is_unchanged, read_state
 from ganatomy.data.prepare.survey import Survey, make_survey, progress, refuse_skipped
-from ganatomy.data.sources import printable, typed
+from ganatomy.data.sources import typed
 from ganatomy.data.writers import new_dataset
 from ganatomy.files import private_path, staged_folder
-from ganatomy.wording import counted
+from ganatomy.wording import counted, printable
 
 Say = Callable[[str], None]
 PROGRESS_SECONDS = 10.0
@@ -104,29 +105,33 @@ def prepare(source: str | Path, dataset: str | Path, *, size: int = 128, fit: Fi
     say(f"wrote {printable(str(dataset))}, with contact-sheet.png to look at")
     say(f"{printable(str(private_path(dataset)))} leads back to the patients: keep it apart, never share it")
     made = Dataset.open(dataset)
-    several = f" --domain {made.info.domains[0]}" if len(made.info.domains) > 1 else ""
+    learnable = [name for name in made.info.domains if made.rows(name, "train")]
+    several = f" --domain {learnable[0]}" if len(made.info.domains) > 1 and learnable else ""
     say(f"next: ganatomy train {typed(dataset)} RUN{several}")
     return made
 
 
-def survey(source: str | Path, dataset: str | Path, say: Say, **options: Any) -> None:
+def survey(source: str | Path, dataset: str | Path | None = None, say: Say = lambda text: None,
+           **options: Any) -> None:
     """Say what `prepare` would find and decide, from the headers alone; nothing is written.
 
     Args:
-        source, dataset, options: as for `prepare`.
+        source, dataset, options: as for `prepare`; the dataset's place matters only if it lies in the source.
         say: takes each line.
 
     Raises:
         UserError: what `prepare` would refuse up to there.
     """
     asked = Options(**{name: options.get(name, value) for name, value in _defaults().items()})
-    source, dataset = check_places(source, dataset)
-    with _scratch(dataset) as scratch:
-        found = make_survey(source, dataset, scratch, asked, say)
+    with TemporaryDirectory() as scratch:
+        source, dataset = check_places(source, Path(scratch) / "dataset" if dataset is None else dataset)
+        found = make_survey(source, dataset, Path(scratch) / "unpacked", asked, say)
     for text in found.warnings:
         say(f"warning: {text}")
-    say(f"{counted(len(found.visits), 'visit')} of {counted(len({v.subject for v in found.visits}), 'subject')} would "
-        "be prepared; nothing was written")
+    slices = sum(len(visit.slices) for visit in found.visits)
+    subjects = counted(len({visit.subject for visit in found.visits}), "subject")
+    say(f"{counted(len(found.visits), 'visit')} of {subjects} with up to {counted(slices, 'slice')} would be prepared; "
+        "nothing was written")
 
 
 def _defaults() -> dict[str, Any]:

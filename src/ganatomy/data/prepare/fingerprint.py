@@ -19,6 +19,8 @@ from ganatomy.data.readers import Pixels
 from ganatomy.wording import counted
 
 PERCENTILES = (1, 25, 50, 75, 99)
+EMPTY = {"train": "there is nothing to learn from", "val": "no checkpoint can be chosen by its score",
+         "test": "evaluate will have nothing to compare with"}
 FEW_TEST_SUBJECTS = 5
 FEW_SUBJECTS = 20
 
@@ -120,7 +122,9 @@ def _count(rows: Sequence[Row]) -> dict[str, int]:
 
 def _split(rows: Sequence[Row]) -> dict[str, Any]:
     labels = sorted({r.label for r in rows} - {""})
-    return {**_count(rows), "classes": {label: _count([r for r in rows if r.label == label]) for label in labels}}
+    domains = sorted({r.domain for r in rows})
+    return {**_count(rows), "classes": {label: _count([r for r in rows if r.label == label]) for label in labels},
+            "domains": {name: _count([r for r in rows if r.domain == name]) for name in domains}}
 
 
 def _summary(values: Sequence[float]) -> dict[str, float]:
@@ -144,10 +148,15 @@ def _split_warnings(first: Sequence[Row]) -> list[str]:
         found.append(f"only {counted(total, 'subject')}: a GAN will find little variety to learn from")
     for split in SPLITS:
         if not subjects[split]:
-            found.append(f"the {split} split is empty; steps that need it will refuse")
+            found.append(f"the {split} split is empty: {EMPTY[split]}")
     if 0 < len(subjects["test"]) < FEW_TEST_SUBJECTS:
         found.append(f"only {counted(len(subjects['test']), 'subject')} to test on: there will be values for each, "
                      "and no intervals")
+    domains = sorted({r.domain for r in first})
+    for domain in domains if len(domains) > 1 else ():
+        lacking = [s for s in SPLITS if subjects[s] and not any(r.domain == domain and r.split == s for r in first)]
+        if lacking:
+            found.append(f"{domain} has no image in {' and '.join(lacking)}")
     labels = Counter(r.label for r in first if r.label)
     for label in sorted(labels):
         lacking = [s for s in SPLITS if subjects[s] and not any(r.label == label and r.split == s for r in first)]
@@ -196,17 +205,19 @@ def _differ(spacings: set[Spacing]) -> bool:
 def describe(found: dict[str, Any], say: Callable[[str], None]) -> None:
     """Say a fingerprint as a small table and its warnings."""
     classes = list(found["classes"])
-    say(f"{'split':<8}{'subjects':>9}{'images':>9}" + "".join(f"{label[:16]:>18}" for label in classes))
+    domains = sorted({name for part in found["splits"].values() for name in part["domains"]})
+    columns = [*classes, *(domains if len(domains) > 1 else ())]
+    say(f"{'split':<8}{'subjects':>9}{'images':>9}" + "".join(f"{name[:16]:>18}" for name in columns))
     for split in SPLITS:
         part = found["splits"][split]
-        counts = (part["classes"].get(label, {"subjects": 0, "images": 0}) for label in classes)
+        counts = ({**part["domains"], **part["classes"]}.get(name, {"subjects": 0, "images": 0}) for name in columns)
         cells = "".join(f"{c['subjects']} / {c['images']}".rjust(18) for c in counts)
         say(f"{split:<8}{part['subjects']:>9}{part['images']:>9}{cells}")
-    if classes:
-        say(f"{'':<26}" + "".join(f"{'subjects / images':>18}" for _ in classes))
+    if columns:
+        say(f"{'':<26}" + "".join(f"{'subjects / images':>18}" for _ in columns))
     sizes = ", ".join(f"{size} ({n})" for size, n in list(found["original_sizes"].items())[:4])
     mm = ", ".join(f"{y:g} x {x:g} mm" for y, x in found["original_spacing"][:3]) or "unknown"
-    say(f"original sizes {sizes}; pixels {mm}")
+    say(f"original sizes (height x width) {sizes}; pixels {mm}")
     for domain, values in found["intensity"].items():
         share = found["foreground_share"][domain]["median"]
         say(f"{domain}: foreground 1% {values['1']:g}, median {values['50']:g}, 99% {values['99']:g}; "

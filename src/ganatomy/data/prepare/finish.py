@@ -40,7 +40,7 @@ def finish_dataset(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: 
         name, reason = (outcome.skipped or outcome.left_out)[0]
         raise UserError(f"no image is left to store, for example {name}: {reason}",
                         fix="check the files, or choose others with --slices")
-    splits = _splits(outcome, writer, layout.entries, options)
+    splits = _splits(outcome, writer, layout.entries, options, plan.unpaired)
     writer.rows = [replace(row, split=splits[row.subject]) for row in writer.rows]
     writer.close()
     mask_values = settle_masks(writer.stage / "masks.npy", plan.masks, outcome.codes)
@@ -85,7 +85,8 @@ def _info(writer: DatasetWriter, outcome: Outcome, plan: Plan, options: Options,
                        intensity=intensity, mask_values=mask_values, provenance=provenance, content="")
 
 
-def _splits(outcome: Outcome, writer: DatasetWriter, entries: Sequence[Entry], options: Options) -> dict[str, str]:
+def _splits(outcome: Outcome, writer: DatasetWriter, entries: Sequence[Entry], options: Options,
+            unpaired: bool) -> dict[str, str]:
     """Pseudonym -> split. The source's own splits come first, then named subjects, then the draw."""
     original = {origin[1]: origin[3] for origin in outcome.origins}
     said: dict[str, set[str]] = defaultdict(set)
@@ -100,7 +101,8 @@ def _splits(outcome: Outcome, writer: DatasetWriter, entries: Sequence[Entry], o
     group = {pseudonym: next(iter(groups[name])) for pseudonym, name in original.items()}
     labels: dict[str, set[str]] = defaultdict(set)
     for row in writer.rows:
-        labels[group[row.subject]].add(row.label)
+        # where domains have images of their own, each must be spread over the splits
+        labels[group[row.subject]].add(f"{row.label} {row.domain}" if unpaired else row.label)
     fixed = {group[pseudonym]: split for pseudonym, name in original.items() if (split := next(iter(said[name])))}
     drawn = draw_splits({name: "+".join(sorted(found)) for name, found in labels.items()}, options.shares,
                         options.seed, fixed)

@@ -16,6 +16,9 @@ from ganatomy.errors import UserError
 GRID_TOLERANCE = 0.05
 """Share of the smallest voxel side by which the corners of two domains' grids may differ."""
 
+LEAST_OVERLAP = 0.2
+"""Share of a volume that must lie within another that is brought to its grid."""
+
 Numbered = Mapping[str, dict[int, Scanned]]
 
 
@@ -45,6 +48,7 @@ def onto_grid(numbered: Mapping[str, dict[int, Scanned]], domain: str, subject: 
         volumes = all(len({id(item) for item in items.values()}) == 1 for items in (reference, found))
         if volumes and not same_grid(one, other):
             _refuse_unplaced(one, other, domain, name, subject)
+            _refuse_apart(one, other, domain, name, subject)
             header = replace(one.header, dtype=np.dtype(np.float32), modality=other.header.modality,
                              lossy=other.header.lossy)
             moved = Scanned(other.entry, header, one.view, native=other.header)
@@ -61,7 +65,19 @@ def _refuse_unplaced(one: Scanned, other: Scanned, domain: str, name: str, subje
         why = ("do not both say where they lie in space" if lost else "are not both evenly spaced" if uneven else
                "lie in different frames of reference, so positions in them cannot be compared")
         raise UserError(f"{domain} and {name} of subject {subject} {why}", where=other.entry.name,
-                        fix="register them first, or prepare one alone with --domains")
+                        fix="register them first, add --unpaired, or prepare one alone with --domains")
+
+
+def _refuse_apart(one: Scanned, other: Scanned, domain: str, name: str, subject: str) -> None:
+    """Raise `UserError` if hardly anything of one volume lies within the other."""
+    assert one.header.affine is not None and other.header.affine is not None
+    points = np.stack(np.meshgrid(*(np.linspace(0, n - 1, 9) for n in one.header.shape), indexing="ij"), -1)
+    places = np.linalg.inv(other.header.affine) @ one.header.affine @ [*points.reshape(-1, 3).T, np.ones(9**3)]
+    inside = ((places[:3] >= -0.5) & (np.array(other.header.shape) - 0.5 >= places[:3].T).T).all(0)
+    if inside.mean() < LEAST_OVERLAP:
+        raise UserError(f"{domain} and {name} of subject {subject} hardly overlap: {inside.mean():.0%} of {domain} "
+                        f"lies within {name}", where=other.entry.name,
+                        fix="check that they are of one visit, or prepare one alone with --domains")
 
 
 def same_grid(one: Scanned, other: Scanned) -> bool:
@@ -76,8 +92,28 @@ def same_grid(one: Scanned, other: Scanned) -> bool:
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     size = np.array([*_canonical_shape(one.header), 1]) - [1, 1, 1, 0]
     apart = (_canonical_affine(one.header) - _canonical_affine(other.header)) @ (corners * size).T
-    sides = np.linalg.norm(one.header.affine[:3, :3], axis=0)
-    return bool(np.abs(apart).max() <= GRID_TOLERANCE * sides.min())
+    allowed = GRID_TOLERANCE * np.linalg.norm(one.header.affine[:3, :3], axis=0).min()
+    return bool(np.abs(apart).max() <= allowed) and _same_slips(one.header, other.header, allowed)
+
+
+def _same_slips(one: Header, other: Header, allowed: float) -> bool:
+    """Whether unevenly spaced slices lie at the same places: volumes of equal corners may lack different slices."""
+    if not (one.starts or other.starts):
+        return True
+    (axis, slips), (others_axis, others) = _slips(one), _slips(other)
+    return axis == others_axis and bool(np.abs(slips - others).max() <= allowed)
+
+
+def _slips(header: Header) -> tuple[int, NDArray[np.float64]]:
+    """The patient's axis along which the slices are counted, and how far each lies off its even place, mm [n, 3]."""
+    assert header.affine is not None
+    axis, direction = (int(n) for n in orientation(header.affine)[2])
+    count = header.shape[2]
+    slips = np.zeros((count, 3))
+    if header.starts:
+        even = header.affine @ np.stack([np.zeros(count), np.zeros(count), np.arange(count), np.ones(count)])
+        slips = np.asarray(header.starts) - even[:3].T
+    return axis, slips[::direction]
 
 
 def _one_frame(one: Scanned, other: Scanned) -> bool:
@@ -108,8 +144,9 @@ def _why(one: Scanned, other: Scanned, domain: str) -> tuple[str, str]:
     """What differs where the numbers of pixels do not, and what can be done."""
     placed = one.header.affine is not None and other.header.affine is not None
     if placed and not _one_frame(one, other):
-        return "; their frames of reference differ", "register them first, or prepare one alone with --domains"
+        return ("; their frames of reference differ",
+                "add --unpaired, register them first, or prepare one alone with --domains")
     moved = "; their positions or pixel sizes differ" if _grid(one.view) == _grid(other.view) else ""
     if placed and one.header.volumetric and other.header.volumetric:
-        return moved, f"add --resample-to {domain}, or prepare one alone with --domains"
+        return moved, f"add --resample-to {domain} or --unpaired, or prepare one alone with --domains"
     return moved, "register and resample them first, or prepare one alone with --domains"

@@ -17,6 +17,8 @@ from ganatomy.errors import UserError
 DType = np.dtype[Any]
 
 WIDE = (0.0, 2000.0)
+LARGEST = 1e30
+"""No value of an image reaches it, and differences of smaller ones are finite."""
 WINDOWS: dict[str, tuple[float, float]] = {
     "brain": (40, 80), "subdural": (75, 215), "stroke": (40, 40), "temporal": (600, 2800), "soft": (40, 400),
     "lung": (-600, 1500), "mediastinum": (50, 350), "abdomen": (50, 400), "liver": (30, 150), "bone": (400, 1800),
@@ -80,7 +82,7 @@ def _two_numbers(text: str, rest: str, sign: str) -> tuple[float, float]:
         one, two = (float(part) for part in rest.split(sign))
     except ValueError as error:
         raise _unknown(text) from error
-    if not (abs(one) < math.inf and abs(two) < math.inf):  # false for NaN too
+    if not max(abs(one), abs(two)) < LARGEST or math.isnan(two):
         raise _unknown(text)
     return one, two
 
@@ -157,8 +159,8 @@ def choose(domain: str, modalities: Set[str], dtypes: Set[DType], wanted: Choice
         return Decision("identity", None, None, units, f"{domain}: 8 bits a pixel, kept as they are")
     if hounsfield:
         return _windowed(domain, Choice("window", *_ends(WIDE)),
-                         "CT, in Hounsfield units" if known else "the values look like Hounsfield units (heaps at air "
-                         "and at soft tissue; --intensity percentile if they are not)")
+                         "CT, in Hounsfield units" if known else "the values look like Hounsfield units (air near "
+                         "-1000, soft tissue near 0; --intensity percentile if they are not)")
     return Decision("percentile", None, None, units, f"{domain}: {_why_percentile(known, dtypes)}", xray)
 
 
@@ -177,7 +179,7 @@ def _hounsfield(known: Set[str], sample: NDArray[Any] | None) -> bool:
 
 def _windowed(domain: str, wanted: Choice, why: str) -> Decision:
     text = (f"{domain}: {why}: {wanted.low:g} to {wanted.high:g} HU are kept and what lies outside is clipped; "
-            "--intensity window:NAME or window:CENTRE/WIDTH chooses another")
+            "--intensity window:brain (or soft, lung, bone, 40/80, ...) gives one tissue more contrast")
     return Decision("window", wanted.low, wanted.high, HOUNSFIELD, text)
 
 

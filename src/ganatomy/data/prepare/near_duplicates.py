@@ -93,7 +93,7 @@ def near_duplicates(dataset: Dataset, say: Callable[[str], None] = lambda text: 
 
     Args:
         dataset: any; of more than 5,000 images a domain, as many are taken evenly from each subject.
-        say: told of the cap, and of each domain's threshold where pairs were found.
+        say: told of the cap.
     """
     pairs: list[tuple[str, str, str, float, bool]] = []
     for domain in dataset.info.domains[:1] if dataset.info.paired else dataset.info.domains:
@@ -105,10 +105,6 @@ def near_duplicates(dataset: Dataset, say: Callable[[str], None] = lambda text: 
         small = np.concatenate([to_grey(dataset.pixels(rows[i:i + _BLOCK])) for i in range(0, len(rows), _BLOCK)])
         found = find(small, [r.subject for r in rows], [r.split for r in rows])
         pairs += [(domain, rows[p.one].image_id, rows[p.other].image_id, p.distance, p.leak) for p in found.pairs]
-        if found.pairs:
-            usual = "" if found.usual is None else f"; usual between subjects: {found.usual:.2f}"
-            say(f"{domain}: {counted(len(found.pairs), 'pair')} of images of different subjects nearer than "
-                f"{found.threshold:.3f}{usual}")
     leaks = sum(pair[4] for pair in pairs)
     return Report(sorted(pairs, key=lambda p: (not p[4], p[3])), leaks, _warning(len(pairs), leaks))
 

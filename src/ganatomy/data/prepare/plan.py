@@ -76,8 +76,11 @@ def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Optio
             sample = pool((pixels for item in chosen if (pixels := _pixels(item)) is not None), len(chosen))
         decisions[domain] = choose(domain, modalities, dtypes[domain], wanted, sample)
     decisions, dtype = settle(decisions, dtypes)
-    for decision in decisions.values():
-        say(f"intensities of {decision.reason}")
+    said: dict[str, list[str]] = {}
+    for domain, decision in decisions.items():
+        said.setdefault(decision.reason.removeprefix(f"{domain}: "), []).append(domain)
+    for why, found in said.items():
+        say(f"intensities of {', '.join(found)}: {why}")
     return decisions, dtype
 
 

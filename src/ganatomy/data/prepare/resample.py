@@ -25,10 +25,12 @@ def resample(pixels: Pixels, own: Header, target: Header, labels: bool = False) 
     from scipy import ndimage
 
     assert own.affine is not None and target.affine is not None
+    # "grid-constant": with "constant" whatever lies beyond the outermost voxels' centres is outside, be it by half a
+    # thick slice or by rounding, and a whole face of the volume would turn into background
     to_own = np.linalg.inv(own.affine) @ target.affine
     if labels:
         nearest: Pixels = ndimage.affine_transform(pixels, to_own[:3, :3], to_own[:3, 3], target.shape, order=0,
-                                                   mode="constant", cval=0)
+                                                   mode="grid-constant", cval=0)
         return nearest
     values = pixels.astype(np.float32)
     background = border_value([values[:, :, k] for k in range(values.shape[2])])
@@ -38,5 +40,5 @@ def resample(pixels: Pixels, own: Header, target: Header, labels: bool = False) 
             # the spread of a box of this width, less that of the voxel itself
             values = ndimage.gaussian_filter1d(values, float(np.sqrt((width**2 - 1) / 12)), axis=axis, mode="nearest")
     out: Pixels = ndimage.affine_transform(values, to_own[:3, :3], to_own[:3, 3], target.shape, order=1,
-                                           mode="constant", cval=background)
+                                           mode="grid-constant", cval=background)
     return out

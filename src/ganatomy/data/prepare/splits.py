@@ -34,7 +34,7 @@ def known_subjects(wanted: Collection[str], subjects: Collection[str], where: st
         if name not in subjects:
             near = get_close_matches(name, sorted(subjects), n=3, cutoff=0.5)
             fix = f"did you mean {', '.join(near)}?" if near else f"the first are {', '.join(sorted(subjects)[:3])}"
-            raise UserError(f"no subject is called {name!r}", where=where, fix=fix)
+            raise UserError(f"no subject is called {name!r} in the source", where=where, fix=fix)
 
 
 def draw_splits(units: Mapping[str, str], shares: Mapping[str, float], seed: int,

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ganatomy import __version__
 from ganatomy.data.dataset import Dataset, is_dataset
-from ganatomy.data.layouts.table import read_table
+from ganatomy.data.layouts.table import find_table, read_table
 from ganatomy.data.prepare.options import Options
 from ganatomy.data.prepare.private import refuse_foreign
-from ganatomy.data.sources import is_prepared
+from ganatomy.data.sources import is_hidden, is_prepared, listings
 from ganatomy.errors import UserError
-from ganatomy.files import PRIVATE_SUFFIX, private_path, read_json, refuse_occupied, write_json
+from ganatomy.files import private_path, read_json, refuse_occupied, write_json
 
 NAME = "state.json"
 
 
 @dataclass(frozen=True)
 class State:
-    """Hashes of the source's files (path, size, time of change) and of the options."""
+    """Hashes of the source's files (path, size, time of change), of the options, and of the versions: of Ganatomy, and
+    of what it needs for some formats and can do without."""
 
     files: str
     options: str
+    versions: str
 
     def write(self, private: Path, content: str) -> None:
         """Note the state beside the dataset whose content hash this is."""
@@ -35,7 +40,7 @@ class State:
         """Raise `UserError` if the dataset's place is taken by what must not be replaced; says what has changed."""
         before = _read(dataset)
         if before and not overwrite and is_dataset(dataset, "real"):
-            changed = [what for what in ("files", "options") if before.get(what) != getattr(self, what)]
+            changed = [what for what, value in asdict(self).items() if before.get(what) != value]
             raise UserError(f"is a dataset already, and the {' and '.join(changed) or 'dataset'} differ from then",
                             where=dataset, fix="choose another folder, or add --overwrite")
         # at once, not only after everything has been read
@@ -45,12 +50,17 @@ class State:
 
 def read_state(source: Path, dataset: Path, options: Options) -> State:
     """The state of a source now. A source that is not there has one too: its absence is told later."""
-    files = hashlib.sha256()
-    for line in _lines(source, dataset, options):
-        files.update(line.encode("utf-8", "surrogateescape"))
     shaping = {name: value for name, value in asdict(options).items() if name != "workers"}
-    text = f"{__version__} {sorted((name, repr(value)) for name, value in shaping.items())}"
-    return State(files.hexdigest(), hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest())
+    versions = f"{__version__} {importlib.util.find_spec('SimpleITK') is not None}"
+    return State(_hash(_lines(source, dataset, options)), _hash(sorted(f"{name} {v!r}" for name, v in shaping.items())),
+                 _hash([versions]))
+
+
+def _hash(lines: Iterable[str]) -> str:
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(f"{line}\n".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
 
 
 def is_unchanged(dataset: Path, state: State) -> bool:
@@ -73,27 +83,32 @@ def _read(dataset: Path) -> dict[str, str] | None:
 
 
 def _lines(source: Path, dataset: Path, options: Options) -> Iterator[str]:
-    """A line a file: path, size, time of change."""
+    """A line a file: path, size, time of change, and whether it may be read."""
+    yield str(source.resolve())
+    table: Path | None = source if source.suffix.lower() == ".csv" and source.is_file() else None
     if source.is_dir():
-        yield from _walk(source, {dataset.resolve(), private_path(dataset).resolve()})
-        return
-    yield _line(source)
-    if source.suffix.lower() == ".csv" and source.is_file():
-        for entry in read_table(source, options.split_by).entries:
-            yield _line(entry.path)
+        for prefix, items in listings(source, [dataset], Counter()):
+            yield from (_line(source, prefix + item.name) for item in items if not is_hidden(item.name))
+        if options.pattern is None and options.layout in ("auto", "csv"):
+            with suppress(UserError):  # several tables: told when the layout is looked for
+                table = find_table(source)
+    else:
+        yield _line(source.parent, source.name)
+    if table is not None:
+        yield from _named_in(table, options)
 
 
-def _walk(folder: Path, leave_out: set[Path]) -> Iterator[str]:
-    for place, folders, files in os.walk(folder, followlinks=False):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and not f.endswith(PRIVATE_SUFFIX)
-                            and (Path(place) / f).resolve() not in leave_out)
-        for name in sorted(files):
-            yield _line(Path(place) / name)
+def _named_in(table: Path, options: Options) -> Iterator[str]:
+    """A table's files may lie anywhere."""
+    with suppress(UserError):  # a broken table, too
+        for entry in read_table(table, options.split_by).entries:
+            yield _line(table.parent, entry.name)
 
 
-def _line(path: Path) -> str:
+def _line(folder: Path, name: str) -> str:
+    path = folder / name
     try:
         status = path.stat()
     except OSError:
-        return f"{path}\tgone\n"
-    return f"{path}\t{status.st_size}\t{status.st_mtime_ns}\n"
+        return f"{name}\tgone"
+    return f"{name}\t{status.st_size}\t{status.st_mtime_ns}\t{os.access(path, os.R_OK)}"

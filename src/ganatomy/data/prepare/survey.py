@@ -16,7 +16,7 @@ from ganatomy.data.prepare.plan import make_plan
 from ganatomy.data.prepare.private import read_key
 from ganatomy.data.prepare.scanned import Scanned, Skipped, scan_files
 from ganatomy.data.prepare.splits import known_subjects
-from ganatomy.data.prepare.visits import Visit, choose_domains, group_visits, unpaired_visits
+from ganatomy.data.prepare.visits import Visit, choose_domains, group_visits, unpaired_visits, without_lost_masks
 from ganatomy.data.sources import Layout
 from ganatomy.errors import UserError
 from ganatomy.wording import counted
@@ -44,7 +44,8 @@ def make_survey(source: Path, dataset: Path, scratch: Path, options: Options, sa
     """
     layout = _find(source, dataset, scratch, options, say)
     options.check_against(layout)
-    chosen, mask_names = choose_domains(layout.entries, names(options.domains), names(options.masks), say)
+    chosen, mask_names = choose_domains(layout.entries, names(options.domains), names(options.masks),
+                                        options.unpaired or layout.unpaired, say)
     unpaired = (options.unpaired or layout.unpaired) and len(chosen) > 1
     if unpaired and mask_names:
         say(f"left out, since masks need images that belong together: {', '.join(mask_names)}")
@@ -104,10 +105,17 @@ def _first_pass(source: Path, layout: Layout, domains: Sequence[str], masks: Seq
     if not visits:
         raise UserError(f"no subject has all of {', '.join(domains)}", where=source,
                         fix="add --unpaired, or prepare one domain alone with --domains NAME")
+    lost = {name for name, _ in skipped}
+    visits, bare = without_lost_masks(visits, [e for e in layout.entries if e.name in lost and e.domain in masks])
+    if not visits:
+        raise UserError(f"the masks cannot be read, for example {skipped[0][0]}: {skipped[0][1]}", where=source,
+                        fix="mend them, or remove them")
+    left_out += bare
+    told = left_out if layout.kind.startswith("DICOM") else [*layout.unmatched, *left_out]  # of DICOM the notes tell
+    if told:
+        name, reason = told[0]
+        say(f"left out {counted(len(told), 'file')}, for example {name}: {reason.removeprefix('left out: ')}")
     left_out = [*layout.unmatched, *left_out]
-    if left_out:
-        name, reason = left_out[0]
-        say(f"left out {counted(len(left_out), 'file')}, for example {name}: {reason.removeprefix('left out: ')}")
     _say_lacking(scanned, visits, domains, layout.unpaired, say)
     return visits, Outcome(skipped=skipped, left_out=left_out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ganatomy.data import readers
 from ganatomy.data.prepare.grids import onto_grid, refuse_other_grids
@@ -42,10 +42,11 @@ class Visit:
 
 
 def choose_domains(entries: Sequence[Entry], wanted: Sequence[str] | None, masks: Sequence[str] | None,
-                   say: Callable[[str], None]) -> tuple[list[str], list[str]]:
+                   unpaired: bool, say: Callable[[str], None]) -> tuple[list[str], list[str]]:
     """The domains to prepare, in order, and those that are masks.
 
-    Unless named, domains called like a mask are masks, and domains that few subjects have are passed over, aloud.
+    Unless named, domains called like a mask are masks, and domains that few subjects have are passed over, aloud, if
+    the domains are to be paired.
 
     Raises:
         UserError: a domain that does not exist, or nothing but masks.
@@ -68,7 +69,8 @@ def choose_domains(entries: Sequence[Entry], wanted: Sequence[str] | None, masks
     else:
         subjects = len(set().union(*owners.values()))
         images = {name: len(found) for name, found in owners.items() if name not in masks}
-        domains = sorted((n for n, count in images.items() if count >= COMMON_DOMAIN * subjects), key=natural)
+        domains = sorted((n for n, count in images.items() if unpaired or count >= COMMON_DOMAIN * subjects),
+                         key=natural)
         rare = sorted(images.keys() - set(domains))
         if rare and domains:
             counts = ", ".join(f"{name} ({images[name]} of {counted(subjects, 'subject')})" for name in rare[:8])
@@ -126,6 +128,42 @@ def unpaired_visits(scanned: Sequence[Scanned], domains: Sequence[str]) -> tuple
     return visits, Skipped()
 
 
+def without_lost_masks(visits: Sequence[Visit], lost: Sequence[Entry]) -> tuple[list[Visit], Skipped]:
+    """The visits without the slices whose mask could not be read: it must not turn into "no lesion".
+
+    Args:
+        visits: paired ones.
+        lost: the masks that could not be read.
+
+    Returns:
+        The visits that are left, and (name, reason) of the images left out.
+    """
+    kept, left_out = [], Skipped()
+    for visit in visits:
+        own = [entry for entry in lost if entry.subject == visit.subject and visit.session in
+               (entry.session, "/".join(filter(None, (entry.label, entry.session))))]
+        gone = set().union(*(_slices_of(entry, visit) for entry in own))
+        left = [{name: {n: item for n, item in found.items() if n not in gone} for name, found in files.items()}
+                for files in (visit.files, visit.masks)]
+        left_out += [(name, "left out: its mask cannot be read") for name in
+                     sorted({item.entry.name for found in visit.files.values() for n, item in found.items()
+                             if n in gone})]
+        visit = replace(visit, files=left[0], masks=left[1])
+        if visit.slices:
+            kept.append(visit)
+    return kept, left_out
+
+
+def _slices_of(mask: Entry, visit: Visit) -> set[int]:
+    """The slices to which a mask belongs, by its number or name; all where neither says it."""
+    items = [(n, item.entry) for found in visit.files.values() for n, item in found.items()]
+    if visit.volumetric:
+        return set(visit.slices)
+    if mask.slice is not None and all(entry.slice is not None for _, entry in items):
+        return {n for n, entry in items if entry.slice == mask.slice}
+    return {n for n, entry in items if _key(entry) == _key(mask)} or set(visit.slices)
+
+
 def _sessions(scanned: Sequence[Scanned]) -> list[tuple[tuple[str, str], dict[str, list[Scanned]]]]:
     """(subject, session) -> domain -> files. What is in two places of a session because it is of two classes is parted.
 
@@ -168,7 +206,8 @@ def _volume(files: list[Scanned], domain: str) -> dict[int, Scanned]:
     if len(files) > 1:
         names = ", ".join(f.entry.name for f in files[:3])
         raise UserError(f"{len(files)} files for the same subject, session and domain {domain}: {names}",
-                        fix='tell them apart with --pattern, for example with {session}, or name --domains')
+                        fix="tell them apart by a CSV with the columns path, subject, session and domain, by --pattern "
+                            "with {session}, or choose with --domains")
     return dict.fromkeys(range(files[0].view.slices), files[0])
 
 
@@ -187,7 +226,8 @@ def _by_name(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dict
         return {name: {largest.index(key): f for key, f in zip(keys[name], found, strict=True)}
                 for name, found in files.items()}
     strangers = len(set().union(*keys.values())) == sum(len(set(found)) for found in keys.values())
-    unnumbered = all(f.entry.slice is None for found in files.values() for f in found)
+    # names that a PACS gives say nothing: left and right views would be paired
+    unnumbered = all(f.entry.slice is None and not f.header.modality for found in files.values() for f in found)
     if unique and strangers and unnumbered and len({len(found) for found in keys.values()}) == 1:
         return {name: dict(enumerate(found)) for name, found in files.items()}
     counts = ", ".join(f"{len(found)} of {name}" for name, found in files.items())

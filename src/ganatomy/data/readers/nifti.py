@@ -44,10 +44,10 @@ def read(path: Path) -> Pixels:
     """Voxels [i, j, k] in file order, physical values. Raises `Unreadable`."""
     with _opened(path) as (image, handle):
         header = _header(path, image)
-        data = np.asanyarray(image.dataobj) if _plain(image) else np.asarray(image.dataobj, dtype=np.float32)
-        if _packed(path):
-            handle.read(1)  # reaches the end of the stream, where gzip keeps its check sum
         with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite below
+            data = np.asanyarray(image.dataobj) if _plain(image) else np.asarray(image.dataobj, dtype=np.float32)
+            if _packed(path):
+                handle.read(1)  # reaches the end of the stream, where gzip keeps its check sum
             return check_finite(np.asarray(data).reshape(header.shape).astype(header.dtype, copy=False))
 
 

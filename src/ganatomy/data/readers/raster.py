@@ -24,6 +24,10 @@ _EIGHT_BIT = ("1", "L", "P", "LA", "La", "PA", "RGB", "RGBA", "RGBa", "RGBX", "C
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La")
 _ORIENTATION, _PHOTOMETRIC = 274, 262
+MOST_PAGES = 10_000
+"""Pages of a TIFF that are read: to count them takes Pillow a time that grows with their square."""
+MOST_JPEG_BYTES = 64 * 2**20
+"""A JPEG of 300 million pixels has fewer; what is larger is damaged, and Pillow would look through all of it."""
 
 
 def is_mine(head: bytes) -> bool:
@@ -59,6 +63,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # given a path, Pillow maps a plain TIFF into memory and mixes up the sides of one that is to be turned
+            with path.open("rb") as handle:
+                _refuse_large_jpeg(path, handle.read(3))
             with path.open("rb") as handle, Image.open(handle, formats=("PNG", "JPEG", "TIFF")) as image:
                 yield image
     except Unreadable:
@@ -74,7 +80,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _header(image: Image.Image) -> Header:
     width, height = image.size
-    pages = int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
+    pages = _pages(image) if image.format == "TIFF" else 1
     check_size((pages, height, width))
     if image.format in ("JPEG", "MPO") and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
         width, height = height, width
@@ -90,6 +96,22 @@ def _header(image: Image.Image) -> Header:
     lossy = image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "tiff_jpeg")
     return Header((pages, height, width), dtype, channels=3 if _is_colour(image) else 1, volumetric=pages > 1,
                   lossy=lossy)
+
+
+def _refuse_large_jpeg(path: Path, head: bytes) -> None:
+    size = path.stat().st_size
+    if head == _MAGIC[1] and size > MOST_JPEG_BYTES:
+        raise Unreadable(f"is a JPEG of {size / 2**20:,.0f} MB; more than {MOST_JPEG_BYTES // 2**20} are not read")
+
+
+def _pages(image: Image.Image) -> int:
+    """How many pages a TIFF has."""
+    try:
+        image.seek(MOST_PAGES)
+    except EOFError:
+        image.seek(0)
+        return int(getattr(image, "n_frames", 1))
+    raise Unreadable(f"has more than {MOST_PAGES:,} pages; cut it into parts")
 
 
 def _refuse_deep_colour(image: Image.Image) -> None:
