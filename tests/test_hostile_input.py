@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -80,6 +82,22 @@ def test_a_target_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None
     pictures(tmp_path / "src")
     with pytest.raises(UserError, match="cannot write"):
         prepare(tmp_path / "src", "/proc/ganatomy-test", size=16)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limits")
+def test_a_file_larger_than_allowed_is_an_error_in_one_line(tmp_path: Path) -> None:
+    import resource
+
+    pictures(tmp_path / "src")
+    before, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="larger than is allowed"):
+            prepare(tmp_path / "src", tmp_path / "out", size=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 
 def test_intensities_beyond_all_values_are_refused_before_anything_is_read(tmp_path: Path) -> None:

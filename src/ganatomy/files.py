@@ -23,6 +23,7 @@ def disk_errors(where: Path) -> Iterator[None]:
     fixes = {
         errno.ENOSPC: ("the disk is full", "free some space or choose another folder"),
         errno.EDQUOT: ("your disk quota is used up", "free some space or choose another folder"),
+        errno.EFBIG: ("the file would be larger than is allowed here", "choose another folder"),
         errno.EACCES: ("permission denied", "check who owns the folder, or choose another"),
         errno.EPERM: ("permission denied", "check who owns the folder, or choose another"),
         errno.EROFS: ("the file system is read-only", "choose another folder"),

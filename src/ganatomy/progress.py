@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ganatomy.wording import printable
+
 PLAIN_EVERY = 4  # log entries a plain line
 
 
@@ -32,7 +34,7 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """A line for the user."""
-        self.console.print(text, markup=False)
+        self.console.print("\n".join(map(printable, text.split("\n"))), markup=False)
 
     def on_log(self, entry: dict[str, Any]) -> None:
         """An entry of log.jsonl."""

@@ -23,13 +23,12 @@ from ganatomy.data.sources import (
     compiled,
     is_prepared,
     natural,
-    printable,
     safe_name,
     walk,
 )
 from ganatomy.errors import UserError
 from ganatomy.run import Run
-from ganatomy.wording import counted
+from ganatomy.wording import counted, printable
 
 KINDS = ("auto", "folders", "bids", "sides", "side-by-side", "stacks", "dicom", "csv")
 READS = "DICOM, NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha), PNG, JPEG, TIFF, .npy and .npz"

@@ -106,11 +106,12 @@ def _refuse_large_jpeg(path: Path, head: bytes) -> None:
 
 def _pages(image: Image.Image) -> int:
     """How many pages a TIFF has."""
-    try:
-        image.seek(MOST_PAGES)
-    except EOFError:
-        image.seek(0)
-        return int(getattr(image, "n_frames", 1))
+    for page in range(1, MOST_PAGES + 1):  # one by one: Pillow miscounts after a seek beyond the last
+        try:
+            image.seek(page)
+        except EOFError:
+            image.seek(0)
+            return page
     raise Unreadable(f"has more than {MOST_PAGES:,} pages; cut it into parts")
 
 
