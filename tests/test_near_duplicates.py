@@ -170,7 +170,7 @@ def test_a_dataset_is_told_of_its_leaks(tmp_path: Path, phantom: np.ndarray) -> 
         ("T1", "sub-023_s070", f"sub-y_s{n + 1}", True), ("T1", "sub-001_s004", f"sub-x_s{n}", False)]
     assert report.leaks == 1 and report.warning.startswith("2 pairs")
     assert "1 of them in different splits" in report.warning and "sub-" not in report.warning
-    assert len(told) == 1 and "usual" in told[0]
+    assert told == []
     clean = near_duplicates(dataset(tmp_path / "two", {"T1": phantom, "T2": phantom}, subjects[:n], splits[:n], True))
     assert clean.pairs == [] and clean.warning == ""
 

@@ -17,7 +17,7 @@ from ganatomy.sampling import Sampler
 SEED = 2
 MOST_REAL, FEWEST_FAKE = 500, 256
 LEAST_DIVERSITY = 0.05
-WARM_UP_STEPS, WARM_UP_SHARE = 500, 0.25
+WARM_UP_SHARE, WARM_UP_STEPS = 0.25, (500, 2000)
 
 
 class Validator:
@@ -50,9 +50,11 @@ class Validator:
     def collapsed(self, images: NDArray[np.float32], step: int, steps: int) -> bool:
         """Whether the images differ from each other by less than a twentieth of what real ones do.
 
-        Young generators make one grey image too, so the first steps do not count.
+        Young generators make one grey image too, so the first quarter of the steps does not count, but for at least 500
+        and at most 2,000 of them: where a budget ends the training, nobody knows how many there will be.
         """
-        if step < max(WARM_UP_STEPS, WARM_UP_SHARE * steps):
+        least, most = WARM_UP_STEPS
+        if step < min(max(least, WARM_UP_SHARE * steps), most):
             return False
         return not spread(images) >= LEAST_DIVERSITY * self.real_spread  # NaN is no life either
 

@@ -7,19 +7,18 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar
 
 from ganatomy.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-AHEAD = 2
-"""Items a worker may be ahead of the one that takes the results: what is waiting is held in memory."""
 FEW = 64
 """Fewer items than this are not worth other processes."""
 MOST_WORKERS = 64
@@ -47,47 +46,104 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> It
     if workers <= 1:
         yield from map(function, items)
         return
-    method = "fork" if sys.platform == "linux" else "spawn"
-    with ProcessPoolExecutor(workers, multiprocessing.get_context(method), initializer=_begin_worker) as pool:
-        waiting: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(_work, function, item))
-                if len(waiting) >= workers * AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise UserError("a reading process was ended from outside, most likely because memory ran out",
-                            fix="add --workers 1, or free memory") from error
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _begin_worker() -> None:
-    """Make a worker end at once, and silently, with the process it works for.
-
-    Left alone, a worker waits for ever where that process was killed, since it holds the other end of its own queue.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _work(function: Callable[[T], R], item: T) -> R:
-    """`function(item)`, ended at once and silently by an interrupt from the keyboard.
-
-    Only here: were a worker to end while it sends a result, the other process would wait for the rest for ever.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    crew: list[_Worker[T, R]] = []
+    waiting: deque[_Worker[T, R]] = deque()
     try:
-        return function(item)
+        for item in items:
+            if len(crew) < workers:
+                crew.append(_Worker(function, [worker.ours for worker in crew]))
+                crew[-1].send(item)
+                waiting.append(crew[-1])
+                continue
+            oldest = waiting.popleft()
+            result = oldest.receive()
+            oldest.send(item)  # before the result is taken, so that the worker has something to do meanwhile
+            waiting.append(oldest)
+            yield result
+        while waiting:
+            yield waiting.popleft().receive()
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for worker in crew:
+            worker.end()
+
+
+class _Worker(Generic[T, R]):
+    """A process with a pipe of its own, which holds one item at a time: so neither can wait for the other for ever, and
+    each notices at once when the other is gone."""
+
+    def __init__(self, function: Callable[[T], R], others: Sequence[Connection]) -> None:
+        context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self.ours, theirs = context.Pipe()
+        inherited = [self.ours, *others] if sys.platform == "linux" else []
+        with _no_interrupt():
+            self._process = context.Process(target=_work, args=(function, theirs, inherited), daemon=True)
+            self._process.start()
+        theirs.close()
+
+    def send(self, item: T) -> None:
+        """Give it the next item. Raises `UserError` if it is gone."""
+        with _told_when_gone():
+            self.ours.send(item)
+
+    def receive(self) -> R:
+        """The result of its item. Raises what the function raised, and `UserError` if the process is gone."""
+        with _told_when_gone():
+            result, error = self.ours.recv()
+        if error is not None:
+            raise error
+        found: R = result
+        return found
+
+    def end(self) -> None:
+        """End it at once, whatever it does."""
+        self.ours.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _work(function: Callable[[Any], Any], pipe: Connection, inherited: Sequence[Connection]) -> None:
+    """What a process does until there are no more items, or nobody who gives them."""
+    for connection in inherited:  # while a copy of the other end is held here, its owner's end would not be noticed
+        connection.close()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        while True:
+            item = pipe.recv()
+            try:
+                answer: tuple[Any, Exception | None] = (function(item), None)
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                answer = (None, error)
+            pipe.send(answer)
+    except (EOFError, OSError):
+        return
 
 
 def _end_with_parent() -> None:
+    """End this process, whatever it does, when the one that it works for has been killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+@contextmanager
+def _told_when_gone() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise UserError("a reading process was ended from outside, most likely because memory ran out",
+                        fix="add --workers 1, or free memory") from error
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Processes begun here never get an interrupt from the keyboard; this one gets it afterwards, and ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from ganatomy.data.geometry import Axis, View, acquired, view
+import numpy as np
+
+from ganatomy.data.geometry import Axis, View, acquired, orientation, view
 from ganatomy.data.parallel import FEW, in_order
 from ganatomy.data.pieces import scan_entry
 from ganatomy.data.readers import Header, Unreadable
@@ -58,6 +60,9 @@ def scan_files(entries: Sequence[Entry], axis: Axis, workers: int = 1,
         if header.volumetric and header.affine is None and axis != "axial":
             raise UserError(f"has no orientation, so there are no {axis} slices", where=entry.name,
                             fix="leave --axis out: slices are then taken along the first axis")
+        if header.affine is not None and not np.isfinite(orientation(header.affine)).all():
+            skipped.append((entry.name, "its affine (voxels to mm) is almost singular; its directions are unknown"))
+            continue
         scanned_along = acquired(header)
         if header.starts and scanned_along != axis:
             skipped.append((entry.name, f"its slices are unevenly spaced, so that only {scanned_along} pictures can be "
