@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,10 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-from tests.dicom_files import write_dicom
+from tests.dicom_files import bundled, write_dicom, write_enhanced
+
+COMPRESSED = ("JPEG2000.dcm", "MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm", "SC_rgb_jpeg_dcmtk.dcm",
+              "SC_rgb_rle.dcm")
 
 
 def seeds(folder: Path) -> list[Path]:
@@ -36,6 +40,9 @@ def seeds(folder: Path) -> list[Path]:
     np.save(folder / "stack.npy", rng.normal(size=(3, 16, 16)).astype(np.float32))
     for i, photometric in enumerate(("MONOCHROME2", "MONOCHROME1")):
         write_dicom(folder / f"slice{i}.dcm", (grey * 4).astype(np.int16), PhotometricInterpretation=photometric)
+    for name in COMPRESSED:
+        shutil.copy(next(path for path in bundled() if path.name == name), folder)
+    write_enhanced(folder / "frames.dcm", (volume[..., :4].T * 4).astype(np.uint16))
     _itk(folder, volume.astype(np.int16))
     return sorted(folder.iterdir())
 

@@ -16,6 +16,7 @@ from ganatomy.data.readers import Header, Unreadable
 from ganatomy.data.sources import Entry
 from ganatomy.errors import UserError
 
+LONGEST_SIDE = 2**15
 CHUNK = 64
 """Headers are read this many at a time."""
 
@@ -72,6 +73,10 @@ def scan_files(entries: Sequence[Entry], axis: Axis, workers: int = 1,
             header, seen = alike.setdefault(header, (header, view(header, axis)))
         else:
             seen = view(header, axis)
+        if max(seen.height, seen.width) > LONGEST_SIDE:
+            skipped.append((entry.name, f"claims a side of {max(seen.height, seen.width):,} pixels; more than "
+                                        f"{LONGEST_SIDE:,} are not read"))
+            continue
         scanned.append(Scanned(entry, header, seen))
     return scanned, skipped
 
