@@ -206,7 +206,8 @@ def test_identifiers_across_pieces_are_found(known: Path) -> None:
 def test_runs_and_reports(known: Path, tmp_path: Path, tiny: Recipe) -> None:
     run = Run(tmp_path / "run")
     run.start(tiny, known, Dataset.open(known).info.content)
-    assert audit_phi([run.path]).clean
+    run.report_file.write_text("for nobody")
+    assert audit_phi([run.path]).clean and audit_phi([run.report_file]).clean
     run.report_file.write_text("for MX884213")
     (tmp_path / "copy.html").write_text("for MX884213")
     assert kinds(audit_phi([run.path])) == kinds(audit_phi([run.report_file])) == {"PatientID"}

@@ -32,6 +32,16 @@ class BCEGAN(NoiseGAN):
         return Losses({"adversarial": (1.0, bce(self.discriminator(fakes.target), self.real_label(ctx)))})
 
 
+class Scores(nn.Module):
+    """Base of discriminators of one chain of layers, `net`: images [n, c, size, size] to logits [n]."""
+
+    net: nn.Sequential
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits.flatten().float()
+
+
 def bce(logits: Tensor, label: float) -> Tensor:
     """Binary cross-entropy of logits [n] against one label in 0 to 1, averaged."""
     if label == 1:

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganatomy.models._bce import BCEGAN, initialise
+from ganatomy.models._bce import BCEGAN, Scores, initialise
 from ganatomy.models.base import GANConfig, Shape, require_power_of_two
 from ganatomy.nn.blocks import UpConv2d, channels_by_size
 from ganatomy.nn.dense_dcgan import DenseGenerator, dense_feature_length, dense_features
@@ -79,7 +79,7 @@ def upsampling_features(config: Config, shape: Shape) -> tuple[nn.Sequential, in
     return nn.Sequential(*layers, nn.Flatten()), channels[-1] * 4
 
 
-class Discriminator(nn.Module):
+class Discriminator(Scores):
     """Images [n, c, size, size] to logits [n]; their sigmoid is the probability of being real."""
 
     def __init__(self, config: Config, shape: Shape) -> None:
@@ -94,10 +94,6 @@ class Discriminator(nn.Module):
             features.append(MinibatchDiscrimination(length, found.kernels, found.dims))
             length += found.kernels
         self.net = features.append(nn.Linear(length, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x)
-        return logits.flatten().float()
 
 
 class Model(BCEGAN):

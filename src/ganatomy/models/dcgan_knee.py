@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.errors import UserError
-from ganatomy.models._bce import BCEGAN
+from ganatomy.models._bce import BCEGAN, Scores
 from ganatomy.models.base import GANConfig, Shape
 
 UP, LAST_UP = 32, 16  # channels after each doubling of the side, and after the last
@@ -49,7 +49,7 @@ class Generator(nn.Module):
         return images
 
 
-class Discriminator(nn.Module):
+class Discriminator(Scores):
     """Images [n, c, size, size] to logits [n]; their sigmoid is the probability of being real."""
 
     def __init__(self, shape: Shape) -> None:
@@ -60,10 +60,6 @@ class Discriminator(nn.Module):
         side = shape.size >> len(DOWN)
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(DOWN[-1] * side * side, DENSE),
                                  nn.LeakyReLU(0.2, inplace=True), nn.Linear(DENSE, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x)
-        return logits.flatten().float()
 
 
 class Model(BCEGAN):

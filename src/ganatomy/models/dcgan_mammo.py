@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ganatomy.models._bce import BCEGAN, initialise
+from ganatomy.models._bce import BCEGAN, Scores, initialise
 from ganatomy.models.base import Context, GANConfig, Shape, require_power_of_two
 
 WIDTHS = (1, 2, 4, 8, 10)  # times ngf or ndf, from half the image's side to smaller sides; the last one further down
@@ -62,7 +62,7 @@ class Generator(nn.Module):
         return images
 
 
-class Discriminator(nn.Module):
+class Discriminator(Scores):
     """Images [n, c, size, size] to logits [n]; their sigmoid is the probability of being real."""
 
     def __init__(self, config: Config, shape: Shape) -> None:
@@ -76,10 +76,6 @@ class Discriminator(nn.Module):
                 layers.append(nn.BatchNorm2d(b))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
         self.net = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 4, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x)
-        return logits.flatten().float()
 
 
 class Model(BCEGAN):

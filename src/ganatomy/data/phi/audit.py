@@ -214,6 +214,7 @@ def _below(place: Path, closed: list[OSError]) -> Iterator[Path]:
     """
     if place.is_file():
         yield place
+        return
     for folder, folders, files in os.walk(place, onerror=closed.append):
         folders[:] = sorted(f for f in folders if not f.endswith(PRIVATE_SUFFIX))
         for name in (*folders, *sorted(files)):
