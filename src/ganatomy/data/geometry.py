@@ -56,11 +56,10 @@ def view(header: Header, axis: Axis) -> View:
     """What `planes` will give for a file, from its header alone."""
     if header.affine is None:
         return View(*header.shape, spacing=header.spacing)
-    shape = np.asarray(header.shape)[np.argsort(orientation(header.affine)[:, 0])]
-    sizes = canonical_spacing(header)
+    shape, sizes = canonical_shape(header), canonical_spacing(header)
     normal = NORMAL[axis]
     across, down = [i for i in range(3) if i != normal]
-    return View(int(shape[normal]), int(shape[down]), int(shape[across]), (sizes[down], sizes[across]))
+    return View(shape[normal], shape[down], shape[across], (sizes[down], sizes[across]))
 
 
 def acquired(header: Header) -> Axis | None:
@@ -101,6 +100,21 @@ def canonical_spacing(header: Header) -> tuple[float, float, float]:
     sizes = np.sqrt((affine[:3, :3] ** 2).sum(0))
     x, y, z = sizes[np.argsort(orientation(affine)[:, 0])]
     return float(x), float(y), float(z)
+
+
+def canonical_affine(header: Header) -> NDArray[np.float64]:
+    """4x4: voxel indices of `canonical` to mm."""
+    import nibabel
+
+    affine = _affine(header)
+    turned: NDArray[np.float64] = affine @ nibabel.orientations.inv_ornt_aff(orientation(affine), header.shape)
+    return turned
+
+
+def canonical_shape(header: Header) -> tuple[int, int, int]:
+    """Numbers of voxels along the axes of `canonical`."""
+    x, y, z = (header.shape[int(i)] for i in np.argsort(orientation(_affine(header))[:, 0]))
+    return x, y, z
 
 
 def _affine(header: Header) -> NDArray[np.float64]:

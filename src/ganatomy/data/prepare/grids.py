@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.data.geometry import View, orientation
+from ganatomy.data.geometry import View, canonical_affine, canonical_shape, orientation
 from ganatomy.data.prepare.scanned import Scanned
 from ganatomy.data.readers import Header
 from ganatomy.errors import UserError
@@ -90,8 +90,8 @@ def same_grid(one: Scanned, other: Scanned) -> bool:
     if not _one_frame(one, other):
         return False
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    size = np.array([*_canonical_shape(one.header), 1]) - [1, 1, 1, 0]
-    apart = (_canonical_affine(one.header) - _canonical_affine(other.header)) @ (corners * size).T
+    size = np.array([*canonical_shape(one.header), 1]) - [1, 1, 1, 0]
+    apart = (canonical_affine(one.header) - canonical_affine(other.header)) @ (corners * size).T
     allowed = GRID_TOLERANCE * np.linalg.norm(one.header.affine[:3, :3], axis=0).min()
     return bool(np.abs(apart).max() <= allowed) and _same_slips(one.header, other.header, allowed)
 
@@ -120,20 +120,6 @@ def _one_frame(one: Scanned, other: Scanned) -> bool:
     """Whether coordinates can be compared: where either file does not name its frame they are taken to be."""
     frames = {one.entry.frame, other.entry.frame} - {""}
     return len(frames) < 2
-
-
-def _canonical_affine(header: Header) -> NDArray[np.float64]:
-    import nibabel
-
-    assert header.affine is not None
-    affine: NDArray[np.float64] = header.affine @ nibabel.orientations.inv_ornt_aff(orientation(header.affine),
-                                                                                    header.shape)
-    return affine
-
-
-def _canonical_shape(header: Header) -> list[int]:
-    assert header.affine is not None
-    return [header.shape[int(i)] for i in np.argsort(orientation(header.affine)[:, 0])]
 
 
 def _grid(seen: View) -> str:

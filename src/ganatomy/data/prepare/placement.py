@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.data.geometry import NORMAL, Axis, Frame, line_start, orientation
+from ganatomy.data.geometry import NORMAL, Axis, Frame, canonical_affine, canonical_shape, line_start, orientation
 from ganatomy.data.readers import Header
 
 
@@ -48,28 +48,20 @@ def placement(header: Header, axis: Axis, number: int, frame: Frame) -> Placemen
 
 def _picture_to_mm(header: Header, axis: Axis) -> NDArray[np.float64]:
     """4x4: (column, row, slice) of the pictures that `geometry.planes` gives to mm."""
-    import nibabel
-
-    canonical = header.affine @ nibabel.orientations.inv_ornt_aff(orientation(_affine(header)), header.shape)
     width, height = _picture_size(header, axis)
     across, down = [i for i in range(3) if i != NORMAL[axis]]
     turn = np.zeros((4, 4))
     turn[across, 0], turn[across, 3] = -1.0, width - 1
     turn[down, 1], turn[down, 3] = -1.0, height - 1
     turn[NORMAL[axis], 2] = turn[3, 3] = 1.0
-    out: NDArray[np.float64] = canonical @ turn
+    out: NDArray[np.float64] = canonical_affine(header) @ turn
     return out
 
 
 def _picture_size(header: Header, axis: Axis) -> tuple[int, int]:
-    order = np.argsort(orientation(_affine(header))[:, 0])
+    shape = canonical_shape(header)
     across, down = [i for i in range(3) if i != NORMAL[axis]]
-    return header.shape[order[across]], header.shape[order[down]]
-
-
-def _affine(header: Header) -> NDArray[np.float64]:
-    assert header.affine is not None
-    return header.affine
+    return shape[across], shape[down]
 
 
 def _slip(header: Header, axis: Axis, number: int) -> NDArray[np.float64]:
@@ -77,12 +69,12 @@ def _slip(header: Header, axis: Axis, number: int) -> NDArray[np.float64]:
 
     Only pictures along the volume's own slices have one place; along other axes there is none.
     """
-    if not header.starts:
+    if header.affine is None or not header.starts:
         return np.zeros(3)
-    turned = orientation(_affine(header))
+    turned = orientation(header.affine)
     if int(turned[2, 0]) != NORMAL[axis]:
         return np.zeros(3)
     k = number if turned[2, 1] > 0 else header.shape[2] - 1 - number
-    even = _affine(header) @ np.array([0.0, 0.0, k, 1.0])
+    even = header.affine @ np.array([0.0, 0.0, k, 1.0])
     slip: NDArray[np.float64] = np.asarray(header.starts[k], dtype=np.float64) - even[:3]
     return slip

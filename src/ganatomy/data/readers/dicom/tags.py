@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from pydicom.datadict import tag_for_keyword
-from pydicom.uid import UID
 
 from ganatomy.data.readers.dicom.codec import LOSSY, MAYBE_LOSSY, check_room, check_syntax
 from ganatomy.data.readers.dicom.file import Opened, items, number, opened, text, texts, whole
@@ -30,11 +29,9 @@ IDENTIFYING = (
     "PerformingPhysicianName", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy", "RequestingPhysician",
     "OperatorsName", "RequestingService", "StationName", "PerformedStationName", "PerformedStationAETitle",
     "DeviceSerialNumber", "DeviceUID", "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID")
-_PEOPLE = ("ReferringPhysicianName", "PerformingPhysicianName", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy",
-           "RequestingPhysician", "OperatorsName")
 _DESCRIBING = (
-    "SOPClassUID", "StudyTime", "StudyDescription", "SeriesNumber", "SeriesDescription", "ProtocolName", "Modality",
-    "Manufacturer", "ImageType", "InstanceNumber", "AcquisitionNumber", "EchoTime", "RepetitionTime", "InversionTime",
+    "SOPClassUID", "SeriesNumber", "SeriesDescription", "ProtocolName", "Modality",
+    "ImageType", "InstanceNumber", "AcquisitionNumber", "EchoTime", "RepetitionTime", "InversionTime",
     "TemporalPositionIdentifier", "ContrastBolusAgent", "ContentTime", "AcquisitionTime", "BurnedInAnnotation",
     "RecognizableVisualFeatures",
     "BodyPartExamined", "GantryDetectorTilt", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
@@ -79,29 +76,19 @@ class Facts:
 
     patient_id: str = ""
     patient_name: str = ""
-    other_ids: tuple[str, ...] = ()
     birth_date: str = ""
-    accession: str = ""
     study_uid: str = ""
     study_date: str = ""
-    study_time: str = ""
-    study_description: str = ""
-    institution: str = ""
-    physicians: tuple[str, ...] = ()
-    station: str = ""
     identifiers: frozenset[tuple[str, str]] = frozenset()
     series_uid: str = ""
     series_number: int | None = None
     series_description: str = ""
     protocol: str = ""
     modality: str = ""
-    manufacturer: str = ""
     image_type: tuple[str, ...] = ()
     sop_class: str = ""
-    sop_class_name: str = ""
     sop_uid: str = ""
     frame_uid: str = ""
-    transfer_syntax: str = ""
     rows: int = 0
     columns: int = 0
     channels: int = 1
@@ -151,11 +138,10 @@ def is_lossy(file: Opened) -> bool:
 def _facts(file: Opened, how: Stored, cut: Tiles | None) -> Facts:
     data = file.dataset
     placed = frames(data, how.frames, cut)
-    sop_class = text(data, "SOPClassUID")
     return Facts(
-        **_who(data), **_series(data), sop_class=sop_class, sop_class_name=UID(sop_class).name,
+        **_who(data), **_series(data), sop_class=text(data, "SOPClassUID"),
         sop_uid=text(data, "SOPInstanceUID"), frame_uid=text(data, "FrameOfReferenceUID"),
-        transfer_syntax=file.syntax, rows=cut.rows if cut else how.rows, columns=cut.columns if cut else how.columns,
+        rows=cut.rows if cut else how.rows, columns=cut.columns if cut else how.columns,
         channels=how.channels, dtype=how.dtype, units=how.units, lossy=is_lossy(file),
         padding=whole(data, "PixelPaddingValue"), photometric=how.photometric,
         instance_number=whole(data, "InstanceNumber"), acquisition_number=whole(data, "AcquisitionNumber"),
@@ -171,26 +157,20 @@ def _facts(file: Opened, how: Stored, cut: Tiles | None) -> Facts:
 
 def _who(data: Any) -> dict[str, Any]:
     named = {keyword: found for keyword in IDENTIFYING if (found := tuple(x for x in texts(data, keyword) if x))}
-    others = tuple(t for one in items(data, "OtherPatientIDsSequence") if (t := text(one, "PatientID")))
-    others = named.get("OtherPatientIDs", ()) + others
+    others = [other for one in items(data, "OtherPatientIDsSequence") if (other := text(one, "PatientID"))]
     identifiers = {(keyword, found) for keyword, several in named.items() for found in several}
-    identifiers |= {("OtherPatientIDs", found) for found in others}
+    identifiers |= {("OtherPatientIDs", other) for other in others}
 
     def first(keyword: str) -> str:
         return named.get(keyword, ("",))[0]
 
     return {
-        "patient_id": first("PatientID"), "patient_name": first("PatientName"), "other_ids": others,
-        "birth_date": first("PatientBirthDate"), "accession": first("AccessionNumber"),
-        "study_uid": first("StudyInstanceUID"), "study_date": first("StudyDate"), "study_time": text(data, "StudyTime"),
-        "study_description": text(data, "StudyDescription"), "institution": first("InstitutionName"),
-        "physicians": tuple(dict.fromkeys(name for keyword in _PEOPLE for name in named.get(keyword, ()))),
-        "station": first("StationName"), "identifiers": frozenset(identifiers)}
+        "patient_id": first("PatientID"), "patient_name": first("PatientName"), "birth_date": first("PatientBirthDate"),
+        "study_uid": first("StudyInstanceUID"), "study_date": first("StudyDate"), "identifiers": frozenset(identifiers)}
 
 
 def _series(data: Any) -> dict[str, Any]:
     return {
         "series_uid": text(data, "SeriesInstanceUID"), "series_number": whole(data, "SeriesNumber"),
         "series_description": text(data, "SeriesDescription"), "protocol": text(data, "ProtocolName"),
-        "modality": text(data, "Modality"), "manufacturer": text(data, "Manufacturer"),
-        "image_type": texts(data, "ImageType")}
+        "modality": text(data, "Modality"), "image_type": texts(data, "ImageType")}
