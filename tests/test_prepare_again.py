@@ -168,6 +168,16 @@ def test_unpaired_domains_keep_every_subject(tmp_path: Path) -> None:
     assert dataset.info.fingerprint["subjects"] == 4
 
 
+def test_an_unpaired_domain_that_cannot_be_read_is_left_out_aloud(tmp_path: Path) -> None:
+    source = lopsided(tmp_path / "in")
+    for name in NAMES[2:]:
+        path = source / name / f"{name}_T2.nii.gz"
+        path.write_bytes(path.read_bytes()[:-500])
+    dataset = prepare(source, tmp_path / "out", size=16, unpaired=True, domains=["T1", "T2"])
+    assert dataset.info.domains == ("T1",)
+    assert "no image of T2 could be used" in dataset.info.fingerprint["warnings"]
+
+
 def test_unpaired_wants_no_masks_and_no_common_grid(tmp_path: Path) -> None:
     cohort(tmp_path / "in")
     lines = said(tmp_path / "in", tmp_path / "out", size=16, unpaired=True)

@@ -51,6 +51,9 @@ def finish_dataset(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: 
         say(f"skipped {counted(len(outcome.skipped), 'unreadable file')}, for example {name}: {reason}; "
             "all are in skipped.csv of the private folder")
         warnings = [*warnings, f"{counted(len(outcome.skipped), 'file')} could not be read"]
+    stored = {row.domain for row in writer.rows}
+    plan = replace(plan, domains=tuple(name for name in plan.domains if name in stored))
+    warnings = [*warnings, *(f"no image of {name} could be used" for name in plan.intensities if name not in stored)]
     info = _info(writer, outcome, plan, options, defaults, mask_values)
     alike = near_duplicates(Dataset(writer.stage, info, writer.rows), say)
     if alike.warning:
