@@ -14,9 +14,11 @@ import pytest
 from ganatomy.data.parallel import in_order
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from ganatomy.data.parallel import in_order
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells take it away from what runs in their background
 
 def work(number):
     Path(sys.argv[1], str(os.getpid())).touch()
@@ -76,9 +78,11 @@ def test_no_process_is_left_behind_and_none_complains(tmp_path: Path, how: str) 
 
 
 LARGE = """
-import sys
+import signal, sys
 from pathlib import Path
 from ganatomy.data.parallel import in_order
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def work(number):
     return bytes(2**27)  # far more than a pipe holds: most of the time something is being sent

@@ -17,7 +17,7 @@ COLOURS = ("#0072b2", "#c2410c", "#007a5a", "#8e4a8a", "#5c5c5c")
 INK, PALE = "#1d2329", "#d8dde2"
 MOST_POINTS = 800
 FEW_POINTS = 10  # are marked; a line of one point would not be seen
-DISTANCES = {"kd": "Kernel distance", "fd": "Frechet distance"}
+DISTANCES = {"kd": "Kernel distance", "fd": "Fréchet distance"}
 Points = list[tuple[int, float]]
 Mark = tuple[str, float, tuple[float, float] | None, str]
 
