@@ -7,9 +7,9 @@ import getpass
 import io
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ganatomy.data.prepare.convert import ORIGIN_COLUMNS, Outcome
 from ganatomy.data.readers import stem
@@ -58,18 +58,27 @@ def collect_identifiers(layout: Layout, source: Path,
     for entry in layout.entries:
         found |= {("subject", entry.subject), ("session", entry.session), ("group", entry.group)}
     found |= {pair for origin in origins for pair in (("subject", origin[3]), ("session", origin[4]))}
-    names = {e.name for e in layout.entries} | {o[5] for o in origins} | {name for name, _ in layout.unmatched}
-    paths = {entry.path for entry in layout.entries} | {Path(p) for e in layout.entries for p, _ in e.piece.frames}
-    for path in {*(PurePosixPath(name) for name in names), *map(PurePosixPath, paths)}:
-        found |= {("path", str(path)), ("file", path.name), ("file", stem(path.name))}
-    for folder in {*(Path(name).parent for name in names), *(path.parent for path in paths), source.absolute(),
-                   source.resolve(), *source.resolve().parents}:
-        found |= {("path", str(folder)), *(("folder", part) for part in folder.parts)}
+    folders = {str(folder) for folder in (source.absolute(), source.resolve(), *source.resolve().parents)}
+    for path in _paths(layout, origins):  # of which there may be many: as plain texts
+        folder, _, name = path.rpartition("/")
+        found |= {("path", path), ("file", name), ("file", stem(name))}
+        folders.add(folder)
+    for folder in folders:
+        found |= {("path", folder), *(("folder", part) for part in folder.split("/"))}
     host = socket.gethostname()
     found |= {("host", host), ("host", host.partition(".")[0]), ("home", str(Path.home())), ("user", Path.home().name)}
     with suppress(OSError, KeyError):  # a container may know no user of this number
         found.add(("user", getpass.getuser()))
     return {(kind, _text(value.strip())) for kind, value in found if value.strip(" ./")}
+
+
+def _paths(layout: Layout, origins: Iterable[tuple[str, str, str, str, str, str, int]]) -> Iterator[str]:
+    """Paths of all files, as the user knows them and in full; some more than once."""
+    for entry in layout.entries:
+        yield entry.name
+        yield from (path for path, _ in entry.piece.frames) if entry.piece.frames else (str(entry.path),)
+    yield from (origin[5] for origin in origins)
+    yield from (name for name, _ in layout.unmatched)
 
 
 def _text(value: str) -> str:
