@@ -339,3 +339,12 @@ def test_a_table_says_the_subjects_itself(tmp_path: Path) -> None:
 def test_volumes_of_every_format_have_no_slice_number(tmp_path: Path) -> None:
     make(tmp_path, *(f"p{i}/p{i}_T1_3.{suffix}" for i in (1, 2) for suffix in ("nrrd", "mha")), "p1/p1_T1_3.png")
     assert {e.slice for e in find_layout(tmp_path).entries if not e.name.endswith("png")} == {None}
+
+
+def test_a_folder_that_names_the_patient_is_no_class(tmp_path: Path) -> None:
+    make(tmp_path / "one", "Mueller_Anna/a.png", "Mueller_Anna/b.png", "Jones_Carl/c.png")
+    layout = find_layout(tmp_path / "one", subject_regex=r"^([^_/]+)_")
+    assert {(e.subject, e.label) for e in layout.entries} == {("Mueller", ""), ("Jones", "")}
+    make(tmp_path / "two", "benign/b_1.png", "malign/b_2.png", "malign/c_1.png")
+    layout = find_layout(tmp_path / "two", subject_regex=r"/([a-z])_")
+    assert {(e.subject, e.label) for e in layout.entries} == {("b", "benign"), ("b", "malign"), ("c", "malign")}

@@ -14,9 +14,20 @@ from ganatomy.wording import printable
 
 def subject_in(name: str, regex: re.Pattern[str]) -> str:
     """The subject that the regular expression finds in a file's name, "" if it finds none."""
-    group = "subject" if "subject" in regex.groupindex else min(regex.groups, 1)
     match = regex.search(name)
-    return (match[group] or "").strip() if match else ""
+    return (match[_group(regex)] or "").strip() if match else ""
+
+
+def _group(regex: re.Pattern[str]) -> str | int:
+    return "subject" if "subject" in regex.groupindex else min(regex.groups, 1)
+
+
+def _folders_in(name: str, regex: re.Pattern[str]) -> list[str]:
+    """The parts of a path in which the regular expression finds the subject."""
+    match = regex.search(name)
+    start, end = match.span(_group(regex)) if match else (0, 0)
+    finish = name.find("/", end)
+    return name[name.rfind("/", 0, start) + 1:finish if finish >= 0 else len(name)].split("/")
 
 
 def with_subjects(layout: Layout, regex: re.Pattern[str]) -> Layout:
@@ -44,7 +55,7 @@ def with_subjects(layout: Layout, regex: re.Pattern[str]) -> Layout:
         sessions = layout.subjects_known and len(merged[subject]) > 1
         session = "/".join(filter(None, (entry.subject, entry.session))) if sessions else entry.session
         # a folder that names the patient is no class: its name must not be stored
-        label = "" if subject in entry.label or entry.label in subject else entry.label
+        label = "" if entry.label in _folders_in(entry.name, regex) else entry.label
         entries.append(replace(entry, subject=subject, session=session, label=label))
     return replace(layout, entries=entries, subjects_known=True, unmatched=[*layout.unmatched, *lost.items()])
 

@@ -31,7 +31,6 @@ from ganatomy.files import private_path, staged_folder
 from ganatomy.wording import counted, printable
 
 Say = Callable[[str], None]
-PROGRESS_SECONDS = 10.0
 
 
 def prepare(source: str | Path, dataset: str | Path, *, size: int = 128, fit: Fit = "resize", layout: str = "auto",
