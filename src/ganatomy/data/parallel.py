@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,21 @@ R = TypeVar("R")
 FEW = 64
 """Fewer items than this are not worth other processes."""
 MOST_WORKERS = 64
+PROGRESS_SECONDS = 10.0
+
+
+def progress(total: int, what: str, say: Callable[[str], None]) -> Callable[[int], None]:
+    """A function to call with the number done: it says a line now and then, when this takes long."""
+    start = last = time.monotonic()
+
+    def done_so_far(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_SECONDS and done < total:
+            last = now
+            say(f"{done} of {total} {what}, about {(now - start) / done * (total - done):.0f} s left")
+
+    return done_so_far
 
 
 def default_workers() -> int:

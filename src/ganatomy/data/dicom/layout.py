@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from ganatomy.data.dicom.series import Volume, build
 from ganatomy.data.dicom.slices import Skipped
 from ganatomy.data.dicom.table import table
 from ganatomy.data.layouts.rules import subject_in
-from ganatomy.data.parallel import in_order
+from ganatomy.data.parallel import in_order, progress
 from ganatomy.data.readers import Unreadable
 from ganatomy.data.readers.dicom.tags import Facts, facts
 from ganatomy.data.sources import Entry, Layout, Piece, compiled
@@ -24,7 +23,6 @@ from ganatomy.wording import counted, grouped
 
 CHUNK = 64
 """Files whose tags are read at a time: fewer make processes wait for each other, more are memory."""
-EVERY_SECONDS = 10.0
 FAULTY = 5
 """So many faulty volumes are told one by one."""
 _BY = {"regex": "--subject-regex", "id": "PatientID", "name": "PatientName", "folder": "their first folder",
@@ -91,7 +89,7 @@ class _Reading:
 
     def facts(self, workers: int) -> Iterator[tuple[str, Path, Facts]]:
         """(name, path, facts) of every image; `patient_id` is the subject, `study_uid` is never empty."""
-        names, said = iter(self.names), time.monotonic()
+        names, told = iter(self.names), progress(len(self.names), "DICOM headers", self.say)
         done = 0
         for chunk in in_order(_read, self._chunks(), workers):
             for name, found in zip(islice(names, len(chunk)), chunk, strict=True):
@@ -106,9 +104,7 @@ class _Reading:
                 else:
                     self.unreadable.append((name, "does not fit --subject-regex"))
             done += len(chunk)
-            if time.monotonic() - said > EVERY_SECONDS:
-                said = time.monotonic()
-                self.say(f"read the tags of {done:,} of {grouped(len(self.names), 'file')}")
+            told(done)
 
     def _chunks(self) -> Iterator[list[str]]:
         for start in range(0, len(self.names), CHUNK):

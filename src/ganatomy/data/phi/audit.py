@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -103,16 +103,21 @@ def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Aud
         UserError: a place is missing, or it cannot be known which identifiers to look for.
     """
     paths = [Path(place) for place in places]
-    datasets = _datasets(paths)
+    for path in paths:
+        if not path.exists():
+            raise UserError("there is no such file or folder", where=path, fix="check the path")
+    owners = {path: _owners(path) for path in paths}
+    datasets = _datasets(owners)
     identifiers = {pair for dataset in datasets for pair in read_identifiers(dataset)}
     notes = [read_json(dataset / "dataset.json") for dataset in datasets]  # not opened: it may have been tampered with
-    own = {str(word) for note in notes for key in ("domains", "classes", "mask_values") for word in note.get(key, ())}
+    named = {str(word) for note in notes for key in ("domains", "classes") for word in note.get(key, ())}
+    own = named | {str(word) for note in notes for word in note.get("mask_values", ())}
     rows = max((_lines(dataset / "manifest.csv") for dataset in datasets), default=0)
     terms = Terms(identifiers, own, rows)
-    named = {str(word) for note in notes for key in ("domains", "classes") for word in note.get(key, ())}
     audit = Audit(terms.searched, dict(terms.passed_over), named=tuple(sorted(named)))
     scanner = Scanner(terms)
-    for run in _changed(paths, datasets):
+    contents = {note.get("content") for note in notes}
+    for run in _changed(owners, contents):
         _unsearched(str(run), "its dataset has been made anew since, perhaps of other patients, whose identifiers are "
                               "not known", audit, say)
     for place in paths:
@@ -121,14 +126,11 @@ def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Aud
     return audit
 
 
-def _datasets(places: Sequence[Path]) -> list[Path]:
-    """The datasets whose identifiers are looked for."""
+def _datasets(places: Mapping[Path, list[Path]]) -> list[Path]:
+    """The datasets whose identifiers are looked for, of places and what owns each."""
     found: dict[Path, None] = {}
     homeless, runs = [], []
-    for place in places:
-        if not place.exists():
-            raise UserError("there is no such file or folder", where=place, fix="check the path")
-        owners = _owners(place)
+    for place, owners in places.items():
         found |= dict.fromkeys(owner for owner in owners if is_dataset(owner, "real"))
         runs += [Run(owner) for owner in owners if Run.is_run(owner)]
         if not any(is_dataset(owner, "real") or Run.is_run(owner) for owner in owners):
@@ -156,10 +158,9 @@ def _owners(place: Path) -> list[Path]:
     return [above] if above is not None else [path for path in _below(place, []) if path.is_dir() and is_ours(path)]
 
 
-def _changed(places: Sequence[Path], datasets: Sequence[Path]) -> list[Path]:
+def _changed(places: Mapping[Path, list[Path]], contents: Set[object]) -> list[Path]:
     """The runs whose dataset is no longer the one that they learnt from: it may have been of other patients."""
-    contents = {read_json(dataset / "dataset.json").get("content") for dataset in datasets}
-    return [path for place in places for path in _owners(place)
+    return [path for owners in places.values() for path in owners
             if Run.is_run(path) and Run(path).dataset_content() not in contents]
 
 

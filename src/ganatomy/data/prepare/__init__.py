@@ -19,12 +19,13 @@ from typing import Any
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.dicom.layout import tags_of
 from ganatomy.data.geometry import Axis, Fit
+from ganatomy.data.parallel import progress
 from ganatomy.data.prepare.convert import convert_visits
 from ganatomy.data.prepare.finish import finish_dataset
 from ganatomy.data.prepare.options import Options, check_places
 from ganatomy.data.prepare.private import collect_identifiers, is_private, write_private
 from ganatomy.data.prepare.state import State, is_unchanged, read_state
-from ganatomy.data.prepare.survey import Survey, make_survey, progress, refuse_skipped
+from ganatomy.data.prepare.survey import Survey, make_survey, refuse_skipped
 from ganatomy.data.sources import typed
 from ganatomy.data.writers import new_dataset
 from ganatomy.files import private_path, staged_folder

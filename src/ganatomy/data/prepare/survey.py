@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganatomy.data.layouts import find_layout
+from ganatomy.data.parallel import progress
 from ganatomy.data.prepare.convert import Outcome
 from ganatomy.data.prepare.convert_visit import Plan
 from ganatomy.data.prepare.options import Options, names
@@ -22,7 +22,6 @@ from ganatomy.errors import UserError
 from ganatomy.wording import counted
 
 Say = Callable[[str], None]
-PROGRESS_SECONDS = 10.0
 
 
 @dataclass
@@ -146,17 +145,3 @@ def refuse_skipped(skipped: Skipped, strict: bool) -> None:
         raise UserError(f"cannot be used: it {reason}{more}" if not reason.startswith(("the", "its")) else
                         f"cannot be used: {reason}{more}", where=name,
                         fix="mend or remove it, or leave --strict out to skip such files")
-
-
-def progress(total: int, what: str, say: Say) -> Callable[[int], None]:
-    """A function to call with the number done: it says a line now and then, when this takes long."""
-    start = last = time.monotonic()
-
-    def done_so_far(done: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= PROGRESS_SECONDS and done < total:
-            last = now
-            say(f"{done} of {total} {what}, about {(now - start) / done * (total - done):.0f} s left")
-
-    return done_so_far
