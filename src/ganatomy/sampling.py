@@ -17,7 +17,8 @@ from safetensors.torch import load, save
 
 from ganatomy import __version__, models
 from ganatomy.checkpoints import read_checkpoint
-from ganatomy.data.dataset import Intensity
+from ganatomy.data.contrast import Contrast
+from ganatomy.data.dataset import Grid, Intensity
 from ganatomy.errors import UserError
 from ganatomy.files import read_json, staged_folder, write_json
 from ganatomy.models.base import GAN, Batch
@@ -27,9 +28,10 @@ from ganatomy.recipe import Frozen, Recipe
 from ganatomy.recipe import load as load_recipe
 from ganatomy.run import Run
 
+TRANSLATED = 8  # slices translated at a time
 CHUNK = 32  # images computed at a time; part of the result, since kernels differ between batch sizes
 STATISTICS_PASSES = 16
-IMAGES, STATISTICS = 1, 2  # what latents are drawn for; no two purposes share any
+IMAGES, STATISTICS, TRANSLATION = 1, 2, 5  # what latents are drawn for; no two purposes share any
 
 
 @dataclass
@@ -72,9 +74,45 @@ class Sampler:
         return array
 
 
+    def translate(self, images: NDArray[np.float32], seed: int = 0, backward: bool = False) -> NDArray[np.float32]:
+        """Images [n, c, size, size] in [-1, 1] in the other contrast, likewise.
+
+        Where the generator takes noise beside the image, all images get the same: neighbouring slices must not differ
+        by chance.
+
+        Args:
+            images: of the source domain; of the target domain with `backward`, which needs a two-way model.
+            seed: of the noise.
+            backward: from the target's contrast to the source's.
+        """
+        self.model.eval()
+        parts = [self._translate(images[i:i + TRANSLATED], seed, backward) for i in range(0, len(images), TRANSLATED)]
+        return np.concatenate([np.empty((0, self.channels, self.size, self.size), np.float32), *parts])
+
+    @torch.inference_mode()
+    def _translate(self, images: NDArray[np.float32], seed: int, backward: bool) -> NDArray[np.float32]:
+        given = torch.from_numpy(images).to(self.device)
+        noise = None
+        if "noise" in self.model.needs:
+            noise = self.model.draw_noise(1, np.random.default_rng((TRANSLATION, seed))).to(self.device)
+            noise = noise.expand(len(images), *noise.shape[1:])
+        batch = Batch(noise=noise, target=given) if backward else Batch(noise=noise, source=given)
+        answer = self.model.generate(batch)
+        made = answer.source if backward else answer.target
+        assert made is not None
+        array: NDArray[np.float32] = made.clamp(-1, 1).float().contiguous().cpu().numpy()
+        return array
+
+
 @torch.no_grad()
 def recompute_statistics(model: GAN, device: torch.device) -> None:
-    """Give the generator's batch norms the statistics of its own (averaged) weights, from fixed latents."""
+    """Give the generator's batch norms the statistics of its own (averaged) weights, from fixed latents.
+
+    A generator that starts from images has none here to do it with; it keeps the statistics of training.
+    """
+    if model.translates:
+        model.generator.eval()
+        return
     if not refresh_batch_norm(model.generator.eval()):
         return
     rng = np.random.default_rng(STATISTICS)
@@ -120,6 +158,10 @@ class GeneratorConfig(Frozen):
     dataset: str = Field(description="content hash of the dataset it learnt from")
     intensity: Intensity | None
     spacing: tuple[float, float] | None
+    source_domain: str | None = Field(None, description="what a translating model starts from")
+    source_intensity: Intensity | None = None
+    grid: Grid | None = None
+    contrasts: dict[str, Contrast] = Field(default_factory=dict, description="by domain, to know them again")
 
 
 def check_seed(seed: int) -> None:

@@ -24,10 +24,24 @@ Pixels = NDArray[Any]
 class Intensity(Frozen):
     """How one domain's stored values relate to the scanner's."""
 
-    method: str = Field(description="how each volume was mapped, such as percentile or identity")
+    method: str = Field(description="how each volume was mapped, in words, such as window -1000 to 1000")
+    rule: Literal["identity", "percentile", "minmax", "window", "fixed"] | None = Field(
+        None, description="the method by name; with low, high and projection it maps further volumes alike")
+    low: float | None = Field(None, description="the value that became the lowest stored one, where it is fixed")
+    high: float | None = Field(None, description="likewise the highest")
+    projection: bool = Field(False, description="images of a beam through the body, such as X-rays")
     units: str = Field("arbitrary units", description="HU for CT; arbitrary for MR and photographs")
     offset: float = Field(0.0, description="the cohort's median offset; synthetic images come back on it")
     scale: float = Field(1.0, description="the cohort's median scale")
+
+
+class Grid(Frozen):
+    """How the source's pictures were brought to the stored ones; with it further volumes are treated alike."""
+
+    axis: Literal["axial", "coronal", "sagittal"]
+    fit: Literal["resize", "crop", "pad"]
+    mm: float | None = Field(None, description="mm per stored pixel, where all have the same; see geometry.Frame")
+    background: float | None = Field(None, description="value around the patient, where the user named it")
 
 
 class DatasetInfo(Frozen):
@@ -45,6 +59,7 @@ class DatasetInfo(Frozen):
     paired: bool = Field(description="every domain has the same rows in the same order")
     classes: tuple[str, ...] = ()
     spacing: tuple[float, float] | None = Field(None, description="median mm per pixel: y, x")
+    grid: Grid | None = Field(None, description="None in synthetic datasets and in those of older versions")
     intensity: dict[str, Intensity] = Field(default_factory=dict, description="by domain")
     mask_values: dict[str, int] = Field(default_factory=dict, description="meaning of masks.npy, such as lesion: 1")
     provenance: dict[str, Any] = Field(default_factory=dict, description="options that made it; no paths, no names")

@@ -109,7 +109,10 @@ class GAN(nn.Module):
         raise NotImplementedError
 
     def generate(self, batch: Batch) -> Batch:
-        """Images for the given latents or sources: the answer's `target`, [n, c, h, w] in [-1, 1]."""
+        """Images for the given latents or sources: the answer's `target`, [n, c, h, w] in [-1, 1].
+
+        Given targets and no sources, a two-way GAN answers with the `source`.
+        """
         raise NotImplementedError
 
 

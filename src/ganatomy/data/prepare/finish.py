@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ganatomy import __version__
-from ganatomy.data.dataset import Dataset, DatasetInfo, Intensity, content_hash
+from ganatomy.data.dataset import Dataset, DatasetInfo, Grid, Intensity, content_hash
+from ganatomy.data.intensity import Decision, Mapping
 from ganatomy.data.prepare.contact_sheet import write_contact_sheet
 from ganatomy.data.prepare.convert import Outcome
 from ganatomy.data.prepare.convert_visit import Plan
@@ -31,7 +32,7 @@ MOST_PAIRS = 100
 
 
 def finish_dataset(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: Layout, options: Options,
-           defaults: Mapping[str, Any], warnings: Sequence[str], say: Say) -> str:
+           defaults: dict[str, Any], warnings: Sequence[str], say: Say) -> str:
     """Draw the splits, write manifest, dataset.json and contact sheet, say the fingerprint.
 
     Returns the dataset's content hash.
@@ -67,7 +68,7 @@ def finish_dataset(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: 
     return content_hash(writer.rows)
 
 
-def _info(writer: DatasetWriter, outcome: Outcome, plan: Plan, options: Options, defaults: Mapping[str, Any],
+def _info(writer: DatasetWriter, outcome: Outcome, plan: Plan, options: Options, defaults: dict[str, Any],
           mask_values: dict[str, int]) -> DatasetInfo:
     """dataset.json without its content hash and fingerprint."""
     spacings = [tuple(map(float, row.spacing.split("x"))) for row in writer.rows if row.spacing]
@@ -77,15 +78,20 @@ def _info(writer: DatasetWriter, outcome: Outcome, plan: Plan, options: Options,
         low, high = outcome.tally.stored_range or (0.0, 1.0)
         value_range = (low, high if high > low else low + 1.0)
     provenance = {"ganatomy": __version__, **changed(options, defaults)}
-    intensity = {domain: Intensity(method=plan.intensities[domain].label, units=plan.intensities[domain].units,
-                                   offset=median(m.offset for m in found), scale=median(m.scale for m in found))
-                 for domain, found in outcome.tally.mappings.items()}
+    intensity = {name: _intensity(plan.intensities[name], found) for name, found in outcome.tally.mappings.items()}
+    grid = Grid(axis=plan.axis, fit=plan.frame.fit, mm=plan.frame.mm, background=plan.background)
     return DatasetInfo(source="real", run_id=None, size=(options.size, options.size),
                        channels=3 if plan.channels == 3 else 1, value_range=value_range, domains=plan.domains,
                        paired=len(plan.domains) > 1 and not plan.unpaired,
                        classes=tuple(sorted({row.label for row in writer.rows} - {""})),
                        spacing=(median(s[0] for s in spacings), median(s[1] for s in spacings)) if spacings else None,
-                       intensity=intensity, mask_values=mask_values, provenance=provenance, content="")
+                       grid=grid, intensity=intensity, mask_values=mask_values, provenance=provenance, content="")
+
+
+def _intensity(how: Decision, found: Sequence[Mapping]) -> Intensity:
+    """What dataset.json says of a domain whose volumes were mapped like this."""
+    return Intensity(method=how.label, rule=how.method, low=how.low, high=how.high, projection=how.projection,
+                     units=how.units, offset=median(m.offset for m in found), scale=median(m.scale for m in found))
 
 
 def _splits(outcome: Outcome, writer: DatasetWriter, entries: Sequence[Entry], options: Options,
