@@ -29,6 +29,7 @@ from ganatomy.recipe import Recipe, load
 from ganatomy.run import Run
 from ganatomy.sampling import load_generator
 from ganatomy.training import Interrupted, TrainingStopped, train
+from ganatomy.training_images import make_feed
 from ganatomy.training_state import TrainingState
 from tests.conftest import TINY, write_dataset
 
@@ -448,7 +449,7 @@ def test_validation_scores_are_those_of_the_metrics(dataset: Dataset, monkeypatc
     rows = dataset.require("val")
     real = Sample(dataset.images(rows), [r.subject for r in rows])
     fake = Sample(sampler.sample(16, validation.SEED))
-    scores = validation.Validator(dataset, recipe).score(sampler)
+    scores = validation.Validator(make_feed(dataset, recipe, torch.device("cpu")), recipe).score(sampler)
     assert scores == pytest.approx({"kd": kernel_distance(real, fake),
                                     "fd": frechet_distance(real.features, fake.features)})
 

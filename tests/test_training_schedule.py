@@ -14,9 +14,10 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.feed import Feed
 from ganatomy.planning import plan
 from ganatomy.recipe import Recipe, load
+from ganatomy.training_images import real_images
 from ganatomy.training_schedule import checkpoint_interval, epochs_done, learning_rates, steps_of, total_steps
 from ganatomy.training_state import TrainingState
-from ganatomy.training_step import real_images, update
+from ganatomy.training_step import update
 from tests.conftest import TINY, write_dataset
 
 MAMMO = {"size": 16, "batch_size": 4, "model.ngf": 2, "model.ndf": 2, "model.z_dim": 4}
@@ -95,8 +96,8 @@ def test_flips_mirror_each_image_by_itself_and_as_often_as_not(tmp_path: Path, f
     feed = feed_of(dataset, recipe)
     counts = dict.fromkeys(allowed, 0)
     for draw in range(3):
-        plain, seen = feed.draw(draw).numpy(), real_images(recipe, feed, draw).numpy()
-        assert np.array_equal(real_images(recipe, feed, draw).numpy(), seen)
+        plain, seen = feed.draw(draw).numpy(), real_images(recipe, feed, draw)[0].numpy()
+        assert np.array_equal(real_images(recipe, feed, draw)[0].numpy(), seen)
         for before, after in zip(plain[:, 0], seen[:, 0], strict=True):
             found = [name for name, pixels in mirrors(before).items() if pixels == after.tobytes()]
             assert found

@@ -29,7 +29,7 @@ def _keep_freed_memory() -> None:
 _keep_freed_memory()
 
 __version__ = metadata.version("ganatomy")
-__all__ = ["__version__", "evaluate", "generate", "phantom", "prepare", "report", "train"]
+__all__ = ["__version__", "evaluate", "generate", "phantom", "prepare", "report", "train", "translate"]
 
 if TYPE_CHECKING:
     from ganatomy.data.phantom import phantom
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from ganatomy.generation import generate
     from ganatomy.reporting.report import report
     from ganatomy.training import train
+    from ganatomy.translation import translate
 
 _HOMES = {"phantom": "ganatomy.data.phantom", "prepare": "ganatomy.data.prepare", "train": "ganatomy.training",
-          "generate": "ganatomy.generation", "evaluate": "ganatomy.evaluation", "report": "ganatomy.reporting.report"}
+          "generate": "ganatomy.generation", "evaluate": "ganatomy.evaluation", "report": "ganatomy.reporting.report",
+          "translate": "ganatomy.translation"}
 
 
 def __getattr__(name: str) -> Any:

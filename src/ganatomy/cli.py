@@ -14,6 +14,7 @@ import click
 from ganatomy import __version__
 from ganatomy.cli_options import FOLDER, say
 from ganatomy.cli_prepare import prepare
+from ganatomy.cli_translate import translate
 from ganatomy.errors import UserError
 
 EXIT_OURS, EXIT_INTERRUPTED = 1, 130
@@ -28,6 +29,7 @@ def cli() -> None:
     prepare SOURCE DATASET   scans to a dataset folder
     train DATASET RUN        a dataset folder to a run folder
     generate RUN OUT         synthetic images, again as a dataset folder
+    translate RUN INPUT OUT  whole volumes in the other contrast, in their own format
     evaluate RUN             how good, how diverse
     report RUN               one HTML file with all of it
     """
@@ -51,6 +53,7 @@ def phantom(out: Path, **options: Any) -> None:
 
 
 cli.add_command(prepare)
+cli.add_command(translate)
 
 
 @cli.command()
@@ -62,6 +65,8 @@ cli.add_command(prepare)
 @click.option("--batch-size", type=int)
 @click.option("--seed", type=int)
 @click.option("--domain", help="Which contrast to learn, where the dataset has several.")
+@click.option("--source", help="Which contrast to translate from, for recipes that translate.")
+@click.option("--init-from", metavar="RUN", help="Start from the generator of another run.")
 @click.option("--label", help="Learn only this class.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]))

@@ -10,10 +10,10 @@ from torch import nn
 
 from ganatomy import models
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.feed import Feed
 from ganatomy.models.base import GAN, Batch, Context
 from ganatomy.nn.hardware import choose_device, choose_precision
 from ganatomy.recipe import Recipe
+from ganatomy.training_images import make_feed, with_domains
 from ganatomy.training_schedule import checkpoint_interval, steps_of, total_steps
 from ganatomy.wording import counted
 
@@ -24,9 +24,10 @@ TORCH_ITSELF = 350 * 2**20  # a process that has imported torch and this package
 def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:
     """The text of `--dry-run`. Raises `UserError` for whatever training would refuse."""
     dataset = Dataset.open(data)
-    rows = dataset.require("train", recipe.domain, recipe.label)
+    recipe = with_domains(recipe, dataset)
     where = choose_device(device)
-    feed = Feed(dataset, rows, recipe.size, recipe.batch_size, recipe.seed, where)
+    feed = make_feed(dataset, recipe, where)
+    rows = feed.rows
     model = models.resolve(recipe, dataset.info.channels)
     lines = [recipe.to_yaml().rstrip(), "",
              f"training images   {len(rows)} of {counted(len({r.subject for r in rows}), 'subject')}",
@@ -59,11 +60,12 @@ def _activations(model: GAN) -> float:
 
     hooks = [m.register_forward_hook(note) for m in model.modules() if not list(m.children())]
     shape = (2, model.shape.channels, model.shape.size, model.shape.size)
-    noise = model.draw_noise(2, np.random.default_rng(0))
+    noise = model.draw_noise(2, np.random.default_rng(0)) if "noise" in model.needs else None
     batch = Batch(noise=noise, target=torch.zeros(shape), source=torch.zeros(shape))
     ctx = Context(1, 0, 0.0)
     fakes = model(batch, ctx)
-    model.discriminator_loss(batch, fakes, ctx)
+    if model.adversarial:
+        model.discriminator_loss(batch, fakes, ctx)
     for hook in hooks:
         hook.remove()
     return 2.0 * sum(sizes) / 2  # outputs are kept for the backward pass, and their gradients come beside them

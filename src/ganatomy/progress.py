@@ -45,8 +45,9 @@ class TrainingProgress:
             return
         losses = entry["losses"]
         last = entry["step"] == entry["steps"]
-        text = (f"D {losses['discriminator']:.3f}  G {losses['generator']:.3f}  "
-                f"{entry['images_per_second']:.0f} images/s")
+        shown = [f"{short} {losses[name]:.3f}" for short, name in (("D", "discriminator"), ("G", "generator"))
+                 if name in losses]  # a model without a discriminator has one loss
+        text = "  ".join([*shown, f"{entry['images_per_second']:.0f} images/s"])
         if self.live:
             if self.task is None:
                 self.task = self.bar.add_task("training", total=entry["steps"], text="")

@@ -54,6 +54,8 @@ class Recipe(Frozen):
 
     size: int = Field(ge=8, le=1024, description="height and width of the images, pixels")
     domain: str | None = Field(None, description="which domain to learn; needed where a dataset has several")
+    source: str | None = Field(None, description="which domain to translate from; where there are two, the other one")
+    init_from: str | None = Field(None, description="a run whose generator training starts from")
     label: str | None = Field(None, description="learn only this class")
 
     batch_size: int = Field(ge=1, le=65536)
@@ -64,8 +66,12 @@ class Recipe(Frozen):
     d_steps: int = Field(1, ge=1, description="discriminator updates a generator update")
     learning_rate: LearningRate
     learning_rate_decay: LearningRateDecay = LearningRateDecay()
+    learning_rate_fade: float = Field(0.0, ge=0, le=1, description="last share of the steps, in which both fall to 0")
     betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="Adam's two decay rates")
     flips: tuple[Flip, ...] = Field((), description="mirror each real image left-right, up-down, or not, at random")
+    rotation: float = Field(0.0, ge=0, le=180, description="turn each real image by up to so many degrees")
+    contrast: float = Field(0.0, ge=0, le=1, description="raise values to a random power, exp(-c) to exp(c); of pairs "
+                                                         "the source alone")
     ema: float | None = Field(None, gt=0, le=1, description="half-life of the weight average, share of images seen")
 
     seed: int = Field(0, ge=0, lt=2**31)

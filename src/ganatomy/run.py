@@ -24,7 +24,7 @@ class Run:
 
     recipe.yaml, environment.json, status.json, log.jsonl, losses.csv, loss_plot.png, checkpoints/, generator/,
     samples/, debug/, metrics.json, report.html; beside it RUN.private/ with the path of the dataset, which may name a
-    person, and with --debug real images: it must not travel.
+    person, and real images: progress pictures of a translation, and what --debug keeps. It must not travel.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -41,6 +41,7 @@ class Run:
         self.loss_plot = self.path / "loss_plot.png"
         self.debug = self.path / "debug"
         self.private_debug = private_path(self.path) / "debug"
+        self.private_progress = private_path(self.path) / "progress"
         self._checkpoints = self.path / "checkpoints"
 
     @classmethod
@@ -156,7 +157,7 @@ class Run:
         """Forget log lines, sample grids and temporary files later than the checkpoint of `step`."""
         lines = [json.dumps(entry) + "\n" for entry in self.log() if entry["step"] <= step]
         write_text(self.log_file, "".join(lines))
-        for picture in self.samples.glob("step-*.png"):
+        for picture in (*self.samples.glob("step-*.png"), *self.private_progress.glob("step-*.png")):
             if checkpoint_step(picture) > step:
                 picture.unlink()
         for left in self.path.rglob(".*.partial*"):

@@ -52,8 +52,9 @@ def _batch(model: GAN, channels: int) -> Batch:
 
 def _check_losses(model: GAN, batch: Batch) -> None:
     ctx = Context(0, 0, 0.0)
-    loss = model.discriminator_loss(batch, model(batch, ctx), ctx).total
-    _check_gradients(loss, model.discriminator, model.generator, "discriminator")
+    if model.adversarial:
+        loss = model.discriminator_loss(batch, model(batch, ctx), ctx).total
+        _check_gradients(loss, model.discriminator, model.generator, "discriminator")
     model.discriminator.requires_grad_(False)
     loss = model.generator_loss(batch, model(batch, ctx), ctx).total
     _check_gradients(loss, model.generator, model.discriminator, "generator")
@@ -73,11 +74,19 @@ def _check_gradients(loss: Tensor, own: nn.Module, other: nn.Module, name: str) 
     assert not reached, f"the {name}'s loss must not reach the {rival}, but reaches {reached}"
 
 
+@torch.no_grad()
 def _check_images(model: GAN, batch: Batch, channels: int) -> None:
     model.eval()
-    with torch.no_grad():
-        one, two = model.generate(batch).target, model.generate(batch).target
-    assert one is not None, "generate must return a batch with a target"
+    given = Batch(noise=batch.noise, source=batch.source if model.translates else None, label=batch.label)
+    _check_answers([model.generate(given).target for _ in range(2)], channels)
+    if model.two_way:
+        back = Batch(noise=batch.noise, target=batch.target, label=batch.label)
+        _check_answers([model.generate(back).source for _ in range(2)], channels)
+
+
+def _check_answers(answers: list[Tensor | None], channels: int) -> None:
+    one, two = answers
+    assert one is not None, "generate must return a batch with a target (two-way GANs: with a source, given targets)"
     assert two is not None
     assert one.shape == (BATCH, channels, SIZE, SIZE), f"generate returned the shape {tuple(one.shape)}"
     assert one.dtype == torch.float32, f"generate returned {one.dtype}, not float32"
@@ -86,7 +95,8 @@ def _check_images(model: GAN, batch: Batch, channels: int) -> None:
 
 
 def _check_resume(recipe: Recipe, folder: Path) -> None:
-    data = _little_dataset(folder / "dataset").path
+    domains = ("one", "other") if "source" in models.kind(recipe).needs else ("one",)
+    data = _little_dataset(folder / "dataset", domains).path
     whole = train(data, folder / "whole", recipe)
     parts = train(data, folder / "parts", recipe)
     for path in (parts.checkpoint(4), parts.generator / "weights.safetensors"):
@@ -95,14 +105,18 @@ def _check_resume(recipe: Recipe, folder: Path) -> None:
     train(data, folder / "parts", recipe)
     one, two = ((run.generator / "weights.safetensors").read_bytes() for run in (whole, parts))
     assert one == two, "a resumed training must end with the same bits: is there state outside buffers and parameters?"
-    assert np.isfinite(load_generator(whole.path).sample(3, seed=0)).all()
+    sampler = load_generator(whole.path)
+    images = sampler.translate(np.zeros((3, 1, SIZE, SIZE), np.float32)) if sampler.model.translates \
+        else sampler.sample(3, seed=0)
+    assert np.isfinite(images).all()
 
 
-def _little_dataset(path: Path) -> Dataset:
+def _little_dataset(path: Path, domains: tuple[str, ...]) -> Dataset:
     rng = np.random.default_rng(0)
     with new_dataset(path, (SIZE, SIZE), 1, np.uint8) as writer:
         for i in range(8):
-            image = rng.integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
-            writer.add(image, Row(f"i{i}", f"s{i}", "", 0, "check", "", "train", 0, 0.0, 1.0, "", "", ""))
-        writer.finish(DatasetInfo(size=(SIZE, SIZE), value_range=(0, 255), domains=("check",), paired=True, content=""))
+            for domain in domains:
+                image = rng.integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
+                writer.add(image, Row(f"i{i}", f"s{i}", "", 0, domain, "", "train", 0, 0.0, 1.0, "", "", ""))
+        writer.finish(DatasetInfo(size=(SIZE, SIZE), value_range=(0, 255), domains=domains, paired=True, content=""))
     return Dataset.open(path)

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ganatomy import models
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.feed import Feed
 from ganatomy.errors import UserError
 from ganatomy.files import read_json, write_json
 from ganatomy.nn.hardware import choose_device, choose_precision, environment, make_deterministic
 from ganatomy.recipe import Recipe, load, parse
 from ganatomy.run import Run
 from ganatomy.training_debug import Debug, cut_back
+from ganatomy.training_images import make_feed, with_domains
 from ganatomy.training_loop import Interrupted, Loop, OnLog, Say, TrainingStopped
 from ganatomy.training_schedule import epochs_done
+from ganatomy.training_start import initial_weights
 from ganatomy.training_state import resume
 
 __all__ = ["Interrupted", "TrainingStopped", "train"]
@@ -52,18 +54,22 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     if budget is not None and not budget > 0:
         raise UserError(f"{budget} seconds are no time to train in", where="budget", fix="give more than 0")
     dataset, folder = Dataset.open(data), Run(run)
-    rows = dataset.require("train", settings.domain, settings.label)
+    settings = with_domains(settings, dataset)
+    if budget is not None and models.kind(settings).needs_all_steps:
+        raise UserError(f"{settings.gan} changes its task up to the last step and cannot be ended early",
+                        where="budget", fix="give --steps instead")
+    settings, first = initial_weights(settings, folder)
     where = choose_device(device)
     make_deterministic(where)
     precision = choose_precision(settings, where)
-    dataset.verify(rows)
-    feed = Feed(dataset, rows, settings.size, settings.batch_size, settings.seed, where)
+    feed = make_feed(dataset, settings, where)
+    dataset.verify([*feed.rows, *(feed.source.rows if feed.source else ())])
     with folder.lock():
         folder.start(settings, dataset.path, dataset.info.content)
         if folder.status()["state"] == "finished" and folder.generator.is_dir():
             say(f"{folder.path} is already finished at step {folder.status()['step']}; nothing to do")
             return folder
-        state = resume(settings, dataset.info.channels, where, folder, say)
+        state = resume(settings, dataset.info.channels, where, folder, say, first)
         folder.cut_back(state.step)
         _note_environment(folder, environment(where, precision), say)
         cut_back(folder, epochs_done(settings, feed, state.step))

@@ -63,6 +63,8 @@ def _plot(run: Run, epochs: Entries, steps: Entries) -> None:
                               ylabel="loss", title=f"{run.recipe().name}: loss in training")
     for name in MAIN:
         points = [(entry[unit], entry["losses"][name]) for entry in entries if name in entry["losses"]]
+        if not points:  # a model without a discriminator
+            continue
         marker = "o" if len(points) <= FEW_POINTS else None
         axes.plot(*zip(*points, strict=True), label=name, color=COLOURS[name], marker=marker, markersize=4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -28,8 +28,8 @@ from ganatomy.pictures import grid, write_png
 from ganatomy.recipe import Recipe
 from ganatomy.run import Run
 from ganatomy.sampling import export
+from ganatomy.training_images import real_images
 from ganatomy.training_state import TrainingState
-from ganatomy.training_step import real_images
 from ganatomy.validation import thin
 
 IMAGES, COLUMNS, SEED = 32, 8, 1
@@ -58,7 +58,7 @@ class Debug:
             temporary.write_bytes(save(weights))
         write_json(folder / "ssim.json", {"epoch": epoch, "step": state.step, **self._ssim(fakes, recipe)})
         last = state.step * recipe.d_steps - 1
-        real = real_images(recipe, self._feed, last).contiguous().cpu().numpy()
+        real = real_images(recipe, self._feed, last)[0].contiguous().cpu().numpy()
         _write_private(private / "training.png", grid(real[:IMAGES], COLUMNS))
 
     def _ssim(self, fakes: NDArray[np.float32], recipe: Recipe) -> dict[str, Any]:

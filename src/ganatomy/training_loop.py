@@ -13,11 +13,13 @@ from torch import Tensor
 
 from ganatomy.data.feed import Feed
 from ganatomy.errors import UserError
-from ganatomy.pictures import grid, write_png
+from ganatomy.models.base import Context
 from ganatomy.run import Run
 from ganatomy.sampling import export
 from ganatomy.training_curves import epoch_entry, write_curves
 from ganatomy.training_debug import Debug
+from ganatomy.training_notes import generator_notes
+from ganatomy.training_preview import Preview
 from ganatomy.training_schedule import checkpoint_interval, epochs_done, total_steps
 from ganatomy.training_state import TrainingState, selected_sampler
 from ganatomy.training_step import add_losses, update
@@ -26,7 +28,6 @@ from ganatomy.wording import counted
 
 LOG_EVERY = 50
 DRAW_EVERY = 30.0  # seconds between drawings of the losses, at least
-PREVIEW_SEED, PREVIEW_IMAGES = 1, 32
 Say = Callable[[str], None]
 OnLog = Callable[[dict[str, Any]], None]
 
@@ -48,11 +49,11 @@ class Loop:
         self.budget, self.debug, self.say, self.on_log = budget, debug, say, on_log
         self.recipe = state.recipe
         self.steps, self.interval = total_steps(self.recipe, feed), checkpoint_interval(self.recipe, feed)
-        self.validator = Validator(feed.dataset, self.recipe)
+        self.validator, self.preview = Validator(feed, self.recipe), Preview(feed, self.recipe, run)
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
         self.clock = self.drawn = time.perf_counter()
-        self.state.notes = self._notes()
+        self.state.notes = generator_notes(feed, self.recipe)
 
     def run_to_end(self) -> None:
         """Train, save, export."""
@@ -133,8 +134,9 @@ class Loop:
         self.on_log(entry | {"steps": self.steps} | live)
 
     def _preview(self) -> None:
-        images = self.state.sampler().sample(PREVIEW_IMAGES, PREVIEW_SEED)
-        write_png(self.run.samples / f"step-{self.state.step:06d}.png", grid(images, columns=8))
+        ctx = Context(self.state.step, epochs_done(self.recipe, self.feed, self.state.step),
+                      self.state.step / self.steps)
+        images = self.preview.draw(self.state.sampler(), ctx)
         if self.validator.collapsed(images, self.state.step, self.steps):
             self._stop(f"by step {self.state.step} all generated images are nearly the same (mode collapse)",
                        "start again with another --seed, lower learning rates, or the recipe rpgan-64")
@@ -181,16 +183,6 @@ class Loop:
     def _score(self, value: float) -> str:
         return f"FD-Lite0 = {value:.1f}" if self.recipe.select == "fd" else f"KD-Lite0 x 1000 = {1e3 * value:.1f}"
 
-    def _notes(self) -> dict[str, Any]:
-        """What a user of the generator must know to write its images as those of the dataset."""
-        info, row = self.feed.dataset.info, self.feed.rows[0]
-        intensity = info.intensity.get(row.domain)
-        factor = self.feed.factor
-        return {"domain": row.domain, "label": self.recipe.label, "value_range": info.value_range,
-                "dtype": str(self.feed.dataset.pixels([row]).dtype), "dataset": info.content,
-                "intensity": intensity.model_dump(mode="json") if intensity else None,
-                "spacing": [s * factor for s in info.spacing] if info.spacing else None}
-
     def _interrupt(self) -> None:
         self._log()
         self._refuse_nan()
@@ -210,7 +202,8 @@ class Loop:
     def _say_start(self) -> None:
         rows, recipe = self.feed.rows, self.recipe
         subjects = counted(len({r.subject for r in rows}), "subject")
-        self.say(f"recipe {recipe.name}: {len(rows)} training images of {subjects}, {recipe.size} px, batch "
+        task = f"{recipe.source} to {recipe.domain}, " if recipe.source else ""
+        self.say(f"recipe {recipe.name}: {task}{len(rows)} training images of {subjects}, {recipe.size} px, batch "
                  f"{recipe.batch_size}, {self.steps} steps, {self.precision} on {self.state.device}")
         for warning in self.feed.dataset.info.fingerprint.get("warnings", []):
             self.say(f"warning about the dataset: {warning}")

@@ -33,10 +33,12 @@ def epochs_done(recipe: Recipe, feed: Feed, step: int) -> int:
     return step * recipe.d_steps * recipe.batch_size // len(feed.rows)
 
 
-def learning_rates(recipe: Recipe, epoch: int) -> tuple[float, float]:
-    """Step sizes of generator and discriminator in this epoch, counted from 0."""
-    rate, decay = recipe.learning_rate, recipe.learning_rate_decay
-    return _decayed(rate.generator, decay.generator, epoch), _decayed(rate.discriminator, decay.discriminator, epoch)
+def learning_rates(recipe: Recipe, epoch: int, progress: float = 0.0) -> tuple[float, float]:
+    """Step sizes of generator and discriminator in this epoch, counted from 0, at this progress from 0 to 1."""
+    rate, decay, fade = recipe.learning_rate, recipe.learning_rate_decay, recipe.learning_rate_fade
+    left = min(1.0, (1.0 - progress) / fade) if fade > 0 else 1.0
+    return (left * _decayed(rate.generator, decay.generator, epoch),
+            left * _decayed(rate.discriminator, decay.discriminator, epoch))
 
 
 def _decayed(rate: float, decay: Decay | None, epoch: int) -> float:

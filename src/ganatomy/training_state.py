@@ -16,7 +16,7 @@ from ganatomy.checkpoints import damaged, read_checkpoint, write_checkpoint
 from ganatomy.errors import UserError
 from ganatomy.models.base import GAN
 from ganatomy.nn.ema import EMA
-from ganatomy.nn.hardware import place
+from ganatomy.nn.hardware import place, prefers_channels_last
 from ganatomy.recipe import Recipe
 from ganatomy.run import Run
 from ganatomy.sampling import Sampler, trained_sampler
@@ -31,6 +31,7 @@ class TrainingState:
     """Networks, optimisers, weight average and counters of one training.
 
     Attributes:
+        channels_last: how images are laid out in memory for this model.
         step: generator updates done.
         seconds: time trained, over all sessions.
         best: step and score of the best checkpoint so far, if the recipe selects.
@@ -42,7 +43,9 @@ class TrainingState:
     def __init__(self, recipe: Recipe, channels: int, device: torch.device) -> None:
         seed_step(recipe.seed, -1)
         self.recipe, self.channels, self.device = recipe, channels, device
-        self.model: GAN = place(models.resolve(recipe, channels), device)
+        model = models.resolve(recipe, channels)
+        self.channels_last = prefers_channels_last(model, device, recipe.batch_size)
+        self.model: GAN = place(model, device, self.channels_last)
         rate = recipe.learning_rate
         self.optimiser_g = _adam(self.model.generator, rate.generator, recipe.betas)
         self.optimiser_d = _adam(self.model.discriminator, rate.discriminator, recipe.betas)
@@ -86,6 +89,23 @@ class TrainingState:
                 raise
             raise damaged(path, error) from error
 
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Give the generator, and its average, the weights of another one of the same shape.
+
+        Raises:
+            UserError: it has another shape.
+        """
+        own = self.model.generator.state_dict()
+        differ = sorted(k for k in own.keys() | weights.keys()
+                        if k not in own or k not in weights or own[k].shape != weights[k].shape)
+        if differ:
+            raise UserError(f"that run's generator has another shape than this recipe's ({len(differ)} of {len(own)} "
+                            f"weights differ, {differ[0]} first)", where="--init-from",
+                            fix="use the same size, channels and generator settings (--set model.width=...) as there")
+        self.model.generator.load_state_dict(weights)
+        if self.ema:
+            self.ema.target.load_state_dict(weights)
+
     def is_finite(self) -> bool:
         """Whether no weight, average or statistic is NaN or infinite."""
         tensors = [*self.model.state_dict().values(), *self.generator_weights().values()]
@@ -101,8 +121,14 @@ class TrainingState:
         return (self.ema.target if self.ema else self.model.generator).state_dict()
 
 
-def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: Callable[[str], None]) -> TrainingState:
+def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: Callable[[str], None],
+           first: dict[str, Tensor] | None = None) -> TrainingState:
     """The state of the newest sound checkpoint of a run, or a new one if there is none.
+
+    Args:
+        recipe, channels, device, run: of the training.
+        say: called with lines for the user.
+        first: weights that a new generator starts from.
 
     Raises:
         UserError: there are checkpoints, and none can be read.
@@ -125,7 +151,10 @@ def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: C
     if paths:
         raise UserError("none of its checkpoints can be read", where=run.path,
                         fix="move the folder away and train again")
-    return TrainingState(recipe, channels, device)
+    state = TrainingState(recipe, channels, device)
+    if first is not None:
+        state.start_from(first)
+    return state
 
 
 def selected_sampler(state: TrainingState, run: Run) -> tuple[Sampler, int]:
@@ -138,4 +167,5 @@ def selected_sampler(state: TrainingState, run: Run) -> tuple[Sampler, int]:
 
 
 def _adam(network: torch.nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), rate, betas, fused=True)
+    # a group, since a model without a discriminator has no parameters there
+    return torch.optim.Adam([{"params": list(network.parameters())}], rate, betas, fused=True)

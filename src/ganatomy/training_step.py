@@ -9,11 +9,11 @@ from torch import Tensor
 from ganatomy.data.feed import Feed
 from ganatomy.models.base import Batch, Context, Fakes, Losses
 from ganatomy.nn.hardware import autocast
-from ganatomy.recipe import Recipe
+from ganatomy.training_images import real_images
 from ganatomy.training_schedule import epochs_done, learning_rates
 from ganatomy.training_state import TrainingState, seed_step
 
-NOISE, FLIPS = 3, 4  # what random numbers are drawn for, apart from the purposes in sampling.py
+NOISE = 3  # what random numbers are drawn for, apart from the purposes in sampling.py and training_images.py
 
 
 def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict[str, Losses]:
@@ -22,10 +22,11 @@ def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict
     seed_step(recipe.seed, step)
     model.train()
     ctx = Context(step, epochs_done(recipe, feed, step), step / steps)
-    _set_rates(state, ctx.epoch)
+    _set_rates(state, ctx)
     losses: dict[str, Losses] = {}
     made: tuple[Batch, Fakes] | None = None
-    for network in ("d", "g") if recipe.order == "d_first" else ("g", "d"):
+    order = ("d", "g") if recipe.order == "d_first" else ("g", "d")
+    for network in order if model.adversarial else ("g",):
         for i in range(recipe.d_steps if network == "d" else 1):
             with autocast(state.device, precision):
                 if made is None or not recipe.reuse_fake:
@@ -44,29 +45,26 @@ def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict
 def _generator_pass(state: TrainingState, feed: Feed, ctx: Context, i: int, network: str) -> tuple[Batch, Fakes]:
     model, recipe = state.model, state.recipe
     draw = ctx.step * recipe.d_steps + i
-    target = real_images(recipe, feed, draw) if "target" in model.needs else None
+    target, source = (_laid_out(images, state.channels_last) for images in real_images(recipe, feed, draw))
     noise = None
     if "noise" in model.needs:
         rng = np.random.default_rng((NOISE, recipe.seed, draw, ord(network)))
         noise = model.draw_noise(recipe.batch_size, rng).to(state.device)
-    batch = Batch(noise=noise, target=target)
+    batch = Batch(noise=noise, target=target, source=source)
     return batch, model(batch, ctx)
 
 
-def real_images(recipe: Recipe, feed: Feed, draw: int) -> Tensor:
-    """Draw a batch of real images [n, c, h, w], each mirrored at random as the recipe says, from (seed, draw)."""
-    images = feed.draw(draw)
-    rng = np.random.default_rng((FLIPS, recipe.seed, draw))
-    for name, axis in (("horizontal", 3), ("vertical", 2)):
-        if name in recipe.flips:
-            chosen = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)
-            images = torch.where(chosen[:, None, None, None], images.flip(axis), images)
-    return images.contiguous(memory_format=torch.channels_last)
+def _laid_out(images: Tensor | None, channels_last: bool) -> Tensor | None:
+    if images is None:
+        return None
+    # one channel counts as both layouts: only a copy is sure to be the one that is asked for
+    return images.contiguous(memory_format=torch.channels_last) if channels_last \
+        else images.clone(memory_format=torch.contiguous_format)
 
 
-def _set_rates(state: TrainingState, epoch: int) -> None:
+def _set_rates(state: TrainingState, ctx: Context) -> None:
     optimisers = (state.optimiser_g, state.optimiser_d)
-    for optimiser, rate in zip(optimisers, learning_rates(state.recipe, epoch), strict=True):
+    for optimiser, rate in zip(optimisers, learning_rates(state.recipe, ctx.epoch, ctx.progress), strict=True):
         for group in optimiser.param_groups:
             group["lr"] = rate
 

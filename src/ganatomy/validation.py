@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.data.dataset import Dataset
+from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import KDScorer
@@ -28,13 +28,15 @@ class Validator:
         note: a line for the user, where a choice of checkpoint was wanted and is not possible.
     """
 
-    def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
-        train = dataset.require("train", recipe.domain, recipe.label)
+    def __init__(self, feed: Feed, recipe: Recipe) -> None:
+        dataset = feed.dataset
         val = dataset.rows(recipe.domain, "val", recipe.label)
-        self.real_spread = spread(dataset.images(thin(train, 64), recipe.size))
+        self.real_spread = spread(dataset.images(thin(feed.rows, 64), recipe.size))
         self._dataset, self._rows, self._size = dataset, thin(val, MOST_REAL), recipe.size
+        self._source = dataset.rows(recipe.source, "val", recipe.label) if recipe.source else []
         self.subjects = [r.subject for r in self._rows]
-        self.scores = recipe.select != "last" and len(set(self.subjects)) >= 2
+        enough = len(set(self.subjects)) >= 2 and (recipe.source is None or bool(self._source))
+        self.scores = recipe.select != "last" and enough
         self.note = ""
         if recipe.select != "last" and not self.scores:
             self.note = "no choice among checkpoints: fewer than two validation subjects, so the last one counts"
@@ -44,8 +46,14 @@ class Validator:
         """`kd` and `fd`: KD-Lite0 and FD-Lite0 between the validation images and fresh fakes; lower is better."""
         if self._scorer is None:
             self._scorer = KDScorer(self._dataset.images(self._rows, self._size), self.subjects)
-        fake = self._scorer.features(sampler.sample(max(FEWEST_FAKE, len(self.subjects)), SEED))
+        fake = self._scorer.features(self._fakes(sampler))
         return {"kd": self._scorer.distance(fake), "fd": frechet_distance(self._scorer.real, fake)}
+
+    def _fakes(self, sampler: Sampler) -> NDArray[np.float32]:
+        """Translations of validation images where the model translates, images from noise otherwise."""
+        if sampler.model.translates:
+            return sampler.translate(self._dataset.images(thin(self._source, MOST_REAL), self._size), SEED)
+        return sampler.sample(max(FEWEST_FAKE, len(self.subjects)), SEED)
 
     def collapsed(self, images: NDArray[np.float32], step: int, steps: int) -> bool:
         """Whether the images differ from each other by less than a twentieth of what real ones do.

@@ -21,13 +21,17 @@ class Feed:
         rows: the images to draw from.
         size: side of the images handed out, pixels; larger stored ones are averaged down.
         batch_size: images a draw.
-        seed: of the permutations.
+        seed: of the permutations; feeds of as many rows, the same seed and stream go through them in the same order.
         device: where batches go.
+        stream: sets the order apart from that of other feeds.
+        source: the feed of the images to translate from, where there are any.
     """
 
     def __init__(self, dataset: Dataset, rows: Sequence[Row], size: int, batch_size: int, seed: int,
-                 device: torch.device) -> None:
-        self.dataset, self.rows, self.batch_size, self.seed, self.device = dataset, rows, batch_size, seed, device
+                 device: torch.device, stream: int = 0, source: Feed | None = None) -> None:
+        self.dataset, self.rows, self.batch_size, self.device = dataset, rows, batch_size, device
+        self.source = source
+        self._seeds = (stream, seed) if stream else (seed,)
         self.factor = shrink_factor(dataset.info.size, size)
         self._pass, self._order = -1, np.empty(0, np.intp)
 
@@ -45,7 +49,7 @@ class Feed:
         number, offset = divmod(position, len(self.rows))
         if number != self._pass:
             self._pass = number
-            self._order = np.random.default_rng((self.seed, number)).permutation(len(self.rows))
+            self._order = np.random.default_rng((*self._seeds, number)).permutation(len(self.rows))
         return int(self._order[offset])
 
 

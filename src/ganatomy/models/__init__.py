@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from types import ModuleType
 
 from pydantic import ValidationError
 
@@ -27,10 +28,7 @@ def resolve(recipe: Recipe, channels: int) -> GAN:
     Raises:
         UserError: unknown GAN, unknown or impossible setting, or a size that the networks cannot have.
     """
-    if recipe.gan not in names():
-        raise UserError(f"no GAN is called {recipe.gan!r}", where=f"recipe {recipe.name}",
-                        fix=f"choose gan from {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{recipe.gan}")
+    module = _module(recipe)
     try:
         config = module.Config.model_validate(recipe.model)
     except ValidationError as error:
@@ -38,3 +36,16 @@ def resolve(recipe: Recipe, channels: int) -> GAN:
     model = module.Model(config, Shape(recipe.size, channels))
     assert isinstance(model, GAN)
     return model
+
+
+def kind(recipe: Recipe) -> type[GAN]:
+    """The class of the GAN that a recipe names. Raises `UserError` for an unknown one."""
+    found: type[GAN] = _module(recipe).Model
+    return found
+
+
+def _module(recipe: Recipe) -> ModuleType:
+    if recipe.gan not in names():
+        raise UserError(f"no GAN is called {recipe.gan!r}", where=f"recipe {recipe.name}",
+                        fix=f"choose gan from {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{recipe.gan}")

@@ -78,9 +78,22 @@ class GAN(nn.Module):
     A subclass sets `generator` and `discriminator` (any modules), draws random numbers only with torch's global
     generators (the loop seeds them from (seed, step), so that a resumed run draws the same), and keeps state that
     must survive a resume in registered buffers.
+
+    Attributes:
+        needs: what a batch must hold in training.
+        paired: source and target of a batch are of one slice; otherwise they are drawn independently.
+        two_way: `generate` also turns targets into sources.
+        translates: `generate` starts from an image and not from noise alone.
+        adversarial: there is a discriminator to train.
+        needs_all_steps: what the last steps do decides what the model is, so that a training must not end early.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"noise", "target"})
+    paired: ClassVar[bool] = True
+    two_way: ClassVar[bool] = False
+    translates: ClassVar[bool] = False
+    adversarial: ClassVar[bool] = True
+    needs_all_steps: ClassVar[bool] = False
     generator: nn.Module
     discriminator: nn.Module
 
@@ -114,6 +127,10 @@ class GAN(nn.Module):
         Given targets and no sources, a two-way GAN answers with the `source`.
         """
         raise NotImplementedError
+
+    def preview(self, batch: Batch, ctx: Context) -> Batch:
+        """What `generate` would make where training stands; only for GANs whose task changes on the way."""
+        return self.generate(batch)
 
 
 class NoiseGAN(GAN):

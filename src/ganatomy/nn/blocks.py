@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +78,14 @@ class MinibatchStd(nn.Module):
         deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
         channel = deviation.repeat(group).view(n, 1, 1, 1).expand(n, 1, h, w)
         return torch.cat([x, channel.to(x.dtype)], 1)
+
+
+Norm = Literal["batch", "instance"]
+
+
+def norm_layer(kind: Norm, channels: int) -> nn.Module:
+    """Batch norm, or instance norm with a learnt scale and offset."""
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.InstanceNorm2d(channels, affine=True)
 
 
 def channels_by_size(size: int, smallest: int, width: int, most: int) -> list[int]:

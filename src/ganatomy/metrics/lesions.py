@@ -1,0 +1,212 @@
+"""Lesions in a translated image: does each stand out from its surroundings as it does in the real target?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.metrics.anatomy import by_subject, over_subjects
+from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite
+from ganatomy.metrics.blobs import Blobs, count_blobs
+from ganatomy.metrics.registration import Masks, grey
+from ganatomy.metrics.resampling import Array
+from ganatomy.metrics.ssim import DATA_RANGE
+from ganatomy.wording import counted, grouped
+
+LEAST_PIXELS = 4
+RING = (1, 4)
+"""The surroundings are further than 1 pixel (whose values are mixed) and at most 4 pixels away."""
+LEAST_RING = 8
+LEAST_CONTRAST = 2.0
+"""Per cent of the range; with less a lesion is not clear, whatever the noise."""
+REST = 0.25
+"""A lesion that keeps less than this share of its contrast has vanished."""
+_WORST = 5
+_REACH = RING[1] + 1
+
+
+class Lesion(NamedTuple):
+    """A connected part of a lesion mask in one image; contrasts are inside minus surroundings, in % of the range.
+
+    Attributes:
+        image: its row.
+        subject: its name.
+        place: the centre, y and x.
+        pixels: its area.
+        real, made: the contrast in the real and in the synthetic target.
+        spread: how much the surroundings vary in the real target (a standard deviation), in % of the range.
+    """
+
+    image: int
+    subject: str
+    place: tuple[int, int]
+    pixels: int
+    real: float
+    made: float
+    spread: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether it stands out in the real target: by more than its surroundings vary, and by 2% of the range."""
+        return abs(self.real) >= max(self.spread, LEAST_CONTRAST)
+
+    @property
+    def vanished(self) -> bool:
+        """Whether less than a quarter of the contrast is left, or it has turned round."""
+        return bool(self.made * np.sign(self.real) < REST * abs(self.real))
+
+
+@dataclass(frozen=True)
+class LesionResult:
+    """What became of the lesions: of each subject, then the mean over subjects. Intervals are 95%, over subjects.
+
+    Attributes:
+        n_images, n_subjects: with at least one clear lesion.
+        n_lesions, n_clear: measured, and those that stand out in the real target, which alone are judged.
+        contrast: the median contrast of clear lesions in the real target, in % of the range.
+        slope: share of the contrast that is kept: regression of the synthetic on the real contrast, through zero.
+        correlation: of the two contrasts over all clear lesions; None below three.
+        vanished: share of the clear lesions.
+        per_subject: lesions, slope and vanished of each, below five subjects.
+        invented: blobs as large and strong as lesions in the synthetic target where the real one has none.
+        worst: the lesions that lost most of their contrast.
+        sentence: all this in words.
+        found: every lesion.
+    """
+
+    n_images: int
+    n_subjects: int
+    n_lesions: int
+    n_clear: int
+    sentence: str
+    contrast: float | None = None
+    slope: float | None = None
+    slope_interval: tuple[float, float] | None = None
+    correlation: float | None = None
+    vanished: float | None = None
+    vanished_interval: tuple[float, float] | None = None
+    per_subject: dict[str, dict[str, Any]] | None = None
+    invented: Blobs | None = None
+    worst: tuple[Lesion, ...] = ()
+    found: tuple[Lesion, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary for metrics.json, without the single lesions but for the worst."""
+        entry = {key: finite(value) for key, value in vars(self).items() if key not in ("found", "worst", "invented")}
+        entry["invented"] = self.invented.to_json() if self.invented else None
+        entry["worst"] = [finite(lesion._asdict()) for lesion in self.worst]
+        return entry
+
+
+def lesion_contrasts(target_real: Images, target_made: Images, lesion_masks: NDArray[Any], foreground: Masks,
+                     subjects: Sequence[str]) -> list[Lesion]:
+    """The contrast of every lesion to its surroundings, in the real and in the synthetic target.
+
+    A lesion is a connected part of the mask (diagonals count) of at least 4 pixels in the foreground. Its surroundings
+    are the foreground 2 to 4 pixels around it, without the other lesions and the pixels next to them; at least 8
+    pixels. The contrast is the lesion's mean minus the *median* of the surroundings: a mean would follow the bit of
+    fluid or cortex that many lesions have beside them, and give a contrast to a lesion that is not there.
+
+    Args:
+        target_real, target_made: [n, c, s, s] in [-1, 1], row by row the same slice.
+        lesion_masks: [n, s, s], 0 where there is no lesion.
+        foreground: [n, s, s].
+        subjects: of each row.
+
+    Raises:
+        ValueError: numbers of rows that differ.
+    """
+    if len({len(target_real), len(target_made), len(lesion_masks), len(foreground), len(subjects)}) > 1:
+        raise ValueError("images, masks and subjects must have one row for each image")
+    real, made = (100 / DATA_RANGE * grey(images) for images in (target_real, target_made))
+    found = []
+    for i in np.flatnonzero(lesion_masks.any((1, 2))).tolist():
+        found += _in_image(i, str(subjects[i]), np.stack([real[i], made[i]]), lesion_masks[i] > 0, foreground[i])
+    return found
+
+
+def _in_image(row: int, subject: str, images: NDArray[np.float32], mask: Masks, foreground: Masks) -> list[Lesion]:
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(mask & foreground, np.ones((3, 3)))
+    free = foreground & ~ndimage.binary_dilation(mask, np.ones((3, 3)))
+    found = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(parts), 1):
+        top, left = max(0, rows.start - _REACH), max(0, columns.start - _REACH)
+        near = np.s_[top:rows.stop + _REACH, left:columns.stop + _REACH]
+        inside = parts[near] == number
+        distance = ndimage.distance_transform_edt(~inside)
+        ring = free[near] & (distance > RING[0]) & (distance <= RING[1])
+        if inside.sum() < LEAST_PIXELS or ring.sum() < LEAST_RING:
+            continue
+        real, made = (float(image[near][inside].mean() - np.median(image[near][ring])) for image in images)
+        y, x = np.argwhere(inside).mean(0)
+        found.append(Lesion(row, subject, (top + round(y), left + round(x)), int(inside.sum()), real, made,
+                            _spread(images[0][near][ring])))
+    return found
+
+
+def _spread(values: NDArray[np.float32]) -> float:
+    """Standard deviation of the middle of the values, by the median absolute deviation."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def lesions(target_real: Images, target_made: Images, lesion_masks: NDArray[Any], foreground: Masks,
+            subjects: Sequence[str], seed: int = 0) -> LesionResult:
+    """Vanished, weakened and invented lesions; arguments as for `lesion_contrasts`.
+
+    Returns:
+        A result without figures, and a sentence that says why, where no lesion stands out in the real target.
+    """
+    found = tuple(lesion_contrasts(target_real, target_made, lesion_masks, foreground, subjects))
+    clear = [lesion for lesion in found if lesion.clear]
+    if not clear:
+        return LesionResult(0, 0, len(found), 0, _nothing(lesion_masks, found), found=found)
+    names = np.array([lesion.subject for lesion in clear], object)
+    real, made = (np.array([getattr(lesion, key) for lesion in clear]) for key in ("real", "made"))
+    gone = np.array([lesion.vanished for lesion in clear], np.float64)
+    slopes = {name: float((real * made)[names == name].sum() / np.square(real[names == name]).sum())
+              for name in dict.fromkeys(names.tolist())}
+    shares = by_subject(gone, names)
+    slope, slope_interval = over_subjects(slopes)
+    vanished, vanished_interval = over_subjects(shares)
+    each = {name: {"lesions": int((names == name).sum()), "slope": slopes[name], "vanished": shares[name]}
+            for name in slopes}
+    invented = count_blobs(target_real, target_made, lesion_masks > 0, foreground, subjects,
+                           [(lesion.image, *lesion.place) for lesion in clear], _typical(clear), seed)
+    return LesionResult(
+        len({lesion.image for lesion in clear}), len(slopes), len(found), len(clear),
+        _sentence(len(clear), len(slopes), float(slope or 0), float(vanished or 0), invented), float(np.median(real)),
+        slope, slope_interval, _correlation(real, made), vanished, vanished_interval,
+        each if len(slopes) < MIN_SUBJECTS else None, invented,
+        tuple(sorted(clear, key=lambda lesion: lesion.made / lesion.real)[:_WORST]), found)
+
+
+def _typical(clear: list[Lesion]) -> tuple[float, float]:
+    """The usual sign of the contrast and the median area in pixels."""
+    return float(np.sign(np.median([lesion.real for lesion in clear])) or 1), float(
+        np.median([lesion.pixels for lesion in clear]))
+
+
+def _correlation(real: Array, made: Array) -> float | None:
+    if len(real) < 3 or real.std() == 0 or made.std() == 0:
+        return None
+    return float(np.corrcoef(real, made)[0, 1])
+
+
+def _nothing(masks: NDArray[Any], found: tuple[Lesion, ...]) -> str:
+    if not masks.any():
+        return "There are no lesions in these images"
+    if not found:
+        return f"No lesion can be measured: none has {LEAST_PIXELS} pixels in the foreground and tissue around it"
+    return f"None of the {counted(len(found), 'lesion')} stands out in the real target: nothing can vanish"
+
+
+def _sentence(n: int, subjects: int, slope: float, vanished: float, invented: Blobs) -> str:
+    return (f"Of {grouped(n, 'lesion')} that stand out in the real target, {100 * vanished:.0f}% have vanished; "
+            f"{100 * slope:.0f}% of the contrast is kept (means over {grouped(subjects, 'subject')}); "
+            f"{invented.sentence}")

@@ -1,0 +1,182 @@
+"""How far apart the same structures lie in two images of different contrast: one shift an image, and one a block."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.metrics.base import Images
+from ganatomy.metrics.resampling import Array
+
+Masks = NDArray[np.bool_]
+Structure = NDArray[np.complex64]
+BLOCKS = 4
+"""Blocks a side; as many again lie half a block further, so that no place is at the edge of all."""
+MATCHED = 0.3
+"""Images of different patients correlate less than this, the same structures in another contrast more."""
+BLOCK_MATCHED, BLOCK_LOST = 0.55, 0.35
+"""A block has fewer structures, and so a higher correlation by chance: only above the one is its shift believed, only
+below the other is it gone. Between them it is noisy or blurred."""
+_SIGMA = 1.0
+_TAPER = 0.1
+_SMALLEST_BLOCK = 24  # pixels: smaller ones match by chance
+_FINE = 10  # steps a pixel before the parabola
+_BATCH_PIXELS = 524_288
+
+
+class Shifts(NamedTuple):
+    """Shifts of the second image against the first.
+
+    Attributes:
+        vectors: float64 [..., 2], pixels along y and x; NaN where nothing matches.
+        correlation: float64 [...], of the structures when laid on each other, at most 1; NaN for a block without
+            content.
+    """
+
+    vectors: Array
+    correlation: Array
+
+    def length(self, spacing: Array) -> Array:
+        """Lengths of the shifts [...] in the unit of `spacing`, which is [..., 2] and broadcast."""
+        lengths: Array = np.sqrt(np.square(self.vectors * spacing).sum(-1))
+        return lengths
+
+
+def grey(images: Images) -> NDArray[np.float32]:
+    """The mean over the channels: [n, s, s]."""
+    mean: NDArray[np.float32] = images.mean(1, dtype=np.float32)
+    return mean
+
+
+def gradients(images: NDArray[np.float32], sigma: float = _SIGMA) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Derivatives along y and x [n, s, s], of images smoothed by a Gaussian of `sigma` pixels."""
+    from scipy.ndimage import gaussian_filter
+
+    along_y, along_x = (gaussian_filter(images, (0, sigma, sigma), order=order, mode="nearest")
+                        for order in ((0, 1, 0), (0, 0, 1)))
+    return along_y, along_x
+
+
+def structure(images: Images, masks: Masks) -> Structure:
+    """Where edges run and in which direction, whichever side is the brighter.
+
+    The direction of the gradient with its angle doubled, so that an edge and its inverse are alike; the magnitude is
+    its strength m / (m + mean m of the foreground), so that strong edges do not outweigh all others.
+
+    Args:
+        images: [n, c, s, s] in [-1, 1].
+        masks: [n, s, s], the foreground.
+
+    Source: Fitch et al., Orientation correlation, BMVC 2002, with the doubled angle in place of the sign.
+    """
+    y, x = gradients(grey(images))
+    magnitude = np.hypot(y, x)
+    inside = np.where(masks.any((1, 2), keepdims=True), masks, True)
+    typical = (magnitude * inside).sum((1, 2), keepdims=True) / inside.sum((1, 2), keepdims=True)
+    direction = np.square((x + 1j * y) / np.maximum(magnitude, 1e-7))
+    found: Structure = (direction * (magnitude / (magnitude + typical + 1e-4))).astype(np.complex64)
+    return found
+
+
+def image_shifts(first: Structure, second: Structure) -> Shifts:
+    """One shift an image [n], found to some hundredths of a pixel: the peak of the correlation of the structures.
+
+    Args:
+        first, second: of `structure`, [n, s, s].
+
+    Source: the peak is refined by a small inverse Fourier transform around it, Guizar-Sicairos et al., Optics
+    Letters 2008.
+    """
+    step = max(1, _BATCH_PIXELS // first[0].size)
+    parts = [_image_shifts(first[i:i + step], second[i:i + step]) for i in range(0, len(first), step)]
+    return Shifts(np.concatenate([p.vectors for p in parts]), np.concatenate([p.correlation for p in parts]))
+
+
+def _image_shifts(first: Structure, second: Structure) -> Shifts:
+    from scipy import fft
+    from scipy.signal.windows import tukey
+
+    n, size, _ = first.shape
+    taper = tukey(size, 2 * _TAPER).astype(np.float32)
+    a, b = (fft.fft2(x * taper * taper[:, None]) for x in (first, second))
+    energy = np.sqrt(np.square(np.abs(a)).sum((1, 2)) * np.square(np.abs(b)).sum((1, 2))).astype(np.float64)
+    cross = np.conj(a) * b
+    peak = fft.ifft2(cross).real.reshape(n, -1).argmax(1)
+    whole = np.stack(np.unravel_index(peak, (size, size)), 1).astype(np.float64)
+    whole -= size * (whole > size / 2)
+    steps = np.arange(-_FINE, _FINE + 1) / _FINE
+    wave = 2j * np.pi * fft.fftfreq(size)
+    to_y, to_x = (np.exp((whole[:, axis, None] + steps)[..., None] * wave) for axis in (0, 1))
+    fine = (to_y @ cross @ to_x.transpose(0, 2, 1)).real.astype(np.float64)
+    offset, height = _peaks(fine)
+    correlation = np.divide(height, energy, out=np.zeros(n), where=energy > 0)
+    vectors = whole + (offset - _FINE) / _FINE
+    return Shifts(np.where(correlation[:, None] >= MATCHED, vectors, np.nan), correlation)
+
+
+def _peaks(surface: Array) -> tuple[Array, Array]:
+    """Places (y, x) of the maxima of surfaces [n, h, w], between the samples by a parabola each way, and heights."""
+    n, height, width = surface.shape
+    y, x = np.unravel_index(surface.reshape(n, -1).argmax(1), (height, width))
+    top = surface[np.arange(n), y, x]
+    places = []
+    for at, last, values in ((y, height - 1, surface[np.arange(n), :, x]), (x, width - 1, surface[np.arange(n), y])):
+        before = values[np.arange(n), np.maximum(at - 1, 0)]
+        after = values[np.arange(n), np.minimum(at + 1, last)]
+        bend = 2 * top - before - after
+        inner = (at > 0) & (at < last) & (bend > 0)
+        places.append(at + np.divide(after - before, 2 * bend, out=np.zeros(n), where=inner))
+    return np.stack(places, 1), top
+
+
+def block_shifts(first: Structure, second: Structure, masks: Masks) -> Shifts:
+    """Shifts of overlapping blocks [n, k], a quarter of the image wide; up to a quarter of a block each way.
+
+    A block has content if half of it is foreground and the first image has structures there. A block whose content
+    the second image lacks has a correlation below `BLOCK_LOST`.
+
+    Args:
+        first, second: of `structure`, [n, s, s].
+        masks: [n, s, s], the foreground.
+    """
+    n, size, _ = first.shape
+    side = min(size, max(_SMALLEST_BLOCK, size // BLOCKS))
+    reach, window = side // 4, _hann(side)
+    starts = np.linspace(0, size - side, 2 * ((size - side) // side) + 3).round().astype(int)
+    padded = np.pad(second, ((0, 0), (reach, reach), (reach, reach)))
+    strength = np.square(np.abs(first))
+    typical = (strength * masks).sum((1, 2)) / np.maximum(masks.sum((1, 2)), 1)
+    shifts, correlation = np.full((n, len(starts) ** 2, 2), np.nan), np.full((n, len(starts) ** 2), np.nan)
+    for k, (y, x) in enumerate((y, x) for y in starts for x in starts):
+        here = np.s_[:, y:y + side, x:x + side]
+        energy = np.tensordot(strength[here], window, 2) / window.sum()
+        rows = np.flatnonzero((masks[here].mean((1, 2)) >= 0.5) & (energy >= typical / 2) & (energy > 0))
+        if rows.size:
+            region = padded[rows, y:y + side + 2 * reach, x:x + side + 2 * reach]
+            place, correlation[rows, k] = _peaks(_block_correlation(first[here][rows], region, window))
+            shifts[rows, k] = np.where(correlation[rows, k, None] >= BLOCK_MATCHED, place - reach, np.nan)
+    return Shifts(shifts, correlation)
+
+
+def _block_correlation(block: Structure, region: Structure, window: NDArray[np.float32]) -> Array:
+    """Correlation of a windowed block [n, b, b] with every place of a larger region [n, r, r]: [n, r-b+1, r-b+1]."""
+    from scipy import fft
+
+    side, size = block.shape[-1], region.shape[-1]
+    places = size - side + 1
+    match = fft.ifft2(np.conj(fft.fft2(block * window, (size, size))) * fft.fft2(region)).real
+    energy = (np.square(np.abs(block)) * window).sum((1, 2))
+    there = fft.ifft2(np.conj(fft.fft2(window, (size, size))) * fft.fft2(np.square(np.abs(region)))).real
+    # a place with hardly any structure must not match by its noise
+    scale = np.sqrt(np.maximum(there, 1e-3 * window.sum()) * energy[:, None, None])
+    correlation: Array = (match / scale)[:, :places, :places].astype(np.float64)
+    return correlation
+
+
+def _hann(side: int) -> NDArray[np.float32]:
+    from scipy.signal.windows import hann
+
+    line = hann(side + 2).astype(np.float32)[1:-1]
+    return np.outer(line, line)

@@ -1,0 +1,91 @@
+"""Progress pictures: generated samples in the run folder; what a translation makes of real images beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ganatomy.data.feed import Feed
+from ganatomy.data.manifest import Row
+from ganatomy.files import private_folder
+from ganatomy.models.base import Batch, Context
+from ganatomy.pictures import error_colours, grid, sheet, to_uint8, write_png
+from ganatomy.recipe import Recipe
+from ganatomy.run import Run
+from ganatomy.sampling import TRANSLATION, Sampler
+from ganatomy.training_images import partners
+from ganatomy.validation import thin
+
+SEED, IMAGES, COLUMNS = 1, 32, 8
+TRANSLATIONS = 6
+Array = NDArray[np.float32]
+
+
+@dataclass
+class Preview:
+    """Pictures of the generator on a schedule, always of the same latents and the same real images.
+
+    Attributes:
+        feed: of the training.
+        recipe: with its domains named.
+        run: whose folders they go to.
+    """
+
+    feed: Feed
+    recipe: Recipe
+    run: Run
+
+    def __post_init__(self) -> None:
+        self.source: Array | None = None
+        if self.feed.source is None:
+            return
+        dataset, recipe = self.feed.dataset, self.recipe
+        assert recipe.source is not None
+        held_out = dataset.rows(recipe.source, "val", recipe.label)
+        rows = thin(held_out or self.feed.source.rows, TRANSLATIONS)
+        self.source = dataset.images(rows, recipe.size)
+        self.truth = self._truth(rows) if dataset.info.paired else None
+        self.title = f"{recipe.source} to {recipe.domain}, " + ("validation images" if held_out else "training images")
+
+    def _truth(self, rows: list[Row]) -> Array:
+        assert self.recipe.domain is not None
+        return self.feed.dataset.images(partners(self.feed.dataset, rows, self.recipe.domain), self.recipe.size)
+
+    def draw(self, sampler: Sampler, ctx: Context) -> Array:
+        """Write the pictures of this moment; returns images [n, c, s, s] that the generator made."""
+        made = None
+        if self.source is not None:
+            made = _made(sampler, self.source, ctx)
+            private_folder(self.run.path)
+            write_png(self.run.private_progress / f"step-{ctx.step:06d}.png", self._sheet(sampler, made), mode=0o600)
+        if made is None or not sampler.model.translates:
+            made = sampler.sample(IMAGES, SEED)
+            write_png(self.run.samples / f"step-{ctx.step:06d}.png", grid(made, COLUMNS))
+        return made
+
+    def _sheet(self, sampler: Sampler, made: Array) -> NDArray[np.uint8]:
+        """Input, output, and truth and error where there is a truth; one image a column."""
+        assert self.source is not None
+        rows = {"input": to_uint8(self.source), "output": to_uint8(made)}
+        if self.truth is not None:
+            rows |= {"truth": to_uint8(self.truth), "error": error_colours(made, self.truth)}
+        if sampler.model.two_way:
+            again = sampler.translate(made, backward=True)
+            rows |= {"and back": to_uint8(again), "error of it": error_colours(again, self.source)}
+        return sheet(rows, self.title)
+
+
+@torch.inference_mode()
+def _made(sampler: Sampler, source: Array, ctx: Context) -> Array:
+    """What the model makes of the sources where training stands; every image has noise of its own."""
+    model = sampler.model
+    noise = None
+    if "noise" in model.needs:
+        noise = model.draw_noise(len(source), np.random.default_rng((TRANSLATION, SEED))).to(sampler.device)
+    made = model.preview(Batch(noise=noise, source=torch.from_numpy(source).to(sampler.device)), ctx).target
+    assert made is not None
+    array: Array = made.clamp(-1, 1).float().contiguous().cpu().numpy()
+    return array

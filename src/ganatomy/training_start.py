@@ -1,0 +1,37 @@
+"""Starting a training from the generator of another run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
+
+from ganatomy.errors import UserError
+from ganatomy.recipe import Recipe
+from ganatomy.run import Run
+from ganatomy.sampling import load_generator
+
+
+def initial_weights(recipe: Recipe, run: Run) -> tuple[Recipe, dict[str, Tensor] | None]:
+    """The weights that `init_from` names, and the recipe with their fingerprint in the place of the path.
+
+    A path may name a person, and weights may change behind it: the run's recipe says which weights they were. A run
+    that has begun goes on without the other one, should that be gone.
+
+    Raises:
+        UserError: no run or generator there.
+    """
+    if recipe.init_from is None:
+        return recipe, None
+    if not Path(recipe.init_from).exists():
+        begun = run.recipe().init_from if run.checkpoints() else None
+        if begun is not None:
+            return recipe.model_copy(update={"init_from": begun}), None
+        raise UserError("there is no such run to start from", where=f"--init-from {recipe.init_from}",
+                        fix="name the folder of a finished run")
+    weights = {k: v.detach().cpu().contiguous()
+               for k, v in load_generator(recipe.init_from).model.generator.state_dict().items()}
+    fingerprint = hashlib.sha256(save(weights)).hexdigest()[:16]
+    return recipe.model_copy(update={"init_from": f"generator {fingerprint}"}), weights

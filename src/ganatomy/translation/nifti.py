@@ -1,0 +1,123 @@
+"""NIfTI as it was, with other values: same grid and geometry, nothing that may name the patient."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.data.readers import Header, Pixels, Unreadable
+from ganatomy.data.readers.volume import check_finite, check_size, simple_dtype
+from ganatomy.errors import UserError
+from ganatomy.files import atomic_path
+from ganatomy.translation.about import About
+from ganatomy.translation.way import Way
+
+SUFFIXES = (".nii.gz", ".nii")
+_LEVEL = 4  # higher ones take much longer and save little
+_GZIP = b"\x1f\x8b"
+_MILLIMETRES = {1: 1000.0, 3: 0.001}  # by the code of the unit: metre, micrometre
+_TEXTS = ("aux_file", "intent_name", "db_name", "data_type")
+_NUMBERS = ("intent_code", "intent_p1", "intent_p2", "intent_p3", "glmin", "glmax", "slice_code", "slice_start",
+            "slice_end", "slice_duration", "toffset")
+
+
+def skeleton(path: Path, header: Header) -> Any:
+    """A NIfTI image of the file's class, shape, affine and header, its values not read; one of a file of another
+    format is made of its affine."""
+    import nibabel
+
+    with path.open("rb") as handle:
+        packed = handle.read(2) == _GZIP
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # what it says of a header is no news to a user
+    with gzip.open(path) if packed else path.open("rb") as handle:
+        head = handle.read(352)
+        wide, narrow = head[4:8] == b"n+2\0", head[344:348] == b"n+1\0"
+        handle.seek(0)
+        if wide or narrow:
+            return (nibabel.Nifti2Image if wide else nibabel.Nifti1Image).from_stream(handle)
+    image = nibabel.Nifti1Image(np.zeros((1, 1, 1), np.uint8), header.affine)
+    image.header.set_xyzt_units("mm")
+    code = int(header.oriented)
+    image.set_qform(header.affine, code)
+    image.set_sform(header.affine, code)
+    return image
+
+
+def in_memory(image: Any) -> tuple[Pixels, Header]:
+    """Pixels [i, j, k] and header of a NIfTI image, as the reader gives those of a file.
+
+    Raises:
+        UserError: it is no NIfTI image; Unreadable: its values or its affine cannot be used.
+    """
+    import nibabel
+
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise UserError(f"a {type(image).__name__} cannot be translated",
+                        fix="give a path, a nibabel NIfTI image or an array")
+    shape = tuple(int(n) for n in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 3:
+        raise Unreadable(f"has {len(shape)} dimensions {shape}; split the series into 3-D volumes first")
+    shape = shape + (1,) * (3 - len(shape))
+    check_size(shape)
+    affine = np.asarray(image.affine, dtype=np.float64).copy()
+    affine[:3] *= _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
+    data = np.asanyarray(image.dataobj).reshape(shape)
+    dtype = simple_dtype(data.dtype)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
+        pixels = check_finite(data.astype(dtype, copy=False))
+    oriented = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
+    return pixels, Header((shape[0], shape[1], shape[2]), dtype, affine=affine, volumetric=True, oriented=oriented)
+
+
+def like(image: Any, values: NDArray[Any], way: Way, about: About) -> Any:
+    """An image of the same class, shape, affine and geometry that holds translated values [i, j, k].
+
+    Its header keeps the form codes, units and pixel sizes; texts, statistics, timing and extensions of the source are
+    left out, since they may name the patient or are not true of it.
+    """
+    header = image.header.copy()
+    header.extensions.clear()
+    for name in _TEXTS:
+        if name in header:
+            header[name] = b""
+    for name in _NUMBERS:
+        if name in header:
+            header[name] = 0
+    header["descrip"] = about.text.encode("ascii", "replace")[:79]
+    header["cal_min"], header["cal_max"] = way.lowest, way.highest
+    header.set_data_dtype(values.dtype)
+    header.set_slope_inter(1.0, 0.0)
+    header.set_data_offset(0)
+    shape = image.shape if np.prod(image.shape) == values.size else values.shape
+    return type(image)(values.reshape(shape), image.affine, header)
+
+
+def write(image: Any, path: Path) -> None:
+    """Write an image atomically, packed if the name ends in .gz. Nothing of the time or the name is put into it."""
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile("", "wb", _LEVEL, handle, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(handle)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is one that was written here."""
+    from ganatomy.data import readers
+
+    try:
+        image = skeleton(path, readers.scan(path))
+    except (Unreadable, OSError, EOFError):
+        return False
+    text = bytes(image.header["descrip"].item()).decode("ascii", "replace")
+    return text.startswith("synthetic ") and " by ganatomy, " in text

@@ -1,0 +1,167 @@
+"""Which way a model translates, and what its training data say of both ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.data.contrast import Contrast
+from ganatomy.data.dataset import Grid, Intensity
+from ganatomy.data.geometry import Frame, View
+from ganatomy.data.intensity import HOUNSFIELD, Decision
+from ganatomy.errors import UserError
+from ganatomy.translation.about import About
+
+_AGAIN = "prepare the dataset and train again"
+
+
+class Translator(Protocol):
+    """What translates: a `sampling.Sampler` of a model that does."""
+
+    model: Any
+    notes: dict[str, Any] | None
+
+    @property
+    def size(self) -> int:
+        """Side of the images, pixels."""
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+
+    def translate(self, images: NDArray[np.float32], seed: int = 0, backward: bool = False) -> NDArray[np.float32]:
+        """Images [n, c, size, size] in [-1, 1] in the other contrast, likewise."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """From one domain to another, as the training data had them.
+
+    Attributes:
+        source, target: names of the domains.
+        backward: against the direction of training.
+        how: the rule by which volumes of the source domain are mapped to stored values.
+        scale, offset: physical = stored x scale + offset in the target domain.
+        units: of the target domain.
+        kept: the target's stored values are the files' own.
+        dtype: of stored values.
+        ends: stored values that the model sees as -1 and 1.
+        grid: how pictures come to the stored ones.
+        size: side of the images that the model sees, pixels.
+        factor: so many stored pixels along a side are one of the model's.
+        contrasts: what the domains look like, by name.
+    """
+
+    source: str
+    target: str
+    backward: bool
+    how: Decision
+    scale: float
+    offset: float
+    units: str
+    kept: bool
+    dtype: np.dtype[Any]
+    ends: tuple[float, float]
+    grid: Grid
+    size: int
+    factor: int
+    contrasts: Mapping[str, Contrast]
+
+    @property
+    def values_dtype(self) -> np.dtype[Any]:
+        """Of translated volumes: int16 for Hounsfield units, the files' own where their values were kept."""
+        if self.units == HOUNSFIELD:
+            return np.dtype(np.int16)
+        return self.dtype if self.kept else np.dtype(np.float32)
+
+    @property
+    def lowest(self) -> float:
+        """The least value that a translated volume can hold: the target's background."""
+        return self.ends[0] * self.scale + self.offset
+
+    @property
+    def highest(self) -> float:
+        """The largest value that a translated volume can hold."""
+        return self.ends[1] * self.scale + self.offset
+
+    def physical(self, images: NDArray[np.float32]) -> NDArray[Any]:
+        """Images in [-1, 1] in the target's units, of `values_dtype`."""
+        stored = (images + 1.0) * np.float32((self.ends[1] - self.ends[0]) / 2.0) + np.float32(self.ends[0])
+        values = stored * np.float32(self.scale) + np.float32(self.offset)
+        if self.values_dtype.kind in "ui":
+            ends = np.iinfo(self.values_dtype)
+            values = np.clip(np.rint(values), ends.min, ends.max)
+        return values.astype(self.values_dtype)
+
+    def frame(self, seen: View) -> Frame:
+        """What brings the pictures of a file to the stored size."""
+        size = self.size * self.factor
+        if self.grid.fit == "resize" and self.grid.mm is None and seen.spacing is not None:
+            # the training pictures did not say how large a pixel is, and each was scaled until it fitted
+            return Frame(size, max(seen.height * seen.spacing[0], seen.width * seen.spacing[1]) / size, "resize")
+        return Frame(size, self.grid.mm, self.grid.fit)
+
+
+def choose_way(translator: Translator, direction: str | None, where: str | Path) -> Way:
+    """The way that `direction` ("T2:T1", source first) names; the trained one if None.
+
+    Raises:
+        UserError: the model does not translate, not so, or not in this direction; it was made by an older version.
+    """
+    notes = translator.notes or {}
+    if not translator.model.translates:
+        raise UserError("this model makes images out of noise and translates none", where=where,
+                        fix="use `ganatomy generate`, or give the run of a model that translates, such as pix2pix")
+    trained = notes.get("source_domain"), notes.get("domain")
+    if None in (trained[0], notes.get("grid"), notes.get("intensity"), notes.get("source_intensity")):
+        raise UserError("does not say how its training images were made from volumes; an older version trained it",
+                        where=where, fix=_AGAIN)
+    source, target = str(trained[0]), str(trained[1])
+    backward = _is_backward(direction, source, target, bool(translator.model.two_way))
+    ends = [Intensity.model_validate(notes[key]) for key in ("source_intensity", "intensity")]
+    given, made = reversed(ends) if backward else ends
+    if given.rule is None:
+        raise UserError("does not say how intensities were mapped; an older version prepared its dataset", where=where,
+                        fix=_AGAIN)
+    how = Decision(given.rule, given.low, given.high, given.units, projection=given.projection)
+    names = (target, source) if backward else (source, target)
+    grid = Grid.model_validate(notes["grid"])
+    return Way(*names, backward, how, made.scale, made.offset, made.units, made.rule == "identity",
+               np.dtype(notes["dtype"]), (float(notes["value_range"][0]), float(notes["value_range"][1])), grid,
+               translator.size, _factor(notes, grid),
+               {name: Contrast.model_validate(found) for name, found in (notes.get("contrasts") or {}).items()})
+
+
+def _is_backward(direction: str | None, source: str, target: str, two_way: bool) -> bool:
+    if direction is None or direction == f"{source}:{target}":
+        return False
+    known = f"{source}:{target}" + (f" or {target}:{source}" if two_way else "")
+    if direction != f"{target}:{source}":
+        raise UserError(f"{direction!r} is no direction of this model", where="--direction", fix=f"use {known}")
+    if not two_way:
+        raise UserError(f"this model translates {source} to {target} only", where="--direction",
+                        fix=f"leave it out, or train a model from {target} to {source}, or a two-way one (cyclegan)")
+    return True
+
+
+def _factor(notes: Mapping[str, Any], grid: Grid) -> int:
+    """How many stored pixels become one of the model's: the notes' spacing is the model's, the grid's the dataset's."""
+    if notes.get("factor"):
+        return int(notes["factor"])
+    spacing = notes.get("spacing")
+    if grid.mm is None or not spacing:
+        return 1
+    return max(1, round(float(spacing[0]) / grid.mm))
+
+
+def about(translator: Translator, way: Way) -> About:
+    """What is to be said of the volumes that a model makes."""
+    notes = translator.notes or {}
+    recipe = notes.get("recipe") or {}
+    return About(str(recipe.get("name", "")), way.source, way.target, way.units,
+                 str(notes.get("weights_sha256", ""))[:16])
