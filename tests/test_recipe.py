@@ -15,7 +15,8 @@ def test_every_packaged_recipe_is_valid_and_has_a_head(name: str) -> None:
     recipe = load(name)
     assert recipe.name == name
     assert text(name).startswith(f"# {name}: ")
-    assert models.resolve(recipe, channels=1).noise_shape()
+    model = models.resolve(recipe, channels=1)
+    assert model.shape.size == recipe.size
 
 
 def test_every_unknown_key_is_named_with_the_known_ones() -> None:

@@ -313,3 +313,32 @@ def test_scales_of_the_source_do_not_matter() -> None:
     one, other = (np.asarray(ganatomy.translate(Fake(), nifti(v)).dataobj) for v in (volume, 2 * volume))
     assert np.allclose(one, other, atol=0.03)
     assert PERCENTILE["scale"] == 0.02
+
+
+def test_what_is_odd_about_a_volume_is_said() -> None:
+    lines: list[str] = []
+    thick = nibabel.Nifti1Image(head(0, (20, 24, 16)), np.diag([1.0, 1, 4, 1]))
+    ganatomy.translate(Fake(32, grid=grid("coronal")), thick, say=lines.append)
+    assert lines == ["warning: the volume: its slices are axial and thick; the model translates coronal ones, cut "
+                     "across them"]
+    lines.clear()
+    thick.set_sform(thick.affine, 0)
+    thick.set_qform(None, 0)
+    ganatomy.translate(Fake(32), thick, say=lines.append)
+    assert len(lines) == 1 and "does not say how the patient lies" in lines[0]
+
+
+def test_unevenly_spaced_slices_have_no_other_planes() -> None:
+    pixels = head(0, (20, 20, 4))
+    starts = tuple((0.0, 0.0, z) for z in (0.0, 1.0, 4.0, 5.0))
+    header = Header((20, 20, 4), pixels.dtype, affine=np.eye(4), volumetric=True, oriented=True, starts=starts)
+    model = Fake(32, grid=grid("sagittal"))
+    with pytest.raises(UserError, match="unevenly spaced, so there are no sagittal slices"):
+        translate_volume(pixels, header, model, choose_way(model, None, "run"))
+    assert translate_volume(pixels, header, Fake(32), choose_way(Fake(32), None, "run")).max() > 0
+
+
+def test_a_model_that_has_gone_wrong_is_told() -> None:
+    model = Fake()
+    model.translate = lambda images, seed=0, backward=False: images * np.float32(np.nan)  # type: ignore[method-assign]
+    assert "makes values that are not finite" in refused(model, nifti(head(0, (12, 12, 4))))

@@ -226,6 +226,7 @@ def test_places_that_are_not_written_to(tmp_path: Path) -> None:
 def test_inputs_that_are_none(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "no such file" in refused(Fake(), tmp_path / "nothing", out)
+    assert "no such file" in refused(Fake(), tmp_path / "nothing", tmp_path)
     write_dataset(tmp_path / "dataset")
     assert "give the scans that it was prepared from" in refused(Fake(), tmp_path / "dataset", out)
     (tmp_path / "run").mkdir()

@@ -29,7 +29,6 @@ T2 = About("pix2pix-brain-128", "T1", "T2", "arbitrary units", "0123456789abcdef
 HU = About("pix2pix", "T1", "CT", "HU", "0123456789abcdef")
 PET = About("pix2pix", "T1", "PET", "arbitrary units", "0123456789abcdef")
 REAL = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")) / "dicom"
-SECRET = "Geheim"
 
 
 def oblique(folder: Path, slices: int = 5, **tags: object) -> NDArray[np.float64]:

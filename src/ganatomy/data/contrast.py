@@ -121,7 +121,8 @@ def _distance(figures: Figures, mean: Figures, covariance: Figures) -> float:
 
 def _middle(volume: Volume) -> Volume:
     """A few slices spread over the volume: enough to see what an alteration does to it."""
-    return volume[np.unique(np.linspace(0, len(volume) - 1, min(len(volume), 10) + 2).astype(int))]
+    chosen = np.unique(np.linspace(0, len(volume) - 1, 12).astype(int))
+    return np.ascontiguousarray(volume[chosen])
 
 
 def _alterations(volume: Volume) -> Iterator[Volume]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.errors import UserError
 from ganatomy.metrics.agreement import (
     AGREEMENT,
     BETTER,
@@ -117,10 +118,14 @@ def anatomy(inputs: Images, outputs: Images, masks: Masks, subjects: Sequence[st
         targets: the real images of the other contrast for the same rows, where the data are paired.
 
     Raises:
+        UserError: values in `outputs` that are not finite.
         ValueError: arrays that do not fit together.
     """
     if not len(inputs) == len(outputs) == len(masks) == len(subjects):
         raise ValueError(f"{len(inputs)} inputs, {len(outputs)} outputs, {len(masks)} masks, {len(subjects)} subjects")
+    if not np.isfinite(outputs).all():
+        raise UserError("translated images hold values that are not finite",
+                        fix="the training has diverged: translate with an earlier checkpoint")
     pixel = np.broadcast_to(np.asarray((1.0, 1.0) if spacing is None else spacing, np.float64), (len(inputs), 2))
     made = measure(inputs, outputs, masks, pixel)
     real = None if targets is None else measure(inputs, targets, masks, pixel)

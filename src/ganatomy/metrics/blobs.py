@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ganatomy.metrics.anatomy import by_subject, over_subjects
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite
 from ganatomy.metrics.registration import Masks, grey
-from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.ssim import DATA_RANGE
 
 GAP, WIDTH = 1, 3
@@ -23,6 +22,8 @@ NOTHING = 0.5
 """The other image has nothing such if it stays below this share of the threshold within 2 pixels."""
 NEAR = 2
 LARGEST = 4.0  # times the median lesion
+LEAST_CONTRAST = 2.0
+"""Per cent of the range; with less nothing stands out, whatever the noise."""
 _WORST = 5
 
 
@@ -113,7 +114,7 @@ def count_blobs(real: Images, made: Images, lesions: Masks, foreground: Masks, s
     noisy = first + _noise(first, foreground)[:, None, None] * _normal(first.shape, seed)
     maps = [response(images, foreground, pixels) for images in (first, second, noisy)]
     threshold = float(np.median([maps[0][row, max(0, y - 1):y + 2, max(0, x - 1):x + 2].max() for row, y, x in places]))
-    threshold = max(threshold, 1e-3)
+    threshold = max(threshold, LEAST_CONTRAST)
     invented, missing, floor = (_only_in(maps[a], maps[b], lesions, threshold, LARGEST * pixels)
                                 for a, b in ((1, 0), (0, 1), (2, 0)))
     means = [by_subject(100.0 * np.bincount([blob.image for blob in blobs], minlength=len(real)).astype(np.float64),

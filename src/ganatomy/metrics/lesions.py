@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.anatomy import by_subject, over_subjects
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite
-from ganatomy.metrics.blobs import Blobs, count_blobs
+from ganatomy.metrics.blobs import LEAST_CONTRAST, Blobs, count_blobs
 from ganatomy.metrics.registration import Masks, grey
 from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.ssim import DATA_RANGE
@@ -21,8 +21,6 @@ LEAST_PIXELS = 4
 RING = (1, 4)
 """The surroundings are further than 1 pixel (whose values are mixed) and at most 4 pixels away."""
 LEAST_RING = 8
-LEAST_CONTRAST = 2.0
-"""Per cent of the range; with less a lesion is not clear, whatever the noise."""
 REST = 0.25
 """A lesion that keeps less than this share of its contrast has vanished."""
 _WORST = 5

@@ -63,7 +63,7 @@ def check_suffix(item: Item, header: Header, out: Path) -> None:
 def check_place(source: Path, out: Path) -> None:
     """Raise `UserError` if writing OUT would touch INPUT."""
     one, other = Path(os.path.realpath(source)), Path(os.path.realpath(out))
-    if one == other or (other.exists() and one.samefile(other)):
+    if one == other or (one.exists() and other.exists() and one.samefile(other)):
         raise UserError("is INPUT itself, which is never written over", where=out, fix="choose another OUT")
     if one in other.parents and one.is_dir():
         raise UserError("lies in INPUT, into which nothing is written", where=out, fix="choose another OUT")

@@ -130,7 +130,7 @@ def _view(header: Header, way: Way, name: str, say: Callable[[str], None]) -> Vi
     if found.spacing is not None and own != axis and max(found.spacing) > THICK * min(found.spacing):
         say(f"warning: {name}: its slices are {own} and thick; the model translates {axis} ones, cut across them")
     if not header.oriented:
-        say(f"warning: {name}: does not say how the patient lies (its form codes are 0); its affine is taken as it is")
+        say(f"warning: {name}: does not say how the patient lies; left and right are taken as its affine has them")
     if way.grid.fit == "resize" and way.grid.mm is None:
         say(f"warning: {name}: the model was trained on pictures without a pixel size; slices are scaled to fit")
     return found

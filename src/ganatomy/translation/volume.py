@@ -27,7 +27,8 @@ def translate_volume(pixels: Pixels, header: Header, translator: Translator, way
                      seed: int = 0, force: bool = False, say: Say = lambda text: None) -> NDArray[Any]:
     """A volume in the target's contrast and units, on its own grid.
 
-    Needs memory for both volumes and for a few slices, and about 50 MB where there are many voxels to measure.
+    Needs memory for both volumes and for a few slices: what is measured or made beside them does not grow with the
+    number of slices, but for a copy of the volume while its values are measured, before there is a translation.
 
     Args:
         pixels: as the readers give them: [i, j, k] where the header has an affine, else [slices, h, w(, 3)].

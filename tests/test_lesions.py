@@ -1,0 +1,133 @@
+"""Vanished, weakened and invented lesions: known answers with discs and with phantom patients."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ganatomy.data.phantom import subject_images
+from ganatomy.metrics.lesions import lesion_contrasts, lesions
+
+SUBJECTS = 8
+
+
+@cache
+def patients(lesion: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """T2 [n, 1, 128, 128] of phantom patients, lesion masks, foreground and subjects; two slices each."""
+    made = [subject_images(i, 5, 128, slices=2, lesion=lesion) for i in range(SUBJECTS)]
+    t2 = np.clip(2 * np.concatenate([m.t2 for m in made]) / 1200 - 1, -1, 1).astype(np.float32)[:, None]
+    masks, brain = (np.concatenate([getattr(m, key) for m in made]) for key in ("lesions", "brain"))
+    return t2, masks, brain > 0, [f"s{i}" for i in range(SUBJECTS) for _ in range(2)]
+
+
+def discs(contrast: float, places: tuple[tuple[int, int], ...] = ((20, 20), (20, 44), (44, 32)), n: int = 6,
+          radius: float = 2.5) -> tuple[np.ndarray, np.ndarray]:
+    """Grey images with discs that are brighter by `contrast` per cent of the range, and the discs."""
+    y, x = np.mgrid[:64, :64]
+    mask = np.zeros((64, 64), bool)
+    for cy, cx in places:
+        mask |= np.hypot(y - cy, x - cx) <= radius
+    texture = np.random.default_rng(0).normal(-0.2, 0.01, (n, 1, 64, 64))
+    return (texture + contrast / 50 * mask).astype(np.float32), np.broadcast_to(mask, (n, 64, 64)).astype(np.uint8)
+
+
+HEAD = np.broadcast_to(np.hypot(*(np.mgrid[:64, :64] - 32)) < 30, (6, 64, 64))
+NAMES = [f"s{i}" for i in range(6)]
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.5, 0.0, -0.5])
+@pytest.mark.parametrize("contrast", [20.0, -15.0])
+def test_slope_is_the_share_of_the_contrast_that_is_kept(contrast: float, kept: float) -> None:
+    (real, masks), (made, _) = discs(contrast), discs(kept * contrast)
+    result = lesions(real, made, masks, HEAD, NAMES)
+    assert (result.n_clear, result.n_images, result.n_subjects) == (18, 6, 6)
+    assert result.contrast == pytest.approx(contrast, abs=0.5)
+    assert result.slope == pytest.approx(kept, abs=0.02)
+    assert result.vanished == (0 if kept >= 0.5 else 1)
+    assert result.slope_interval is not None and result.per_subject is None
+    assert f"{100 * result.vanished:.0f}% have vanished" in result.sentence
+
+
+def test_one_lesion_of_three_is_lost_in_every_patient() -> None:
+    (real, masks), (made, _) = discs(20), discs(20, ((20, 20), (20, 44)))
+    result = lesions(real, made, masks, HEAD, NAMES)
+    assert result.vanished == pytest.approx(1 / 3)
+    assert {lesion.place for lesion in result.worst} == {(44, 32)}
+    few = lesions(real, made, masks, HEAD, ["a", "a", "a", "b", "b", "b"])
+    assert few.vanished_interval is None and few.per_subject["b"] == {
+        "lesions": 9, "slope": pytest.approx(2 / 3, abs=0.02), "vanished": pytest.approx(1 / 3)}
+    json.dumps(few.to_json(), allow_nan=False)
+
+
+def test_contrasts_leave_other_lesions_and_the_background_out() -> None:
+    """Two lesions three pixels apart, at the edge of the head: neither the neighbour nor the air is surroundings."""
+    real, masks = discs(20, ((32, 24), (32, 32)))
+    head = HEAD.copy()
+    head[:, :, :22] = False
+    real = np.where(head[:, None], real, -1).astype(np.float32)
+    found = lesion_contrasts(real, real, masks, head, NAMES)
+    assert len(found) == 12 and all(one.real == pytest.approx(20, abs=1) for one in found)
+
+
+def test_a_perfect_copy_of_patients_loses_and_invents_nothing() -> None:
+    t2, masks, head, names = patients()
+    result = lesions(t2, t2, masks, head, names)
+    assert result.n_clear > 40 and result.n_subjects == SUBJECTS
+    assert (result.vanished, result.slope, result.correlation) == (0, pytest.approx(1), pytest.approx(1))
+    assert result.invented.per_100 == result.invented.missing_per_100 == 0
+    assert result.invented.floor_per_100 < 10
+
+
+def test_patients_without_their_lesions_lose_all_of_them() -> None:
+    t2, masks, head, names = patients()
+    healthy = patients(lesion=False)[0]
+    result = lesions(t2, healthy, masks, head, names)
+    assert result.vanished > 0.97 and abs(result.slope) < 0.15
+    assert result.invented.per_100 == 0
+    half = lesions(t2, (t2 + healthy) / 2, masks, head, names)
+    assert half.slope == pytest.approx(0.5, abs=0.06) and half.vanished < 0.15
+
+
+def test_noise_and_slight_blur_neither_lose_nor_invent_lesions() -> None:
+    t2, masks, head, names = patients()
+    noise = np.random.default_rng(0).normal(0, 0.05, t2.shape).astype(np.float32)
+    for made in (t2 + noise, ndimage.gaussian_filter(t2, (0, 0, 0.7, 0.7))):
+        result = lesions(t2, made, masks, head, names)
+        assert result.vanished < 0.03 and result.invented.per_100 < 10
+
+
+def test_planted_blobs_are_found_where_they_are() -> None:
+    t2, masks, head, names = patients()
+    quiet = ndimage.binary_erosion(head & (t2[:, 0] < -0.2) & (masks == 0), np.ones((1, 13, 13)))
+    made, places = t2.copy(), {}
+    y, x = np.mgrid[:128, :128]
+    for i in np.flatnonzero(quiet.any((1, 2))):
+        cy, cx = np.argwhere(quiet[i])[0]
+        made[i, 0][np.hypot(y - cy, x - cx) <= 2.5] += 0.8
+        places[int(i)] = (cy, cx)
+    assert len(places) >= 4
+    result = lesions(t2, made, masks, head, names)
+    assert result.invented.per_100 == pytest.approx(100 * len(places) / len(t2), rel=0.15)
+    for one in result.invented.worst:
+        assert np.hypot(*np.subtract(one["place"], places[one["image"]])) <= 3
+    turned = lesions(made, t2, masks, head, names).invented
+    assert turned.per_100 == 0 and turned.missing_per_100 == pytest.approx(result.invented.per_100, rel=0.2)
+
+
+def test_nothing_to_measure_is_said() -> None:
+    real, masks = discs(20)
+    none = lesions(real, real, np.zeros_like(masks), HEAD, NAMES)
+    assert none.vanished is None and none.invented is None and none.sentence == "There are no lesions in these images"
+    outside = lesions(real, real, masks, np.zeros_like(HEAD), NAMES)
+    assert outside.n_lesions == 0 and "No lesion can be measured" in outside.sentence
+    flat, _ = discs(0.1)
+    faint = lesions(flat, real, masks, HEAD, NAMES)
+    assert faint.n_lesions == 18 and faint.n_clear == 0 and "None of the 18 lesions" in faint.sentence
+    for result in (none, outside, faint):
+        json.dumps(result.to_json(), allow_nan=False)
+    with pytest.raises(ValueError, match="one row for each image"):
+        lesion_contrasts(real, real[:2], masks, HEAD, NAMES)
