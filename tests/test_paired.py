@@ -49,7 +49,7 @@ def test_equals_torchmetrics_over_the_whole_image(size: int, channels: int) -> N
     target = textures(3, size, channels=channels)
     made = noisy(0.7 * target, 0.2)
     found = pair_figures(target, made, whole(target)).values
-    pair = torch.from_numpy(made), torch.from_numpy(target)
+    pair = torch.from_numpy(made + 1), torch.from_numpy(target + 1)  # black is 0
     betas = tuple(np.array(EXPONENTS[:scales(size)]) / sum(EXPONENTS[:scales(size)]))
     expected = {
         "SSIM": structural_similarity_index_measure(*pair, data_range=2.0, reduction="none"),
@@ -70,7 +70,7 @@ def test_constants_by_hand() -> None:
     assert found.units["MAE in HU foreground"] == "HU"
     assert found.values["PSNR foreground"] == pytest.approx(10 * np.log10(4 / 0.25))
     c1 = 0.02**2
-    assert found.values["SSIM whole image"] == pytest.approx((2 * 0.25 * 0.75 + c1) / (0.25**2 + 0.75**2 + c1), 1e-4)
+    assert found.values["SSIM whole image"] == pytest.approx((2 * 1.25 * 1.75 + c1) / (1.25**2 + 1.75**2 + c1), 1e-4)
 
 
 def test_identical_pairs_get_the_best_figures() -> None:
@@ -122,7 +122,7 @@ def test_inverted_structure_has_no_ms_ssim_left() -> None:
     target = textures(2, 64)
     found = pair_figures(target, -target, whole(target)).values
     assert found["MS-SSIM-3 whole image"].tolist() == [0, 0]
-    assert (found["SSIM whole image"] < 0).all()
+    assert (found["SSIM whole image"] < 0).all()  # that dark is bright as well makes it no better
 
 
 def test_order_of_the_batch_does_not_matter() -> None:

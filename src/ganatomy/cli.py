@@ -145,6 +145,8 @@ def generate(run: Path, out: Path, **options: Any) -> None:
 @click.option("-n", "n", type=int, help="Synthetic images to draw from a run.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--data", type=FOLDER, help="The run's dataset, if it has moved.")
+@click.option("--beside", type=FOLDER, multiple=True, metavar="RUN",
+              help="For translations: another run of the same task, such as the recipe unet's. Repeatable.")
 @click.option("--domain", help="Which contrast, for two datasets.")
 @click.option("--label", help="Which class, for two datasets.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json on standard output.")

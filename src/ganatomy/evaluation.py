@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import numpy as np
 
 from ganatomy import sampling
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.manifest import Row
 from ganatomy.errors import UserError
+from ganatomy.evaluation_rows import at_most, dataset_warnings, same_channels, size_warning
+from ganatomy.evaluation_translation import evaluate_translation, translates
 from ganatomy.files import write_json
-from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples, found
+from ganatomy.metrics.base import Images, MetricResult, Sample, Samples, found
 from ganatomy.metrics.controls import controls
 from ganatomy.metrics.features import EXTRACTOR
 from ganatomy.metrics.table import table
@@ -31,7 +32,6 @@ MOST_IMAGES = 2000  # of each sample: 2,000 images take half a minute on one cor
 MOST_ASKED = 5000
 FEW_SYNTHETIC = 50
 UNTRAINED = "untrained generator"  # its name among the controls
-OF_DATASET = "Dataset: "  # how a warning begins that `prepare` has left in the dataset
 PATIENTS_UNKNOWN = "nothing says which images belong to one patient"
 DEFAULT_NETWORK = "of the default recipe's network: what made the second dataset is not known"
 
@@ -56,7 +56,7 @@ class _Task:
 
 def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | None = None, seed: int = 0,
              data: str | Path | None = None, domain: str | None = None, label: str | None = None,
-             say: Say = lambda text: None) -> dict[str, Any]:
+             beside: Sequence[str | Path] = (), say: Say = lambda text: None) -> dict[str, Any]:
     """Measure a run, or a synthetic dataset against a real one.
 
     With one argument, a run: images are drawn from its generator, compared with the test split of its dataset (and,
@@ -70,6 +70,7 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
         seed: of the images drawn and of all resampling.
         data: the run's dataset, where it has moved.
         domain, label: which contrast and class; by default the run's own.
+        beside: of a run that translates: further runs of the same task, such as the recipe unet's, measured with it.
         say: called with lines for the user.
 
     Returns:
@@ -84,6 +85,12 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
         raise UserError(f"{grouped(n, 'synthetic image')} cannot be compared", where="-n",
                         fix=f"use 2 to {MOST_ASKED:,}")
     sampling.check_seed(seed)
+    if synthetic is None and translates(real):
+        return _written(Run(real), evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say),
+                        started, say)
+    if beside:
+        raise UserError("only runs that translate are measured beside each other", where="--beside",
+                        fix="leave it out, or evaluate each run by itself")
     task = _of_run(Path(real), n, seed, data, domain, label) if synthetic is None \
         else _of_datasets(Path(real), Path(synthetic), n, seed, domain, label)
     samples = _samples(task, seed)
@@ -92,10 +99,15 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     say(f"{task.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
         f"{whose}; features of {EXTRACTOR} ...")
     metrics = _measure(task, samples, say)
+    return _written(Run(real) if synthetic is None else None, metrics, started, say)
+
+
+def _written(run: Run | None, metrics: dict[str, Any], started: float, say: Say) -> dict[str, Any]:
+    """The metrics with the time they took; those of a run are kept in it."""
     metrics["seconds"] = round(time.perf_counter() - started, 1)
-    if synthetic is None:
-        write_json(Run(real).metrics_file, metrics)
-        say(f"written: {Run(real).metrics_file}")
+    if run is not None:
+        write_json(run.metrics_file, metrics)
+        say(f"written: {run.metrics_file}")
     return metrics
 
 
@@ -111,7 +123,7 @@ def _of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domai
             raise UserError(f"this run learnt the {key} {learnt[key]!r}, not {wanted!r}", where=path,
                             fix=f"leave --{key} out, or compare two datasets with `ganatomy evaluate REAL SYNTHETIC`")
     domain, label = dataset.domain(learnt["domain"]), learnt["label"]
-    _same_channels(dataset, sampler.channels, "the run")
+    same_channels(dataset, sampler.channels, "the run")
     test = dataset.require("test", domain, label)
     images = _checked(sampler.sample(n or default_n(len(test)), seed), path)
     warnings = dataset_warnings(dataset)
@@ -133,12 +145,12 @@ def _of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str 
     dataset, made = Dataset.open(real), Dataset.open(other)
     domain = dataset.domain(domain)
     theirs = made.domain(domain if domain in made.info.domains or len(made.info.domains) > 1 else None)
-    _same_channels(dataset, made.info.channels, str(other))
+    same_channels(dataset, made.info.channels, str(other))
     dataset.require("test", domain, label)
     rows = made.rows(theirs, label=label if label in made.info.classes else None)
     if len(rows) < 2:
         raise UserError("has fewer than 2 images to compare", where=other, fix="generate some, at least 50")
-    chosen = _at_most(rows, n or MOST_IMAGES, seed)
+    chosen = at_most(rows, n or MOST_IMAGES, seed)
     size = min(dataset.size, made.size)
     subjects = None if made.info.source == "synthetic" else [r.subject for r in chosen]
     warnings = dataset_warnings(dataset)
@@ -156,22 +168,9 @@ def _of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str 
                  untrained, None, warnings, DEFAULT_NETWORK)
 
 
-def dataset_warnings(dataset: Dataset) -> list[str]:
-    """What `prepare` warned of, as sentences; each begins with "Dataset: "."""
-    found = dataset.info.fingerprint.get("warnings")
-    texts = [str(text).strip().rstrip(".") for text in found] if isinstance(found, list | tuple) else []
-    return [f"{OF_DATASET}{text}." for text in texts if text]
-
-
 def default_n(n_test: int) -> int:
     """How many synthetic images are drawn for a test split of that many, unless asked otherwise."""
     return min(max(n_test, FEWEST_SYNTHETIC), MOST_IMAGES)
-
-
-def _same_channels(dataset: Dataset, channels: int, whose: str) -> None:
-    if dataset.info.channels != channels:
-        raise UserError(f"has images of {dataset.info.channels} channels, {whose} of {channels}", where=dataset.path,
-                        fix="prepare it again with --channels")
 
 
 def _checked(images: Images, where: Path) -> Images:
@@ -180,17 +179,10 @@ def _checked(images: Images, where: Path) -> Images:
     return np.clip(images, -1, 1)
 
 
-def _at_most(rows: list[Row], most: int, seed: int) -> list[Row]:
-    if len(rows) <= most:
-        return rows
-    chosen = np.random.default_rng((seed, 11)).choice(len(rows), most, replace=False)
-    return [rows[i] for i in np.sort(chosen)]
-
-
 def _samples(task: _Task, seed: int) -> Samples:
     def split(name: str) -> Sample | None:
         rows = task.dataset.rows(task.domain, name, task.label)
-        chosen = _at_most(rows, MOST_IMAGES, seed)
+        chosen = at_most(rows, MOST_IMAGES, seed)
         if len(chosen) < len(rows):
             task.warnings.append(f"Of {len(rows):,} {name} images, {len(chosen):,} drawn at random were used.")
         return Sample(task.dataset.images(chosen, task.size), [r.subject for r in chosen]) if chosen else None
@@ -266,13 +258,7 @@ def behind_model(model: MetricResult, control: float) -> bool | None:
 
 
 def _size_warnings(samples: Samples) -> list[str]:
-    warnings = []
-    subjects = samples.test.n_subjects
-    if subjects < MIN_SUBJECTS:
-        warnings.append(f"Only {subjects} test subject{'s' if subjects > 1 else ''}: values per subject, no intervals, "
-                        "no noise floor; nothing can be said about other patients.")
-    elif subjects < 2 * MIN_SUBJECTS:
-        warnings.append(f"Only {subjects} test subjects: intervals are wide and rough.")
+    warnings = size_warning(samples.test.n_subjects)
     if samples.train is None:
         warnings.append("No train split: nothing stands beside the figures against test.")
     if samples.synthetic.n_images < FEW_SYNTHETIC:

@@ -161,6 +161,7 @@ class GeneratorConfig(Frozen):
     source_domain: str | None = Field(None, description="what a translating model starts from")
     source_intensity: Intensity | None = None
     grid: Grid | None = None
+    factor: int = Field(1, ge=1, description="stored pixels along a side that the model sees as one")
     contrasts: dict[str, Contrast] = Field(default_factory=dict, description="by domain, to know them again")
 
 

@@ -29,7 +29,8 @@ def generator_notes(feed: Feed, recipe: Recipe) -> dict[str, Any]:
     sides = {row.domain: feed.rows, str(recipe.source): feed.source.rows}
     contrasts = {domain: _contrast(feed, rows, recipe.size).model_dump(mode="json") for domain, rows in sides.items()}
     return notes | {"source_domain": recipe.source, "source_intensity": _intensity(feed, str(recipe.source)),
-                    "grid": info.grid.model_dump(mode="json") if info.grid else None, "contrasts": contrasts}
+                    "grid": info.grid.model_dump(mode="json") if info.grid else None, "factor": feed.factor,
+                    "contrasts": contrasts}
 
 
 def _intensity(feed: Feed, domain: str) -> dict[str, Any] | None:

@@ -23,11 +23,11 @@ MAX_SLICES = 24
 """Of a volume that are looked at, evenly spaced."""
 ALTERED = 8
 """Of the training volumes, which are altered to learn what must not matter; more would only cost time."""
-FAR = 1.9
+FAR = 1.7
 """A distance beyond this, and beyond those between training volumes, is plain."""
 NOTABLE = 1.2
 """A distance beyond this is plain if that from another domain is much smaller."""
-SMALLER = 1.5
+SMALLER = 1.25
 """Much smaller: by this factor."""
 BEYOND = 1.25
 """A volume may be farther from the training volumes by this factor than they are from each other."""
@@ -134,7 +134,7 @@ def _alterations(volume: Volume) -> Iterator[Volume]:
     across = np.linspace(-1, 1, size, dtype=np.float32)
     shade = np.exp(0.4 * (across[:, None] + across - across[:, None]**2 - across**2))
     bright = light[light > 0.1]
-    level = 0.2 * float(np.median(bright)) if bright.size else 0.0
+    level = 0.12 * float(np.median(bright)) if bright.size else 0.0
     noise = np.random.default_rng(0).standard_normal((2, *light.shape), dtype=np.float32) * np.float32(level)
     blurred = ndimage.gaussian_filter(light, (0, 0, size / 128, size / 128))
     for changed in (light**0.8, light**1.25, light * shade, light * shade[::-1, ::-1], blurred,

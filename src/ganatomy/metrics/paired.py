@@ -106,7 +106,8 @@ def pair_figures(target: Images, made: Images, mask: Mask, *, scale: float | Arr
 
     - MAE: mean absolute difference in per cent of the range; also in `units` where `scale` is given.
     - PSNR: 10 log10(range^2 / mean squared difference), dB, at most 100, which identical images get.
-    - SSIM, MS-SSIM (MS-SSIM-3 below 176 pixels, none below 44): means of the maps, see `similarity.similarity`.
+    - SSIM, MS-SSIM (MS-SSIM-3 below 176 pixels, none below 44): means of the maps, with -1 counted as 0 (black); see
+      `similarity.similarity`.
 
     The range is always 2, from -1 to 1. For the figures inside the mask both images are first set to the target's
     background outside of it, so that nothing there has an influence, not even within the SSIM's window.

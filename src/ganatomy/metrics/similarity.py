@@ -37,7 +37,8 @@ def ssim_maps(a: Images, b: Images) -> tuple[Images, Images]:
     A Gaussian window of sigma 1.5 and 11 x 11 pixels, edges mirrored, a fixed range of 2.
 
     Args:
-        a, b: [n, c, s, s] in [-1, 1].
+        a, b: [n, c, s, s] from 0 to 2: where means have signs, luminance and structure that are both inverted would
+            multiply to a good figure.
 
     Returns:
         Two arrays [n, c, s, s], at most 1.
@@ -59,7 +60,7 @@ def ssim_maps(a: Images, b: Images) -> tuple[Images, Images]:
 
 
 def similarity(a: Images, b: Images, mask: NDArray[np.bool_] | None = None) -> tuple[Array, Array | None]:
-    """SSIM and MS-SSIM of images pairwise.
+    """SSIM and MS-SSIM of images pairwise, of grey values counted from -1 as black.
 
     Inside a mask they are means of the maps over its pixels. On coarser scales a pixel counts by the share of it that
     is in the mask. In MS-SSIM's finer scales windows that reach over the edge are left out, as usual, unless the mask
@@ -75,7 +76,8 @@ def similarity(a: Images, b: Images, mask: NDArray[np.bool_] | None = None) -> t
     Sources: Wang et al., IEEE Trans. Image Processing 2004, eq. 13; Wang et al., Asilomar 2003, eq. 7.
     """
     shares = np.ones((len(a), *a.shape[2:]), np.float32) if mask is None else mask.astype(np.float32)
-    found = [_batch(a[rows], b[rows], shares[rows]) for rows in _batches(a)]
+    shift = np.float32(DATA_RANGE / 2)  # to grey values from 0, which SSIM is made for
+    found = [_batch(a[rows] + shift, b[rows] + shift, shares[rows]) for rows in _batches(a)]
     ssim = np.concatenate([first for first, _ in found]) if found else np.zeros(0)
     if not scales(a.shape[-1]):
         return ssim, None

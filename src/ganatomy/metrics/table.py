@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ganatomy.metrics.kernel import NAME as KERNEL
+from ganatomy.metrics.translation_table import aligned, translation_table
 
 HEADS = ("metric", "against", "value", "95% interval", "real vs real", "difference at equal n, or ratio",
          "n real/subjects/synthetic", "better")
@@ -12,6 +13,8 @@ HEADS = ("metric", "against", "value", "95% interval", "real vs real", "differen
 
 def table(metrics: dict[str, Any]) -> str:
     """metrics.json as lines for a terminal; kernel distances times 1000, as they are usually quoted."""
+    if metrics.get("kind") == "translation":
+        return translation_table(metrics)
     lines = [HEADS]
     for r in metrics["results"]:
         k = 1000.0 if r["name"] == KERNEL else 1.0
@@ -24,8 +27,7 @@ def table(metrics: dict[str, Any]) -> str:
         behind = {True: "behind the model", False: "NOT behind the model", None: ""}[c["behind_model"]]
         lines.append((_shown(c["name"]), c["control"], f"{k * c['value']:.4g}", _interval(c["interval"], k), "", "",
                       str(c["n_synthetic"]), behind))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text = aligned(lines)
     caveats = dict.fromkeys(f"{c['control']}: {c['caveat']}" for c in metrics["controls"] if c.get("caveat"))
     notes = [f"note: {warning}" for warning in metrics["warnings"]]
     return "\n".join([*text, *_per_subject(metrics["results"]), *caveats, *notes])

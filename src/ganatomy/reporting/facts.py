@@ -13,7 +13,7 @@ from typing import Any
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import SPLITS
 from ganatomy.errors import UserError
-from ganatomy.evaluation import OF_DATASET, dataset_warnings
+from ganatomy.evaluation_rows import OF_DATASET, dataset_warnings
 from ganatomy.files import read_json
 from ganatomy.recipe import Recipe, flat
 from ganatomy.reporting.results import Metrics

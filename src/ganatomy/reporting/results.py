@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganatomy.errors import UserError
-from ganatomy.evaluation import OF_DATASET, PATIENTS_UNKNOWN
+from ganatomy.evaluation import PATIENTS_UNKNOWN
+from ganatomy.evaluation_rows import OF_DATASET
 from ganatomy.files import read_json
 from ganatomy.reporting.numbers import Interval, bracketed, pair, spanned
 from ganatomy.wording import grouped
