@@ -1,10 +1,12 @@
 """Our training step against a plain loop of the same networks, side by side in one run.
 
     python benchmarks/step_time.py [--size 128] [--batch 32] [--rounds 15] [--threads 2] [--recipe dcgan-brain-128]
+    python benchmarks/step_time.py --recipe pix2pix-brain-256 --size 256 --batch 8
+    python benchmarks/step_time.py --recipe cyclegan-mri --batch 8
 
 The plain loop is what one writes first: eager fp32, contiguous tensors, unfused Adam, upsampling and convolution one
-after the other, losses read with .item() each step, the discriminator's gradients also computed in the generator's
-step. Prints the ratios of the median step times and how far the first step's losses differ.
+after the other, each of a generator's inputs by itself, losses read with .item() each step, the discriminator's
+gradients also computed in the generator's step. Prints the ratios of the median step times and how far the first step's losses differ.
 """
 
 from __future__ import annotations
@@ -27,21 +29,24 @@ from ganatomy.data.dataset import Dataset, DatasetInfo
 from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
-from ganatomy.models.base import Batch, Context
+from ganatomy.models import cyclegan, kind
+from ganatomy.models.base import GAN, Batch, Context
 from ganatomy.nn.blocks import UpConv2d
 from ganatomy.nn.hardware import choose_device, native_bf16
 from ganatomy.recipe import Recipe, load
+from ganatomy.training_images import make_feed, real_images
 from ganatomy.training_state import TrainingState, seed_step
 from ganatomy.training_step import NOISE, update
 
 
-def noise_dataset(folder: Path, size: int, n: int = 256) -> Dataset:
+def noise_dataset(folder: Path, size: int, n: int = 256, domains: tuple[str, ...] = ("T1", "T2")) -> Dataset:
     rng = np.random.default_rng(0)
     with new_dataset(folder, (size, size), 1, np.uint8) as writer:
         for i in range(n):
-            image = rng.integers(0, 255, (size, size), dtype=np.uint8)
-            writer.add(image, Row(f"i{i}", f"s{i}", "", 0, "noise", "", "train", 0, 0.0, 1.0, "", "", ""))
-        writer.finish(DatasetInfo(size=(size, size), value_range=(0, 255), domains=("noise",), paired=True, content=""))
+            for domain in domains:
+                image = rng.integers(0, 255, (size, size), dtype=np.uint8)
+                writer.add(image, Row(f"i{i}", f"s{i}", "", 0, domain, "", "train", 0, 0.0, 1.0, "", "", ""))
+        writer.finish(DatasetInfo(size=(size, size), value_range=(0, 255), domains=domains, paired=True, content=""))
     return Dataset.open(folder)
 
 
@@ -58,6 +63,12 @@ def plain_adam(network: torch.nn.Module, rate: float, recipe: Recipe) -> torch.o
     return torch.optim.Adam(network.parameters(), rate, recipe.betas)
 
 
+def one_by_one(model: GAN) -> None:
+    """Have a CycleGAN's generators take their inputs one after the other."""
+    if isinstance(model, cyclegan.Model):
+        model._make = lambda side, inputs: tuple(model.generator[side](x) for x in inputs)
+
+
 class PlainLoop:
     """The same networks, the same first weights, no care taken."""
 
@@ -66,27 +77,35 @@ class PlainLoop:
         self.recipe, self.feed, self.step = recipe, feed, 0
         self.model = models.resolve(recipe, 1).to(feed.device)
         unfuse(self.model)
+        one_by_one(self.model)
         rate = recipe.learning_rate
         self.g = plain_adam(self.model.generator, rate.generator, recipe)
         self.d = plain_adam(self.model.discriminator, rate.discriminator, recipe)
 
     def __call__(self) -> tuple[float, float]:
         seed_step(self.recipe.seed, self.step)
-        real = self.feed.draw(self.step).contiguous()
         ctx = Context(self.step, 0, 0.0)
-        rng = np.random.default_rng((NOISE, self.recipe.seed, self.step, ord("d")))
-        batch = Batch(noise=self.model.draw_noise(len(real), rng).to(real.device), target=real)
+        batch = self._batch()
         fakes = self.model(batch, ctx)
-        self.d.zero_grad()
-        d_loss = self.model.discriminator_loss(batch, fakes, ctx).total
-        d_loss.backward()
-        self.d.step()
-        self.g.zero_grad()
-        g_loss = self.model.generator_loss(batch, fakes, ctx).total
-        g_loss.backward()
-        self.g.step()
+        networks = {"d": (self.d, self.model.discriminator_loss), "g": (self.g, self.model.generator_loss)}
+        losses = {}
+        for network in ("d", "g") if self.recipe.order == "d_first" else ("g", "d"):
+            optimiser, loss_of = networks[network]
+            optimiser.zero_grad()
+            loss = loss_of(batch, fakes, ctx).total
+            loss.backward()
+            optimiser.step()
+            losses[network] = loss.item()
         self.step += 1
-        return d_loss.item(), g_loss.item()
+        return losses["d"], losses["g"]
+
+    def _batch(self) -> Batch:
+        target, source = (None if images is None else images.clone(memory_format=torch.contiguous_format)
+                          for images in real_images(self.recipe, self.feed, self.step))
+        first = ord("d" if self.recipe.order == "d_first" else "g")
+        rng = np.random.default_rng((NOISE, self.recipe.seed, self.step, first))
+        noise = self.model.draw_noise(len(target), rng).to(target.device) if "noise" in self.model.needs else None
+        return Batch(noise=noise, target=target, source=source)
 
 
 def our_loop(recipe: Recipe, feed: Feed, precision: str) -> Callable[[], tuple[float, float]]:
@@ -111,9 +130,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     recipe = load(options.recipe, {"size": options.size, "batch_size": options.batch})
+    # the same domains whatever the recipe: the images are noise
+    recipe = recipe.model_copy(update={"domain": "T1"} | ({"source": "T2"} if "source" in kind(recipe).needs else {}))
     with tempfile.TemporaryDirectory() as folder:
         dataset = noise_dataset(Path(folder) / "dataset", options.size)
-        feed = Feed(dataset, dataset.rows(), options.size, options.batch, 0, device)
+        feed = make_feed(dataset, recipe, device)
         loops = {"plain fp32": PlainLoop(recipe, feed), "ours fp32": our_loop(recipe, feed, "fp32")}
         if native_bf16(device):
             loops["ours bf16"] = our_loop(recipe, feed, "bf16")

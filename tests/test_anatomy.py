@@ -103,6 +103,13 @@ def test_a_deformation_is_found_where_it_is() -> None:
     assert judged(made.astype(np.float32))[DEFORMATION].faulty
 
 
+def test_strong_noise_is_no_deformation() -> None:
+    """Blocks in which hardly anything can be recognised are left out and not guessed."""
+    found = judged(noisy(pairs()[1], 0.35))
+    assert found[DEFORMATION].value is None or found[DEFORMATION].value < 0.5
+    assert found[SHIFT].value < 0.1
+
+
 def test_edges_of_squares() -> None:
     """Of two squares one is kept; a third is new: half of the edges kept, half of the found ones invented."""
     first, second = (np.full((1, 1, 64, 64), -1, np.float32) for _ in range(2))

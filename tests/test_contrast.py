@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from ganatomy.data.contrast import Contrast, learn_contrast, objection
-from ganatomy.data.dataset import Dataset
 from ganatomy.data.intensity import mapping, measure
 from ganatomy.data.phantom import subject_images
 from ganatomy.data.prepare import prepare
@@ -44,12 +43,12 @@ def refused(volume: np.ndarray, domain: str, contrasts: dict[str, Contrast]) -> 
 
 
 @pytest.mark.parametrize("domain", OTHER)
-@pytest.mark.parametrize("count", [1, 2, 24])
+@pytest.mark.parametrize("count", [1, 2, 12])
 def test_a_phantom_of_the_right_contrast_passes_and_of_the_wrong_does_not(domain: str, count: int) -> None:
     contrasts = known(count)
-    right, wrong = volumes(domain, 1, 60), volumes(OTHER[domain], 1, 60)
-    assert sum(refused(v, domain, contrasts) for v in right) <= 1
-    assert sum(refused(v, domain, contrasts) for v in wrong) >= 59
+    right, wrong = volumes(domain, 1, 40), volumes(OTHER[domain], 1, 40)
+    assert sum(refused(v, domain, contrasts) for v in right) <= (count == 1)  # one slice of one patient says little
+    assert sum(refused(v, domain, contrasts) for v in wrong) == 40
 
 
 @pytest.mark.parametrize("domain", OTHER)
@@ -95,21 +94,21 @@ def test_another_gain_gamma_coil_or_extent_passes(domain: str, count: int) -> No
 
 
 def test_the_sentence_names_what_it_looks_like_and_how_far_that_is() -> None:
-    said = objection(volumes("T2", 1, 1)[0], "T1", known(24))
+    said = objection(volumes("T2", 1, 1)[0], "T1", known(12))
     assert said.startswith("this volume looks more like T2 than like T1 (distance ")
-    assert f"T1 training volumes differ by up to {known(24)['T1'].usual:.1f})" in said
-    alone = objection(-volumes("T1", 1, 1)[0], "T1", {"T1": known(24)["T1"]})
+    assert f"T1 training volumes differ by up to {known(12)['T1'].usual:.2f})" in said
+    alone = objection(-volumes("T1", 1, 1)[0], "T1", {"T1": known(12)["T1"]})
     assert alone.startswith("this volume does not look like the T1 volumes of the training data (distance ")
 
 
 def test_a_contrast_survives_json_and_holds_no_image() -> None:
-    contrast = known(24)["T1"]
+    contrast = known(12)["T1"]
     text = contrast.model_dump_json()
     assert Contrast.model_validate_json(text) == contrast
-    assert len(text) == pytest.approx(len(known(2)["T1"].model_dump_json()), rel=0.1)  # not a word more for 22 patients
-    assert len(text) < 12_000
-    again = {"T1": Contrast.model_validate_json(text), "T2": known(24)["T2"]}
-    assert objection(volumes("T2", 1, 1)[0], "T1", again) == objection(volumes("T2", 1, 1)[0], "T1", known(24))
+    assert len(text) < 12_000  # whatever the number of patients: a slice would be four times as much
+    assert len(contrast.covariance) == len(known(2)["T1"].covariance) == len(contrast.mean)
+    again = {"T1": Contrast.model_validate_json(text), "T2": known(12)["T2"]}
+    assert objection(volumes("T2", 1, 1)[0], "T1", again) == objection(volumes("T2", 1, 1)[0], "T1", known(12))
 
 
 def test_volumes_are_read_one_at_a_time_and_constant_ones_do_not_count() -> None:
@@ -133,7 +132,7 @@ def test_what_nothing_is_known_of_is_accepted() -> None:
 
 
 def test_two_domains_that_look_alike_do_not_object_to_each_other() -> None:
-    alike = {"scanner A": known(24)["T1"], "scanner B": learn_contrast(volumes("T1", 2, 6))}
+    alike = {"scanner A": known(12)["T1"], "scanner B": learn_contrast(volumes("T1", 2, 6))}
     for volume in volumes("T1", 1, 20):
         assert not refused(volume, "scanner A", alike)
 
@@ -155,8 +154,8 @@ def test_colours_are_told_apart_and_pictures_without_a_background_work() -> None
 @pytest.fixture(scope="module")
 def patients(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], np.ndarray]:
     """(domain, subject) -> volume of three patients."""
-    made: Dataset = prepare(DATA / "ms-mri", tmp_path_factory.mktemp("ms") / "d", size=64, domains=("T1", "T2", "FLAIR"),
-                            split=(34, 33, 33), slices="60:130:5", workers=1)
+    made = prepare(DATA / "ms-mri", tmp_path_factory.mktemp("ms") / "d", size=64, domains=("T1", "T2", "FLAIR"),
+                   split=(34, 33, 33), slices="60:130:5", workers=1)
     return {(domain, subject): made.images([r for r in made.rows(domain) if r.subject == subject])
             for domain in made.info.domains for subject in {r.subject for r in made.rows(domain)}}
 

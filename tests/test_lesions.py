@@ -63,14 +63,32 @@ def test_one_lesion_of_three_is_lost_in_every_patient() -> None:
     json.dumps(few.to_json(), allow_nan=False)
 
 
-def test_contrasts_leave_other_lesions_and_the_background_out() -> None:
-    """Two lesions three pixels apart, at the edge of the head: neither the neighbour nor the air is surroundings."""
-    real, masks = discs(20, ((32, 24), (32, 32)))
-    head = HEAD.copy()
-    head[:, :, :22] = False
-    real = np.where(head[:, None], real, -1).astype(np.float32)
-    found = lesion_contrasts(real, real, masks, head, NAMES)
-    assert len(found) == 12 and all(one.real == pytest.approx(20, abs=1) for one in found)
+@pytest.mark.parametrize("beside", ["lesions", "air"])
+def test_neither_other_lesions_nor_air_are_surroundings(beside: str) -> None:
+    """A narrow lesion with brighter or darker things one pixel away on both sides, more than half of what is near."""
+    real, masks = discs(0)
+    masks, head = np.zeros_like(masks), HEAD.copy()
+    masks[:, 26:38, 29:31] = 1
+    if beside == "lesions":
+        masks[:, 15:50, 20:28] = masks[:, 15:50, 32:40] = 1
+    else:
+        head[:, :, :28] = head[:, :, 32:] = False
+    real = np.where(head[:, None], real + 0.4 * masks[:, None], -1).astype(np.float32)
+    found = [one for one in lesion_contrasts(real, real, masks, head, NAMES) if one.pixels == 24]
+    assert len(found) == 6 and all(one.real == pytest.approx(20, abs=1) for one in found)
+
+
+@pytest.mark.parametrize("contrast", [20.0, -20.0])
+def test_blobs_are_invented_only_inside_the_head_and_outside_of_the_mask(contrast: float) -> None:
+    """A third lesion is faint in the real image and clear in the synthetic one; a spot lies at the rim of the head."""
+    places = ((20, 20), (20, 44), (44, 32))
+    (real, _), (made, masks) = discs(contrast, places[:2]), discs(1.1 * contrast, (*places, (32, 4)))
+    masks = masks.copy()
+    masks[:, :, :10] = 0
+    assert lesions(real, made, masks, HEAD, NAMES).invented.per_100 == 0
+    masks[:, 36:] = 0
+    found = lesions(real, made, masks, HEAD, NAMES).invented
+    assert found.per_100 == 100 and {one["place"] for one in found.worst} == {(44, 32)}
 
 
 def test_a_perfect_copy_of_patients_loses_and_invents_nothing() -> None:

@@ -103,6 +103,22 @@ def test_real_targets_are_left_in_peace(cohort) -> None:
         assert found.finding == "" and not found.found and "does more" in found.sentence
 
 
+def test_a_third_of_what_no_curve_explains_is_enough_to_be_left_in_peace() -> None:
+    pairs = phantom()
+    curve = -pairs.source
+    left = pairs.target - curve
+    straight = np.polyval(np.polyfit(pairs.source.ravel().astype(float), left.ravel(), 7), pairs.source)
+    found = judged(pairs, curve + straight + 0.35 * (left - straight))
+    assert found.curve_made - found.curve_real > 0.8 * (1 - found.curve_real)  # hardly more than a curve
+    assert found.finding == "" and 0.2 < found.reproduced < 0.5
+
+
+def test_noise_as_strong_as_what_the_curve_leaves_accuses_nobody() -> None:
+    pairs = phantom()
+    found = judged(pairs, -pairs.source + noise(pairs.source, 0.07))
+    assert found.finding == "" and found.reproduced < 0.2
+
+
 def test_quiet_where_source_and_target_look_alike() -> None:
     pairs = phantom()
     alike = pairs._replace(target=(pairs.source + noise(pairs.source, 0.03)).astype(np.float32))

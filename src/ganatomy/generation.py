@@ -43,10 +43,13 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
         The dataset. Its values are on the training cohort's median scale: for MR, arbitrary units.
 
     Raises:
-        UserError: no generator there, `n` below 1, or `out` exists.
+        UserError: no generator there, one that translates, `n` below 1, or `out` exists.
     """
     _check_options(n, seed, format, weights)
     sampler = load_generator(run, weights, choose_device(device))
+    if sampler.model.translates:
+        raise UserError("this generator starts from images and makes none from noise", where=run,
+                        fix="use `ganatomy translate RUN INPUT OUT`")
     notes = sampler.notes or {}
     if format == "png16" and sampler.channels == 3:
         raise UserError("colour images cannot be written as 16-bit PNG", where="--format", fix="use png8 or npy")

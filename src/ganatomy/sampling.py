@@ -73,7 +73,6 @@ class Sampler:
         array: NDArray[np.float32] = images.clamp(-1, 1).float().contiguous().cpu().numpy()
         return array
 
-
     def translate(self, images: NDArray[np.float32], seed: int = 0, backward: bool = False) -> NDArray[np.float32]:
         """Images [n, c, size, size] in [-1, 1] in the other contrast, likewise.
 

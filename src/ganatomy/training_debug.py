@@ -2,8 +2,9 @@
 
 Training images are of patients: they go to RUN.private/debug/epoch-001/training.png, which must not travel with the
 run. The rest is in RUN/debug/epoch-001: generated.png, generator/ (for `ganatomy generate`), discriminator.safetensors
-and ssim.json. The losses of every epoch are in RUN/losses.csv and RUN/loss_plot.png with or without --debug. Nothing
-here changes what is learnt.
+and ssim.json. Translations show patients too: instead of generated.png there is translated.png beside training.png and
+training-source.png. The losses of every epoch are in RUN/losses.csv and RUN/loss_plot.png with or without --debug.
+Nothing here changes what is learnt.
 """
 
 from __future__ import annotations
@@ -11,24 +12,24 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors.torch import save
 
 from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.files import atomic_path, disk_errors, private_folder, write_json
 from ganatomy.metrics.base import Sample, Samples
-from ganatomy.metrics.ssim import held_out
+from ganatomy.metrics.ssim import held_out, ssim
+from ganatomy.models.base import Context
 from ganatomy.pictures import grid, write_png
 from ganatomy.recipe import Recipe
 from ganatomy.run import Run
-from ganatomy.sampling import export
-from ganatomy.training_images import real_images
+from ganatomy.sampling import Sampler, export
+from ganatomy.training_images import partners, real_images
+from ganatomy.training_preview import Preview
 from ganatomy.training_state import TrainingState
 from ganatomy.validation import thin
 
@@ -42,6 +43,7 @@ class Debug:
     def __init__(self, run: Run, feed: Feed, say: Callable[[str], None]) -> None:
         self._run, self._feed = run, feed
         self._real: tuple[Sample, Sample] | None = None
+        self._preview: Preview | None = None
         say(f"debug: every epoch's parts are kept in {run.debug}, real images in "
             f"{run.private_debug}, which must not travel with the run")
 
@@ -50,16 +52,24 @@ class Debug:
         private_folder(self._run.path)
         folder, private = (place / f"epoch-{epoch:03d}" for place in (self._run.debug, self._run.private_debug))
         sampler, recipe = state.sampler(), state.recipe
-        fakes = sampler.sample(max(IMAGES, SSIM_FAKES), SEED)
-        write_png(folder / "generated.png", grid(fakes[:IMAGES], COLUMNS))
+        if sampler.model.translates:
+            self._preview = self._preview or Preview(self._feed, recipe, self._run)
+            self._preview.translations(sampler, Context(state.step, epoch, 0.0), private / "translated.png")
+            ssim_found = self._translation_ssim(sampler, recipe)
+        else:
+            fakes = sampler.sample(max(IMAGES, SSIM_FAKES), SEED)
+            write_png(folder / "generated.png", grid(fakes[:IMAGES], COLUMNS))
+            ssim_found = self._ssim(fakes, recipe)
         export(sampler, folder / "generator", {"step": state.step, **state.notes})
         with atomic_path(folder / "discriminator.safetensors") as temporary:
             weights = {k: v.cpu().contiguous() for k, v in state.model.discriminator.state_dict().items()}
             temporary.write_bytes(save(weights))
-        write_json(folder / "ssim.json", {"epoch": epoch, "step": state.step, **self._ssim(fakes, recipe)})
-        last = state.step * recipe.d_steps - 1
-        real = real_images(recipe, self._feed, last)[0].contiguous().cpu().numpy()
-        _write_private(private / "training.png", grid(real[:IMAGES], COLUMNS))
+        write_json(folder / "ssim.json", {"epoch": epoch, "step": state.step, **ssim_found})
+        last = real_images(recipe, self._feed, state.step * recipe.d_steps - 1)
+        for name, real in zip(("training.png", "training-source.png"), last, strict=True):
+            if real is not None:
+                images = real[:IMAGES].contiguous().cpu().numpy()
+                write_png(private / name, grid(images, COLUMNS), mode=0o600)
 
     def _ssim(self, fakes: NDArray[np.float32], recipe: Recipe) -> dict[str, Any]:
         """SSIM of validation images against generated ones, beside that against other real patients' images."""
@@ -76,6 +86,20 @@ class Debug:
                 "per_subject": found.per_subject,
                 "note": "validation images against generated ones, and against training images of other patients"}
 
+    def _translation_ssim(self, sampler: Sampler, recipe: Recipe) -> dict[str, Any]:
+        """SSIM of translated validation images against their truth, where there is one."""
+        assert recipe.source is not None
+        assert recipe.domain is not None
+        dataset = self._feed.dataset
+        rows = thin(dataset.rows(recipe.source, "val", recipe.label), SSIM_FAKES)
+        if not rows or not dataset.info.paired:
+            return {"ssim": None, "note": f"the dataset has no {'pairs' if rows else 'validation images'}"}
+        truth = dataset.images(partners(dataset, rows, recipe.domain), recipe.size)
+        found = ssim(truth, sampler.translate(dataset.images(rows, recipe.size), SEED))
+        return {"ssim": float(found.mean()), "validation_images": len(rows),
+                "validation_subjects": len({r.subject for r in rows}),
+                "note": "translations of validation images against their truth, over the whole image"}
+
     def _sample(self, rows: Sequence[Row], size: int) -> Sample:
         rows = thin(rows, MOST_REAL)
         return Sample(self._feed.dataset.images(rows, size), [r.subject for r in rows])
@@ -89,8 +113,3 @@ def cut_back(run: Run, epoch: int) -> None:
             if number and int(number[1]) > epoch:
                 with disk_errors(kept):
                     shutil.rmtree(kept)
-
-
-def _write_private(path: Path, pixels: NDArray[np.uint8]) -> None:
-    with atomic_path(path, mode=0o600) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")

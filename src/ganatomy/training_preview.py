@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,10 +18,9 @@ from ganatomy.recipe import Recipe
 from ganatomy.run import Run
 from ganatomy.sampling import TRANSLATION, Sampler
 from ganatomy.training_images import partners
-from ganatomy.validation import thin
+from ganatomy.validation import preview_rows
 
 SEED, IMAGES, COLUMNS = 1, 32, 8
-TRANSLATIONS = 6
 Array = NDArray[np.float32]
 
 
@@ -43,9 +43,7 @@ class Preview:
         if self.feed.source is None:
             return
         dataset, recipe = self.feed.dataset, self.recipe
-        assert recipe.source is not None
-        held_out = dataset.rows(recipe.source, "val", recipe.label)
-        rows = thin(held_out or self.feed.source.rows, TRANSLATIONS)
+        rows, held_out = preview_rows(self.feed, recipe)
         self.source = dataset.images(rows, recipe.size)
         self.truth = self._truth(rows) if dataset.info.paired else None
         self.title = f"{recipe.source} to {recipe.domain}, " + ("validation images" if held_out else "training images")
@@ -55,15 +53,25 @@ class Preview:
         return self.feed.dataset.images(partners(self.feed.dataset, rows, self.recipe.domain), self.recipe.size)
 
     def draw(self, sampler: Sampler, ctx: Context) -> Array:
-        """Write the pictures of this moment; returns images [n, c, s, s] that the generator made."""
-        made = None
+        """Write the pictures of this moment; returns images [n, c, s, s] that the generator made.
+
+        They are what it is trained to make at this moment: before its last stage, a hybrid makes nothing from noise.
+        """
+        name, made = f"step-{ctx.step:06d}.png", None
         if self.source is not None:
-            made = _made(sampler, self.source, ctx)
-            private_folder(self.run.path)
-            write_png(self.run.private_progress / f"step-{ctx.step:06d}.png", self._sheet(sampler, made), mode=0o600)
+            made = self.translations(sampler, ctx, self.run.private_progress / name)
         if made is None or not sampler.model.translates:
-            made = sampler.sample(IMAGES, SEED)
-            write_png(self.run.samples / f"step-{ctx.step:06d}.png", grid(made, COLUMNS))
+            samples = sampler.sample(IMAGES, SEED)
+            write_png(self.run.samples / name, grid(samples, COLUMNS))
+            made = samples if made is None else made
+        return made
+
+    def translations(self, sampler: Sampler, ctx: Context, path: Path) -> Array:
+        """Write a sheet of what is made of real images to `path`, in RUN.private; returns the images made."""
+        assert self.source is not None
+        made = _made(sampler, self.source, ctx)
+        private_folder(self.run.path)
+        write_png(path, self._sheet(sampler, made), mode=0o600)
         return made
 
     def _sheet(self, sampler: Sampler, made: Array) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ def initial_weights(recipe: Recipe, run: Run) -> tuple[Recipe, dict[str, Tensor]
     if recipe.init_from is None:
         return recipe, None
     if not Path(recipe.init_from).exists():
-        begun = run.recipe().init_from if run.checkpoints() else None
+        begun = run.recipe().init_from if run.checkpoints() or run.status()["state"] == "finished" else None
         if begun is not None:
             return recipe.model_copy(update={"init_from": begun}), None
         raise UserError("there is no such run to start from", where=f"--init-from {recipe.init_from}",

@@ -17,6 +17,7 @@ from ganatomy.sampling import Sampler
 SEED = 2
 MOST_REAL, FEWEST_FAKE = 500, 256
 LEAST_DIVERSITY = 0.05
+TRANSLATIONS = 6  # looked at during training
 WARM_UP_SHARE, WARM_UP_STEPS = 0.25, (500, 2000)
 
 
@@ -32,6 +33,8 @@ class Validator:
         dataset = feed.dataset
         val = dataset.rows(recipe.domain, "val", recipe.label)
         self.real_spread = spread(dataset.images(thin(feed.rows, 64), recipe.size))
+        if feed.source:  # translations can be no more diverse than what they are made of
+            self.real_spread = min(self.real_spread, spread(dataset.images(preview_rows(feed, recipe)[0], recipe.size)))
         self._dataset, self._rows, self._size = dataset, thin(val, MOST_REAL), recipe.size
         self._source = dataset.rows(recipe.source, "val", recipe.label) if recipe.source else []
         self.subjects = [r.subject for r in self._rows]
@@ -65,6 +68,13 @@ class Validator:
         if step < min(max(least, WARM_UP_SHARE * steps), most):
             return False
         return not spread(images) >= LEAST_DIVERSITY * self.real_spread  # NaN is no life either
+
+
+def preview_rows(feed: Feed, recipe: Recipe) -> tuple[list[Row], bool]:
+    """The source images whose translations are looked at during training, and whether they are held out."""
+    assert feed.source is not None
+    held_out = feed.dataset.rows(recipe.source, "val", recipe.label)
+    return thin(held_out or feed.source.rows, TRANSLATIONS), bool(held_out)
 
 
 def spread(images: NDArray[np.float32]) -> float:

@@ -23,8 +23,9 @@ MAX_SLICES = 24
 """Of a volume that are looked at, evenly spaced."""
 ALTERED = 8
 """Of the training volumes, which are altered to learn what must not matter; more would only cost time."""
-FAR = 1.7
-"""A distance beyond this, and beyond those between training volumes, is plain."""
+FAR, FAR_FROM_ONE = 1.6, 0.5
+"""A distance beyond this, and beyond those between training volumes, is plain. The second, divided by the number of
+training volumes, is added: from few it is not known how much volumes differ."""
 NOTABLE = 1.2
 """A distance beyond this is plain if that from another domain is much smaller."""
 SMALLER = 1.25
@@ -90,15 +91,15 @@ def objection(volume: Volume, domain: str, known: Mapping[str, Contrast]) -> str
     if domain not in distances:
         return ""
     own, usual = distances[domain], known[domain].usual
-    differ = f"; {domain} training volumes differ by up to {usual:.1f}" if usual else ""
+    differ = f"; {domain} training volumes differ by up to {usual:.2f}" if usual else ""
     nearest = min(distances, key=lambda name: distances[name])
     if own > max(NOTABLE, usual) and own > SMALLER * distances[nearest]:
         return (f"this volume looks more like {nearest} than like {domain} "
-                f"(distance {own:.1f} from {domain}, {distances[nearest]:.1f} from {nearest}{differ})")
-    limit = max(FAR, BEYOND * usual)
+                f"(distance {own:.2f} from {domain}, {distances[nearest]:.2f} from {nearest}{differ})")
+    limit = max(FAR + FAR_FROM_ONE / known[domain].count, BEYOND * usual)
     if own > limit:
         return (f"this volume does not look like the {domain} volumes of the training data "
-                f"(distance {own:.1f}, at most {limit:.1f} would pass{differ})")
+                f"(distance {own:.2f}, at most {limit:.2f} would pass{differ})")
     return ""
 
 

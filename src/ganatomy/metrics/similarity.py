@@ -76,7 +76,7 @@ def similarity(a: Images, b: Images, mask: NDArray[np.bool_] | None = None) -> t
     Sources: Wang et al., IEEE Trans. Image Processing 2004, eq. 13; Wang et al., Asilomar 2003, eq. 7.
     """
     shares = np.ones((len(a), *a.shape[2:]), np.float32) if mask is None else mask.astype(np.float32)
-    shift = np.float32(DATA_RANGE / 2)  # to grey values from 0, which SSIM is made for
+    shift = np.float32(DATA_RANGE / 2)  # to grey values from 0, which SSIM is made for; so do the SynthRAD challenges
     found = [_batch(a[rows] + shift, b[rows] + shift, shares[rows]) for rows in _batches(a)]
     ssim = np.concatenate([first for first, _ in found]) if found else np.zeros(0)
     if not scales(a.shape[-1]):

@@ -13,7 +13,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganatomy.errors import UserError
 from ganatomy.models._bce import bce, initialise
 from ganatomy.models.base import GAN, Batch, Context, Fakes, GANConfig, Losses, Shape, require_power_of_two
 from ganatomy.nn.image_pool import ImagePool
@@ -118,13 +117,11 @@ def _generator(config: Config, shape: Shape) -> nn.Module:
     if config.generator == "resnet":
         return ResNet(shape.channels, config.width, config.blocks)
     channels = widths(shape.size, config.smallest, config.width, config.most_channels)
-    if len(channels) < 2:
-        raise UserError("the U-Net has fewer than two levels", where="model.smallest", fix="use a smaller one")
     return UNet(shape.size, shape.channels, channels, norm="instance", upsampling=config.upsampling,
                 kernel=config.kernel)
 
 
 def _discriminator(config: Config, shape: Shape) -> nn.Module:
     if config.discriminator == "patchgan":
-        return PatchGAN(shape.channels, config.d_width, norm="instance")
+        return PatchGAN(shape.size, shape.channels, config.d_width, norm="instance")
     return StridedScores(shape.size, shape.channels, config.d_width, config.most_channels)

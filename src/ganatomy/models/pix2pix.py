@@ -31,7 +31,7 @@ class Model(UNetGAN):
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
-        self.discriminator = PatchGAN(2 * shape.channels, config.d_width, config.d_layers, config.norm)
+        self.discriminator = PatchGAN(shape.size, 2 * shape.channels, config.d_width, config.d_layers, config.norm)
         self.apply(initialise)
 
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:

@@ -6,6 +6,7 @@ import itertools
 
 from torch import Tensor, nn
 
+from ganatomy.errors import UserError
 from ganatomy.nn.blocks import Norm, norm_layer
 
 
@@ -16,14 +17,23 @@ class PatchGAN(nn.Module):
     pixels give 30x30 logits.
 
     Args:
+        size: side of the images, pixels, a power of two.
         channels: of the input: source and target together where the discriminator is conditional.
         width: feature channels of the first layer, doubling up to eightfold.
         layers: how many halve the side.
         norm: batch or instance; the first and the last layer have none.
+
+    Raises:
+        UserError: images too small for so many layers.
     """
 
-    def __init__(self, channels: int, width: int, layers: int = 3, norm: Norm = "batch") -> None:
+    def __init__(self, size: int, channels: int, width: int, layers: int = 3, norm: Norm = "batch") -> None:
         super().__init__()
+        if size >> layers < 4:  # the two layers of stride 1 take a pixel each, and norms need more than one
+            raise UserError(f"a discriminator of patches with {layers} strided layers takes images of at least "
+                            f"{4 << layers} pixels, not {size}", where="size",
+                            fix="prepare the dataset with a larger --size, or use fewer layers (pix2pix: --set "
+                                "model.d_layers=...)")
         widths = [width * min(8, 2**i) for i in range(layers + 1)]
         parts: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for i, (a, b) in enumerate(itertools.pairwise(widths)):
@@ -52,7 +62,8 @@ class StridedScores(nn.Module):
         parts: list[nn.Module] = []
         a, b = channels, width
         while size > 4:
-            parts += [nn.Conv2d(a, b, 3, 2, 1, bias=a == channels), *([norm_layer(norm, b)] if a != channels else []),
+            first = not parts
+            parts += [nn.Conv2d(a, b, 3, 2, 1, bias=first), *([] if first else [norm_layer(norm, b)]),
                       nn.LeakyReLU(0.2, inplace=True)]
             a, b, size = b, min(most, 2 * b), size // 2
         self.net = nn.Sequential(*parts, nn.Conv2d(a, 1, 3, 1, 1))

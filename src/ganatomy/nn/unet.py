@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ganatomy.errors import UserError
 from ganatomy.nn.blocks import Norm, UpConv2d, norm_layer
 
 Upsampling = Literal["nearest", "transposed"]
@@ -77,9 +78,17 @@ class UNet(nn.Module):
 
 
 def widths(size: int, smallest: int, width: int, most: int) -> list[int]:
-    """Feature channels at size / 2, ..., `smallest`: `width`, doubling, at most `most`."""
+    """Feature channels at size / 2, ..., `smallest`: `width`, doubling, at most `most`.
+
+    Raises:
+        UserError: fewer than two sides, which make no U-Net.
+    """
     sides = itertools.takewhile(lambda side: side >= smallest, (size >> i for i in itertools.count(1)))
-    return [min(most, width << i) for i, _ in enumerate(sides)]
+    channels = [min(most, width << i) for i, _ in enumerate(sides)]
+    if len(channels) < 2:
+        raise UserError(f"a U-Net from {size} pixels down to {smallest} has fewer than two levels",
+                        where="model.smallest", fix=f"use at most {size // 4}")
+    return channels
 
 
 def _up(kind: Upsampling, a: int, b: int, kernel: int, bias: bool) -> nn.Module:

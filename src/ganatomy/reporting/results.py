@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -39,12 +39,12 @@ KERNEL = ("KD", "KID")
 ORDER = {"test": 0, "val": 1, "train": 2}
 
 
-class _Read(BaseModel):
+class Read(BaseModel):
     # a newer ganatomy may write more keys; what is known is still right
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
-class Result(_Read):
+class Result(Read):
     """One figure of metrics.json."""
 
     name: str
@@ -66,7 +66,7 @@ class Result(_Read):
     caveat: str = ""
 
 
-class Control(_Read):
+class Control(Read):
     """A deliberately bad generator, put through the same metric."""
 
     control: str
@@ -76,14 +76,14 @@ class Control(_Read):
     behind_model: bool | None = None
 
 
-class Count(_Read):
+class Count(Read):
     """How much of a split was evaluated."""
 
     images: int
     subjects: int | None = None
 
 
-class Metrics(_Read):
+class Metrics(Read):
     """What metrics.json holds; see the design for its keys."""
 
     schema_version: int = 1
@@ -106,6 +106,9 @@ class Metrics(_Read):
     def own_warnings(self) -> list[str]:
         """The warnings of the evaluation itself, without those about the dataset."""
         return [text for text in self.warnings if not text.startswith(OF_DATASET)]
+
+
+M = TypeVar("M", bound=Metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +136,12 @@ class Group:
     controls: list[tuple[str, str, str, bool | None]]  # name, value, interval, ranked behind the model
 
 
-def read_metrics(path: Path) -> Metrics | None:
+def read_metrics(path: Path, kind: type[M]) -> M | None:
     """metrics.json, or None where a run was not evaluated yet. Raises `UserError` if it is broken."""
     if not path.is_file():
         return None
     try:
-        return Metrics.model_validate(read_json(path))
+        return kind.model_validate(read_json(path))
     except ValidationError as error:
         places = sorted({".".join(map(str, e["loc"])) for e in error.errors()})
         raise UserError(f"does not hold what it should ({', '.join(places[:4])})", where=path,

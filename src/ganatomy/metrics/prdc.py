@@ -1,0 +1,294 @@
+"""Precision, recall, density and coverage: which images lie among those of the other kind, by nearest neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.metrics.base import MIN_SUBJECTS, Better, MetricResult, Sample, Samples
+from ganatomy.metrics.features import EXTRACTOR, Features
+from ganatomy.metrics.floors import Floor, noise_floor
+from ganatomy.metrics.resampling import Array, central, jackknife_variance, student
+
+ORDER = 4
+K = 5
+MOST_HALVED = 400  # images a side in the halvings, where a hundred pairs of samples are measured
+PRECISION, RECALL, DENSITY, COVERAGE = NAMES = tuple(
+    f"{kind}-{EXTRACTOR}" for kind in ("Precision", "Recall", "Density", "Coverage"))
+# Above what real images give, more density is no better: a generator of average images, or of a few among many real
+# ones, has more. The other three are shares, and at most 1.
+BETTER: dict[str, Better] = {PRECISION: "higher", RECALL: "higher", DENSITY: "match", COVERAGE: "higher"}
+_CAVEATS = {
+    PRECISION: "blind to what is missing: one good image repeated has 1, so read it with recall",
+    RECALL: "blind to bad images among good ones, and raised by images scattered far out: read it with precision",
+    DENSITY: "above real vs real is no better: average images, or copies of a common one, have more",
+    COVERAGE: "about 0.97 between samples of one population with one image a patient",
+}
+_NEEDS = f"needs {K} images of other patients beside every image, real and synthetic"
+_SAME = 1e-9  # relative: a copy of a neighbour lies on the rim of the ball, and rounding must not put it outside
+
+
+@dataclass(frozen=True)
+class Part:
+    """Equally many real and synthetic images: which of them lie in whose balls.
+
+    inside [n, m] whether a real image's ball holds a synthetic image; recalled [n] whether any synthetic image's ball
+    holds a real one.
+    """
+
+    inside: NDArray[np.bool_]
+    recalled: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, real: Array, synthetic: Array, across: Array,
+           subjects: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Part | None:
+        """From squared distances within real [n, n] and synthetic images [m, m] and across [n, m]; None if too few."""
+        around_real, around_synthetic = radii(real, subjects[0]), radii(synthetic, subjects[1])
+        if around_real is None or around_synthetic is None:
+            return None
+        return cls(across <= around_real[:, None], np.logical_or.reduce(across <= around_synthetic, axis=1))
+
+    def images(self) -> dict[str, Array]:
+        """For each image of the part, real [n] or (precision) synthetic [m], what the figures are the means of."""
+        dense: Array = self.inside.mean(1) * len(self.inside) / K
+        return {PRECISION: np.any(self.inside, axis=0).astype(np.float64), RECALL: self.recalled.astype(np.float64),
+                DENSITY: dense, COVERAGE: np.any(self.inside, axis=1).astype(np.float64)}
+
+    def held(self, subjects: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether the balls of each subject, in ascending order, hold each synthetic image: [subjects, m]."""
+        order = np.argsort(subjects, kind="stable")
+        starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
+        joined: NDArray[np.bool_] = np.logical_or.reduceat(self.inside[order], starts, axis=0)
+        return joined
+
+
+def squared_distances(x: Features, y: Features) -> Array:
+    """Squared Euclidean distances of all pairs: [n, d], [m, d] -> [n, m]; exactly 0 between equal rows."""
+    centre = x.mean(0)  # smaller numbers, so that little is lost where they cancel
+    x, y = x - centre, y - centre
+    scale: Array = np.square(x).sum(1)[:, None] + np.square(y).sum(1)[None]
+    squared: Array = scale - 2 * (x @ y.T)
+    squared[squared < 1e-12 * scale] = 0
+    return squared
+
+
+def radii(squared: Array, subjects: NDArray[np.intp]) -> Array | None:
+    """The squared radius of each image's ball: to its k-th nearest image of *another subject*.
+
+    Slices of one patient resemble each other; were they neighbours, balls would hold little but that patient.
+
+    Args:
+        squared: [n, n], squared distances.
+        subjects: [n].
+
+    Returns:
+        [n], a hair larger so that the k-th neighbour is inside; None if an image has fewer than k to choose from.
+    """
+    if len(subjects) - np.bincount(subjects).max() < K:
+        return None
+    others = np.where(subjects[:, None] == subjects[None], np.inf, squared)
+    nearest: Array = np.partition(others, K - 1, axis=1)[:, K - 1]
+    return nearest * (1 + _SAME)
+
+
+class Comparison:
+    """The four figures of a synthetic sample against a real one, with equally many images of both at a time.
+
+    All four depend on the numbers of images, and recall and coverage rise with more synthetic ones. So of the larger
+    sample, parts as large as the smaller one are dealt until all its images have been used, and every image's result
+    is averaged over the parts that it was in. Radii are found within each part.
+
+        precision  share of synthetic images in the ball of any real image       (Kynkaanniemi et al. 2019, eqs. 1-2)
+        recall     share of real images in the ball of any synthetic image       (the same, sets exchanged)
+        density    number of real balls a synthetic image lies in, over k        (Naeem et al., ICML 2020, eq. 4)
+        coverage   share of real images with a synthetic image in their ball     (the same, eq. 5)
+
+    Between independent samples of one population density is about 1 and coverage about 0.97; with several images a
+    patient, balls reach to other patients and density lies above 1 (the floor has the same).
+    """
+
+    def __init__(self, real: Sample, synthetic: Sample, seed: int) -> None:
+        """Take two samples; `seed` deals the parts."""
+        self.real, self.synthetic, self.seed = real, synthetic, seed
+        self.within = tuple(squared_distances(s.features, s.features) for s in (real, synthetic))
+        self.across = squared_distances(real.features, synthetic.features)
+        n, m = self.across.shape
+        self.size, self.draws = min(n, m), -(-max(n, m) // min(n, m))
+        rng = np.random.default_rng((seed, 13))
+        dealt = [np.resize(rng.permutation(count), (self.draws, self.size)) for count in (n, m)]
+        parts = [self.part(rows, columns) for rows, columns in zip(*dealt, strict=True)]
+        self.parts = [part for part in parts if part]
+        self.computable = len(self.parts) == len(parts)
+        self.dealt = dealt
+
+    def part(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Part | None:
+        """Of these real and these synthetic images; None if they are too few."""
+        return Part.of(self.within[0][np.ix_(rows, rows)], self.within[1][np.ix_(columns, columns)],
+                       self.across[np.ix_(rows, columns)], (self.real.subjects[rows], self.synthetic.subjects[columns]))
+
+    @cached_property
+    def images(self) -> dict[str, Array]:
+        """For each real or (precision) synthetic image its mean over the parts that it was in."""
+        means = {}
+        for name in NAMES:
+            drawn = self.dealt[name == PRECISION].ravel()
+            values = np.concatenate([part.images()[name] for part in self.parts])
+            means[name] = np.bincount(drawn, values) / np.bincount(drawn)
+        return means
+
+    @cached_property
+    def by_subject(self) -> tuple[Array, Array]:
+        """Share of synthetic images in the balls of each real subject [S], and in those of no other subject [S]."""
+        shares = np.zeros((2, self.real.n_subjects))
+        for rows, part in zip(self.dealt[0], self.parts, strict=True):
+            subjects = self.real.subjects[rows]
+            held, present = part.held(subjects), np.unique(subjects)
+            shares[0, present] += held.mean(1) / self.draws
+            shares[1, present] += (held & (held.sum(0) == 1)).mean(1) / self.draws
+        return shares[0], shares[1]
+
+    def value(self, name: str) -> float | None:
+        """The figure; None if there are too few images."""
+        return float(self.images[name].mean()) if self.computable else None
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """95%, over real subjects, radii fixed; for precision over synthetic images too. None below five subjects.
+
+        Each subject is left out in turn (jackknife). For recall, density and coverage, averages over real images,
+        this agrees with a bootstrap over subjects; precision is lost with the images that only the absent
+        subject's balls hold, which a bootstrap, in which a third of all subjects are absent, would overstate. The
+        radii and, for recall and coverage, the synthetic images are taken as given. Shares have Wilson's interval
+        for the number of independent observations that would vary as much: it stays within 0 and 1, and has a
+        width where all subjects are alike.
+        """
+        value, subjects = self.value(name), self.real.n_subjects
+        if value is None or subjects < MIN_SUBJECTS:
+            return None
+        if name == PRECISION:
+            variance = jackknife_variance(value - self.by_subject[1]) \
+                + jackknife_variance(_left_out(self.images[name], self.synthetic.subjects))
+        else:
+            variance = jackknife_variance(_left_out(self.images[name], self.real.subjects))
+        if name == DENSITY:
+            low, high = student(value, float(np.sqrt(variance)), subjects)
+            return max(low, 0.0), high
+        return wilson(value, variance, subjects, self.real.n_images)
+
+    def per_subject(self, name: str) -> dict[str, float]:
+        """The figure over the images (for precision: over the balls) of each real subject, radii as for all."""
+        if name == PRECISION:
+            means = self.by_subject[0]
+        else:
+            means = np.bincount(self.real.subjects, self.images[name]) / np.bincount(self.real.subjects)
+        return dict(zip(self.real.names, means.tolist(), strict=True))
+
+    def floors(self) -> dict[str, Floor] | None:
+        """Half of the real subjects against the other half, and against as many synthetic images, of all figures.
+
+        None where a half has too few images. Of more than 400 images a side, 400 are drawn.
+        """
+        subjects, most = self.real.subjects, min(self.synthetic.n_images, MOST_HALVED)
+
+        def half(chosen: Array) -> NDArray[np.intp]:
+            rows = np.flatnonzero(chosen[subjects])
+            return np.random.default_rng((self.seed, 14)).permutation(rows)[:most].astype(np.intp)
+
+        def real_half(a: NDArray[np.intp], b: NDArray[np.intp]) -> Part | None:
+            d = self.within[0]
+            return Part.of(d[np.ix_(a, a)], d[np.ix_(b, b)], d[np.ix_(a, b)], (subjects[a], subjects[b]))
+
+        def between(a: Array) -> Array:
+            return _stack([real_half(half(row), half(1 - row)) for row in a])
+
+        def score(a: Array, chosen: Array) -> Array:
+            return _stack([self.part(half(row), np.flatnonzero(c)) for row, c in zip(a, chosen, strict=True)])
+
+        both = noise_floor(self.real, self.synthetic.n_images, between, score, self.seed, MOST_HALVED)
+        if not (np.isfinite(both.between).all() and np.isfinite(both.score).all()):
+            return None
+        return {name: Floor(both.between[:, i], both.score[:, i], both.n_images) for i, name in enumerate(NAMES)}
+
+
+def _stack(parts: list[Part | None]) -> Array:
+    return np.array([[values.mean() for values in part.images().values()] if part else [np.nan] * len(NAMES)
+                     for part in parts])
+
+
+def _left_out(values: Array, subjects: NDArray[np.intp]) -> Array:
+    """The mean without each subject in turn: [S]."""
+    sums, counts = np.bincount(subjects, values), np.bincount(subjects)
+    left: Array = (sums.sum() - sums) / (counts.sum() - counts)
+    return left
+
+
+def wilson(share: float, variance: float, subjects: int, most: int) -> tuple[float, float]:
+    """95% interval of a share with this variance: Wilson's (JASA 1927), with Student's t for the few subjects.
+
+    The number of observations is that of independent ones with the same variance, at least `subjects` where the
+    share is 0 or 1 and no variance can be seen, at most `most`.
+    """
+    from scipy.stats import t
+
+    spread = share * (1 - share)
+    n = float(subjects) if spread == 0 else (most if variance <= 0 else min(spread / variance, most))
+    z = float(t.ppf(0.975, subjects - 1)) ** 2 / n
+    centre, half = (share + z / 2) / (1 + z), float(np.sqrt(z * spread + z * z / 4)) / (1 + z)
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
+def compute(samples: Samples) -> list[MetricResult]:
+    """Precision, recall, density and coverage of the synthetic images against test and against train."""
+    beside = [_results(samples, against, real) for against, real in samples.real()]
+    return [result for results in zip(*beside, strict=True) for result in results]
+
+
+def _results(samples: Samples, against: str, real: Sample) -> list[MetricResult]:
+    found = Comparison(real, samples.synthetic, samples.seed)
+    evidence = {} if samples.control or not found.computable else _evidence(samples, against, found)
+    caveats = {name: _caveat(found, name, bool(evidence)) for name in NAMES}
+    return [MetricResult(name, against, found.value(name), real.n_images, real.n_subjects, samples.synthetic.n_images,
+                         BETTER[name], interval=found.interval(name), caveat=caveats[name],
+                         **evidence.get(name, {})) for name in NAMES]
+
+
+def _evidence(samples: Samples, against: str, found: Comparison) -> dict[str, dict[str, Any]]:
+    """What stands beside each figure: train in the place of the synthetic images, and the floor or each subject."""
+    evidence: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
+    if against == "test" and samples.train is not None:
+        real = Comparison(samples.test, samples.train, samples.seed)
+        for name in NAMES if real.computable else ():
+            evidence[name]["reference"] = {"what": "real train against real test", "value": real.value(name),
+                                           "interval": real.interval(name), "n_images": samples.train.n_images}
+    few = found.real.n_subjects < MIN_SUBJECTS
+    floors = None if few else found.floors()
+    for name in NAMES:
+        if few:
+            evidence[name]["per_subject"] = found.per_subject(name)
+        elif floors:
+            evidence[name] |= floors[name].fields()
+    if floors:
+        evidence[DENSITY] |= _ratio(floors[DENSITY])
+    return evidence
+
+
+def _ratio(floor: Floor) -> dict[str, Any]:
+    """The density at the floor's n over the floor, halving by halving: neither has a meaning at another n."""
+    if (floor.between <= 0).any():
+        return {}
+    return {"ratio": float(floor.score.mean() / floor.between.mean()),
+            "ratio_interval": central(floor.score / floor.between)}
+
+
+def _caveat(found: Comparison, name: str, floor: bool) -> str:
+    if not found.computable:
+        return _NEEDS
+    draws = f", {found.draws} draws" if found.draws > 1 else ""
+    said = f"{_CAVEATS[name]}; {found.size} real and {found.size} synthetic images at a time{draws}"
+    if floor and found.real.n_images > found.real.n_subjects and name in (RECALL, COVERAGE):
+        said += "; halves of patients with many alike images cover each other less than independent images would, " \
+                "so a generator can lie above real vs real"
+    return said

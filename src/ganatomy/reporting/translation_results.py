@@ -1,0 +1,218 @@
+"""metrics.json of a translation, checked, and what its numbers let one say of the model beside another translator."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ganatomy.evaluation_translation import MODEL
+from ganatomy.metrics.base import MIN_SUBJECTS
+from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
+from ganatomy.metrics.paired import INSIDE, WHOLE
+from ganatomy.reporting.numbers import Interval, bracketed
+from ganatomy.reporting.results import Count, Metrics, Result, Read
+
+NAMES = {MODEL: "this model", INPUT_RETURNED: "the input returned", HISTOGRAM_MATCHED: "histogram matching"}
+Standing = Literal["ahead", "behind", "mixed", "ssim", "open"]
+
+
+class Figure(Read):
+    """One paired figure of one translator: mean over subjects."""
+
+    name: str
+    value: float | None = None
+    units: str = ""
+    n_images: int = 0
+    n_subjects: int = 0
+    interval: Interval | None = None
+    per_subject: dict[str, float] = {}
+
+    @property
+    def short(self) -> str:
+        """The name without its region: SSIM of "SSIM foreground"."""
+        return self.name.removesuffix(f" {INSIDE}").removesuffix(f" {WHOLE}")
+
+
+class Compared(Read):
+    """The model minus another translator by one figure; `ahead` names who leads by the interval."""
+
+    name: str
+    second: str
+    difference: float | None = None
+    units: str = ""
+    n_subjects: int = 0
+    interval: Interval | None = None
+    first_ahead: int = 0
+    second_ahead: int = 0
+    ahead: str | None = None
+
+    @property
+    def leader(self) -> str | None:
+        """Who leads; below five subjects who is better on every one of them."""
+        if self.interval is not None or self.n_subjects >= MIN_SUBJECTS:
+            return self.ahead
+        wins = {(self.n_subjects, 0): MODEL, (0, self.n_subjects): self.second}
+        return wins.get((self.first_ahead, self.second_ahead)) if self.n_subjects else None
+
+    @property
+    def words(self) -> str:
+        """The difference with its interval: MAE -2.1 % of range (-2.5 to -1.7)."""
+        if self.difference is None:
+            return ""
+        text = bracketed(self.difference, self.interval)
+        sign = "" if text.startswith("\u2212") else "+"
+        value, bracket, rest = f"{sign}{text}".partition(" (")
+        return f"{self.name.removesuffix(f' {INSIDE}')} {value}{f' {self.units}' if self.units else ''}{bracket}{rest}"
+
+
+class Reference(Read):
+    """A figure between real images."""
+
+    what: str = ""
+    value: float | None = None
+    interval: Interval | None = None
+
+
+class Kernel(Read):
+    """KD-Lite0 of every translator's images against real ones of the target's contrast."""
+
+    translators: dict[str, Result] = {}
+    reference: Reference | None = None
+
+
+class Worst(Read):
+    """An image that stands out by a figure; lesions and blobs have a place (y, x)."""
+
+    image: int
+    image_id: str = ""
+    value: float | None = None
+    place: tuple[int, int] | None = None
+    real: float | None = None
+    made: float | None = None
+
+
+class AnatomyFigure(Read):
+    """One figure of the anatomy, beside that of real pairs."""
+
+    name: str
+    unit: str = ""
+    value: float | None = None
+    n_images: int = 0
+    interval: Interval | None = None
+    reference: Reference | None = None
+    limit: float | None = None
+    beyond: float | None = None
+    worst: tuple[Worst, ...] = ()
+
+
+class Anatomy(Read):
+    """Whether the anatomy is kept."""
+
+    kept: bool | None = None
+    sentence: str = ""
+    figures: tuple[AnatomyFigure, ...] = ()
+
+
+class Blobs(Read):
+    """Lesions that only the synthetic image has, per 100 images."""
+
+    per_100: float
+    missing_per_100: float = 0.0
+    floor_per_100: float = 0.0
+    interval: Interval | None = None
+    worst: tuple[Worst, ...] = ()
+
+
+class Lesions(Read):
+    """What became of the lesions that stand out in the real target."""
+
+    n_images: int = 0
+    n_subjects: int = 0
+    n_lesions: int = 0
+    n_clear: int = 0
+    sentence: str = ""
+    slope: float | None = None
+    slope_interval: Interval | None = None
+    vanished: float | None = None
+    vanished_interval: Interval | None = None
+    invented: Blobs | None = None
+    worst: tuple[Worst, ...] = ()
+
+
+class Returned(Read):
+    """Whether the model only returns its input."""
+
+    finding: str = ""
+    sentence: str = ""
+
+    @property
+    def found(self) -> bool:
+        return self.finding in ("input", "grey values")
+
+
+class Direction(Read):
+    """All figures of one direction."""
+
+    source: str
+    target: str
+    paired: bool
+    n_images: int
+    n_subjects: int
+    note: str = ""
+    kernel: Kernel = Kernel()
+    translators: dict[str, tuple[Figure, ...]] = {}
+    comparisons: dict[str, tuple[Compared, ...]] = {}
+    headlines: dict[str, str] = {}
+    returned: Returned | None = None
+    anatomy: Anatomy | None = None
+    lesions: Lesions | None = None
+    cycle: tuple[Figure, ...] = ()
+    identity: tuple[Figure, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The translators: the model, the runs beside it, then the baselines, the input returned last."""
+        return sorted(self.kernel.translators or self.translators,
+                      key=lambda name: {MODEL: 0, HISTOGRAM_MATCHED: 2, INPUT_RETURNED: 3}.get(name, 1))
+
+    @property
+    def beside(self) -> list[str]:
+        """The other runs that were measured beside the model."""
+        return [name for name in self.names if name not in NAMES]
+
+    def figure(self, translator: str, name: str) -> Figure | None:
+        """One figure of one translator; None where it was not measured."""
+        return next((f for f in self.translators.get(translator, ()) if f.name == name and f.value is not None), None)
+
+    def compared(self, other: str) -> list[Compared]:
+        """The model against another translator by the figures inside the foreground that need no units."""
+        return [c for c in self.comparisons.get(other, ())
+                if c.name.endswith(INSIDE) and " in " not in c.name and c.difference is not None]
+
+    def standing(self, other: str) -> Standing:
+        """Is the model nearer to the truth than `other`? A lead by SSIM and MS-SSIM alone ranks nothing."""
+        leaders = [(c, c.leader) for c in self.compared(other)]
+        won = [c.name for c, who in leaders if who == MODEL]
+        lost = [c.name for c, who in leaders if who is not None and who != MODEL]
+        if won and lost:
+            return "mixed"
+        if not won and not lost:
+            return "open"
+        if all("SSIM" in name for name in won or lost):
+            return "ssim"
+        return "ahead" if won else "behind"
+
+
+class TranslationMetrics(Metrics):
+    """What metrics.json of a translation holds."""
+
+    kind: Literal["translation"]
+    source: str
+    domain: str
+    directions: tuple[Direction, ...]
+
+    def counted(self) -> TranslationMetrics:
+        """With the counts of the test images, for where the dataset is gone."""
+        first: dict[str, Any] = {"images": self.directions[0].n_images, "subjects": self.directions[0].n_subjects}
+        return self.model_copy(update={"counts": {"test": Count(**first)}}) if self.directions else self
+
+

@@ -1,0 +1,179 @@
+"""What may be said about a translation, question by question, and no more than its figures bear out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ganatomy.evaluation_translation import MODEL
+from ganatomy.metrics.base import MIN_SUBJECTS
+from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
+from ganatomy.reporting.numbers import Interval, bracketed
+from ganatomy.reporting.translation_results import NAMES, Direction, Standing
+from ganatomy.wording import grouped
+
+GONE = 0.1
+"""From this share of vanished lesions on, the answer is printed as a warning."""
+QUESTIONS = {INPUT_RETURNED: "Nearer to the truth than the input itself?",
+             HISTOGRAM_MATCHED: "Nearer than the input with its grey values matched?"}
+ANSWERS: dict[Standing, str] = {"ahead": "Yes", "behind": "No", "mixed": "The figures disagree",
+                                "ssim": "Cannot be told", "open": "Cannot be told"}
+Tone = Literal["good", "bad", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A question, its answer in a word or two, and what the answer rests on."""
+
+    question: str
+    answer: str
+    tone: Tone
+    words: str
+
+
+def findings(direction: Direction) -> list[Finding]:
+    """The questions a reader has of a translation, the most important first."""
+    order = [INPUT_RETURNED, HISTOGRAM_MATCHED, *direction.beside]
+    found = [_nearer(direction, other) for other in order if direction.compared(other)]
+    if not direction.paired:
+        found.append(Finding("Near to the truth?", "Not measured", "", "The two contrasts are not of the same slices, "
+                             "so there is no true image to compare with."))
+    parts = [_returned(direction), _anatomy(direction), _lesions(direction), _real(direction)]
+    return found + [part for part in parts if part is not None]
+
+
+def lede(direction: Direction) -> str:
+    """The verdict in a sentence or three, for the top of the page."""
+    who = grouped(direction.n_subjects, "test subject")
+    said = []
+    if direction.returned and direction.returned.found:
+        said.append({"input": "It returns its input nearly unchanged.",
+                     "grey values": "It only changes grey values."}[direction.returned.finding])
+    if direction.comparisons:
+        few = "; with so few no interval is possible, and it may be chance" if direction.n_subjects < MIN_SUBJECTS else ""
+        said.append(f"Against the true {direction.target} of {who} it {_standings(direction)}{few}.")
+    else:
+        said.append(f"There is no true {direction.target} to compare with ({who}).")
+    if direction.anatomy and direction.anatomy.kept is not None:
+        kept = "stays in place" if direction.anatomy.kept else "is not kept"
+        said.append(f"The anatomy {kept}{_of_lesions(direction)}.")
+    return " ".join(said)
+
+
+def _of_lesions(direction: Direction) -> str:
+    found = direction.lesions
+    if found is None or not found.n_clear or found.vanished is None:
+        return ""
+    return f"; of {grouped(found.n_clear, 'clear lesion')} {100 * found.vanished:.0f}% vanished"
+
+
+def _standings(direction: Direction) -> str:
+    """Is ahead of the input returned and unet, is behind histogram matching."""
+    by: dict[str, list[str]] = {}
+    words: dict[Standing, str] = {"ahead": "is ahead of", "behind": "is behind", "mixed": "is ahead by some figures and "
+                                  "behind by others of", "open": "cannot be told apart from",
+                                  "ssim": "cannot be ranked beside"}
+    for other in (INPUT_RETURNED, HISTOGRAM_MATCHED, *direction.beside):
+        if direction.compared(other):
+            by.setdefault(words[direction.standing(other)], []).append(NAMES.get(other, other))
+    order = [text for text in words.values() if text in by]
+    return listed([f"{text} {listed(by[text])}" for text in order]) or "cannot be compared"
+
+
+def _nearer(direction: Direction, other: str) -> Finding:
+    standing, compared = direction.standing(other), direction.compared(other)
+    n = min(c.n_subjects for c in compared)
+    answer = ANSWERS[standing]
+    if n < MIN_SUBJECTS and standing in ("ahead", "behind"):
+        answer += f", on {'this subject' if n == 1 else f'all {n} subjects'}" if standing == "ahead" else \
+            f", not on {'this subject' if n == 1 else f'any of {n} subjects'}"
+    tone: Tone = {"ahead": "good", "behind": "bad"}.get(standing, "")  # type: ignore[assignment]
+    wins = next((c for c in compared if c.name.startswith("MAE")), compared[0])
+    score = f"Nearer by MAE on {wins.first_ahead} of {grouped(wins.n_subjects, 'test subject')}."
+    note = " SSIM and MS-SSIM can rise with blur: they rank nothing alone." if standing == "ssim" else ""
+    chance = "" if n >= MIN_SUBJECTS else " No interval is possible with so few: chance cannot be ruled out."
+    question = QUESTIONS.get(other, f"Nearer than the run {other}?")
+    return Finding(question, answer, tone, f"{', '.join(c.words for c in compared)}. {score}{note}{chance}")
+
+
+def _returned(direction: Direction) -> Finding | None:
+    found = direction.returned
+    if found is None:
+        return None
+    answers: dict[str, tuple[str, Tone]] = {"": ("No", "good"), "input": ("Yes, nearly", "bad"),
+                                            "grey values": ("It only changes grey values", "bad")}
+    return Finding("Does it return its input?", *answers.get(found.finding, ("Cannot be told", "")), found.sentence)
+
+
+def _anatomy(direction: Direction) -> Finding | None:
+    found = direction.anatomy
+    if found is None:
+        return None
+    answer: tuple[str, Tone] = {True: ("Yes", "good"), False: ("No", "bad")}.get(  # type: ignore[assignment]
+        found.kept, ("Cannot be told", ""))
+    also = " (Whoever returns the input keeps its anatomy, too.)" if direction.returned and direction.returned.found \
+        else ""
+    return Finding("Is the anatomy in place?", *answer, f"{found.sentence.rstrip('.')}.{also}")
+
+
+def _lesions(direction: Direction) -> Finding:
+    found = direction.lesions
+    if found is None:
+        return Finding("Are lesions kept?", "Not measured", "", "Lesions are not outlined in this dataset at this size, "
+                       "so nothing here says whether some vanish or are invented.")
+    if not found.n_clear or found.vanished is None:
+        return Finding("Are lesions kept?", "Cannot be told", "", f"{found.sentence.rstrip('.')}.")
+    tone: Tone = "bad" if found.vanished >= GONE else ""
+    words = [f"Of {grouped(found.n_clear, 'lesion')} of {grouped(found.n_subjects, 'subject')} that stand out in the "
+             f"real {direction.target}, {_share(found.vanished, found.vanished_interval)} vanished"]
+    if found.slope is not None:
+        words.append(f"{_share(found.slope, found.slope_interval)} of their contrast is kept")
+    if found.invented is not None:
+        new = found.invented
+        words.append(f"in 100 images {bracketed(new.per_100, new.interval)} spots look like lesions and are not in the "
+                     f"truth ({new.missing_per_100:.0f} such are in the truth alone; noise makes "
+                     f"{new.floor_per_100:.0f})")
+    return Finding("Are lesions kept?", f"{100 * found.vanished:.0f}% vanished", tone, "; ".join(words) + ".")
+
+
+def _real(direction: Direction) -> Finding | None:
+    """The kernel distance beside that of real images, in words."""
+    own = direction.kernel.translators.get(MODEL)
+    if own is None:
+        return None
+    others = [f"{_named(name)} {bracketed(found.value, found.interval, 1000)}"
+              for name, found in direction.kernel.translators.items() if name != MODEL]
+    words = [f"KD-Lite0 × 1000, lower is better: {bracketed(own.value, own.interval, 1000)}; {', '.join(others)}"]
+    answer, tone, real = "Cannot be told", "", direction.kernel.reference
+    if real is not None and real.value is not None:
+        words.append(f"{real.what} {bracketed(real.value, real.interval, 1000)}")
+        if own.interval and real.interval:
+            answer = "Cannot be told from them" if own.interval[0] <= real.interval[1] else "They can be told from them"
+    close = "" if own.interval else " No interval is possible with so few subjects."
+    question = f"Do the images together look like real {direction.target}?"
+    return Finding(question, answer, tone, "; ".join(words) + "." + close)  # type: ignore[arg-type]
+
+
+def _share(value: float, interval: Interval | None) -> str:
+    """A share in per cent with its interval."""
+    if interval is None:
+        return f"{100 * value:.0f}%"
+    low, high = (100 * end for end in interval)
+    return f"{100 * value:.0f}% ({low:.0f}% to {high:.0f}%)".replace("-", "−")
+
+
+def _named(name: str) -> str:
+    return NAMES.get(name, name)
+
+
+def listed(words: Sequence[str]) -> str:
+    """One, two and three."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def methods(direction: Direction) -> str:
+    """The same as prose, for a methods section."""
+    parts = [lede(direction)]
+    parts += [found.words for found in findings(direction) if found.answer != "Not measured"]
+    return " ".join(parts)
