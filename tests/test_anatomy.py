@@ -23,8 +23,9 @@ from ganatomy.metrics.agreement import (
     edge_agreement,
     mutual_information,
 )
-from ganatomy.metrics.anatomy import Anatomy, anatomy, over_subjects
+from ganatomy.metrics.anatomy import Anatomy, anatomy
 from ganatomy.metrics.registration import block_shifts, image_shifts, structure
+from ganatomy.metrics.subjects import over_subjects
 
 DATA = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")) / "ms-mri"
 SUBJECTS = 8

@@ -223,18 +223,18 @@ def _kernel(direction: _Direction, made: dict[str, Images], real: Sample, say: S
 
 def _against_truth(direction: _Direction, made: dict[str, Images]) -> dict[str, Any]:
     """Paired figures of every translator, who is ahead of whom, and whether the model returns its input."""
-    subjects, seed = direction.subjects, direction.task.seed
+    subjects = direction.subjects
     scale, units = _physical(direction)
     figures = {name: pair_figures(direction.truth, images, direction.mask, scale=scale, units=units)
                for name, images in made.items()}
     others = [name for name in figures if name != MODEL]
-    comparisons = {name: compare((MODEL, figures[MODEL]), (name, figures[name]), subjects, seed) for name in others}
+    comparisons = {name: compare((MODEL, figures[MODEL]), (name, figures[name]), subjects) for name in others}
     returned = returned_input(direction.inputs, made[MODEL], direction.truth, direction.mask, subjects)
-    return {"translators": {name: [r.to_json() for r in summarise(found, subjects, seed)]
+    return {"translators": {name: [r.to_json() for r in summarise(found, subjects)]
                             for name, found in figures.items()},
             "comparisons": {name: [c.to_json() for c in found] for name, found in comparisons.items()},
             "headlines": {name: headline(found) for name, found in comparisons.items()},
-            "ranking": ranking(figures, subjects, seed), "returned": returned.to_json()}
+            "ranking": ranking(figures, subjects), "returned": returned.to_json()}
 
 
 def _there_and_back(direction: _Direction, made: Images) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _there_and_back(direction: _Direction, made: Images) -> dict[str, Any]:
     mask = foreground(direction.truth, direction.truth)
 
     def summary(figures: PairFigures, whose: list[str]) -> list[dict[str, Any]]:
-        return [r.to_json() for r in summarise(figures, whose, task.seed)]
+        return [r.to_json() for r in summarise(figures, whose)]
 
     return {"cycle": summary(pair_figures(direction.inputs, again, direction.mask), subjects),
             "identity": summary(pair_figures(direction.truth, same, mask), of_real)}

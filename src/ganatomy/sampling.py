@@ -90,7 +90,7 @@ class Sampler:
 
     @torch.inference_mode()
     def _translate(self, images: NDArray[np.float32], seed: int, backward: bool) -> NDArray[np.float32]:
-        given = torch.from_numpy(images).to(self.device)
+        given = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         noise = None
         if "noise" in self.model.needs:
             noise = self.model.draw_noise(1, np.random.default_rng((TRANSLATION, seed))).to(self.device)

@@ -49,4 +49,4 @@ def _contrast(feed: Feed, rows: Sequence[Row], size: int) -> Contrast:
         for name in chosen:
             yield feed.dataset.images(thin(volumes[name], MOST_SLICES), size)
 
-    return learn_contrast(list(read()))
+    return learn_contrast(read())

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
 from ganatomy.metrics.agreement import (
@@ -29,7 +28,8 @@ from ganatomy.metrics.agreement import (
 )
 from ganatomy.metrics.base import MIN_SUBJECTS, Better, Images, finite
 from ganatomy.metrics.registration import Masks
-from ganatomy.metrics.resampling import Array, student
+from ganatomy.metrics.resampling import Array
+from ganatomy.metrics.subjects import by_subject, over_subjects
 
 JUDGED = (SHIFT, DEFORMATION, LOST, KEPT, INVENTED)
 """The rest says the same in other words, or (mutual information) also falls for a better contrast."""
@@ -129,7 +129,7 @@ def anatomy(inputs: Images, outputs: Images, masks: Masks, subjects: Sequence[st
     pixel = np.broadcast_to(np.asarray((1.0, 1.0) if spacing is None else spacing, np.float64), (len(inputs), 2))
     made = measure(inputs, outputs, masks, pixel)
     real = None if targets is None else measure(inputs, targets, masks, pixel)
-    rows = _Rows(np.asarray(subjects, object), np.asarray(masks.any((1, 2))), "pixels" if spacing is None else "mm",
+    rows = _Rows(list(subjects), np.asarray(masks.any((1, 2))), "pixels" if spacing is None else "mm",
                  float(pixel.mean()) if len(pixel) else 1.0)
     figures = tuple(_figure(name, values, None if real is None else real[name], rows) for name, values in made.items())
     return Anatomy(figures, *_judgement({f.name: f for f in figures}, rows.pixel))
@@ -138,31 +138,10 @@ def anatomy(inputs: Images, outputs: Images, masks: Masks, subjects: Sequence[st
 class _Rows(NamedTuple):
     """What the values belong to: subjects [n], whether a row has foreground [n], unit and size of a pixel."""
 
-    subjects: NDArray[np.object_]
+    subjects: list[str]
     usable: Masks
     unit: str
     pixel: float
-
-
-def by_subject(values: Array, subjects: Sequence[str] | NDArray[np.object_]) -> dict[str, float]:
-    """The mean of each subject's finite values, in the order of first appearance; subjects without any left out."""
-    labels, means = np.asarray(subjects, object), {}
-    for name in dict.fromkeys(labels.tolist()):
-        own = values[(labels == name) & np.isfinite(values)]
-        if own.size:
-            means[str(name)] = float(own.mean())
-    return means
-
-
-def over_subjects(means: dict[str, float]) -> tuple[float | None, tuple[float, float] | None]:
-    """The mean over subjects, None without any, and its 95% interval, None below five."""
-    values = np.array(list(means.values()))
-    if not values.size:
-        return None, None
-    interval = None
-    if len(values) >= MIN_SUBJECTS:
-        interval = student(float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5, len(values))
-    return float(values.mean()), interval
 
 
 def _figure(name: str, values: Array, real: Array | None, rows: _Rows) -> AnatomyFigure:

@@ -5,7 +5,7 @@ A translator that is not ahead of these has learned nothing worth having.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from ganatomy.errors import UserError
 from ganatomy.metrics.base import Images
 from ganatomy.metrics.paired import LOWEST, foreground
 from ganatomy.metrics.resampling import Array
+from ganatomy.metrics.subjects import rows_of
 
 INPUT_RETURNED, HISTOGRAM_MATCHED = "input returned", "histogram matching"
 _QUANTILES = np.linspace(0, 1, 1001)
@@ -79,13 +80,6 @@ def fit_histogram_match(source: Images, target: Images, subjects: Sequence[str])
     mask = foreground(source, target)
     rising, falling = (_error(_matched(source, inside, subjects, one), target, mask, subjects) for one in maps)
     return HistogramMatch(levels, rising <= falling, outside, (rising, falling))
-
-
-def rows_of(subjects: Sequence[str]) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """Every subject's name and rows, in the order in which they come first."""
-    labels = np.asarray(subjects, dtype=object)
-    for name in dict.fromkeys(subjects):
-        yield name, np.flatnonzero(labels == name)
 
 
 def _matched(source: Images, inside: NDArray[np.bool_], subjects: Sequence[str], how: HistogramMatch) -> Images:

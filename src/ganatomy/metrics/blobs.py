@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.anatomy import by_subject, over_subjects
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite
 from ganatomy.metrics.registration import Masks, grey
 from ganatomy.metrics.ssim import DATA_RANGE
+from ganatomy.metrics.subjects import by_subject, over_subjects
 
 GAP, WIDTH = 1, 3
 """The surroundings of a blob begin 1 pixel outside of it and are 3 pixels wide, as a lesion's."""
@@ -118,7 +118,7 @@ def count_blobs(real: Images, made: Images, lesions: Masks, foreground: Masks, s
     invented, missing, floor = (_only_in(maps[a], maps[b], lesions, threshold, LARGEST * pixels)
                                 for a, b in ((1, 0), (0, 1), (2, 0)))
     means = [by_subject(100.0 * np.bincount([blob.image for blob in blobs], minlength=len(real)).astype(np.float64),
-                        np.asarray(subjects, object)) for blobs in (invented, missing, floor)]
+                        list(subjects)) for blobs in (invented, missing, floor)]
     (value, interval), (lacking, _), (noise, _) = (over_subjects(one) for one in means)
     sentence = (f"{value:.0f} blobs in 100 images look like lesions and are not in the real target ({lacking:.0f} are "
                 f"in the real target alone, {noise:.0f} come of noise)")

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.anatomy import by_subject, over_subjects
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite
 from ganatomy.metrics.blobs import LEAST_CONTRAST, Blobs, count_blobs
 from ganatomy.metrics.registration import Masks, grey
 from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.ssim import DATA_RANGE
+from ganatomy.metrics.subjects import by_subject, over_subjects
 from ganatomy.wording import counted, grouped
 
 LEAST_PIXELS = 4
@@ -169,7 +169,7 @@ def lesions(target_real: Images, target_made: Images, lesion_masks: NDArray[Any]
     gone = np.array([lesion.vanished for lesion in clear], np.float64)
     slopes = {name: float((real * made)[names == name].sum() / np.square(real[names == name]).sum())
               for name in dict.fromkeys(names.tolist())}
-    shares = by_subject(gone, names)
+    shares = by_subject(gone, names.tolist())
     slope, slope_interval = over_subjects(slopes)
     vanished, vanished_interval = over_subjects(shares)
     each = {name: {"lesions": int((names == name).sum()), "slope": slopes[name], "vanished": shares[name]}

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from ganatomy.metrics.base import MIN_SUBJECTS, Better, finite
-from ganatomy.metrics.baselines import rows_of
 from ganatomy.metrics.paired import INSIDE, PairFigures, better
-from ganatomy.metrics.resampling import BOOTSTRAPS, bootstrap_interval, multinomial_weights
+from ganatomy.metrics.subjects import by_subject, over_subjects
 from ganatomy.wording import counted
 
 Interval = tuple[float, float]
@@ -30,7 +29,7 @@ class PairedResult:
         name: such as "SSIM foreground".
         value: mean over subjects of the mean of their slices; None where no image has a foreground.
         units: "% of range", "dB", "HU"; "" without.
-        interval: 95%, bootstrap over subjects; None below five subjects.
+        interval: 95%, Student's t over subjects; None below five subjects.
         per_subject: every subject's mean.
         n_images, n_subjects: that have this figure.
         better: lower or higher.
@@ -58,7 +57,7 @@ class Comparison:
         name: of the figure.
         first, second: the translators.
         difference: mean over subjects of first minus second, in the figure's units.
-        interval: 95%, bootstrap over subjects; None below five subjects.
+        interval: 95%, Student's t over subjects; None below five subjects.
         per_subject: every subject's difference.
         first_ahead: subjects on which the first is better.
         second_ahead: likewise the second.
@@ -85,47 +84,38 @@ class Comparison:
         return {key: finite(value) for key, value in vars(self).items()}
 
 
-def by_subject(figures: PairFigures, name: str, subjects: Sequence[str]) -> dict[str, float]:
-    """Mean of one figure over each subject's images; images and subjects without it are left out."""
-    values = figures.values[name]
-    means = {subject: values[rows][~np.isnan(values[rows])] for subject, rows in rows_of(subjects)}
-    return {subject: float(kept.mean()) for subject, kept in means.items() if kept.size}
-
-
-def summarise(figures: PairFigures, subjects: Sequence[str], seed: int = 0) -> list[PairedResult]:
+def summarise(figures: PairFigures, subjects: Sequence[str]) -> list[PairedResult]:
     """Every figure over the subjects.
 
     Args:
         figures: of n images.
         subjects: [n], whose image each is.
-        seed: of the bootstrap.
     """
     results = []
     for name, values in figures.values.items():
-        each = by_subject(figures, name, subjects)
-        mean, interval = _mean_interval(list(each.values()), seed)
+        each = by_subject(values, subjects)
+        mean, interval = over_subjects(each)
         results.append(PairedResult(name, mean, figures.units.get(name, ""), int((~np.isnan(values)).sum()), len(each),
                                     better(name), interval, each))
     return results
 
 
-def compare(first: tuple[str, PairFigures], second: tuple[str, PairFigures], subjects: Sequence[str],
-            seed: int = 0) -> list[Comparison]:
+def compare(first: tuple[str, PairFigures], second: tuple[str, PairFigures],
+            subjects: Sequence[str]) -> list[Comparison]:
     """Two translators, each with its name, on the same images in the same order: one comparison a figure.
 
     Args:
         first, second: name and figures.
         subjects: [n], whose image each is.
-        seed: of the bootstrap.
     """
-    return [_compare(name, first, second, subjects, seed) for name in first[1].values if name in second[1].values]
+    return [_compare(name, first, second, subjects) for name in first[1].values if name in second[1].values]
 
 
-def _compare(name: str, first: tuple[str, PairFigures], second: tuple[str, PairFigures], subjects: Sequence[str],
-             seed: int) -> Comparison:
-    left, right = (by_subject(figures, name, subjects) for _, figures in (first, second))
+def _compare(name: str, first: tuple[str, PairFigures], second: tuple[str, PairFigures],
+             subjects: Sequence[str]) -> Comparison:
+    left, right = (by_subject(figures.values[name], subjects) for _, figures in (first, second))
     each = {subject: left[subject] - right[subject] for subject in left if subject in right}
-    mean, interval = _mean_interval(list(each.values()), seed)
+    mean, interval = over_subjects(each)
     sign, units = -1 if better(name) == "lower" else 1, first[1].units.get(name, "")
     gains = [sign * value for value in each.values()]
     wins = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
@@ -135,17 +125,6 @@ def _compare(name: str, first: tuple[str, PairFigures], second: tuple[str, PairF
     sentence = _sentence(name, (first[0], second[0]), units, mean, interval, wins, len(each), ahead)
     return Comparison(name, first[0], second[0], mean, units, len(each), better(name), interval, each, *wins, ahead,
                       sentence)
-
-
-def _mean_interval(values: Sequence[float], seed: int) -> tuple[float | None, Interval | None]:
-    """Mean over subjects and its interval, where there are enough of them."""
-    if not values:
-        return None, None
-    mean = float(np.mean(values))
-    if len(values) < MIN_SUBJECTS:
-        return mean, None
-    weights = multinomial_weights(len(values), BOOTSTRAPS, np.random.default_rng((seed, 11)))
-    return mean, bootstrap_interval(mean, weights @ np.array(values) / len(values), len(values))
 
 
 def _sentence(name: str, names: tuple[str, str], units: str, mean: float | None, interval: Interval | None,
@@ -198,10 +177,10 @@ def _leader(comparison: Comparison) -> str | None:
     return {(comparison.n_subjects, 0): comparison.first, (0, comparison.n_subjects): comparison.second}.get(wins)
 
 
-def ranking(translators: Mapping[str, PairFigures], subjects: Sequence[str], seed: int = 0) -> list[str]:
+def ranking(translators: Mapping[str, PairFigures], subjects: Sequence[str]) -> list[str]:
     """The `headline` of the first translator against each of the others."""
     (name, figures), *others = translators.items()
-    return [headline(compare((name, figures), other, subjects, seed)) for other in others]
+    return [headline(compare((name, figures), other, subjects)) for other in others]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -10,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, Better, MetricResult, Sample, Samples
-from ganatomy.metrics.features import EXTRACTOR, Features
+from ganatomy.metrics.features import EXTRACTOR
 from ganatomy.metrics.floors import Floor, noise_floor
+from ganatomy.metrics.neighbours import K, Part, squared_distances
 from ganatomy.metrics.resampling import Array, central, jackknife_variance, student
 
 ORDER = 4
-K = 5
 MOST_HALVED = 400  # images a side in the halvings, where a hundred pairs of samples are measured
 PRECISION, RECALL, DENSITY, COVERAGE = NAMES = tuple(
     f"{kind}-{EXTRACTOR}" for kind in ("Precision", "Recall", "Density", "Coverage"))
@@ -25,74 +24,11 @@ BETTER: dict[str, Better] = {PRECISION: "higher", RECALL: "higher", DENSITY: "ma
 _CAVEATS = {
     PRECISION: "blind to what is missing: one good image repeated has 1, so read it with recall",
     RECALL: "blind to bad images among good ones, and raised by images scattered far out: read it with precision",
-    DENSITY: "above real vs real is no better: average images, or copies of a common one, have more",
-    COVERAGE: "about 0.97 between samples of one population with one image a patient",
+    DENSITY: "above real vs real is no better: average images, or copies of a common one, have more; the ratio to real "
+    "is at the n of real vs real",
+    COVERAGE: "depends on the number of images; about 0.97 between real images where each is of another patient",
 }
 _NEEDS = f"needs {K} images of other patients beside every image, real and synthetic"
-_SAME = 1e-9  # relative: a copy of a neighbour lies on the rim of the ball, and rounding must not put it outside
-
-
-@dataclass(frozen=True)
-class Part:
-    """Equally many real and synthetic images: which of them lie in whose balls.
-
-    inside [n, m] whether a real image's ball holds a synthetic image; recalled [n] whether any synthetic image's ball
-    holds a real one.
-    """
-
-    inside: NDArray[np.bool_]
-    recalled: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, real: Array, synthetic: Array, across: Array,
-           subjects: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Part | None:
-        """From squared distances within real [n, n] and synthetic images [m, m] and across [n, m]; None if too few."""
-        around_real, around_synthetic = radii(real, subjects[0]), radii(synthetic, subjects[1])
-        if around_real is None or around_synthetic is None:
-            return None
-        return cls(across <= around_real[:, None], np.logical_or.reduce(across <= around_synthetic, axis=1))
-
-    def images(self) -> dict[str, Array]:
-        """For each image of the part, real [n] or (precision) synthetic [m], what the figures are the means of."""
-        dense: Array = self.inside.mean(1) * len(self.inside) / K
-        return {PRECISION: np.any(self.inside, axis=0).astype(np.float64), RECALL: self.recalled.astype(np.float64),
-                DENSITY: dense, COVERAGE: np.any(self.inside, axis=1).astype(np.float64)}
-
-    def held(self, subjects: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Whether the balls of each subject, in ascending order, hold each synthetic image: [subjects, m]."""
-        order = np.argsort(subjects, kind="stable")
-        starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
-        joined: NDArray[np.bool_] = np.logical_or.reduceat(self.inside[order], starts, axis=0)
-        return joined
-
-
-def squared_distances(x: Features, y: Features) -> Array:
-    """Squared Euclidean distances of all pairs: [n, d], [m, d] -> [n, m]; exactly 0 between equal rows."""
-    centre = x.mean(0)  # smaller numbers, so that little is lost where they cancel
-    x, y = x - centre, y - centre
-    scale: Array = np.square(x).sum(1)[:, None] + np.square(y).sum(1)[None]
-    squared: Array = scale - 2 * (x @ y.T)
-    squared[squared < 1e-12 * scale] = 0
-    return squared
-
-
-def radii(squared: Array, subjects: NDArray[np.intp]) -> Array | None:
-    """The squared radius of each image's ball: to its k-th nearest image of *another subject*.
-
-    Slices of one patient resemble each other; were they neighbours, balls would hold little but that patient.
-
-    Args:
-        squared: [n, n], squared distances.
-        subjects: [n].
-
-    Returns:
-        [n], a hair larger so that the k-th neighbour is inside; None if an image has fewer than k to choose from.
-    """
-    if len(subjects) - np.bincount(subjects).max() < K:
-        return None
-    others = np.where(subjects[:, None] == subjects[None], np.inf, squared)
-    nearest: Array = np.partition(others, K - 1, axis=1)[:, K - 1]
-    return nearest * (1 + _SAME)
 
 
 class Comparison:
@@ -102,28 +38,23 @@ class Comparison:
     sample, parts as large as the smaller one are dealt until all its images have been used, and every image's result
     is averaged over the parts that it was in. Radii are found within each part.
 
-        precision  share of synthetic images in the ball of any real image       (Kynkaanniemi et al. 2019, eqs. 1-2)
-        recall     share of real images in the ball of any synthetic image       (the same, sets exchanged)
-        density    number of real balls a synthetic image lies in, over k        (Naeem et al., ICML 2020, eq. 4)
-        coverage   share of real images with a synthetic image in their ball     (the same, eq. 5)
-
-    Between independent samples of one population density is about 1 and coverage about 0.97; with several images a
-    patient, balls reach to other patients and density lies above 1 (the floor has the same).
+    Between independent samples of one population density is about 1 and coverage about 0.97. With several images a
+    patient, balls reach across clusters, and density lies above 1; between real images it does too.
     """
 
-    def __init__(self, real: Sample, synthetic: Sample, seed: int) -> None:
-        """Take two samples; `seed` deals the parts."""
+    def __init__(self, real: Sample, synthetic: Sample, seed: int, most: int | None = None) -> None:
+        """Take two samples; `seed` deals the parts, of `most` images a side at most."""
         self.real, self.synthetic, self.seed = real, synthetic, seed
         self.within = tuple(squared_distances(s.features, s.features) for s in (real, synthetic))
         self.across = squared_distances(real.features, synthetic.features)
         n, m = self.across.shape
-        self.size, self.draws = min(n, m), -(-max(n, m) // min(n, m))
+        self.size = min(n, m, most or n)
+        self.draws = -(-max(n, m) // self.size)
         rng = np.random.default_rng((seed, 13))
         dealt = [np.resize(rng.permutation(count), (self.draws, self.size)) for count in (n, m)]
         parts = [self.part(rows, columns) for rows, columns in zip(*dealt, strict=True)]
-        self.parts = [part for part in parts if part]
+        self.dealt, self.parts = dealt, [part for part in parts if part]
         self.computable = len(self.parts) == len(parts)
-        self.dealt = dealt
 
     def part(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Part | None:
         """Of these real and these synthetic images; None if they are too few."""
@@ -134,10 +65,9 @@ class Comparison:
     def images(self) -> dict[str, Array]:
         """For each real or (precision) synthetic image its mean over the parts that it was in."""
         means = {}
-        for name in NAMES:
+        for name, found in zip(NAMES, zip(*(part.images() for part in self.parts), strict=True), strict=True):
             drawn = self.dealt[name == PRECISION].ravel()
-            values = np.concatenate([part.images()[name] for part in self.parts])
-            means[name] = np.bincount(drawn, values) / np.bincount(drawn)
+            means[name] = np.bincount(drawn, np.concatenate(found)) / np.bincount(drawn)
         return means
 
     @cached_property
@@ -174,6 +104,8 @@ class Comparison:
         else:
             variance = jackknife_variance(_left_out(self.images[name], self.real.subjects))
         if name == DENSITY:
+            if variance == 0:  # all 0: no width can be told
+                return None
             low, high = student(value, float(np.sqrt(variance)), subjects)
             return max(low, 0.0), high
         return wilson(value, variance, subjects, self.real.n_images)
@@ -214,8 +146,7 @@ class Comparison:
 
 
 def _stack(parts: list[Part | None]) -> Array:
-    return np.array([[values.mean() for values in part.images().values()] if part else [np.nan] * len(NAMES)
-                     for part in parts])
+    return np.array([[x.mean() for x in part.images()] if part else [np.nan] * len(NAMES) for part in parts])
 
 
 def _left_out(values: Array, subjects: NDArray[np.intp]) -> Array:
@@ -259,7 +190,7 @@ def _evidence(samples: Samples, against: str, found: Comparison) -> dict[str, di
     """What stands beside each figure: train in the place of the synthetic images, and the floor or each subject."""
     evidence: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
     if against == "test" and samples.train is not None:
-        real = Comparison(samples.test, samples.train, samples.seed)
+        real = Comparison(samples.test, samples.train, samples.seed, found.size)
         for name in NAMES if real.computable else ():
             evidence[name]["reference"] = {"what": "real train against real test", "value": real.value(name),
                                            "interval": real.interval(name), "n_images": samples.train.n_images}

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import Images, finite
-from ganatomy.metrics.baselines import rows_of
 from ganatomy.metrics.paired import Mask
 from ganatomy.metrics.resampling import Array
+from ganatomy.metrics.subjects import rows_of
 
 Finding = Literal["input", "grey values", "alike", "cannot tell", ""]
 

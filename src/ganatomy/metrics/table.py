@@ -22,15 +22,27 @@ def table(metrics: dict[str, Any]) -> str:
         real = _span(r["floor"], r["floor_interval"], k)
         lines.append((_shown(r["name"]), r["against"], f"{k * r['value']:.4g}", _interval(r["interval"], k), real,
                       _beside(r, k), n, r["better"]))
-    for c in metrics["controls"]:
-        k = 1000.0 if c["name"] == KERNEL else 1.0
-        behind = {True: "behind the model", False: "NOT behind the model", None: ""}[c["behind_model"]]
-        lines.append((_shown(c["name"]), c["control"], f"{k * c['value']:.4g}", _interval(c["interval"], k), "", "",
-                      str(c["n_synthetic"]), behind))
-    text = aligned(lines)
     caveats = dict.fromkeys(f"{c['control']}: {c['caveat']}" for c in metrics["controls"] if c.get("caveat"))
     notes = [f"note: {warning}" for warning in metrics["warnings"]]
-    return "\n".join([*text, *_per_subject(metrics["results"]), *caveats, *notes])
+    return "\n".join([*aligned(lines), *_controls(metrics["controls"]), *_per_subject(metrics["results"]),
+                      *caveats, *notes])
+
+
+def _controls(controls: list[dict[str, Any]]) -> list[str]:
+    """A line a metric, a column a control: the value, its interval, and whether the control is behind the model."""
+    if not controls:
+        return []
+    sets = {c["control"]: c["n_synthetic"] for c in controls}
+    cells = {(c["name"], c["control"]): _control(c) for c in controls}
+    heads = ("control", *(f"{name}, n = {n}" for name, n in sets.items()))
+    return aligned([heads, *((_shown(name), *(cells.get((name, control), "-") for control in sets))
+                             for name in dict.fromkeys(c["name"] for c in controls))])
+
+
+def _control(control: dict[str, Any]) -> str:
+    k = 1000.0 if control["name"] == KERNEL else 1.0
+    behind = {True: ", behind the model", False: ", NOT behind the model", None: ""}[control["behind_model"]]
+    return _span(control["value"], control["interval"], k) + behind
 
 
 def _per_subject(results: list[dict[str, Any]]) -> list[str]:
@@ -46,12 +58,11 @@ def _per_subject(results: list[dict[str, Any]]) -> list[str]:
 
 def _beside(result: dict[str, Any], k: float) -> str:
     """Score minus floor with the number of images of both, or the ratio to real images."""
-    if result["ratio"] is not None:
-        return f"{_span(result['ratio'], result['ratio_interval'], 1.0)} times real"
     paired = result["paired_difference"]
-    if not paired:
-        return "-"
-    return f"{_span(paired['value'], paired['interval'], k)}, n = {paired['n_images']:g}"
+    n = f", n = {paired['n_images']:g}" if paired else ""
+    if result["ratio"] is not None:
+        return f"{_span(result['ratio'], result['ratio_interval'], 1.0)} times real{n}"
+    return f"{_span(paired['value'], paired['interval'], k)}{n}" if paired else "-"
 
 
 def _shown(name: str) -> str:

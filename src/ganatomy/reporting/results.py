@@ -29,10 +29,13 @@ MEANINGS = {
     "itself.",
     "Diversity": "How far apart pairs of images are. Should match real pairs of different subjects; well below, the "
     "generator repeats itself.",
-    "Precision": "Share of generated images that lie among the real ones.",
-    "Recall": "Share of real images that lie among the generated ones.",
-    "Density": "How densely real images surround each generated one.",
-    "Coverage": "Share of real images with a generated one nearby.",
+    "Precision": "Share of generated images that lie among the real ones. Low where images are wrong; blind to what is "
+    "missing.",
+    "Recall": "Share of real images that lie among the generated ones. Low where kinds of images are missing; blind to "
+    "wrong images among right ones.",
+    "Density": "How densely real images surround each generated one. Should match real images of other subjects: "
+    "average images have more, and are no better for it.",
+    "Coverage": "Share of real images with a generated one nearby. Low where images are wrong or kinds are missing.",
 }
 DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "match": "should match real vs real"}
 KERNEL = ("KD", "KID")
@@ -226,7 +229,7 @@ def _remarks(result: Result, k: float) -> list[str]:
 def _difference(result: Result, k: float) -> str:
     """Score minus floor and the n of both, or the ratio to real images."""
     if result.ratio is not None:
-        return bracketed(result.ratio, result.ratio_interval)
+        return bracketed(result.ratio, result.ratio_interval, 1.0, _equal_n(result))
     paired = result.paired_difference or {}
     value = paired.get("value")
     if not isinstance(value, int | float):

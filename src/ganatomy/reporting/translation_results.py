@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from ganatomy.evaluation_translation import MODEL
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
 from ganatomy.metrics.paired import INSIDE, WHOLE
 from ganatomy.reporting.numbers import Interval, bracketed
-from ganatomy.reporting.results import Count, Metrics, Result, Read
+from ganatomy.reporting.results import Count, Metrics, Read, Result
 
 NAMES = {MODEL: "this model", INPUT_RETURNED: "the input returned", HISTOGRAM_MATCHED: "histogram matching"}
 Standing = Literal["ahead", "behind", "mixed", "ssim", "open"]
@@ -24,7 +26,7 @@ class Figure(Read):
     n_images: int = 0
     n_subjects: int = 0
     interval: Interval | None = None
-    per_subject: dict[str, float] = {}
+    per_subject: dict[str, float] = Field(default_factory=dict)
 
     @property
     def short(self) -> str:
@@ -75,7 +77,7 @@ class Reference(Read):
 class Kernel(Read):
     """KD-Lite0 of every translator's images against real ones of the target's contrast."""
 
-    translators: dict[str, Result] = {}
+    translators: dict[str, Result] = Field(default_factory=dict)
     reference: Reference | None = None
 
 
@@ -159,9 +161,9 @@ class Direction(Read):
     n_subjects: int
     note: str = ""
     kernel: Kernel = Kernel()
-    translators: dict[str, tuple[Figure, ...]] = {}
-    comparisons: dict[str, tuple[Compared, ...]] = {}
-    headlines: dict[str, str] = {}
+    translators: dict[str, tuple[Figure, ...]] = Field(default_factory=dict)
+    comparisons: dict[str, tuple[Compared, ...]] = Field(default_factory=dict)
+    headlines: dict[str, str] = Field(default_factory=dict)
     returned: Returned | None = None
     anatomy: Anatomy | None = None
     lesions: Lesions | None = None

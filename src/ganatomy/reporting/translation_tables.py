@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ganatomy.evaluation_translation import MODEL
+from ganatomy.metrics.agreement import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
 from ganatomy.metrics.anatomy import ALLOWED, JUDGED
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
@@ -17,11 +18,11 @@ from ganatomy.reporting.translation_results import AnatomyFigure, Direction, Fig
 HEADS = {MODEL: "This model", HISTOGRAM_MATCHED: "Histogram matching", INPUT_RETURNED: "Input returned"}
 REGIONS = {INSIDE: "Inside the patient", WHOLE: "The whole picture (empty background flatters)"}
 MEANINGS = {
-    "Shift": "The whole output against its input.",
-    "Deformation": "How far parts of it are moved against the rest (95th percentile over an image's blocks).",
-    "Lost parts": "Share of the blocks with content that are not to be found in the output.",
-    "Edges kept": "Share of the input's strong edges that the output has, too.",
-    "Edges invented": "Share of the output's strong edges that the input does not have.",
+    SHIFT: "The whole output against its input.",
+    DEFORMATION: "How far parts of it are moved against the rest (95th percentile over an image's blocks).",
+    LOST: "Share of the blocks with content that are not to be found in the output.",
+    KEPT: "Share of the input's strong edges that the output has, too.",
+    INVENTED: "Share of the output's strong edges that the input does not have.",
 }
 BY_SUBJECT = ("MAE", "PSNR", "SSIM")
 

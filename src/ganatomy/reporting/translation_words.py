@@ -51,7 +51,8 @@ def lede(direction: Direction) -> str:
         said.append({"input": "It returns its input nearly unchanged.",
                      "grey values": "It only changes grey values."}[direction.returned.finding])
     if direction.comparisons:
-        few = "; with so few no interval is possible, and it may be chance" if direction.n_subjects < MIN_SUBJECTS else ""
+        few = "; with so few no interval is possible, and it may be chance" \
+            if direction.n_subjects < MIN_SUBJECTS else ""
         said.append(f"Against the true {direction.target} of {who} it {_standings(direction)}{few}.")
     else:
         said.append(f"There is no true {direction.target} to compare with ({who}).")
@@ -71,8 +72,8 @@ def _of_lesions(direction: Direction) -> str:
 def _standings(direction: Direction) -> str:
     """Is ahead of the input returned and unet, is behind histogram matching."""
     by: dict[str, list[str]] = {}
-    words: dict[Standing, str] = {"ahead": "is ahead of", "behind": "is behind", "mixed": "is ahead by some figures and "
-                                  "behind by others of", "open": "cannot be told apart from",
+    words: dict[Standing, str] = {"ahead": "is ahead of", "behind": "is behind",
+                                  "mixed": "is ahead by some figures and behind by others of", "open": "cannot be told apart from",
                                   "ssim": "cannot be ranked beside"}
     for other in (INPUT_RETURNED, HISTOGRAM_MATCHED, *direction.beside):
         if direction.compared(other):
@@ -120,8 +121,8 @@ def _anatomy(direction: Direction) -> Finding | None:
 def _lesions(direction: Direction) -> Finding:
     found = direction.lesions
     if found is None:
-        return Finding("Are lesions kept?", "Not measured", "", "Lesions are not outlined in this dataset at this size, "
-                       "so nothing here says whether some vanish or are invented.")
+        return Finding("Are lesions kept?", "Not measured", "", "Lesions are not outlined in this dataset at this "
+                       "size, so nothing here says whether some vanish or are invented.")
     if not found.n_clear or found.vanished is None:
         return Finding("Are lesions kept?", "Cannot be told", "", f"{found.sentence.rstrip('.')}.")
     tone: Tone = "bad" if found.vanished >= GONE else ""

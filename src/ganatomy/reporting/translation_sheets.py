@@ -1,0 +1,205 @@
+"""Pictures of a translation: test slices with their truth and error, and the worst cases. They show patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.manifest import Row
+from ganatomy.metrics.anatomy import JUDGED, OF_ITSELF
+from ganatomy.metrics.agreement import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
+from ganatomy.metrics.base import Images
+from ganatomy.metrics.paired import INSIDE, foreground, pair_figures
+from ganatomy.pictures import ERROR_SHOWN, error_colours, to_uint8
+from ganatomy.reporting import images
+from ganatomy.reporting.images import Picture, Tiles, png_uri
+from ganatomy.reporting.numbers import number
+from ganatomy.reporting.translation_results import AnatomyFigure, Direction, Worst
+from ganatomy.sampling import Sampler
+from ganatomy.training_images import partners
+
+Say = Callable[[str], None]
+Place = tuple[int, int]
+SHEET_WIDTH = 1040  # CSS pixels
+COLUMNS, CASES = 8, 6
+CASE_TILE = 256
+MARK, MARK_COLOUR = 7, (60, 220, 255)
+WHY = {SHIFT: "shifted by {} against the input", DEFORMATION: "parts of it are moved by up to {}",
+       LOST: "{} of its parts are not to be found", KEPT: "only {} of the input's strong edges are kept",
+       INVENTED: "{} of its strong edges are not in the input"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Labelled rows of tiles, with a caption to every column."""
+
+    rows: list[tuple[str, Picture]]
+    columns: list[str]
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One image that is among the worst, why, and its labelled tiles."""
+
+    title: str
+    reasons: list[str]
+    tiles: list[tuple[str, Picture]]
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Some test slices: what went in, what came out, and the truth where there is one."""
+
+    rows: list[Row]
+    inputs: Images
+    made: Images
+    truth: Images | None
+    source: str
+    target: str
+
+    def labelled(self) -> list[tuple[str, Tiles]]:
+        """The rows of a sheet with their labels."""
+        found = [(f"Input, real {self.source}", to_uint8(self.inputs)),
+                 (f"Output, synthetic {self.target}", to_uint8(self.made))]
+        if self.truth is not None:
+            found += [(f"Truth, real {self.target}", to_uint8(self.truth)),
+                      ("Error", error_colours(self.made, self.truth))]
+        return found
+
+    def errors(self) -> list[str]:
+        """MAE inside the patient of each slice, in words; "" without a truth."""
+        if self.truth is None:
+            return [""] * len(self.rows)
+        mask = foreground(self.inputs, self.truth)
+        values = pair_figures(self.truth, self.made, mask).values[f"MAE {INSIDE}"]
+        return ["" if np.isnan(value) else f"MAE {number(float(value))}%" for value in values]
+
+
+def translate(sampler: Sampler, dataset: Dataset, rows: Sequence[Row], target: str, seed: int,
+              backward: bool) -> Slices:
+    """What the generator makes of real slices, with the seed of the figures."""
+    inputs = dataset.images(rows, sampler.size)
+    truth = dataset.images(partners(dataset, rows, target), sampler.size) if dataset.info.paired else None
+    return Slices(list(rows), inputs, sampler.translate(inputs, seed, backward), truth, rows[0].domain, target)
+
+
+def sheet(sampler: Sampler, dataset: Dataset, rows: Sequence[Row], target: str, seed: int, backward: bool,
+          known: bool) -> Sheet:
+    """Test slices taken evenly over the subjects and over each one's slices.
+
+    Args:
+        rows: all test slices of the source's contrast; at least one.
+        known: whether it is known whose each is.
+    """
+    zoom, columns = _scale(sampler.size)
+    chosen = sorted(images.spread(rows, columns), key=lambda row: (row.subject, row.slice))
+    slices = translate(sampler, dataset, chosen, target, seed, backward)
+    names = {subject: i for i, subject in enumerate(dict.fromkeys(row.subject for row in chosen), 1)}
+    who = (lambda row: f"subject {names[row.subject]}, ") if known and len(names) > 1 else (lambda row: "")
+    titles = [f"{who(row)}slice {row.slice}{f', {error}' if error else ''}"
+              for row, error in zip(chosen, slices.errors(), strict=True)]
+    strips = [(label, _strip(tiles, zoom, label)) for label, tiles in slices.labelled()]
+    people = f" of {len({row.subject for row in rows}):,} test subjects" if known else " (patients unknown)"
+    scale = f"shown {zoom} times enlarged" if zoom > 1 else "shown pixel by pixel"
+    return Sheet(strips, titles, f"{len(chosen)} of the {len(rows):,} test slices{people}, taken evenly over them and "
+                                 f"not picked by hand; {sampler.size} × {sampler.size} pixels each, {scale}.")
+
+
+def worst_reasons(direction: Direction) -> dict[str, list[tuple[str, Place | None]]]:
+    """Image ids of the worst cases with the reasons and the place of each, the most telling first.
+
+    In turn from every figure's list, so that no one figure takes all places.
+    """
+    lists = [[(one.image_id, _why(f, one), None) for one in f.worst if one.value != OF_ITSELF[f.name]]
+             for f in (direction.anatomy.figures if direction.anatomy else ()) if f.name in JUDGED]
+    if direction.lesions:
+        lists.insert(0, [(one.image_id, _lesion(one), one.place) for one in direction.lesions.worst])
+        invented = direction.lesions.invented
+        lists.insert(1, [(one.image_id, "a spot like a lesion that the truth does not have (marked)", one.place)
+                         for one in (invented.worst if invented else ())])
+    found: dict[str, list[tuple[str, Place | None]]] = {}
+    for turn in range(max(map(len, lists), default=0)):
+        for image_id, reason, place in (own[turn] for own in lists if turn < len(own)):
+            if image_id and (image_id in found or len(found) < CASES):
+                found.setdefault(image_id, []).append((reason, place))
+    return found
+
+
+def cases(sampler: Sampler, dataset: Dataset, direction: Direction, seed: int, backward: bool) -> list[Case]:
+    """The worst cases, translated anew; empty where the figures name none of the dataset's images."""
+    reasons = worst_reasons(direction)
+    rows = [row for row in dataset.rows(direction.source, "test") if row.image_id in reasons]
+    rows.sort(key=lambda row: list(reasons).index(row.image_id))
+    if not rows:
+        return []
+    slices = translate(sampler, dataset, rows, direction.target, seed, backward)
+    labelled, errors = slices.labelled(), slices.errors()
+    found = []
+    for i, row in enumerate(rows):
+        places = [place for _, place in reasons[row.image_id] if place is not None]
+        tiles = [(label, _tile(own[i], [] if label == "Error" else places, label)) for label, own in labelled]
+        title = f"{row.image_id}{f' ({errors[i]})' if errors[i] else ''}"
+        found.append(Case(title, list(dict.fromkeys(text for text, _ in reasons[row.image_id])), tiles))
+    return found
+
+
+def error_scale() -> Picture:
+    """The colours of the error, from none to a quarter of the range or more."""
+    ramp = np.linspace(0, ERROR_SHOWN, 240, dtype=np.float32)[None, None, None].repeat(12, 2)
+    pixels = error_colours(ramp, np.zeros_like(ramp))[0]
+    return Picture(png_uri(pixels), 240, 12, "colours from no error, black, to a quarter of the range or more, white")
+
+
+def _scale(size: int) -> tuple[int, int]:
+    """Enlargement, and how many columns then fit the page."""
+    zoom = max(1, 128 // size)
+    return zoom, max(2, min(COLUMNS, SHEET_WIDTH // (size * zoom)))
+
+
+def _strip(tiles: Tiles, zoom: int, alt: str) -> Picture:
+    pixels = images.tile(tiles, len(tiles))
+    return Picture(png_uri(pixels), pixels.shape[1] * zoom, pixels.shape[0] * zoom, f"{alt}: {len(tiles)} slices")
+
+
+def _tile(pixels: NDArray[np.uint8], places: Sequence[Place], alt: str) -> Picture:
+    zoom = max(1, CASE_TILE // max(pixels.shape[:2]))
+    shown = _marked(pixels, places, zoom) if places else pixels
+    factor = zoom if not places else 1
+    return Picture(png_uri(shown), shown.shape[1] * factor, shown.shape[0] * factor, alt)
+
+
+def _marked(pixels: NDArray[np.uint8], places: Sequence[Place], zoom: int) -> NDArray[np.uint8]:
+    """The tile enlarged, with the corners of a square around each place; the lesion itself stays free."""
+    rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
+    large = np.array(rgb.repeat(zoom, 0).repeat(zoom, 1))
+    reach, arm = MARK * zoom, max(3, MARK * zoom // 3)
+    for y, x in places:
+        cy, cx = round((y + 0.5) * zoom), round((x + 0.5) * zoom)
+        dy, dx = (np.abs(np.arange(side) - centre) for side, centre in zip(large.shape, (cy, cx), strict=False))
+        edge = np.maximum(dy[:, None], dx[None]) == reach
+        corner = np.minimum(dy[:, None], dx[None]) > reach - arm
+        large[edge & corner] = MARK_COLOUR
+    return large
+
+
+def _why(figure: AnatomyFigure, one: Worst) -> str:
+    if one.value is None:
+        return "nothing in the output could be matched with the input"
+    amount = f"{number(one.value)} {figure.unit}" if figure.unit else f"{100 * one.value:.0f}%"
+    said = WHY[figure.name].format(amount)
+    if figure.limit is None:
+        return said
+    beyond = one.value < figure.limit if figure.name == KEPT else one.value > figure.limit
+    return f"{said} ({'beyond' if beyond else 'within'} what is usual in real pairs)"
+
+
+def _lesion(one: Worst) -> str:
+    if one.real is None or one.made is None:
+        return "a lesion lost most of its contrast (marked)"
+    return (f"a lesion's contrast to its surroundings is {number(one.made)}% of the range, in the truth "
+            f"{number(one.real)}% (marked)")
