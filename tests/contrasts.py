@@ -1,4 +1,4 @@
-"""Little datasets of two contrasts, and translating recipes small enough to train in a second."""
+"""Little datasets of two contrasts, and translating GANs small enough to train in a second."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from ganatomy import models
 from ganatomy.data.dataset import Dataset, DatasetInfo
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
+from ganatomy.models.base import GAN, Batch, Context
+from ganatomy.recipe import load
 from tests.conftest import discs
 
+START = Context(0, 0, 0.0)
 _TRAINING = {"size": 32, "batch_size": 4, "steps": 6, "checkpoint_every": 2, "preview_every": 3}
 _UNET = {"model.width": 4, "model.most_channels": 8}
 SMALL: dict[str, dict[str, Any]] = {
@@ -61,3 +67,27 @@ def _images(n: int, size: int, seed: int, channels: int) -> np.ndarray:
     images = discs(n, size, seed) * rng.uniform(0.4, 0.9, (n, 1, 1)) * rng.uniform(0.8, 1.1, (n, size, size))
     grey = (images.clip(0, 254) // 2 * 2).astype(np.uint8)
     return grey if channels == 1 else np.stack([grey, grey // 4 * 2, grey[:, ::-1]], -1)
+
+
+def small(name: str, channels: int = 1, **settings: Any) -> GAN:
+    torch.manual_seed(0)
+    return models.resolve(load(name, SMALL[name] | settings), channels)
+
+
+def a_batch(model: GAN, n: int = 3, seed: int = 0) -> Batch:
+    torch.manual_seed(seed)
+    shape = (n, model.shape.channels, model.shape.size, model.shape.size)
+    noise = model.draw_noise(n, np.random.default_rng(seed)) if "noise" in model.needs else None
+    return Batch(noise=noise, target=torch.rand(shape) * 2 - 1, source=torch.rand(shape) * 2 - 1)
+
+
+class Toy(nn.Module):
+    """Any function as a network; keeps what it was given."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function, self.given = function, []
+
+    def forward(self, x: Tensor, *more: Any) -> Tensor:
+        self.given.append(x.detach().clone())
+        return self.function(x)

@@ -99,7 +99,8 @@ def test_a_run_is_measured_and_the_file_written(metrics: dict[str, Any], run: Pa
     assert metrics["step"] == 7 and metrics["dataset"] == Dataset.open(real).info.content
     assert metrics["counts"] == {"train": {"images": 28, "subjects": 7}, "test": {"images": 24, "subjects": 6},
                                  "synthetic": {"images": 50}}
-    for name in ("KD-Lite0", "FD-Lite0", "SSIM", "Diversity-Lite0", "Diversity-pixels"):
+    for name in ("KD-Lite0", "FD-Lite0", "SSIM", "Diversity-Lite0", "Diversity-pixels", "Precision-Lite0", "Recall-Lite0",
+                 "Density-Lite0", "Coverage-Lite0"):
         for against in ("test", "train"):
             result = named(metrics, name, against)
             low, high = result["interval"]
@@ -112,6 +113,7 @@ def test_a_good_generator_stands_before_all_controls(metrics: dict[str, Any]) ->
     judged = {(c["control"], c["name"]): c["behind_model"] for c in metrics["controls"]}
     for control in ("mean image", "blurred real images", "untrained generator"):
         assert judged[control, "KD-Lite0"] is True and judged[control, "FD-Lite0"] is True
+        assert judged[control, "Coverage-Lite0"] is True and judged[control, "Density-Lite0"] is True
         assert judged[control, "SSIM"] is None  # rises with blur, so it is never ranked
     assert not [w for w in metrics["warnings"] if "is not behind the model" in w]
 
@@ -146,7 +148,10 @@ def test_two_datasets_are_compared_at_the_smaller_size_and_nothing_is_written(tm
     assert "of the default recipe's network" in text  # what the untrained generator is, where none is known
     paired = named(metrics, "KD-Lite0")["paired_difference"]
     assert f"n = {paired['n_images']:g}" in text and "times real" in text
-    assert "KD-Lite0 x 1000" in text and f"{1000 * kd:.4g}" in text and "blurred real images" in text
+    assert "KD-Lite0 x 1000" in text and f"{1000 * kd:.4g}" in text
+    (controls,) = [line for line in text.splitlines() if line.startswith("control")]  # a column each, a line a metric
+    assert "mean image, n = 50" in controls and "blurred real images, n = 28" in controls
+    assert len([line for line in text.splitlines() if line.startswith("Coverage-Lite0")]) == 3  # test, train, controls
 
 
 def test_few_test_subjects_are_shown_one_by_one(tmp_path: Path) -> None:

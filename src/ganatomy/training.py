@@ -58,7 +58,8 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     if budget is not None and models.kind(settings).needs_all_steps:
         raise UserError(f"{settings.gan} changes its task up to the last step and cannot be ended early",
                         where="budget", fix="give --steps instead")
-    settings, first = initial_weights(settings, folder)
+    models.resolve(settings, dataset.info.channels)  # what it refuses is told before there is a run folder
+    settings, first = initial_weights(settings, folder, dataset.info.channels)
     where = choose_device(device)
     make_deterministic(where)
     precision = choose_precision(settings, where)

@@ -8,20 +8,25 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
+from ganatomy import models
 from ganatomy.errors import UserError
 from ganatomy.recipe import Recipe
 from ganatomy.run import Run
 from ganatomy.sampling import load_generator
 
 
-def initial_weights(recipe: Recipe, run: Run) -> tuple[Recipe, dict[str, Tensor] | None]:
+def initial_weights(recipe: Recipe, run: Run, channels: int) -> tuple[Recipe, dict[str, Tensor] | None]:
     """The weights that `init_from` names, and the recipe with their fingerprint in the place of the path.
 
     A path may name a person, and weights may change behind it: the run's recipe says which weights they were. A run
     that has begun goes on without the other one, should that be gone.
 
+    Args:
+        recipe, run: of the training.
+        channels: of its images.
+
     Raises:
-        UserError: no run or generator there.
+        UserError: no run or generator there, or a generator of another shape.
     """
     if recipe.init_from is None:
         return recipe, None
@@ -33,5 +38,15 @@ def initial_weights(recipe: Recipe, run: Run) -> tuple[Recipe, dict[str, Tensor]
                         fix="name the folder of a finished run")
     weights = {k: v.detach().cpu().contiguous()
                for k, v in load_generator(recipe.init_from).model.generator.state_dict().items()}
+    _refuse_other_shape(models.resolve(recipe, channels).generator.state_dict(), weights)
     fingerprint = hashlib.sha256(save(weights)).hexdigest()[:16]
     return recipe.model_copy(update={"init_from": f"generator {fingerprint}"}), weights
+
+
+def _refuse_other_shape(own: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    differ = sorted(k for k in own.keys() | weights.keys()
+                    if k not in own or k not in weights or own[k].shape != weights[k].shape)
+    if differ:
+        raise UserError(f"that run's generator has another shape than this recipe's ({len(differ)} of {len(own)} "
+                        f"weights differ, {differ[0]} first)", where="--init-from",
+                        fix="use the same size, channels and generator settings (--set model.width=...) as there")

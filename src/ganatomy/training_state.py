@@ -90,18 +90,7 @@ class TrainingState:
             raise damaged(path, error) from error
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Give the generator, and its average, the weights of another one of the same shape.
-
-        Raises:
-            UserError: it has another shape.
-        """
-        own = self.model.generator.state_dict()
-        differ = sorted(k for k in own.keys() | weights.keys()
-                        if k not in own or k not in weights or own[k].shape != weights[k].shape)
-        if differ:
-            raise UserError(f"that run's generator has another shape than this recipe's ({len(differ)} of {len(own)} "
-                            f"weights differ, {differ[0]} first)", where="--init-from",
-                            fix="use the same size, channels and generator settings (--set model.width=...) as there")
+        """Give the generator, and its average, the weights of another one of the same shape."""
         self.model.generator.load_state_dict(weights)
         if self.ema:
             self.ema.target.load_state_dict(weights)

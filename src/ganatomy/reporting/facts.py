@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ganatomy import models
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import SPLITS
 from ganatomy.errors import UserError
 from ganatomy.evaluation_rows import OF_DATASET, dataset_warnings
 from ganatomy.files import read_json
+from ganatomy.models.base import GAN
 from ganatomy.recipe import Recipe, flat
 from ganatomy.reporting.results import Metrics
 from ganatomy.run import Run
@@ -98,6 +100,14 @@ def parameters(run: Run) -> int | None:
         return None
 
 
+def kind(recipe: Recipe) -> type[GAN]:
+    """The GAN's class; of one that this ganatomy does not know, the base of all."""
+    try:
+        return models.kind(recipe)
+    except UserError:
+        return GAN
+
+
 def score(recipe: Recipe) -> str:
     """Which of the log's distances chooses the checkpoint, or is shown where none does."""
     return "fd" if recipe.select == "fd" else "kd"
@@ -126,9 +136,13 @@ def training(run: Run, recipe: Recipe, learned: str, log: Sequence[dict[str, Any
     total = recipe.steps or status.get("steps")
     weights = parameters(run)
     rates = [e["images_per_second"] for e in log if isinstance(e.get("images_per_second"), int | float)]
-    rows = [("Recipe", recipe.name), ("GAN", recipe.gan),
+    adversarial, translates = kind(recipe).adversarial, kind(recipe).translates
+    rows = [("Recipe", recipe.name), ("GAN" if adversarial else "Network", recipe.gan),
+            ("Discriminator", "" if adversarial else "none"),
             ("Image size", f"{recipe.size} × {recipe.size} pixels"),
-            ("Domain", learned), ("Class", recipe.label or "all"),
+            ("Translates", f"{recipe.source} to {learned}" if translates else ""),
+            ("Domain", "" if translates else learned), ("Class", recipe.label or "all"),
+            ("Started from", f"the {recipe.init_from}" if recipe.init_from else ""),
             ("Steps", f"{int(status.get('step', 0)):,}" + (f" of {int(total):,}" if total else "")),
             ("Batch size", str(recipe.batch_size)), ("Seed", str(recipe.seed)),
             ("Time", duration(seconds(run, log))),

@@ -73,7 +73,7 @@ def loss_figure(series: dict[str, Points]) -> tuple[Picture, int, bool]:
     axes.set_ylim(low - margin, high + margin)
     outside = int(((values < low - margin) | (values > high + margin)).sum())
     _legend(axes)
-    return _picture(figure, "Losses of both networks against the training step"), outside, averaged
+    return _picture(figure, "Losses against the training step"), outside, averaged
 
 
 def validation_figure(points: Points, selected: int | None, score: str) -> Picture:

@@ -15,9 +15,11 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation import PATIENTS_UNKNOWN
 from ganatomy.files import write_text
 from ganatomy.recipe import Recipe
-from ganatomy.reporting import facts, figures, images, numbers, reproduce, results, verdict
+from ganatomy.reporting import facts, figures, images, numbers, reproduce, results, translation, verdict
 from ganatomy.reporting.images import Picture
 from ganatomy.reporting.sides import sheets, sides
+from ganatomy.reporting.translation_film import letting_go
+from ganatomy.reporting.translation_results import TranslationMetrics
 from ganatomy.run import Run
 from ganatomy.wording import grouped
 
@@ -52,7 +54,8 @@ def report(run: str | Path, *, data: str | Path | None = None, shareable: bool =
         raise UserError("is a folder, not a file", where=target, fix="name an .html file")
     dataset = _dataset(opened, data, say)
     places = [opened.path] if dataset is None else [opened.path, dataset.path]
-    page = _render(_context(opened, dataset, shareable, say), places)
+    template, context = _context(opened, dataset, shareable, say)
+    page = _render(template, context, places)
     write_text(target, page)
     size = len(page.encode("utf-8"))
     say(f"wrote {target} ({size / 1e6:.1f} MB)" + (", larger than intended" if size > WARN_BYTES else ""))
@@ -74,32 +77,44 @@ def _dataset(run: Run, data: str | Path | None, say: Say) -> Dataset | None:
     return dataset
 
 
-def _context(run: Run, dataset: Dataset | None, shareable: bool, say: Say) -> dict[str, Any]:
-    """Everything the template shows."""
-    recipe, log, status = run.recipe(), run.log(), run.status()
-    metrics = results.read_metrics(run.metrics_file)
-    validation = figures.validation_series(log, facts.score(recipe))
-    step = facts.generator_step(run, recipe, validation)
-    domain = facts.domain(recipe, dataset)
+def _context(run: Run, dataset: Dataset | None, shareable: bool, say: Say) -> tuple[str, dict[str, Any]]:
+    """The template, and everything it shows."""
+    recipe, translates = run.recipe(), facts.kind(run.recipe()).translates
+    metrics = results.read_metrics(run.metrics_file, TranslationMetrics if translates else results.Metrics)
     notes = facts.dataset_notes(dataset, metrics)
     known = not any(PATIENTS_UNKNOWN in text.lower() for text in notes)
     if metrics and not known:  # an older evaluation did not pass the dataset's warnings on
         metrics = metrics.model_copy(update={"patients_known": False})
+    common = _common(run, recipe, dataset, metrics, known) | {"shareable": shareable, "dataset_notes": notes}
+    if translates:
+        assert metrics is None or isinstance(metrics, TranslationMetrics)
+        return "translation.html", common | translation.context(
+            run, recipe, dataset, metrics, shareable=shareable, known=known, stale=bool(common["stale"]), say=say)
     real, synthetic = sides(run, recipe, dataset, shareable, known, say)
+    frames = letting_go(run, recipe, int(run.status().get("steps") or 0)) \
+        if recipe.gan == "hybrid" and not shareable else []
+    return "template.html", common | _measured(metrics) | {
+        "real": real, "synthetic": synthetic, "film": _film(run, say), "film_chosen": len(sheets(run)) > images.FRAMES,
+        "film_few": images.FEW_FRAMES, "shows_patients": real.picture is not None or bool(frames), "frames": frames,
+        "held_out": translation.held_out(recipe, dataset) if frames else ""}
+
+
+def _common(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: results.Metrics | None,
+            known: bool) -> dict[str, Any]:
+    """What a report shows of every run."""
+    log, status = run.log(), run.status()
+    validation = figures.validation_series(log, facts.score(recipe))
+    step, domain = facts.generator_step(run, recipe, validation), facts.domain(recipe, dataset)
     return {
-        "recipe": recipe, "recipe_yaml": recipe.to_yaml(), "shareable": shareable,
-        "shows_patients": real.picture is not None, "date": datetime.now(UTC).date().isoformat(),
+        "recipe": recipe, "recipe_yaml": recipe.to_yaml(), "date": datetime.now(UTC).date().isoformat(),
         "version": _version(), "state": STATES.get(str(status.get("state")), "in an unknown state"),
         "finished": status.get("state") == "finished", "message": status.get("message") or "",
-        "training": facts.training(run, recipe, domain, log, step), "domain": domain,
-        "dataset_rows": facts.dataset_rows(dataset) if dataset else [], "dataset_notes": notes, "known": known,
-        "real": real, "synthetic": synthetic, "stale": _stale(run, metrics, step), "film": _film(run, say),
-        "film_chosen": len(sheets(run)) > images.FRAMES, "film_few": images.FEW_FRAMES,
-        "environment": facts.environment(run), "step": step,
+        "training": facts.training(run, recipe, domain, log, step), "domain": domain, "metrics": metrics,
+        "dataset_rows": facts.dataset_rows(dataset) if dataset else [], "known": known,
+        "stale": _stale(run, metrics, step), "environment": facts.environment(run), "step": step,
         "time": facts.duration(facts.seconds(run, log)), "device": facts.device(run).partition(":")[0],
         "steps_done": int(status.get("step", 0)), **_splits(dataset, recipe, metrics, known),
-        **_measured(metrics), **_commands(dataset, recipe, metrics, status),
-        **_curves(log, validation, step, facts.score(recipe)),
+        **_commands(dataset, recipe, metrics, status), **_curves(log, validation, step, recipe),
     }
 
 
@@ -113,8 +128,8 @@ def _measured(metrics: results.Metrics | None) -> dict[str, Any]:
     """What metrics.json says, in words and figures; empty where the run was not evaluated."""
     if metrics is None:
         empty = dict.fromkeys(("verdict", "figures_said", "controls_said", "methods"), "")
-        return {"metrics": None, "groups": [], "headline": None, "standing": None, **empty}
-    return {"metrics": metrics, "groups": results.groups(metrics), "headline": verdict.tile(metrics),
+        return {"groups": [], "headline": None, "standing": None, **empty}
+    return {"groups": results.groups(metrics), "headline": verdict.tile(metrics),
             "standing": _standing(metrics), "verdict": verdict.conclusion(metrics),
             "figures_said": verdict.figures(metrics), "controls_said": verdict.beside_controls(metrics),
             "methods": verdict.methods(metrics)}
@@ -125,14 +140,18 @@ def _commands(dataset: Dataset | None, recipe: Recipe, metrics: results.Metrics 
     """The commands that make the run again, and what must be said beside them."""
     ended, info = _ended_early(status), dataset.info if dataset else None
     command = reproduce.train_command(recipe, int(status["step"]) if ended else None)
-    images_of = {name: count.images for name, count in metrics.counts.items()} if metrics else {}
     prepare = reproduce.prepare_command(info, info.size[0] if info else recipe.size)
-    return {"prepare_command": prepare,
-            "train_command": command, "ended_early": ended,
-            "evaluate_command": reproduce.evaluate_command(images_of.get("test"), images_of.get("synthetic"),
-                                                           metrics.seed if metrics else None),
+    seed = metrics.seed if metrics else None
+    if isinstance(metrics, TranslationMetrics):
+        beside = metrics.directions[0].beside if metrics.directions else []
+        evaluate = reproduce.translation_command(translation.fewer(metrics, dataset, recipe), beside, seed)
+    else:
+        images_of = {name: count.images for name, count in metrics.counts.items()} if metrics else {}
+        evaluate = reproduce.evaluate_command(images_of.get("test"), images_of.get("synthetic"), seed)
+    return {"prepare_command": prepare, "train_command": command, "ended_early": ended, "evaluate_command": evaluate,
             "needs_recipe_file": reproduce.needs_recipe_file(command), "needs_options": reproduce.needs_options(info),
-            "stand_ins": [word for word in reproduce.STAND_INS if f" {word}" in prepare]}
+            "stand_ins": [word for word in reproduce.STAND_INS if f" {word}" in prepare],
+            "pretrained": f" {reproduce.PRETRAINED}" in command}
 
 
 def _film(run: Run, say: Say) -> list[tuple[int, Picture]]:
@@ -143,9 +162,9 @@ def _film(run: Run, say: Say) -> list[tuple[int, Picture]]:
 
 
 def _curves(log: list[dict[str, Any]], validation: figures.Points, step: int | None,
-            score: str) -> dict[str, Any]:
+            recipe: Recipe) -> dict[str, Any]:
     """Both curves, and a table of every loss term: mean over the first and the last tenth of the log."""
-    series = figures.loss_series(log)
+    series, score = figures.loss_series(log), facts.score(recipe)
     totals = {name: points for name, points in series.items() if "/" not in name} or series
     picture, outside, averaged = figures.loss_figure(totals) if totals else (None, 0, False)
     terms = []
@@ -199,8 +218,8 @@ def _version() -> str:
         return "(version unknown)"
 
 
-def _render(context: dict[str, Any], places: list[Path]) -> str:
-    """Fill the template. Every value loses its paths and is escaped; only our own data URIs go in as they are."""
+def _render(template: str, context: dict[str, Any], places: list[Path]) -> str:
+    """Fill a template. Every value loses its paths and is escaped; only our own data URIs go in as they are."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -215,4 +234,4 @@ def _render(context: dict[str, Any], places: list[Path]) -> str:
                               lstrip_blocks=True, loader=FunctionLoader(source))
     environment.filters["count"] = grouped
     environment.filters["uri"] = lambda picture: Markup(picture.uri)
-    return environment.get_template("template.html").render(context)
+    return environment.get_template(template).render(context)

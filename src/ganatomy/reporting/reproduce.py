@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -14,12 +15,14 @@ from ganatomy.evaluation import default_n
 from ganatomy.recipe import Recipe, flat
 
 FLAGS = {"steps": "--steps", "epochs": "--epochs", "batch_size": "--batch-size", "seed": "--seed",
-         "domain": "--domain", "label": "--label", "precision": "--precision", "checkpoint_every": "--checkpoint-every"}
+         "source": "--source", "domain": "--domain", "label": "--label", "precision": "--precision",
+         "checkpoint_every": "--checkpoint-every"}
 ALWAYS = ("steps", "seed")
 # flags of prepare that a dataset's provenance holds where they are not the default; "" for the value itself
 PREPARE = {"domains": "", "pattern": "PATTERN", "axis": "", "slices": "", "fit": "", "spacing": "", "channels": "",
            "intensity": "", "background": "", "masks": "", "labels": "", "split": "", "split-by": "COLUMN",
            "val-subjects": "IDS", "test-subjects": "IDS", "seed": ""}
+PRETRAINED = "PRETRAINED"  # the run that training started from; the recipe has the fingerprint of its weights
 STAND_INS = ("PATTERN", "COLUMN", "IDS")  # what was given may name people and is not kept
 
 
@@ -33,20 +36,22 @@ def train_command(recipe: Recipe, ended: int | None = None) -> str:
         ended: the step at which a time limit ended the run; training that many steps gives the same.
     """
     steps = ["--steps", str(ended)] if ended else []
+    start = ["--init-from", PRETRAINED] if recipe.init_from else []
     if ended:
         recipe = recipe.model_copy(update={"steps": ended, "epochs": None})
     own = flat(recipe.model_dump(mode="json"))
     packaged = _packaged(recipe.name)
     if packaged is None or packaged.keys() - own.keys():
-        return shlex.join(["ganatomy", "train", "DATASET", "RUN", "--recipe", "RECIPE.yaml", *steps])
+        return shlex.join(["ganatomy", "train", "DATASET", "RUN", "--recipe", "RECIPE.yaml", *steps, *start])
     words = ["ganatomy", "train", "DATASET", "RUN", "--recipe", recipe.name]
     for key, flag in FLAGS.items():
         if own[key] is not None and (key in ALWAYS or own[key] != packaged[key]):
             words += [flag, str(own[key])]
+    words += start
     for key, value in own.items():
         # giving steps unsets epochs, and the other way round
         unset = key in ("steps", "epochs") and value is None
-        flagged = key in FLAGS and value is not None
+        flagged = (key in FLAGS and value is not None) or key == "init_from"
         if not flagged and not unset and value != packaged.get(key, ...):
             words += ["--set", f"{key}={_yaml(value)}"]
     return shlex.join(words)
@@ -60,6 +65,19 @@ def evaluate_command(n_test: int | None, n_synthetic: int | None, seed: int | No
     if seed:
         words += ["--seed", str(seed)]
     return shlex.join(words)
+
+
+def translation_command(n: int | None, beside: Sequence[str], seed: int | None) -> str:
+    """`ganatomy evaluate RUN` of a translation: with `n` test images, if not all, and the runs it was put beside."""
+    words = ["ganatomy", "evaluate", "RUN", *(["-n", str(n)] if n else [])]
+    for name in beside:
+        words += ["--beside", beside_name(name)]
+    return shlex.join([*words, *(["--seed", str(seed)] if seed else [])])
+
+
+def beside_name(name: str) -> str:
+    """What stands for a run that was put beside: RUN-unet, RUN-unet-2."""
+    return f"RUN-{name.replace(' #', '-')}"
 
 
 def prepare_command(info: DatasetInfo | None, size: int) -> str:

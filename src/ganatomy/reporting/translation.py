@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ganatomy import models
 from ganatomy.data.dataset import Dataset
 from ganatomy.errors import UserError
+from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.recipe import Recipe
-from ganatomy.reporting import facts, translation_tables, translation_words
+from ganatomy.reporting import facts, reproduce, translation_tables, translation_words
 from ganatomy.reporting.images import Picture
 from ganatomy.reporting.numbers import number, spanned
 from ganatomy.reporting.translation_film import film
@@ -49,7 +49,7 @@ def context(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: Translat
         known: whether it is known whose each image is.
         stale: the figures are about other weights or data, so that their worst cases are not this model's.
     """
-    kind = models.kind(recipe)
+    kind = facts.kind(recipe)
     parts = [_numbers(direction) for direction in metrics.directions] if metrics else []
     seed = metrics.seed or 0 if metrics else 0
     missing = SHAREABLE
@@ -62,9 +62,9 @@ def context(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: Translat
             "shows_patients": bool(frames) or any(part.sheet for part in parts), "kind": kind,
             "verdict": " ".join(filter(None, map(_lede, metrics.directions))) if metrics else "",
             "learned_from": learned_from(recipe, dataset, kind.paired, known), "tiles": _tiles(first) if first else [],
-            "few": first is not None and first.n_subjects < translation_tables.MIN_SUBJECTS,
+            "few": first is not None and first.n_subjects < MIN_SUBJECTS,
             "methods": " ".join(map(translation_words.methods, metrics.directions)) if metrics else "",
-            "beside": first.beside if first else [], "held_out": _held_out(recipe, dataset)}
+            "beside": [(name, reproduce.beside_name(name)) for name in first.beside] if first else [], "held_out": held_out(recipe, dataset)}
 
 
 def learned_from(recipe: Recipe, dataset: Dataset | None, paired: bool, known: bool) -> str:
@@ -80,7 +80,7 @@ def learned_from(recipe: Recipe, dataset: Dataset | None, paired: bool, known: b
     return f"{len(sources):,} {recipe.source} and {len(targets):,} {recipe.domain} slices{who}{pairs}"
 
 
-def default_count(metrics: TranslationMetrics | None, dataset: Dataset | None, recipe: Recipe) -> int | None:
+def fewer(metrics: TranslationMetrics | None, dataset: Dataset | None, recipe: Recipe) -> int | None:
     """The `-n` of the evaluation where it was not all test images; None where it was, or cannot be known."""
     if metrics is None or dataset is None or not metrics.directions:
         return None
@@ -147,7 +147,7 @@ def _tiles(direction: Direction) -> list[tuple[str, str, str]]:
     return [*found, ("Test subjects", f"{direction.n_subjects:,}", f"{direction.n_images:,} slices")]
 
 
-def _held_out(recipe: Recipe, dataset: Dataset | None) -> str:
+def held_out(recipe: Recipe, dataset: Dataset | None) -> str:
     """Which images the progress pictures are of."""
     if dataset is None:
         return "images of the validation split, or of training where there is none"

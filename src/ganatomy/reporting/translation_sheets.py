@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
-from ganatomy.metrics.anatomy import JUDGED, OF_ITSELF
 from ganatomy.metrics.agreement import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
+from ganatomy.metrics.anatomy import JUDGED, OF_ITSELF
 from ganatomy.metrics.base import Images
 from ganatomy.metrics.paired import INSIDE, foreground, pair_figures
 from ganatomy.pictures import ERROR_SHOWN, error_colours, to_uint8
@@ -100,8 +100,8 @@ def sheet(sampler: Sampler, dataset: Dataset, rows: Sequence[Row], target: str, 
     chosen = sorted(images.spread(rows, columns), key=lambda row: (row.subject, row.slice))
     slices = translate(sampler, dataset, chosen, target, seed, backward)
     names = {subject: i for i, subject in enumerate(dict.fromkeys(row.subject for row in chosen), 1)}
-    who = (lambda row: f"subject {names[row.subject]}, ") if known and len(names) > 1 else (lambda row: "")
-    titles = [f"{who(row)}slice {row.slice}{f', {error}' if error else ''}"
+    titles = [", ".join(filter(None, (f"subject {names[row.subject]}" if known and len(names) > 1 else "",
+                                      f"slice {row.slice}", error)))
               for row, error in zip(chosen, slices.errors(), strict=True)]
     strips = [(label, _strip(tiles, zoom, label)) for label, tiles in slices.labelled()]
     people = f" of {len({row.subject for row in rows}):,} test subjects" if known else " (patients unknown)"
@@ -115,7 +115,8 @@ def worst_reasons(direction: Direction) -> dict[str, list[tuple[str, Place | Non
 
     In turn from every figure's list, so that no one figure takes all places.
     """
-    lists = [[(one.image_id, _why(f, one), None) for one in f.worst if one.value != OF_ITSELF[f.name]]
+    lists: list[list[tuple[str, str, Place | None]]] = [
+             [(one.image_id, _why(f, one), None) for one in f.worst if one.value != OF_ITSELF[f.name]]
              for f in (direction.anatomy.figures if direction.anatomy else ()) if f.name in JUDGED]
     if direction.lesions:
         lists.insert(0, [(one.image_id, _lesion(one), one.place) for one in direction.lesions.worst])

@@ -73,8 +73,8 @@ def _standings(direction: Direction) -> str:
     """Is ahead of the input returned and unet, is behind histogram matching."""
     by: dict[str, list[str]] = {}
     words: dict[Standing, str] = {"ahead": "is ahead of", "behind": "is behind",
-                                  "mixed": "is ahead by some figures and behind by others of", "open": "cannot be told apart from",
-                                  "ssim": "cannot be ranked beside"}
+                                  "mixed": "is ahead by some figures and behind by others of",
+                                  "open": "cannot be told apart from", "ssim": "cannot be ranked beside"}
     for other in (INPUT_RETURNED, HISTOGRAM_MATCHED, *direction.beside):
         if direction.compared(other):
             by.setdefault(words[direction.standing(other)], []).append(NAMES.get(other, other))
@@ -89,7 +89,7 @@ def _nearer(direction: Direction, other: str) -> Finding:
     if n < MIN_SUBJECTS and standing in ("ahead", "behind"):
         answer += f", on {'this subject' if n == 1 else f'all {n} subjects'}" if standing == "ahead" else \
             f", not on {'this subject' if n == 1 else f'any of {n} subjects'}"
-    tone: Tone = {"ahead": "good", "behind": "bad"}.get(standing, "")  # type: ignore[assignment]
+    tone: Tone = "good" if standing == "ahead" else "bad" if standing == "behind" else ""
     wins = next((c for c in compared if c.name.startswith("MAE")), compared[0])
     score = f"Nearer by MAE on {wins.first_ahead} of {grouped(wins.n_subjects, 'test subject')}."
     note = " SSIM and MS-SSIM can rise with blur: they rank nothing alone." if standing == "ssim" else ""
@@ -111,11 +111,11 @@ def _anatomy(direction: Direction) -> Finding | None:
     found = direction.anatomy
     if found is None:
         return None
-    answer: tuple[str, Tone] = {True: ("Yes", "good"), False: ("No", "bad")}.get(  # type: ignore[assignment]
-        found.kept, ("Cannot be told", ""))
+    answers: dict[bool | None, tuple[str, Tone]] = {True: ("Yes", "good"), False: ("No", "bad"),
+                                                    None: ("Cannot be told", "")}
     also = " (Whoever returns the input keeps its anatomy, too.)" if direction.returned and direction.returned.found \
         else ""
-    return Finding("Is the anatomy in place?", *answer, f"{found.sentence.rstrip('.')}.{also}")
+    return Finding("Is the anatomy in place?", *answers[found.kept], f"{found.sentence.rstrip('.')}.{also}")
 
 
 def _lesions(direction: Direction) -> Finding:
@@ -146,14 +146,14 @@ def _real(direction: Direction) -> Finding | None:
     others = [f"{_named(name)} {bracketed(found.value, found.interval, 1000)}"
               for name, found in direction.kernel.translators.items() if name != MODEL]
     words = [f"KD-Lite0 × 1000, lower is better: {bracketed(own.value, own.interval, 1000)}; {', '.join(others)}"]
-    answer, tone, real = "Cannot be told", "", direction.kernel.reference
+    answer, real = "Cannot be told", direction.kernel.reference
     if real is not None and real.value is not None:
         words.append(f"{real.what} {bracketed(real.value, real.interval, 1000)}")
         if own.interval and real.interval:
             answer = "Cannot be told from them" if own.interval[0] <= real.interval[1] else "They can be told from them"
     close = "" if own.interval else " No interval is possible with so few subjects."
     question = f"Do the images together look like real {direction.target}?"
-    return Finding(question, answer, tone, "; ".join(words) + "." + close)  # type: ignore[arg-type]
+    return Finding(question, answer, "", "; ".join(words) + "." + close)
 
 
 def _share(value: float, interval: Interval | None) -> str:

@@ -167,7 +167,7 @@ def write_series(volume: Volume, values: NDArray[Any], out: Path, about: About,
         for source, places in _sources(volume):
             for k, frame in places:
                 _write(stage / f"slice-{k + 1:04d}.dcm", slice_tags(tags, source, frame, k + 1), values[:, :, k], how)
-    say(f"{counted(len(volume.frames), 'slice')} in {out} ({how.text})")
+    say(f"{counted(len(volume.frames), 'slice')}: {how.text}")
 
 
 def _sources(volume: Volume) -> Iterator[tuple[Source, list[tuple[int, int]]]]:

@@ -13,11 +13,14 @@ from ganatomy.data.geometry import planes
 from ganatomy.data.readers import Header, Pixels
 from ganatomy.data.regrid import restore
 from ganatomy.errors import UserError
+from ganatomy.metrics.paired import foreground
 from ganatomy.translation.seen import Seen, see
 from ganatomy.translation.way import Translator, Way
 
 TOGETHER = 8
 """Slices in memory at a time."""
+RIM = 3
+"""Pixels of the model around the patient in which something may appear: tissue that is dark in one contrast only."""
 BACKGROUND = -1.0
 """What the model makes of nothing."""
 Say = Callable[[str], None]
@@ -43,7 +46,8 @@ def translate_volume(pixels: Pixels, header: Header, translator: Translator, way
     Returns:
         Values of the shape of `pixels` (its colours are those of the model) in `way.units`: int16 for Hounsfield
         units, float32 otherwise, or the stored type where the target's values were kept as they are. What lies outside
-        of the frame, and slices without anything in them, have the target's lowest value.
+        of the frame or in the air around the patient, and slices without anything in them, have the target's lowest
+        value.
 
     Raises:
         UserError: the volume cannot be translated, and why.
@@ -69,8 +73,20 @@ def _translated(seen: Seen, numbers: Sequence[int], translator: Translator, seed
     made = translator.translate(images, seed=seed, backward=seen.way.backward)
     if not np.isfinite(made).all():
         raise UserError("the model makes values that are not finite", where="weights", fix="train it again")
+    made = np.where(_around(images)[:, None], made, np.float32(BACKGROUND))
     shape = (seen.view.height, seen.view.width)
     return restore(made, shape, seen.frame, seen.view.spacing, BACKGROUND, (-1.0, 1.0))
+
+
+def _around(images: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The patient and a few pixels around, [n, h, w]: what a model makes of the air beyond is no picture of anything.
+
+    It matters in slices near the ends of the body, emptier than any of the training. Images without a background are
+    all patient.
+    """
+    from scipy.ndimage import binary_dilation
+
+    return np.stack([binary_dilation(mask, iterations=RIM) for mask in foreground(images, images)])
 
 
 def _check_contrast(seen: Seen, channels: int, name: str, force: bool, say: Say) -> None:
