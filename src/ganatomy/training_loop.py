@@ -135,7 +135,7 @@ class Loop:
 
     def _preview(self) -> None:
         ctx = Context(self.state.step, epochs_done(self.recipe, self.feed, self.state.step),
-                      self.state.step / self.steps)
+                      max(0, self.state.step - 1) / self.steps)  # of the step that was trained last
         images = self.preview.draw(self.state.sampler(), ctx)
         if self.validator.collapsed(images, self.state.step, self.steps):
             self._stop(f"by step {self.state.step} all generated images are nearly the same (mode collapse)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,11 +60,12 @@ def context(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: Translat
     first = metrics.directions[0] if metrics else None
     return {"parts": parts, "no_pictures": missing, "frames": frames, "error_scale": error_scale(),
             "shows_patients": bool(frames) or any(part.sheet for part in parts), "kind": kind,
-            "verdict": " ".join(filter(None, map(_lede, metrics.directions))) if metrics else "",
+            "verdict": _verdicts(metrics.directions) if metrics else [],
             "learned_from": learned_from(recipe, dataset, kind.paired, known), "tiles": _tiles(first) if first else [],
             "few": first is not None and first.n_subjects < MIN_SUBJECTS,
             "methods": " ".join(map(translation_words.methods, metrics.directions)) if metrics else "",
-            "beside": [(name, reproduce.beside_name(name)) for name in first.beside] if first else [], "held_out": held_out(recipe, dataset)}
+            "beside": [(name, reproduce.beside_name(name)) for name in first.beside] if first else [],
+            "held_out": held_out(recipe, dataset)}
 
 
 def learned_from(recipe: Recipe, dataset: Dataset | None, paired: bool, known: bool) -> str:
@@ -127,8 +128,11 @@ def _empty(title: str) -> Part:
     return Part(title, None, [], [], None, None, None, [], None, [])
 
 
-def _lede(direction: Direction) -> str:
-    return f"{direction.source} to {direction.target}: {translation_words.lede(direction)}"
+def _verdicts(directions: Sequence[Direction]) -> list[str]:
+    """The verdict of each direction; of two each names its own."""
+    said = [translation_words.lede(direction) for direction in directions]
+    names = [f"{direction.source} to {direction.target}: " for direction in directions]
+    return [name + text for name, text in zip(names, said, strict=True)] if len(said) > 1 else said
 
 
 def _tiles(direction: Direction) -> list[tuple[str, str, str]]:
@@ -142,7 +146,7 @@ def _tiles(direction: Direction) -> list[tuple[str, str, str]]:
     kernel = direction.kernel.translators.get("model")
     if kernel:
         real = direction.kernel.reference
-        beside = f"real vs real {number(1000 * real.value)}" if real and real.value is not None else ""
+        beside = f"real vs real {spanned(real.value, real.interval, 1000)[0]}" if real and real.value is not None else ""
         found.append(("KD-Lite0 × 1000, test", spanned(kernel.value, kernel.interval, 1000)[0], beside))
     return [*found, ("Test subjects", f"{direction.n_subjects:,}", f"{direction.n_images:,} slices")]
 

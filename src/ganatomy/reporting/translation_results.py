@@ -63,7 +63,8 @@ class Compared(Read):
         text = bracketed(self.difference, self.interval)
         sign = "" if text.startswith("\u2212") else "+"
         value, bracket, rest = f"{sign}{text}".partition(" (")
-        return f"{self.name.removesuffix(f' {INSIDE}')} {value}{f' {self.units}' if self.units else ''}{bracket}{rest}"
+        units = self.units if self.units.startswith("%") else f" {self.units}".rstrip()
+        return f"{self.name.removesuffix(f' {INSIDE}')} {value}{units}{bracket}{rest}"
 
 
 class Reference(Read):

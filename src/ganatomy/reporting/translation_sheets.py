@@ -21,13 +21,16 @@ from ganatomy.reporting.numbers import number
 from ganatomy.reporting.translation_results import AnatomyFigure, Direction, Worst
 from ganatomy.sampling import Sampler
 from ganatomy.training_images import partners
+from ganatomy.wording import grouped
 
 Say = Callable[[str], None]
 Place = tuple[int, int]
+Reasons = dict[str, list[tuple[str, Place | None]]]
 SHEET_WIDTH = 1040  # CSS pixels
 COLUMNS, CASES = 8, 6
 CASE_TILE = 256
 MARK, MARK_COLOUR = 7, (60, 220, 255)
+MARGIN = 4
 WHY = {SHIFT: "shifted by {} against the input", DEFORMATION: "parts of it are moved by up to {}",
        LOST: "{} of its parts are not to be found", KEPT: "only {} of the input's strong edges are kept",
        INVENTED: "{} of its strong edges are not in the input"}
@@ -35,10 +38,10 @@ WHY = {SHIFT: "shifted by {} against the input", DEFORMATION: "parts of it are m
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Labelled rows of tiles, with a caption to every column."""
+    """Labelled rows of tiles, with a few lines below every column."""
 
     rows: list[tuple[str, Picture]]
-    columns: list[str]
+    columns: list[list[str]]
     caption: str
 
 
@@ -68,7 +71,7 @@ class Slices:
                  (f"Output, synthetic {self.target}", to_uint8(self.made))]
         if self.truth is not None:
             found += [(f"Truth, real {self.target}", to_uint8(self.truth)),
-                      ("Error", error_colours(self.made, self.truth))]
+                      ("Error, |output − truth|", error_colours(self.made, self.truth))]
         return found
 
     def errors(self) -> list[str]:
@@ -100,35 +103,45 @@ def sheet(sampler: Sampler, dataset: Dataset, rows: Sequence[Row], target: str, 
     chosen = sorted(images.spread(rows, columns), key=lambda row: (row.subject, row.slice))
     slices = translate(sampler, dataset, chosen, target, seed, backward)
     names = {subject: i for i, subject in enumerate(dict.fromkeys(row.subject for row in chosen), 1)}
-    titles = [", ".join(filter(None, (f"subject {names[row.subject]}" if known and len(names) > 1 else "",
-                                      f"slice {row.slice}", error)))
+    titles = [list(filter(None, (f"subject {names[row.subject]}" if known and len(names) > 1 else "",
+                                 f"slice {row.slice}", error)))
               for row, error in zip(chosen, slices.errors(), strict=True)]
     strips = [(label, _strip(tiles, zoom, label)) for label, tiles in slices.labelled()]
-    people = f" of {len({row.subject for row in rows}):,} test subjects" if known else " (patients unknown)"
+    people = f" of {grouped(len({row.subject for row in rows}), 'test subject')}" if known else " (patients unknown)"
     scale = f"shown {zoom} times enlarged" if zoom > 1 else "shown pixel by pixel"
-    return Sheet(strips, titles, f"{len(chosen)} of the {len(rows):,} test slices{people}, taken evenly over them and "
-                                 f"not picked by hand; {sampler.size} × {sampler.size} pixels each, {scale}.")
+    return Sheet(strips, titles, f"{len(chosen)} of the {len(rows):,} test slices{people}, taken evenly and not picked "
+                                 f"by hand; {sampler.size} × {sampler.size} pixels each, {scale}.")
 
 
-def worst_reasons(direction: Direction) -> dict[str, list[tuple[str, Place | None]]]:
+def worst_reasons(direction: Direction) -> Reasons:
     """Image ids of the worst cases with the reasons and the place of each, the most telling first.
 
-    In turn from every figure's list, so that no one figure takes all places.
+    In turn from every list, so that no figure takes all places; what is within the usual comes after all else.
     """
-    lists: list[list[tuple[str, str, Place | None]]] = [
-             [(one.image_id, _why(f, one), None) for one in f.worst if one.value != OF_ITSELF[f.name]]
-             for f in (direction.anatomy.figures if direction.anatomy else ()) if f.name in JUDGED]
-    if direction.lesions:
-        lists.insert(0, [(one.image_id, _lesion(one), one.place) for one in direction.lesions.worst])
-        invented = direction.lesions.invented
-        lists.insert(1, [(one.image_id, "a spot like a lesion that the truth does not have (marked)", one.place)
-                         for one in (invented.worst if invented else ())])
-    found: dict[str, list[tuple[str, Place | None]]] = {}
-    for turn in range(max(map(len, lists), default=0)):
-        for image_id, reason, place in (own[turn] for own in lists if turn < len(own)):
-            if image_id and (image_id in found or len(found) < CASES):
-                found.setdefault(image_id, []).append((reason, place))
+    lists = _of_lesions(direction)
+    usual: list[list[tuple[str, str, Place | None]]] = []
+    for figure in direction.anatomy.figures if direction.anatomy else ():
+        if figure.name in JUDGED:
+            own = [one for one in figure.worst if one.value != OF_ITSELF[figure.name]]
+            beyond = [one for one in own if _beyond(figure, one)]
+            lists.append([(one.image_id, _why(figure, one), None) for one in beyond])
+            usual.append([(one.image_id, _why(figure, one), None) for one in own if one not in beyond])
+    found: Reasons = {}
+    for part in (lists, usual):
+        for turn in range(max(map(len, part), default=0)):
+            for image_id, reason, place in (own[turn] for own in part if turn < len(own)):
+                if image_id and (image_id in found or len(found) < CASES):
+                    found.setdefault(image_id, []).append((reason, place))
     return found
+
+
+def _of_lesions(direction: Direction) -> list[list[tuple[str, str, Place | None]]]:
+    if direction.lesions is None:
+        return []
+    invented = direction.lesions.invented.worst if direction.lesions.invented else ()
+    return [[(one.image_id, _lesion(one), one.place) for one in direction.lesions.worst],
+            [(one.image_id, "a spot like a lesion that the truth does not have (marked)", one.place)
+             for one in invented]]
 
 
 def cases(sampler: Sampler, dataset: Dataset, direction: Direction, seed: int, backward: bool) -> list[Case]:
@@ -140,10 +153,13 @@ def cases(sampler: Sampler, dataset: Dataset, direction: Direction, seed: int, b
         return []
     slices = translate(sampler, dataset, rows, direction.target, seed, backward)
     labelled, errors = slices.labelled(), slices.errors()
+    patient = foreground(slices.inputs, slices.inputs if slices.truth is None else slices.truth)
     found = []
     for i, row in enumerate(rows):
-        places = [place for _, place in reasons[row.image_id] if place is not None]
-        tiles = [(label, _tile(own[i], [] if label == "Error" else places, label)) for label, own in labelled]
+        top, left, side = _window(patient[i])
+        places = [(place[0] - top, place[1] - left) for _, place in reasons[row.image_id] if place is not None]
+        tiles = [(label, _tile(own[i][top:top + side, left:left + side], [] if label.startswith("Error") else places,
+                               label)) for label, own in labelled]
         title = f"{row.image_id}{f' ({errors[i]})' if errors[i] else ''}"
         found.append(Case(title, list(dict.fromkeys(text for text, _ in reasons[row.image_id])), tiles))
     return found
@@ -167,6 +183,18 @@ def _strip(tiles: Tiles, zoom: int, alt: str) -> Picture:
     return Picture(png_uri(pixels), pixels.shape[1] * zoom, pixels.shape[0] * zoom, f"{alt}: {len(tiles)} slices")
 
 
+def _window(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """Top, left and side of the square around the patient with a margin; of the whole picture if there is none."""
+    height, width = mask.shape
+    if not mask.any():
+        return 0, 0, max(height, width)
+    places = np.argwhere(mask)
+    low, high = places.min(0), places.max(0) + 1
+    side = min(height, int((high - low).max()) + 2 * MARGIN)
+    top, left = (int(np.clip((a + b - side) // 2, 0, height - side)) for a, b in zip(low, high, strict=True))
+    return top, left, side
+
+
 def _tile(pixels: NDArray[np.uint8], places: Sequence[Place], alt: str) -> Picture:
     zoom = max(1, CASE_TILE // max(pixels.shape[:2]))
     shown = _marked(pixels, places, zoom) if places else pixels
@@ -182,7 +210,7 @@ def _marked(pixels: NDArray[np.uint8], places: Sequence[Place], zoom: int) -> ND
     for y, x in places:
         cy, cx = round((y + 0.5) * zoom), round((x + 0.5) * zoom)
         dy, dx = (np.abs(np.arange(side) - centre) for side, centre in zip(large.shape, (cy, cx), strict=False))
-        edge = np.maximum(dy[:, None], dx[None]) == reach
+        edge = np.abs(np.maximum(dy[:, None], dx[None]) - reach) < 2
         corner = np.minimum(dy[:, None], dx[None]) > reach - arm
         large[edge & corner] = MARK_COLOUR
     return large
@@ -192,11 +220,15 @@ def _why(figure: AnatomyFigure, one: Worst) -> str:
     if one.value is None:
         return "nothing in the output could be matched with the input"
     amount = f"{number(one.value)} {figure.unit}" if figure.unit else f"{100 * one.value:.0f}%"
-    said = WHY[figure.name].format(amount)
-    if figure.limit is None:
-        return said
-    beyond = one.value < figure.limit if figure.name == KEPT else one.value > figure.limit
-    return f"{said} ({'beyond' if beyond else 'within'} what is usual in real pairs)"
+    usual = "" if figure.limit is None else f" ({'beyond' if _beyond(figure, one) else 'within'} the usual)"
+    return WHY[figure.name].format(amount) + usual
+
+
+def _beyond(figure: AnatomyFigure, one: Worst) -> bool:
+    """Whether it is beyond what is usual in real pairs; so is what could not be measured."""
+    if one.value is None or figure.limit is None:
+        return one.value is None
+    return one.value < figure.limit if figure.name == KEPT else one.value > figure.limit
 
 
 def _lesion(one: Worst) -> str:

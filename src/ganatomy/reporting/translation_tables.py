@@ -158,13 +158,15 @@ def _judged(figure: AnatomyFigure) -> tuple[str, str, str, bool]:
         beside = f"{_amount(figure, reference.value, reference.interval)} ({reference.what})"
     bad = figure.beyond is not None and figure.beyond > ALLOWED
     beyond = "–" if figure.beyond is None or figure.limit is None else \
-        f"{100 * figure.beyond:.0f}% of images beyond {_amount(figure, figure.limit, None)}"
+        f"{100 * figure.beyond:.0f}% of images {'below' if figure.name == KEPT else 'above'} {_amount(figure, figure.limit, None)}"
     return _amount(figure, figure.value, figure.interval), beside, beyond, bad
 
 
 def _amount(figure: AnatomyFigure, value: float | None, interval: Interval | None) -> str:
     if value is None:
         return "not measurable"
-    k, unit = (1.0, f" {figure.unit}") if figure.unit else (100.0, "%")
-    text, span = spanned(value, interval, k) if interval and interval[1] > interval[0] else (number(k * value), "")
-    return f"{text}{unit} ({span})" if span else f"{text}{unit}"
+    if not figure.unit:
+        low, high = (min(100.0, max(0.0, 100 * end)) for end in interval or (0, 0))
+        return f"{100 * value:.1f}%" + (f" ({low:.1f} to {high:.1f})" if interval and high > low else "")
+    text, span = spanned(value, interval if interval and interval[1] > interval[0] else None)
+    return f"{text} {figure.unit}" + (f" ({span})" if span else "")

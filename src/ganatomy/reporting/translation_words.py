@@ -45,41 +45,44 @@ def findings(direction: Direction) -> list[Finding]:
 
 def lede(direction: Direction) -> str:
     """The verdict in a sentence or three, for the top of the page."""
-    who = grouped(direction.n_subjects, "test subject")
-    said = []
+    who, said = grouped(direction.n_subjects, "test subject"), []
     if direction.returned and direction.returned.found:
-        said.append({"input": "It returns its input nearly unchanged.",
-                     "grey values": "It only changes grey values."}[direction.returned.finding])
+        said.append({"input": "The model returns its input nearly unchanged.",
+                     "grey values": "The model only changes grey values."}[direction.returned.finding])
     if direction.comparisons:
         few = "; with so few no interval is possible, and it may be chance" \
             if direction.n_subjects < MIN_SUBJECTS else ""
-        said.append(f"Against the true {direction.target} of {who} it {_standings(direction)}{few}.")
+        said.append(f"On {who} the synthetic {direction.target} {_standings(direction)}{few}.")
     else:
-        said.append(f"There is no true {direction.target} to compare with ({who}).")
+        said.append(f"There is no true {direction.target} of the {who} to compare with.")
     if direction.anatomy and direction.anatomy.kept is not None:
-        kept = "stays in place" if direction.anatomy.kept else "is not kept"
-        said.append(f"The anatomy {kept}{_of_lesions(direction)}.")
-    return " ".join(said)
+        said.append(f"The anatomy {'stays in place' if direction.anatomy.kept else 'is not kept'}.")
+    return " ".join([*said, *_of_lesions(direction)])
 
 
-def _of_lesions(direction: Direction) -> str:
+def _of_lesions(direction: Direction) -> list[str]:
     found = direction.lesions
     if found is None or not found.n_clear or found.vanished is None:
-        return ""
-    return f"; of {grouped(found.n_clear, 'clear lesion')} {100 * found.vanished:.0f}% vanished"
+        return []
+    new = found.invented
+    invented = f", and 100 slices show {new.per_100:.0f} spots like lesions that the truth does not have " \
+               f"({new.missing_per_100:.0f} the other way round)" if new is not None else ""
+    return [f"Of {grouped(found.n_clear, 'clear lesion')} {100 * found.vanished:.0f}% vanished{invented}."]
 
 
 def _standings(direction: Direction) -> str:
-    """Is ahead of the input returned and unet, is behind histogram matching."""
-    by: dict[str, list[str]] = {}
-    words: dict[Standing, str] = {"ahead": "is ahead of", "behind": "is behind",
-                                  "mixed": "is ahead by some figures and behind by others of",
-                                  "open": "cannot be told apart from", "ssim": "cannot be ranked beside"}
+    """Is nearer to the truth than the input returned and unet, but not than histogram matching."""
+    by: dict[Standing, list[str]] = {}
     for other in (INPUT_RETURNED, HISTOGRAM_MATCHED, *direction.beside):
         if direction.compared(other):
-            by.setdefault(words[direction.standing(other)], []).append(NAMES.get(other, other))
-    order = [text for text in words.values() if text in by]
-    return listed([f"{text} {listed(by[text])}" for text in order]) or "cannot be compared"
+            by.setdefault(direction.standing(other), []).append(NAMES.get(other, f"the run {other}"))
+    words: dict[Standing, str] = {
+        "ahead": "is nearer to the truth than {}", "behind": "is farther from the truth than {}",
+        "mixed": "is nearer by some figures and farther by others than {}",
+        "open": "cannot be told apart from {} by its distance to the truth",
+        "ssim": "differs from {} by SSIM alone, which ranks neither"}
+    return listed([text.format(listed(by[standing])) for standing, text in words.items() if standing in by]) \
+        or "cannot be compared"
 
 
 def _nearer(direction: Direction, other: str) -> Finding:
@@ -102,7 +105,7 @@ def _returned(direction: Direction) -> Finding | None:
     found = direction.returned
     if found is None:
         return None
-    answers: dict[str, tuple[str, Tone]] = {"": ("No", "good"), "input": ("Yes, nearly", "bad"),
+    answers: dict[str, tuple[str, Tone]] = {"": ("No", ""), "input": ("Yes, nearly", "bad"),
                                             "grey values": ("It only changes grey values", "bad")}
     return Finding("Does it return its input?", *answers.get(found.finding, ("Cannot be told", "")), found.sentence)
 
@@ -129,10 +132,10 @@ def _lesions(direction: Direction) -> Finding:
     words = [f"Of {grouped(found.n_clear, 'lesion')} of {grouped(found.n_subjects, 'subject')} that stand out in the "
              f"real {direction.target}, {_share(found.vanished, found.vanished_interval)} vanished"]
     if found.slope is not None:
-        words.append(f"{_share(found.slope, found.slope_interval)} of their contrast is kept")
+        words.append(f"{_slope(found.slope, found.slope_interval)} of their contrast is kept")
     if found.invented is not None:
         new = found.invented
-        words.append(f"in 100 images {bracketed(new.per_100, new.interval)} spots look like lesions and are not in the "
+        words.append(f"in 100 images {_positive(new.per_100, new.interval)} spots look like lesions and are not in the "
                      f"truth ({new.missing_per_100:.0f} such are in the truth alone; noise makes "
                      f"{new.floor_per_100:.0f})")
     return Finding("Are lesions kept?", f"{100 * found.vanished:.0f}% vanished", tone, "; ".join(words) + ".")
@@ -160,8 +163,19 @@ def _share(value: float, interval: Interval | None) -> str:
     """A share in per cent with its interval."""
     if interval is None:
         return f"{100 * value:.0f}%"
-    low, high = (100 * end for end in interval)
-    return f"{100 * value:.0f}% ({low:.0f}% to {high:.0f}%)".replace("-", "−")
+    low, high = (min(100.0, max(0.0, 100 * end)) for end in interval)
+    return f"{100 * value:.0f}% ({low:.0f}% to {high:.0f}%)"
+
+
+def _slope(value: float, interval: Interval | None) -> str:
+    """Likewise of a contrast, which may turn round or grow."""
+    return bracketed(100 * value, (100 * interval[0], 100 * interval[1]) if interval else None).replace(" (", "% (", 1)
+
+
+def _positive(value: float, interval: Interval | None) -> str:
+    """A count of 100 images with its interval."""
+    span = f" ({max(0.0, interval[0]):.0f} to {interval[1]:.0f})" if interval and interval[1] > interval[0] else ""
+    return f"{value:.0f}{span}"
 
 
 def _named(name: str) -> str:
