@@ -6,7 +6,8 @@
 
 The plain loop is what one writes first: eager fp32, contiguous tensors, unfused Adam, upsampling and convolution one
 after the other, each of a generator's inputs by itself, losses read with .item() each step, the discriminator's
-gradients also computed in the generator's step. Prints the ratios of the median step times and how far the first step's losses differ.
+gradients also computed in the generator's step. Prints the ratios of the median step times and how far the first
+step's losses differ.
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ def test_a_run_is_measured_and_the_file_written(metrics: dict[str, Any], run: Pa
     assert metrics["step"] == 7 and metrics["dataset"] == Dataset.open(real).info.content
     assert metrics["counts"] == {"train": {"images": 28, "subjects": 7}, "test": {"images": 24, "subjects": 6},
                                  "synthetic": {"images": 50}}
-    for name in ("KD-Lite0", "FD-Lite0", "SSIM", "Diversity-Lite0", "Diversity-pixels", "Precision-Lite0", "Recall-Lite0",
-                 "Density-Lite0", "Coverage-Lite0"):
+    for name in ("KD-Lite0", "FD-Lite0", "SSIM", "Diversity-Lite0", "Diversity-pixels", "Precision-Lite0",
+                 "Recall-Lite0", "Density-Lite0", "Coverage-Lite0"):
         for against in ("test", "train"):
             result = named(metrics, name, against)
             low, high = result["interval"]

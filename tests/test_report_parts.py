@@ -113,6 +113,10 @@ def test_a_distance_without_a_floor_shows_none_of_another_n() -> None:
     assert group.lines[0].floor == "4.00 (n\u00a0=\u00a03)" and group.lines[0].difference == "9.00 (n\u00a0=\u00a03)"
     ratio = few | {"name": "SSIM", "better": "match", "ratio": 0.5}
     assert results.groups(results.Metrics.model_validate({"results": [ratio]}))[0].beside == "Ratio to real"
+    density = paired | {"name": "Density-Lite0", "better": "match", "value": 1.4, "ratio": 0.8}
+    (group,) = results.groups(results.Metrics.model_validate({"results": [density]}))
+    assert group.lines[0].difference == "0.800 (n\u00a0=\u00a03)"  # the ratio is not of the value beside it
+    assert "real images of other subjects" in group.meaning and group.direction == "should match real vs real"
 
 
 @pytest.mark.parametrize("low", [-0.03, 0.002])

@@ -120,7 +120,7 @@ def test_unpaired_sources_and_targets_are_mirrored_apart(tmp_path: Path) -> None
 
 
 def test_unpaired_domains_may_have_different_numbers_of_images(tmp_path: Path) -> None:
-    data = write_contrasts(tmp_path / "data", paired=False, subjects=10)
+    data = write_contrasts(tmp_path / "data", paired=False)
     recipe = with_domains(small("cyclegan-mri", **STILL), data)
     feed = make_feed(data, recipe, CPU)
     assert feed.source is not None
@@ -271,7 +271,7 @@ def test_a_hybrid_generates(pairs: Dataset, tmp_path: Path) -> None:
     assert len(list((tmp_path / "made" / "images").iterdir())) == 5
 
 
-@pytest.mark.parametrize("name", ["pix2pix", "unet", "cyclegan-mri", "cyclegan-resnet", "hybrid-brain-64"])
+@pytest.mark.parametrize("name", ["unet", "cyclegan-mri", "hybrid-brain-64"])
 def test_a_dry_run_says_what_a_translation_would_be(pairs: Dataset, tmp_path: Path, name: str) -> None:
     sets = [f"--set={key}={value}" for key, value in (SMALL[name] | {"source": "T2", "domain": "T1"}).items()]
     answer = CliRunner().invoke(cli, ["train", str(pairs.path), str(tmp_path / "run"), "--recipe", name, "--dry-run",
@@ -290,7 +290,7 @@ def epoch(run: Run, private: bool = False) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("name", ["pix2pix", "unet", "cyclegan-mri"])
+@pytest.mark.parametrize("name", ["unet", "cyclegan-mri"])
 def test_debug_keeps_translations_in_the_private_folder(pairs: Dataset, tmp_path: Path, name: str) -> None:
     plain = train(pairs.path, tmp_path / "plain", small(name))
     run = train(pairs.path, tmp_path / "run", small(name), debug=True)
@@ -311,7 +311,7 @@ def test_debug_keeps_translations_in_the_private_folder(pairs: Dataset, tmp_path
 
 def test_debug_of_unpaired_and_of_hybrid_trainings(pairs: Dataset, tmp_path: Path) -> None:
     data = write_contrasts(tmp_path / "data", paired=False)
-    run = train(data.path, tmp_path / "run", small("cyclegan-mri", steps=3), debug=True)
+    run = train(data.path, tmp_path / "run", small("cyclegan-mri", steps=4), debug=True)
     found = json.loads((run.debug / "epoch-001" / "ssim.json").read_text())
     assert found["ssim"] is None
     assert "no pairs" in found["note"]
@@ -329,11 +329,9 @@ def parameters(run: Run) -> dict[str, torch.Tensor]:
 STANDING = {"learning_rate.generator": 1e-30, "learning_rate.discriminator": 1e-30}
 
 
-@pytest.mark.parametrize("first_recipe", [{}, {"ema": 0.5}])
 @pytest.mark.parametrize("ema", [None, 0.5])
-def test_a_training_starts_from_the_other_runs_generator(pairs: Dataset, tmp_path: Path, ema: float | None,
-                                                         first_recipe: dict[str, Any]) -> None:
-    first = train(pairs.path, tmp_path / "first", small("pix2pix-brain-128", **first_recipe))
+def test_a_training_starts_from_the_other_runs_generator(pairs: Dataset, tmp_path: Path, ema: float | None) -> None:
+    first = train(pairs.path, tmp_path / "first", small("pix2pix-brain-128", ema=0.5, steps=2))
     run = train(pairs.path, tmp_path / "run",
                 small("hybrid-brain-64", init_from=str(first.path), ema=ema, steps=2, **STANDING))
     fresh = train(pairs.path, tmp_path / "fresh", small("hybrid-brain-64", steps=2, **STANDING))
@@ -379,7 +377,7 @@ def test_it_goes_on_without_the_first_run_and_not_with_a_changed_one(pairs: Data
         train(pairs.path, tmp_path / "parts", recipe, on_log=interrupted_at(2))
     shutil.move(first.path, tmp_path / "elsewhere")
     train(pairs.path, first.path, small("pix2pix-brain-128", steps=2, seed=5))
-    with pytest.raises(UserError, match="init_from was generator .*, now generator"):
+    with pytest.raises(UserError, match=r"init_from was generator .*, now generator"):
         train(pairs.path, tmp_path / "parts", recipe)
     shutil.rmtree(first.path)
     parts = train(pairs.path, tmp_path / "parts", recipe)

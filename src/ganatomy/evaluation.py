@@ -199,8 +199,7 @@ def _measure(task: _Task, samples: Samples, say: Say) -> dict[str, Any]:
         results += metric.compute(samples)
     say("controls ...")
     judged, more = _controls(task, samples, results)
-    warnings += more + [f"{r.name} against {r.against} could not be computed: {r.caveat}."
-                        for r in results if r.value is None or not np.isfinite(r.value)]
+    warnings += more + _missing(results)
     warnings += _diversity_warnings(results)
     counts = {name: {"images": s.n_images, "subjects": s.n_subjects}
               for name, s in (("train", samples.train), ("test", samples.test)) if s is not None}
@@ -210,6 +209,15 @@ def _measure(task: _Task, samples: Samples, say: Say) -> dict[str, Any]:
             "domain": task.domain, "label": task.label, "size": task.size,
             "counts": {**counts, "synthetic": {"images": samples.synthetic.n_images}},
             "results": [e for e in entries if e["value"] is not None], "controls": judged, "warnings": warnings}
+
+
+def _missing(results: list[MetricResult]) -> list[str]:
+    """A sentence for each reason why figures could not be computed."""
+    names: dict[str, list[str]] = {}
+    for r in results:
+        if r.value is None or not np.isfinite(r.value):
+            names.setdefault(r.caveat, []).append(f"{r.name} against {r.against}")
+    return [f"{', '.join(found)} could not be computed: {reason}." for reason, found in names.items()]
 
 
 def _controls(task: _Task, samples: Samples, results: list[MetricResult]) -> tuple[list[dict[str, Any]], list[str]]:

@@ -53,18 +53,14 @@ class Preview:
         return self.feed.dataset.images(partners(self.feed.dataset, rows, self.recipe.domain), self.recipe.size)
 
     def draw(self, sampler: Sampler, ctx: Context) -> Array:
-        """Write the pictures of this moment; returns images [n, c, s, s] that the generator made.
-
-        They are what it is trained to make at this moment: before its last stage, a hybrid makes nothing from noise.
-        """
-        name, made = f"step-{ctx.step:06d}.png", None
-        if self.source is not None:
-            made = self.translations(sampler, ctx, self.run.private_progress / name)
-        if made is None or not sampler.model.translates:
+        """Write the pictures of this moment; returns images [n, c, s, s] of what training is at."""
+        name = f"step-{ctx.step:06d}.png"
+        if not sampler.model.translates:
             samples = sampler.sample(IMAGES, SEED)
             write_png(self.run.samples / name, grid(samples, COLUMNS))
-            made = samples if made is None else made
-        return made
+        if self.source is None:
+            return samples
+        return self.translations(sampler, ctx, self.run.private_progress / name)
 
     def translations(self, sampler: Sampler, ctx: Context, path: Path) -> Array:
         """Write a sheet of what is made of real images to `path`, in RUN.private; returns the images made."""

@@ -109,7 +109,7 @@ class MetricResult:
         floor_interval: the central 95% of the halvings (a spread, not a confidence interval), or the reference's.
         paired_difference: score minus floor at equal n: mean, central 95%, the score on that footing, images a half.
         reference: the same figure between real images: what it is of, its value, interval, n.
-        ratio, ratio_interval: value / reference value, for `better: match`.
+        ratio, ratio_interval: value / reference value, for `better: match`; of densities at the floor's n.
         p_no_difference: from permuting subjects; small means the two samples differ.
         per_subject: value for each real subject by itself, below five subjects.
         better: lower, higher, or match (near the reference).

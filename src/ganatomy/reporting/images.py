@@ -75,7 +75,7 @@ def layout(height: int, width: int, channels: int, available: int, sheet: int = 
 
 def grid(tiles: Tiles, how: Layout, alt: str) -> Picture:
     """The first tiles as one picture, row by row, with thin gaps."""
-    tiles = _reduce(tiles[: how.tiles], how.shrink)
+    tiles = reduce(tiles[: how.tiles], how.shrink)
     sheet = tile(tiles, how.columns)
     return Picture(png_uri(sheet), sheet.shape[1] * how.zoom, sheet.shape[0] * how.zoom, alt)
 
@@ -150,7 +150,7 @@ def film_frames(sheets: Sequence[tuple[int, Path]]) -> list[tuple[int, Picture]]
         fit = max(1, max(tiles.shape[1:3]) // STRIP_TILE)
         while tiles.size // fit**2 * len(chosen) > STRIP_BYTES:
             fit += 1
-        sheet = tile(_reduce(tiles, fit), latents if across else 1)
+        sheet = tile(reduce(tiles, fit), latents if across else 1)
         strip.append((step, Picture(png_uri(sheet), sheet.shape[1], sheet.shape[0],
                                     f"generated images of {latents} fixed latents at step {step}")))
     return strip
@@ -171,7 +171,7 @@ def log_spaced(steps: Sequence[int], n: int) -> list[int]:
     return sorted(chosen)
 
 
-def _reduce(tiles: Tiles, factor: int) -> Tiles:
+def reduce(tiles: Tiles, factor: int) -> Tiles:
     """Average blocks of factor x factor pixels; a remainder at the right or bottom joins the last block."""
     if factor == 1:
         return tiles

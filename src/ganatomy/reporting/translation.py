@@ -65,7 +65,7 @@ def context(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: Translat
             "few": first is not None and first.n_subjects < MIN_SUBJECTS,
             "methods": " ".join(map(translation_words.methods, metrics.directions)) if metrics else "",
             "beside": [(name, reproduce.beside_name(name)) for name in first.beside] if first else [],
-            "held_out": held_out(recipe, dataset)}
+            "held_out": held_out(recipe, dataset), "pixel": facts.pixel_size(run, recipe, dataset)}
 
 
 def learned_from(recipe: Recipe, dataset: Dataset | None, paired: bool, known: bool) -> str:
@@ -145,8 +145,9 @@ def _tiles(direction: Direction) -> list[tuple[str, str, str]]:
         found.append(("MAE inside the patient", f"{spanned(own.value, own.interval)[0]}%", beside))
     kernel = direction.kernel.translators.get("model")
     if kernel:
-        real = direction.kernel.reference
-        beside = f"real vs real {spanned(real.value, real.interval, 1000)[0]}" if real and real.value is not None else ""
+        real, beside = direction.kernel.reference, ""
+        if real and real.value is not None:
+            beside = f"real vs real {spanned(real.value, real.interval, 1000)[0]}"
         found.append(("KD-Lite0 × 1000, test", spanned(kernel.value, kernel.interval, 1000)[0], beside))
     return [*found, ("Test subjects", f"{direction.n_subjects:,}", f"{direction.n_images:,} slices")]
 

@@ -164,7 +164,6 @@ class Direction(Read):
     kernel: Kernel = Kernel()
     translators: dict[str, tuple[Figure, ...]] = Field(default_factory=dict)
     comparisons: dict[str, tuple[Compared, ...]] = Field(default_factory=dict)
-    headlines: dict[str, str] = Field(default_factory=dict)
     returned: Returned | None = None
     anatomy: Anatomy | None = None
     lesions: Lesions | None = None

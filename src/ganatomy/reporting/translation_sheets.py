@@ -28,7 +28,7 @@ Place = tuple[int, int]
 Reasons = dict[str, list[tuple[str, Place | None]]]
 SHEET_WIDTH = 1040  # CSS pixels
 COLUMNS, CASES = 8, 6
-CASE_TILE = 256
+TILE = 256  # CSS pixels, at most
 MARK, MARK_COLOUR = 7, (60, 220, 255)
 MARGIN = 4
 WHY = {SHIFT: "shifted by {} against the input", DEFORMATION: "parts of it are moved by up to {}",
@@ -99,18 +99,21 @@ def sheet(sampler: Sampler, dataset: Dataset, rows: Sequence[Row], target: str, 
         rows: all test slices of the source's contrast; at least one.
         known: whether it is known whose each is.
     """
-    zoom, columns = _scale(sampler.size)
+    scale = max(1, 128 // sampler.size), -(-sampler.size // TILE)
+    columns = max(2, min(COLUMNS, SHEET_WIDTH // (sampler.size * scale[0] // scale[1])))
     chosen = sorted(images.spread(rows, columns), key=lambda row: (row.subject, row.slice))
     slices = translate(sampler, dataset, chosen, target, seed, backward)
     names = {subject: i for i, subject in enumerate(dict.fromkeys(row.subject for row in chosen), 1)}
     titles = [list(filter(None, (f"subject {names[row.subject]}" if known and len(names) > 1 else "",
                                  f"slice {row.slice}", error)))
               for row, error in zip(chosen, slices.errors(), strict=True)]
-    strips = [(label, _strip(tiles, zoom, label)) for label, tiles in slices.labelled()]
+    strips = [(label, _strip(tiles, *scale, label)) for label, tiles in slices.labelled()]
     people = f" of {grouped(len({row.subject for row in rows}), 'test subject')}" if known else " (patients unknown)"
-    scale = f"shown {zoom} times enlarged" if zoom > 1 else "shown pixel by pixel"
+    shown = f"{scale[0]} times enlarged" if scale[0] > 1 else \
+        f"reduced {scale[1]} times" if scale[1] > 1 else "pixel by pixel"
     return Sheet(strips, titles, f"{len(chosen)} of the {len(rows):,} test slices{people}, taken evenly and not picked "
-                                 f"by hand; {sampler.size} × {sampler.size} pixels each, {scale}.")
+                                 f"by hand; {sampler.size} × {sampler.size} pixels each, shown {shown}."
+                                 + _sides(chosen))
 
 
 def worst_reasons(direction: Direction) -> Reasons:
@@ -172,14 +175,15 @@ def error_scale() -> Picture:
     return Picture(png_uri(pixels), 240, 12, "colours from no error, black, to a quarter of the range or more, white")
 
 
-def _scale(size: int) -> tuple[int, int]:
-    """Enlargement, and how many columns then fit the page."""
-    zoom = max(1, 128 // size)
-    return zoom, max(2, min(COLUMNS, SHEET_WIDTH // (size * zoom)))
+def _sides(rows: Sequence[Row]) -> str:
+    """Which side of the patient is where, if the files tell it, and alike for all."""
+    across = {row.orientation.split(" ")[0] for row in rows}
+    said = {"-1": "left", "1": "right"}.get(across.pop()) if len(across) == 1 else None
+    return f" The patient's {said} is on the right of each picture." if said else ""
 
 
-def _strip(tiles: Tiles, zoom: int, alt: str) -> Picture:
-    pixels = images.tile(tiles, len(tiles))
+def _strip(tiles: Tiles, zoom: int, shrink: int, alt: str) -> Picture:
+    pixels = images.tile(images.reduce(tiles, shrink), len(tiles))
     return Picture(png_uri(pixels), pixels.shape[1] * zoom, pixels.shape[0] * zoom, f"{alt}: {len(tiles)} slices")
 
 
@@ -196,10 +200,12 @@ def _window(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
 
 
 def _tile(pixels: NDArray[np.uint8], places: Sequence[Place], alt: str) -> Picture:
-    zoom = max(1, CASE_TILE // max(pixels.shape[:2]))
-    shown = _marked(pixels, places, zoom) if places else pixels
-    factor = zoom if not places else 1
-    return Picture(png_uri(shown), shown.shape[1] * factor, shown.shape[0] * factor, alt)
+    side = max(pixels.shape[:2])
+    zoom, shrink = max(1, TILE // side), -(-side // TILE)
+    if places:
+        pixels, zoom = _marked(pixels, places, zoom), 1
+    shown = images.reduce(pixels[None], shrink)[0]
+    return Picture(png_uri(shown), shown.shape[1] * zoom, shown.shape[0] * zoom, alt)
 
 
 def _marked(pixels: NDArray[np.uint8], places: Sequence[Place], zoom: int) -> NDArray[np.uint8]:

@@ -157,8 +157,9 @@ def _judged(figure: AnatomyFigure) -> tuple[str, str, str, bool]:
     if reference is not None and reference.value is not None:
         beside = f"{_amount(figure, reference.value, reference.interval)} ({reference.what})"
     bad = figure.beyond is not None and figure.beyond > ALLOWED
-    beyond = "–" if figure.beyond is None or figure.limit is None else \
-        f"{100 * figure.beyond:.0f}% of images {'below' if figure.name == KEPT else 'above'} {_amount(figure, figure.limit, None)}"
+    side, beyond = "below" if figure.name == KEPT else "above", "–"
+    if figure.beyond is not None and figure.limit is not None:
+        beyond = f"{100 * figure.beyond:.0f}% of images {side} {_amount(figure, figure.limit, None)}"
     return _amount(figure, figure.value, figure.interval), beside, beyond, bad
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from ganatomy.evaluation_translation import MODEL
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
-from ganatomy.reporting.numbers import Interval, bracketed
+from ganatomy.reporting.numbers import Interval, bracketed, spanned
 from ganatomy.reporting.translation_results import NAMES, Direction, Standing
 from ganatomy.wording import grouped
 
@@ -94,11 +94,11 @@ def _nearer(direction: Direction, other: str) -> Finding:
             f", not on {'this subject' if n == 1 else f'any of {n} subjects'}"
     tone: Tone = "good" if standing == "ahead" else "bad" if standing == "behind" else ""
     wins = next((c for c in compared if c.name.startswith("MAE")), compared[0])
-    score = f"Nearer by MAE on {wins.first_ahead} of {grouped(wins.n_subjects, 'test subject')}."
+    score = f" Nearer by MAE on {wins.first_ahead} of {grouped(wins.n_subjects, 'test subject')}." if n > 1 else ""
     note = " SSIM and MS-SSIM can rise with blur: they rank nothing alone." if standing == "ssim" else ""
     chance = "" if n >= MIN_SUBJECTS else " No interval is possible with so few: chance cannot be ruled out."
     question = QUESTIONS.get(other, f"Nearer than the run {other}?")
-    return Finding(question, answer, tone, f"{', '.join(c.words for c in compared)}. {score}{note}{chance}")
+    return Finding(question, answer, tone, f"{', '.join(c.words for c in compared)}.{score}{note}{chance}")
 
 
 def _returned(direction: Direction) -> Finding | None:
@@ -153,7 +153,8 @@ def _real(direction: Direction) -> Finding | None:
     if real is not None and real.value is not None:
         words.append(f"{real.what} {bracketed(real.value, real.interval, 1000)}")
         if own.interval and real.interval:
-            answer = "Cannot be told from them" if own.interval[0] <= real.interval[1] else "They can be told from them"
+            alike = own.interval[0] <= real.interval[1]
+            answer = "They cannot be told apart" if alike else "No, they can be told apart"
     close = "" if own.interval else " No interval is possible with so few subjects."
     question = f"Do the images together look like real {direction.target}?"
     return Finding(question, answer, "", "; ".join(words) + "." + close)
@@ -169,7 +170,8 @@ def _share(value: float, interval: Interval | None) -> str:
 
 def _slope(value: float, interval: Interval | None) -> str:
     """Likewise of a contrast, which may turn round or grow."""
-    return bracketed(100 * value, (100 * interval[0], 100 * interval[1]) if interval else None).replace(" (", "% (", 1)
+    text, span = spanned(value, interval, 100)
+    return f"{text}%{f' ({span})' if span else ''}"
 
 
 def _positive(value: float, interval: Interval | None) -> str:
