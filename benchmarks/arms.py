@@ -52,6 +52,8 @@ def compare(table: Table, one: str, other: str, margins: dict[str, float]) -> No
         verdict = "differ" if low > 0 or high < 0 else "not told apart"
         if -margin < low and high < margin:
             verdict = "equivalent"
+        if not apart.any():
+            verdict = "the same in every run: at the end of its scale this figure tells nothing"
         print(f"{one} - {other}: {name} {apart.mean():+.3f} ({low:+.3f} to {high:+.3f}), margin {margin:.3f}: "
               f"{verdict}")
 

@@ -56,7 +56,7 @@ def direction(n: int = N, **more: Any) -> dict[str, Any]:
             "kernel": {"translators": {name: {"name": "KD-Lite0", "against": "test", "value": value / 1000,
                                               "interval": None} for name, value in values.items()},
                        "reference": {"what": "real train against real test", "value": 0.0194, "interval": None}},
-            "translators": {name: [figure("MAE foreground", value, n=n, spread=0.5, units="% of range"),
+            "translators": {name: [figure("MAE foreground", value, n=n, spread=0.45, units="% of range"),
                                    figure("SSIM foreground", 0.9, n=n), figure("MAE whole image", value / 4, n=n)]
                             for name, value in values.items()},
             "comparisons": {other: [compared("MAE foreground", other, values["model"] - values[other], ahead[other], n),
@@ -77,13 +77,14 @@ LESIONS = {"n_images": 5, "n_subjects": N, "n_lesions": 30, "n_clear": 29, "sent
 
 def write_metrics(run: Run, *directions: dict[str, Any], **more: Any) -> None:
     found = {"schema_version": 1, "kind": "translation", "extractor": "Lite0", "dataset": run.dataset_content(),
-             "step": 6, "seed": 0, "source": "T1", "domain": "T2", "label": None, "size": 32,
+             "step": 2, "seed": 0, "source": "T1", "domain": "T2", "label": None, "size": 32,
              "directions": directions or [direction()], "warnings": [], **more}
     run.metrics_file.write_text(json.dumps(found))
 
 
 def train_small(root: Path, name: str, folder: str, **more: Any) -> None:
-    recipe = load(name, SMALL[name] | {"source": "T1", "domain": "T2"} | more)
+    brief = {"source": "T1", "domain": "T2", "steps": 2, "batch_size": 2, "checkpoint_every": 50, "preview_every": 1}
+    recipe = load(name, SMALL[name] | brief | more)
     train(root / "data", root / folder, recipe)
 
 
@@ -93,8 +94,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_contrasts(root / "data", subjects=16)
     for name in ("pix2pix", "unet", "cyclegan-mri"):
         train_small(root, name, name)
-    train_small(root, "pix2pix-brain-128", "before")
-    train_small(root, "hybrid-brain-64", "hybrid", init_from=str(root / "before"), steps=22, preview_every=1)
+    train_small(root, "hybrid-brain-64", "hybrid", steps=22, preview_every=1)
+    hybrid = Run(root / "hybrid")
+    hybrid.recipe_file.write_text(hybrid.recipe().model_copy(update={"init_from": "generator 12ec29d4"}).to_yaml())
     return root
 
 
@@ -126,7 +128,7 @@ def test_below_five_subjects_it_may_be_chance_and_no_interval_is_shown(runs: dic
     assert "no interval is possible, and it may be chance" in verdict(n=n)
     write_metrics(runs["pix2pix"], direction(n=n))
     text = Page(report(runs["pix2pix"].path)).text
-    assert "chance cannot be ruled out" in text and "4.87 to 5.87" not in text
+    assert "chance cannot be ruled out" in text and "4.92 to 5.82" not in text
     assert ("Subject by subject" in text) == (n == 4) and "sub-000" not in text
 
 
@@ -183,7 +185,7 @@ def test_the_worst_are_those_beyond_the_usual_before_those_within() -> None:
 def test_figures_intervals_references_and_n_stand_in_the_table(runs: dict[str, Run]) -> None:
     write_metrics(runs["pix2pix"])
     text = Page(report(runs["pix2pix"].path)).text
-    for wanted in ("pix2pix, T1 to T2", "8 subjects", "4.87 to 5.87", "This model", "Histogram matching",
+    for wanted in ("pix2pix, T1 to T2", "8 subjects", "4.92 to 5.82", "This model", "Histogram matching",
                    "Reference, real train against real test: 19.4", "model better on 6/6", "model better on 0/6",
                    "n = 12 slices of 6 subjects", "25% of images above 0.400 mm", "6 test subjects"):
         assert wanted in text, wanted
@@ -215,8 +217,7 @@ def test_a_shareable_report_holds_no_picture_of_a_patient_or_made_of_one(runs: d
     if name != "hybrid":
         write_metrics(run, direction(lesions=LESIONS))
     page = Page(report(run.path, shareable=True))
-    only_ours = 1 if name != "hybrid" else None  # the scale of the errors
-    assert only_ours is None or len(page.pictures) == only_ours
+    assert bool(page.pictures) == (name == "hybrid")  # figures are drawings
     data = Dataset.open(run.path.parent / "data")
     real = np.concatenate([data.pixels(data.rows(domain)) for domain in ("T1", "T2")])
     assert not any(holds(picture, tile) for picture in page.pictures for tile in real)
@@ -249,13 +250,13 @@ def test_unpaired_contrasts_have_no_truth_to_show(tmp_path: Path) -> None:
     write_metrics(Run(tmp_path / "run"), alone)
     text = Page(report(tmp_path / "run")).text
     assert "There is no true T2" in text and "Truth, real" not in text and "Output, synthetic T1" in text
-    assert "which are not paired" in text and "8 T1 and" not in text.replace("8 T1 and 10", "")
+    assert "on 8 T1 and 12 T2 slices of 10 subjects, which are not paired" in text
 
 
 def test_figures_of_other_weights_show_no_worst_cases(runs: dict[str, Run]) -> None:
-    write_metrics(runs["pix2pix"], direction(lesions=LESIONS), step=4)
+    write_metrics(runs["pix2pix"], direction(lesions=LESIONS), step=1)
     text = Page(report(runs["pix2pix"].path)).text
-    assert "of the weights of step 4" in text and "The worst cases" not in text
+    assert "of the weights of step 1" in text and "The worst cases" not in text
 
 
 def test_unfinished_without_data_or_with_broken_figures(runs: dict[str, Run]) -> None:

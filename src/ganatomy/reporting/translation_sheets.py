@@ -101,7 +101,10 @@ def sheet(sampler: Sampler, dataset: Dataset, rows: Sequence[Row], target: str, 
     """
     scale = max(1, 128 // sampler.size), -(-sampler.size // TILE)
     columns = max(2, min(COLUMNS, SHEET_WIDTH // (sampler.size * scale[0] // scale[1])))
-    chosen = sorted(images.spread(rows, columns), key=lambda row: (row.subject, row.slice))
+    everyone = sorted({row.subject for row in rows})
+    some = {everyone[i] for i in np.linspace(0, len(everyone) - 1, min(columns, len(everyone))).round().astype(int)}
+    chosen = sorted(images.spread([row for row in rows if row.subject in some], columns),
+                    key=lambda row: (row.subject, row.slice))
     slices = translate(sampler, dataset, chosen, target, seed, backward)
     names = {subject: i for i, subject in enumerate(dict.fromkeys(row.subject for row in chosen), 1)}
     titles = [list(filter(None, (f"subject {names[row.subject]}" if known and len(names) > 1 else "",
