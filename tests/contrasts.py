@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pix2pix-brain-128": _TRAINING | _UNET | {"model.d_width": 4},
     "pix2pix-brain-256": _TRAINING | _UNET | {"model.d_width": 4},
     "unet": _TRAINING | _UNET,
+    "cyclegan": _TRAINING | _UNET | {"model.d_width": 4, "model.pool": 5},
     "cyclegan-mri": _TRAINING | _UNET | {"model.d_width": 4},
     "cyclegan-resnet": _TRAINING | {"batch_size": 2, "model.width": 4, "model.d_width": 4, "model.blocks": 1,
                                     "model.pool": 5},

@@ -287,7 +287,7 @@ def test_the_strip_shows_one_output_for_every_w_between_input_and_truth(runs: di
     frames = letting_go(run, run.recipe(), 22)
     titles = [frame.title for frame in frames]
     assert titles == ["input", *(f"w = {i / 10:g}" for i in range(11)), "truth"]
-    assert [frame.note for frame in frames][1:3] == ["step 1", "step 3"]
+    assert [frame.note for frame in frames][1:3] == ["step 2", "step 4"]
     page = Page(report(run.path))
     assert "The input loses its hold" in page.text and "w = 0.5" in page.text and "same latents" in page.text
     assert "contains images of real patients" in page.text

@@ -388,3 +388,11 @@ def test_it_goes_on_without_the_first_run_and_not_with_a_changed_one(pairs: Data
     said: list[str] = []
     train(pairs.path, parts.path, recipe, say=said.append)
     assert "already finished" in said[0]
+
+
+def test_a_hybrid_needs_a_step_for_every_stage(tmp_path: Path) -> None:
+    data = write_contrasts(tmp_path / "data")
+    settings = load("hybrid-brain-64", SMALL["hybrid-brain-64"] | {"steps": 10})
+    with pytest.raises(UserError, match="11 stages"):
+        train(data.path, tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()

@@ -86,6 +86,9 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
                         fix=f"use 2 to {MOST_ASKED:,}")
     sampling.check_seed(seed)
     if synthetic is None and translates(real):
+        if domain is not None or label is not None:
+            raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
+                            where="--domain, --label", fix="leave them out")
         return _written(Run(real), evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say),
                         started, say)
     if beside:

@@ -14,7 +14,7 @@ from ganatomy.models.base import GAN, Batch, Context
 from ganatomy.nn.hardware import choose_device, choose_precision
 from ganatomy.recipe import Recipe
 from ganatomy.training_images import make_feed, with_domains
-from ganatomy.training_schedule import checkpoint_interval, steps_of, total_steps
+from ganatomy.training_schedule import check_steps, checkpoint_interval, steps_of, total_steps
 from ganatomy.wording import counted
 
 BYTES = 4
@@ -29,6 +29,7 @@ def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:
     feed = make_feed(dataset, recipe, where)
     rows = feed.rows
     model = models.resolve(recipe, dataset.info.channels)
+    check_steps(recipe, feed, model.least_steps())
     lines = [recipe.to_yaml().rstrip(), "",
              f"training images   {len(rows)} of {counted(len({r.subject for r in rows}), 'subject')}",
              f"steps             {total_steps(recipe, feed):,}, {steps_of(recipe, feed, 1):,} of them make an epoch",

@@ -160,7 +160,7 @@ class Run:
         for picture in (*self.samples.glob("step-*.png"), *self.private_progress.glob("step-*.png")):
             if checkpoint_step(picture) > step:
                 picture.unlink()
-        for left in self.path.rglob(".*.partial*"):
+        for left in (*self.path.rglob(".*.partial*"), *private_path(self.path).rglob(".*.partial*")):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     @contextmanager

@@ -16,7 +16,7 @@ from ganatomy.run import Run
 from ganatomy.training_debug import Debug, cut_back
 from ganatomy.training_images import make_feed, with_domains
 from ganatomy.training_loop import Interrupted, Loop, OnLog, Say, TrainingStopped
-from ganatomy.training_schedule import epochs_done
+from ganatomy.training_schedule import check_steps, epochs_done
 from ganatomy.training_start import initial_weights
 from ganatomy.training_state import resume
 
@@ -58,12 +58,13 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     if budget is not None and models.kind(settings).needs_all_steps:
         raise UserError(f"{settings.gan} changes its task up to the last step and cannot be ended early",
                         where="budget", fix="give --steps instead")
-    models.resolve(settings, dataset.info.channels)  # what it refuses is told before there is a run folder
+    model = models.resolve(settings, dataset.info.channels)  # what it refuses is told before there is a run folder
     settings, first = initial_weights(settings, folder, dataset.info.channels)
     where = choose_device(device)
     make_deterministic(where)
     precision = choose_precision(settings, where)
     feed = make_feed(dataset, settings, where)
+    check_steps(settings, feed, model.least_steps())
     dataset.verify([*feed.rows, *(feed.source.rows if feed.source else ())])
     with folder.lock():
         folder.start(settings, dataset.path, dataset.info.content)

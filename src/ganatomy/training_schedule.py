@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from ganatomy.data.feed import Feed
+from ganatomy.errors import UserError
 from ganatomy.recipe import Decay, Recipe
+from ganatomy.wording import counted
 
 
 def total_steps(recipe: Recipe, feed: Feed) -> int:
@@ -14,6 +16,14 @@ def total_steps(recipe: Recipe, feed: Feed) -> int:
         return recipe.steps
     assert recipe.epochs is not None
     return steps_of(recipe, feed, recipe.epochs)
+
+
+def check_steps(recipe: Recipe, feed: Feed, least: int) -> None:
+    """Raise `UserError` for fewer generator updates than the GAN needs."""
+    steps = total_steps(recipe, feed)
+    if steps < least:
+        raise UserError(f"{recipe.gan} has {least} stages and cannot go through them in {counted(steps, 'step')}",
+                        where="--steps", fix=f"give at least {least}, better a hundred times as many")
 
 
 def checkpoint_interval(recipe: Recipe, feed: Feed) -> int:

@@ -101,6 +101,10 @@ class GAN(nn.Module):
         super().__init__()
         self.config, self.shape = config, shape
 
+    def least_steps(self) -> int:
+        """Generator updates below which training makes no sense."""
+        return 1
+
     def noise_shape(self) -> tuple[int, ...]:
         """Shape of one latent."""
         raise NotImplementedError

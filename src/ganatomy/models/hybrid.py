@@ -48,6 +48,9 @@ class Model(UNetGAN):
         self.discriminator = dcgan.Discriminator(settings, shape)
         self.apply(initialise)
 
+    def least_steps(self) -> int:
+        return len(self.config.stages)
+
     def noise_shape(self) -> tuple[int, ...]:
         return (self._pixels + self.generator.switches,)
 

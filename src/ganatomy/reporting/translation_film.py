@@ -57,7 +57,8 @@ def letting_go(run: Run, recipe: Recipe, steps: int) -> list[Frame]:
     """
     model = models.resolve(recipe, 1)
     assert isinstance(model, hybrid.Model)
-    last = {model.noise_share(step / steps): (step, path) for step, path in progress_sheets(run)}
+    # a picture is of the step that was trained last; see training_preview.py
+    last = {model.noise_share(max(0, step - 1) / steps): (step, path) for step, path in progress_sheets(run)}
     frames, rows = [], dict[str, Tiles]()
     for w, (step, path) in sorted(last.items()):
         rows = read_progress(path, recipe)
