@@ -30,8 +30,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "cyclegan-mri": _TRAINING | _UNET | {"model.d_width": 4},
     "cyclegan-resnet": _TRAINING | {"batch_size": 2, "model.width": 4, "model.d_width": 4, "model.blocks": 1,
                                     "model.pool": 5},
-    "hybrid-brain-64": _TRAINING | _UNET | {"model.d_width": 4},
-    "hybrid-brain-128": _TRAINING | _UNET | {"model.d_width": 4}}
+    "hybrid-brain-64": _TRAINING | _UNET | {"model.d_width": 4, "model.stages": [0, 1]},
+    "hybrid-brain-128": _TRAINING | _UNET | {"model.d_width": 4, "model.stages": [0, 1]}}
 """Settings by recipe."""
 
 

@@ -188,13 +188,16 @@ def test_fakes_in_the_pool_carry_no_gradient() -> None:
 
 @pytest.mark.parametrize("steps", [11, 33, 110, 3300, 3000])
 def test_every_stage_of_the_hybrid_takes_an_equal_share_of_the_steps(steps: int) -> None:
-    model = small("hybrid-brain-64")
+    model = hybrid_stages(ELEVEN)
     shares = [model.noise_share(step / steps) for step in range(steps)]
     assert shares == sorted(shares)
     assert sorted(set(shares)) == [i / 10 for i in range(11)]
     counts = [shares.count(w) for w in sorted(set(shares))]
     assert max(counts) - min(counts) <= 1
     assert (shares[0], shares[-1], model.noise_share(1.0)) == (0, 1, 1)
+
+
+ELEVEN = [i / 10 for i in range(11)]
 
 
 def hybrid_stages(stages: Sequence[float]) -> GAN:
@@ -214,7 +217,7 @@ def test_the_hybrids_input_is_the_image_and_noise_by_w() -> None:
 
 
 def test_the_weight_of_the_distance_falls_as_the_noise_rises() -> None:
-    model = small("hybrid-brain-64")
+    model = hybrid_stages(ELEVEN)
     batch = a_batch(model)
     for k in range(11):
         ctx = Context(k, 0, k / 11)
@@ -251,3 +254,13 @@ def test_the_hybrid_generates_without_an_image() -> None:
     assert images.shape == (5, 1, 32, 32)
     assert np.array_equal(images, sampler.sample(40, seed=1)[:5])
     assert not np.array_equal(images, sampler.sample(5, seed=2))
+
+
+def test_the_cycle_weight_rises_from_its_start_over_its_ramp() -> None:
+    model = small("cyclegan", **{"model.cycle_weight": 10, "model.cycle_start": 0.1, "model.cycle_ramp": 0.5})
+    batch = a_batch(model)
+    for progress, wanted in ((0.0, 1.0), (0.25, 5.5), (0.5, 10.0), (1.0, 10.0)):
+        ctx = Context(0, 0, progress)
+        terms = model.generator_loss(batch, model(batch, ctx), ctx).terms
+        assert terms["cycle_source"][0] == terms["cycle_target"][0] == pytest.approx(wanted)
+    assert small("cyclegan-mri").cycle_weight(0.0) == 15  # published: the same throughout

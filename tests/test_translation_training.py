@@ -392,7 +392,8 @@ def test_it_goes_on_without_the_first_run_and_not_with_a_changed_one(pairs: Data
 
 def test_a_hybrid_needs_a_step_for_every_stage(tmp_path: Path) -> None:
     data = write_contrasts(tmp_path / "data")
-    settings = load("hybrid-brain-64", SMALL["hybrid-brain-64"] | {"steps": 10})
+    eleven = [i / 10 for i in range(11)]
+    settings = load("hybrid-brain-64", SMALL["hybrid-brain-64"] | {"steps": 10, "model.stages": eleven})
     with pytest.raises(UserError, match="11 stages"):
         train(data.path, tmp_path / "run", settings)
     assert not (tmp_path / "run").exists()

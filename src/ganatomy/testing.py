@@ -39,7 +39,8 @@ def check_gan(name: str, folder: str | Path) -> None:
         batch = _batch(model, channels)
         _check_losses(model, batch)
         _check_images(model, batch, channels)
-    _check_resume(recipe, Path(folder))
+    half = max(2, -(-model.least_steps() // 2))
+    _check_resume(recipe.model_copy(update={"steps": 2 * half, "checkpoint_every": half}), Path(folder))
 
 
 def _batch(model: GAN, channels: int) -> Batch:
@@ -99,9 +100,9 @@ def _check_resume(recipe: Recipe, folder: Path) -> None:
     data = _little_dataset(folder / "dataset", domains).path
     whole = train(data, folder / "whole", recipe)
     parts = train(data, folder / "parts", recipe)
-    for path in (parts.checkpoint(4), parts.generator / "weights.safetensors"):
-        path.unlink()  # as if killed after the checkpoint of step 2
-    parts.write_status("running", 2)
+    for path in (parts.checkpoint(int(recipe.steps or 0)), parts.generator / "weights.safetensors"):
+        path.unlink()  # as if killed after the first checkpoint
+    parts.write_status("running", recipe.checkpoint_every)
     train(data, folder / "parts", recipe)
     one, two = ((run.generator / "weights.safetensors").read_bytes() for run in (whole, parts))
     assert one == two, "a resumed training must end with the same bits: is there state outside buffers and parameters?"

@@ -35,6 +35,8 @@ class Config(GANConfig):
     d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
     adversarial: Literal["bce", "least_squares"] = "bce"
     cycle_weight: float = Field(15.0, ge=0, description="lambda, of the mean absolute error there and back")
+    cycle_start: float = Field(1.0, gt=0, le=1, description="share of lambda at the start, rising evenly to 1 ...")
+    cycle_ramp: float = Field(0.0, ge=0, le=1, description="... over this first share of the training")
     identity_weight: float = Field(0.25, ge=0, description="share of lambda, of an image of a generator's own target")
     pool: int = Field(0, ge=0, le=1000, description="older fakes kept for each discriminator")
 
@@ -81,7 +83,7 @@ class Model(GAN):
         return losses
 
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
-        cycle, losses = self.config.cycle_weight, Losses({})
+        cycle, losses = self.cycle_weight(ctx.progress), Losses({})
         for side, (given, made) in _sides(batch, fakes).items():
             judged = self.discriminator[side](made)  # type: ignore
             losses.terms[f"adversarial_{side}"] = (1.0, self._adversarial(judged, 1.0))
@@ -90,6 +92,12 @@ class Model(GAN):
                 losses.terms[f"identity_{side}"] = (cycle * self.config.identity_weight,
                                                     (fakes.extra[f"same_{side}"] - given).abs().mean())
         return losses
+
+    def cycle_weight(self, progress: float) -> float:
+        """Lambda at a progress from 0 to 1."""
+        start, ramp = self.config.cycle_start, self.config.cycle_ramp
+        risen = min(1.0, progress / ramp) if ramp > 0 else 1.0
+        return self.config.cycle_weight * (start + (1 - start) * risen)
 
     def generate(self, batch: Batch) -> Batch:
         if batch.source is not None:
