@@ -49,13 +49,11 @@ def compare(table: Table, one: str, other: str, margins: dict[str, float]) -> No
     for name, margin in margins.items():
         apart = table[one][name] - table[other][name]
         low, high = student(float(apart.mean()), float(apart.std(ddof=1)) / len(apart) ** 0.5, len(apart))
-        verdict = "differ" if low > 0 or high < 0 else "not told apart"
-        if -margin < low and high < margin:
-            verdict = "equivalent"
-        if not apart.any():
-            verdict = "the same in every run: at the end of its scale this figure tells nothing"
-        print(f"{one} - {other}: {name} {apart.mean():+.3f} ({low:+.3f} to {high:+.3f}), margin {margin:.3f}: "
-              f"{verdict}")
+        print(f"{one} - {other}: {name} {apart.mean():+.3f} ({low:+.3f} to {high:+.3f}): "
+              f"{'differ' if low > 0 or high < 0 else 'no difference shown'}, "
+              f"{'within' if -margin < low and high < margin else 'not shown to be within'} the margin of {margin:.3f}")
+        if not table[one][name].any() and not table[other][name].any():
+            print(f"  {name} is 0 in every run: at the end of its scale it tells nothing about a difference")
 
 
 def main() -> None:

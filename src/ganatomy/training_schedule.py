@@ -35,12 +35,12 @@ def checkpoint_interval(recipe: Recipe, feed: Feed) -> int:
 def steps_of(recipe: Recipe, feed: Feed, epochs: float) -> int:
     """Steps that `epochs` passes over the training images take, at least one."""
     # multiplied before it is divided: 50 epochs of 66 images in batches of 30 are 110 steps, 50 * (66 / 30) is above
-    return max(1, math.ceil(epochs * len(feed.rows) / (recipe.batch_size * recipe.d_steps)))
+    return max(1, math.ceil(epochs * feed.length / (recipe.batch_size * recipe.d_steps)))
 
 
 def epochs_done(recipe: Recipe, feed: Feed, step: int) -> int:
     """How many whole passes over the training images the discriminator has seen after `step` steps."""
-    return step * recipe.d_steps * recipe.batch_size // len(feed.rows)
+    return step * recipe.d_steps * recipe.batch_size // feed.length
 
 
 def learning_rates(recipe: Recipe, epoch: int, progress: float = 0.0) -> tuple[float, float]:

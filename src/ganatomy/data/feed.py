@@ -35,6 +35,11 @@ class Feed:
         self.factor = shrink_factor(dataset.info.size, size)
         self._pass, self._order = -1, np.empty(0, np.intp)
 
+    @property
+    def length(self) -> int:
+        """Images that make a pass: of two feeds drawn apart the larger number."""
+        return max(len(self.rows), len(self.source.rows) if self.source is not None else 0)
+
     def indices(self, draw: int) -> list[int]:
         """Which rows the draw of this number holds."""
         first = draw * self.batch_size

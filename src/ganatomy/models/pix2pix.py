@@ -36,7 +36,7 @@ class Model(UNetGAN):
 
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         real, fake = self._judge(batch, batch.target), self._judge(batch, fakes.target.detach())
-        # halved, so that the discriminator learns more slowly than the generator (Isola et al. 2017, sec. 3.3)
+        # halved as in Isola et al. 2017, sec. 3.3; Adam makes nothing of a constant factor
         return Losses({"real": (0.5, bce(real, 1.0)), "fake": (0.5, bce(fake, 0.0))},
                       {"real_probability": real.detach().sigmoid().mean(),
                        "fake_probability": fake.detach().sigmoid().mean()})

@@ -19,8 +19,8 @@ class UNet(nn.Module):
     """Images [n, c, size, size] to images [n, c, size, size] in [-1, 1].
 
     Strided convolutions halve the side until `smallest`; a mirrored path doubles it, and at every size takes in the
-    encoder's features by concatenation. All but the first layer and those at one pixel are normalised: a single pixel
-    has no spread.
+    encoder's features by concatenation. All but the first layer and those at one pixel are normalised: there, a
+    batch of one would have no spread.
 
     Args:
         size: side of the images, pixels.

@@ -13,7 +13,7 @@ from ganatomy.data.geometry import planes
 from ganatomy.data.readers import Header, Pixels
 from ganatomy.data.regrid import restore
 from ganatomy.errors import UserError
-from ganatomy.metrics.paired import foreground
+from ganatomy.metrics.paired import LOWEST, background, foreground
 from ganatomy.translation.seen import Seen, see
 from ganatomy.translation.way import Translator, Way
 
@@ -73,7 +73,8 @@ def _translated(seen: Seen, numbers: Sequence[int], translator: Translator, seed
     made = translator.translate(images, seed=seed, backward=seen.way.backward)
     if not np.isfinite(made).all():
         raise UserError("the model makes values that are not finite", where="weights", fix="train it again")
-    made = np.where(_around(images)[:, None], made, np.float32(BACKGROUND))
+    dark = background(images) == LOWEST
+    made = np.where(_around(images)[:, None] | ~dark[:, None, None, None], made, np.float32(BACKGROUND))
     shape = (seen.view.height, seen.view.width)
     return restore(made, shape, seen.frame, seen.view.spacing, BACKGROUND, (-1.0, 1.0))
 
@@ -81,8 +82,8 @@ def _translated(seen: Seen, numbers: Sequence[int], translator: Translator, seed
 def _around(images: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The patient and a few pixels around, [n, h, w]: what a model makes of the air beyond is no picture of anything.
 
-    It matters in slices near the ends of the body, emptier than any of the training. Images without a background are
-    all patient.
+    It matters in slices near the ends of the body, emptier than any of the training. Images without a background, or
+    with a bright one, are left alone.
     """
     from scipy.ndimage import binary_dilation
 
