@@ -57,7 +57,7 @@ def test_an_epoch_is_done_as_soon_as_every_image_was_drawn(images: int, batch: i
     recipe = load("rpgan-64", TINY | {"batch_size": batch, "d_steps": d_steps, "reuse_fake": False})
 
     class Rows:
-        rows = range(images)
+        length = images
 
     feed: Feed = Rows()  # type: ignore[assignment]
     steps = next(s for s in range(10**5) if s * d_steps * batch >= epochs * images)

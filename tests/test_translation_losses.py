@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ganatomy.models._unet import l1
 from ganatomy.models.base import GAN, Batch, Context
+from ganatomy.nn.greys import with_greys_of
 from ganatomy.nn.image_pool import ImagePool
 from ganatomy.recipe import load
 from ganatomy.sampling import Sampler
@@ -256,11 +257,20 @@ def test_the_hybrid_generates_without_an_image() -> None:
     assert not np.array_equal(images, sampler.sample(5, seed=2))
 
 
-def test_the_cycle_weight_rises_from_its_start_over_its_ramp() -> None:
-    model = small("cyclegan", **{"model.cycle_weight": 10, "model.cycle_start": 0.1, "model.cycle_ramp": 0.5})
+def test_greys_guide_the_first_steps_and_no_others() -> None:
+    model = small("cyclegan", **{"model.greys": "falling", "model.warm_up": 0.5, "model.warm_weight": 8})
     batch = a_batch(model)
-    for progress, wanted in ((0.0, 1.0), (0.25, 5.5), (0.5, 10.0), (1.0, 10.0)):
+    for progress, wanted in ((0.0, 8.0), (0.25, 4.0)):
         ctx = Context(0, 0, progress)
         terms = model.generator_loss(batch, model(batch, ctx), ctx).terms
-        assert terms["cycle_source"][0] == terms["cycle_target"][0] == pytest.approx(wanted)
-    assert small("cyclegan-mri").cycle_weight(0.0) == 15  # published: the same throughout
+        assert terms["greys_source"][0] == terms["greys_target"][0] == pytest.approx(wanted)
+    late = Context(0, 0, 0.5)
+    assert "greys_target" not in model.generator_loss(batch, model(batch, late), late).terms
+    for name in ("cyclegan", "cyclegan-mri", "cyclegan-resnet"):
+        assert small(name).guide_weight(0.0) == 0
+
+
+@pytest.mark.parametrize(("falling", "wanted"), [(True, [-1, 0.9, 0.5, 0.1]), (False, [-1, 0.1, 0.5, 0.9])])
+def test_an_image_gets_the_greys_of_another_in_order(falling: bool, wanted: list[float]) -> None:
+    image, like = (torch.tensor(values).view(1, 1, 2, 2) for values in ([-1, -0.5, 0.0, 0.7], [0.9, 0.1, -0.9, 0.5]))
+    torch.testing.assert_close(with_greys_of(like, image, falling).flatten(), torch.tensor(wanted))

@@ -6,84 +6,39 @@ Beside the model stand the input returned, histogram matching, and other runs su
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ganatomy import sampling
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.manifest import Row
 from ganatomy.errors import UserError
+from ganatomy.evaluation_pairs import (
+    MODEL,
+    MOST_TRAINING,
+    Direction,
+    Say,
+    Task,
+    direction_of,
+    lesion_masks,
+    physical,
+    spacing,
+    to_targets,
+    translations,
+)
 from ganatomy.evaluation_rows import at_most, dataset_warnings, same_channels, size_warning
 from ganatomy.metrics.anatomy import anatomy
 from ganatomy.metrics.base import Images, Sample, finite
-from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED, fit_histogram_match, input_returned
 from ganatomy.metrics.features import EXTRACTOR
-from ganatomy.metrics.kernel import compute as kernel_results
 from ganatomy.metrics.kernel_pairs import real_distance, translated_distance
 from ganatomy.metrics.lesions import lesions
 from ganatomy.metrics.paired import PairFigures, foreground, pair_figures
 from ganatomy.metrics.paired_summary import compare, headline, ranking, summarise
-from ganatomy.metrics.returned_input import returned_input
+from ganatomy.metrics.returned_input import returned_input, returned_unpaired
 from ganatomy.run import Run
-from ganatomy.sampling import Sampler
-from ganatomy.training_images import partners
 
 SCHEMA_VERSION = 1
 KIND = "translation"
-MODEL = "model"
-MOST_IMAGES = 2000
-Say = Callable[[str], None]
-
-
-@dataclass
-class _Task:
-    """What is measured: the model, the runs beside it, and the dataset.
-
-    `samplers` holds (name, sampler) with the model first.
-    """
-
-    dataset: Dataset
-    samplers: dict[str, Sampler]
-    source: str
-    target: str
-    label: str | None
-    seed: int
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Side of the images, pixels."""
-        return self.samplers[MODEL].size
-
-
-@dataclass
-class _Direction:
-    """The test images of one direction.
-
-    Attributes:
-        rows, inputs: of the source's contrast. real, truth: rows and images of the target's; of the same slices where
-            `paired`.
-        mask: foreground of the real images, [n, s, s].
-        backward: from the contrast that was the target in training.
-    """
-
-    task: _Task
-    rows: list[Row]
-    inputs: Images
-    real: list[Row]
-    truth: Images
-    mask: Any
-    paired: bool
-    backward: bool
-
-    @property
-    def subjects(self) -> list[str]:
-        """Of each input."""
-        return [row.subject for row in self.rows]
 
 
 def translates(path: str | Path) -> bool:
@@ -100,7 +55,7 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
     directions = [False, True] if task.samplers[MODEL].model.two_way else [False]
     measured, digest = [], hashlib.sha256()
     for backward in directions:
-        direction = _direction(task, backward, n)
+        direction = direction_of(task, backward, n)
         say(f"{direction.rows[0].domain} to {direction.real[0].domain}: {len(direction.rows)} test slices of "
             f"{len(set(direction.subjects))} subjects")
         entry, made = _measure(direction, say)
@@ -109,17 +64,17 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
     notes = task.samplers[MODEL].notes or {}
     return {"schema_version": SCHEMA_VERSION, "kind": KIND, "extractor": EXTRACTOR, "seconds": 0.0,
             "dataset": task.dataset.info.content, "synthetic": digest.hexdigest(), "step": notes.get("step"),
-            "seed": seed, "source": task.source, "domain": task.target, "label": task.label, "size": task.size,
+            "seed": seed, "n": n, "source": task.source, "domain": task.target, "label": task.label, "size": task.size,
             "directions": measured, "warnings": task.warnings}
 
 
-def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str | Path]) -> _Task:
+def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str | Path]) -> Task:
     run, sampler = Run.open(path), sampling.load_generator(path)
     notes = sampler.notes or {}
     dataset = Dataset.open(data or run.dataset_path())
     source, target = (dataset.domain(notes[key]) for key in ("source_domain", "domain"))
     same_channels(dataset, sampler.channels, "the run")
-    task = _Task(dataset, {MODEL: sampler}, source, target, run.recipe().label, seed, dataset_warnings(dataset))
+    task = Task(dataset, {MODEL: sampler}, source, target, run.recipe().label, seed, dataset_warnings(dataset))
     if dataset.info.content != run.dataset_content():
         task.warnings.append("This is not the dataset that the model was trained on, or it has changed since.")
     for other in beside:
@@ -127,7 +82,7 @@ def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str |
     return task
 
 
-def _add_beside(task: _Task, path: Path, content: str) -> None:
+def _add_beside(task: Task, path: Path, content: str) -> None:
     """Put another run's generator beside the model. Raises `UserError` if it does something else."""
     run, sampler = Run.open(path), sampling.load_generator(path)
     notes = sampler.notes or {}
@@ -140,22 +95,10 @@ def _add_beside(task: _Task, path: Path, content: str) -> None:
     task.samplers[name if number == 1 else f"{name} #{number}"] = sampler
 
 
-def _direction(task: _Task, backward: bool, n: int | None) -> _Direction:
-    source, target = (task.target, task.source) if backward else (task.source, task.target)
-    dataset = task.dataset
-    rows = at_most(dataset.require("test", source, task.label), n or MOST_IMAGES, task.seed)
-    paired = dataset.info.paired
-    real = partners(dataset, rows, target) if paired \
-        else at_most(dataset.require("test", target, task.label), n or MOST_IMAGES, task.seed)
-    inputs, truth = dataset.images(rows, task.size), dataset.images(real, task.size)
-    return _Direction(task, rows, inputs, real, truth, foreground(inputs, truth if paired else inputs), paired,
-                      backward)
-
-
-def _measure(direction: _Direction, say: Say) -> tuple[dict[str, Any], Images]:
+def _measure(direction: Direction, say: Say) -> tuple[dict[str, Any], Images]:
     """The figures of one direction as JSON, and the model's images."""
     task, subjects = direction.task, direction.subjects
-    made, note = _translations(direction, say)
+    made, note = translations(direction, say)
     real = Sample(direction.truth, [row.subject for row in direction.real])
     entry: dict[str, Any] = {
         "source": direction.rows[0].domain, "target": direction.real[0].domain, "paired": direction.paired,
@@ -164,13 +107,16 @@ def _measure(direction: _Direction, say: Say) -> tuple[dict[str, Any], Images]:
     if direction.paired:
         say("against the truth ...")
         entry |= _against_truth(direction, made)
+    else:
+        entry["returned"] = returned_unpaired(direction.inputs, made[MODEL], to_targets(direction), direction.mask,
+                                              subjects).to_json()
     say("anatomy ...")
-    kept = anatomy(direction.inputs, made[MODEL], direction.mask, subjects, spacing=_spacing(direction),
+    kept = anatomy(direction.inputs, made[MODEL], direction.mask, subjects, spacing=spacing(direction),
                    targets=direction.truth if direction.paired else None)
     entry["anatomy"] = kept.to_json()
-    lesion_masks = _lesion_masks(direction)
-    if lesion_masks is not None:
-        entry["lesions"] = lesions(direction.truth, made[MODEL], lesion_masks, direction.mask, subjects,
+    outlined = lesion_masks(direction)
+    if outlined is not None:
+        entry["lesions"] = lesions(direction.truth, made[MODEL], outlined, direction.mask, subjects,
                                    task.seed).to_json()
     if task.samplers[MODEL].model.two_way:
         entry |= _there_and_back(direction, made[MODEL])
@@ -179,41 +125,13 @@ def _measure(direction: _Direction, say: Say) -> tuple[dict[str, Any], Images]:
     return named, made[MODEL]
 
 
-def _translations(direction: _Direction, say: Say) -> tuple[dict[str, Images], str]:
-    """Every translator's images, the model's first, and what is to be said of the baselines."""
-    task, made = direction.task, dict[str, Images]()
-    for name, sampler in task.samplers.items():
-        if direction.backward and not sampler.model.two_way:
-            continue
-        say(f"translating with {name} ...")
-        images = sampler.translate(direction.inputs, task.seed, direction.backward)
-        if not np.isfinite(images).all():
-            raise UserError("the generator gives images that hold NaN or infinity", where=name, fix="train it again")
-        made[name] = images
-    made[INPUT_RETURNED] = input_returned(direction.inputs)
-    if not direction.paired:
-        return made, ""
-    rows = at_most(task.dataset.rows(direction.rows[0].domain, "train", task.label), MOST_IMAGES // 4, task.seed)
-    if not rows:
-        return made, "no training images: histogram matching is left out"
-    truth = task.dataset.images(partners(task.dataset, rows, direction.real[0].domain), task.size)
-    match = fit_histogram_match(task.dataset.images(rows, task.size), truth, [row.subject for row in rows])
-    made[HISTOGRAM_MATCHED] = match(direction.inputs, direction.subjects)
-    return made, match.note
-
-
-def _kernel(direction: _Direction, made: dict[str, Images], real: Sample, say: Say) -> dict[str, Any]:
+def _kernel(direction: Direction, made: dict[str, Images], real: Sample, say: Say) -> dict[str, Any]:
     """KD-Lite0 of every translator's images, and between real images of train and test."""
-    from ganatomy.metrics.base import Samples
-
     say(f"features of {EXTRACTOR} ...")
     task, found = direction.task, dict[str, Any]()
     for name, images in made.items():
-        sample = Sample(images, direction.subjects)
-        result = translated_distance(real, sample, task.seed) if direction.paired \
-            else kernel_results(Samples(real, sample, seed=task.seed, control=True))[0]
-        found[name] = result.to_json()
-    rows = at_most(task.dataset.rows(direction.real[0].domain, "train", task.label), MOST_IMAGES // 4, task.seed)
+        found[name] = translated_distance(real, Sample(images, direction.subjects), task.seed).to_json()
+    rows = at_most(task.dataset.rows(direction.real[0].domain, "train", task.label), MOST_TRAINING, task.seed)
     reference = None
     if rows:
         train = Sample(task.dataset.images(rows, task.size), [row.subject for row in rows])
@@ -221,10 +139,10 @@ def _kernel(direction: _Direction, made: dict[str, Images], real: Sample, say: S
     return {"translators": found, "reference": reference}
 
 
-def _against_truth(direction: _Direction, made: dict[str, Images]) -> dict[str, Any]:
+def _against_truth(direction: Direction, made: dict[str, Images]) -> dict[str, Any]:
     """Paired figures of every translator, who is ahead of whom, and whether the model returns its input."""
     subjects = direction.subjects
-    scale, units = _physical(direction)
+    scale, units = physical(direction)
     figures = {name: pair_figures(direction.truth, images, direction.mask, scale=scale, units=units)
                for name, images in made.items()}
     others = [name for name in figures if name != MODEL]
@@ -237,7 +155,7 @@ def _against_truth(direction: _Direction, made: dict[str, Images]) -> dict[str, 
             "ranking": ranking(figures, subjects), "returned": returned.to_json()}
 
 
-def _there_and_back(direction: _Direction, made: Images) -> dict[str, Any]:
+def _there_and_back(direction: Direction, made: Images) -> dict[str, Any]:
     """Cycle error: an input there and back again. Identity error: a real target through the same generator."""
     task, subjects = direction.task, direction.subjects
     sampler = task.samplers[MODEL]
@@ -251,33 +169,6 @@ def _there_and_back(direction: _Direction, made: Images) -> dict[str, Any]:
 
     return {"cycle": summary(pair_figures(direction.inputs, again, direction.mask), subjects),
             "identity": summary(pair_figures(direction.truth, same, mask), of_real)}
-
-
-def _physical(direction: _Direction) -> tuple[Any, str]:
-    """Units for a step of 1 in the images, of each row, and their name; (None, "") for arbitrary units."""
-    info = direction.task.dataset.info
-    intensity = info.intensity.get(direction.real[0].domain)
-    if intensity is None or intensity.units.startswith("arbitrary"):
-        return None, ""
-    low, high = info.value_range
-    return np.array([(high - low) / 2 * row.scale for row in direction.real]), intensity.units
-
-
-def _spacing(direction: _Direction) -> tuple[float, float] | None:
-    dataset, size = direction.task.dataset, direction.task.size
-    if dataset.info.spacing is None:
-        return None
-    factor = dataset.size / size
-    return dataset.info.spacing[0] * factor, dataset.info.spacing[1] * factor
-
-
-def _lesion_masks(direction: _Direction) -> Any:
-    """Where lesions are outlined, [n, s, s]; None where nothing is, or the images were made smaller than stored."""
-    dataset = direction.task.dataset
-    values = [value for name, value in dataset.info.mask_values.items() if "lesion" in name.lower()]
-    if not values or not direction.paired or direction.task.size != dataset.size:
-        return None
-    return np.isin(dataset.masks(direction.rows), values)
 
 
 def _with_ids(value: Any, ids: list[str]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.errors import UserError
 from ganatomy.metrics.base import Better, Images
 from ganatomy.metrics.registration import BLOCK_LOST, Masks, block_shifts, gradients, grey, image_shifts, structure
 from ganatomy.metrics.resampling import Array
@@ -20,10 +21,26 @@ BINS = 32
 _BATCH = 32
 
 
+def refuse_not_finite(made: Images) -> None:
+    """Say so if a model's images hold values that are not finite.
+
+    Raises:
+        UserError: they do.
+    """
+    if not np.isfinite(made).all():
+        raise UserError("translated images hold values that are not finite",
+                        fix="the training has diverged: translate with an earlier checkpoint")
+
+
+def clipped(interval: tuple[float, float] | None, low: float, high: float = np.inf) -> tuple[float, float] | None:
+    """The part of an interval that the figure can take: Student's t knows nothing of its range."""
+    return interval and (float(np.clip(interval[0], low, high)), float(np.clip(interval[1], low, high)))
+
+
 def measure(first: Images, second: Images, masks: Masks, pixel: Array) -> dict[str, Array]:
     """All figures of every pair, by name: float64 [n]; NaN where there is nothing to measure.
 
-    - Shift: `registration.image_shifts`; NaN where the images have no structure in common.
+    - Shift: `registration.image_shifts`; NaN where the images have no structure in common, or no foreground.
     - Deformation: the 95th percentile (and the median) over the blocks of an image of how far each has moved against
       the median block; it takes three matched blocks.
     - Lost parts: share of the blocks with content for which the second image has nothing that resembles it.
@@ -39,8 +56,9 @@ def measure(first: Images, second: Images, masks: Masks, pixel: Array) -> dict[s
         one, two, mask = first[rows], second[rows], masks[rows]
         shapes = structure(one, mask), structure(two, mask)
         moved, blocks = image_shifts(*shapes), block_shifts(*shapes, mask)
+        lengths = np.where(mask.any((1, 2)), moved.length(pixel[rows]), np.nan)
         blocks_moved, lost = _deformation(blocks.vectors * pixel[rows, None], blocks.correlation)
-        found.append(np.stack([moved.length(pixel[rows]), *blocks_moved, lost, *edge_agreement(one, two, mask),
+        found.append(np.stack([lengths, *blocks_moved, lost, *edge_agreement(one, two, mask),
                                mutual_information(one, two, mask)]))
     joined = np.concatenate(found, 1) if found else np.zeros((len(BETTER), 0))
     return dict(zip(BETTER, joined, strict=True))

@@ -6,7 +6,7 @@ A translator that is not ahead of these has learned nothing worth having.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class HistogramMatch:
         rising: whether bright becomes bright; if not, bright becomes dark, as from T1 to T2.
         outside: what the background becomes, [c].
         errors: mean absolute error inside the foreground of the training pairs, % of range: of the rising and of the
-            falling map. The smaller one decided.
+            falling map. The smaller one decided. NaN without pairs.
     """
 
     levels: Array
@@ -72,14 +72,32 @@ def fit_histogram_match(source: Images, target: Images, subjects: Sequence[str])
     if not inside.any():
         raise UserError("the source images of the training pairs are empty",
                         fix="look at the dataset's contact-sheet.png")
+    maps = _maps(target, inside)
+    mask = foreground(source, target)
+    rising, falling = (_error(_matched(source, inside, subjects, one), target, mask, subjects) for one in maps)
+    return replace(maps[0 if rising <= falling else 1], errors=(rising, falling))
+
+
+def both_histogram_matches(target: Images) -> tuple[HistogramMatch, HistogramMatch] | None:
+    """The rising and the falling map to training targets, for contrasts without pairs: nothing says which is right.
+
+    Args:
+        target: training images of the target's contrast, float32 [n, c, s, s] in [-1, 1].
+
+    Returns:
+        None where the targets have no foreground.
+    """
+    inside = foreground(target, target)
+    return _maps(target, inside) if inside.any() else None
+
+
+def _maps(target: Images, inside: NDArray[np.bool_]) -> tuple[HistogramMatch, HistogramMatch]:
     channels = np.moveaxis(target, 1, 0).astype(np.float64)
     values, around = channels[:, inside], channels[:, ~inside]
     levels: Array = np.quantile(values, _QUANTILES, axis=1).T
     outside: Array = np.median(around, axis=1) if around.size else np.full(len(levels), LOWEST)
-    maps = [HistogramMatch(levels, rising, outside, (np.nan, np.nan)) for rising in (True, False)]
-    mask = foreground(source, target)
-    rising, falling = (_error(_matched(source, inside, subjects, one), target, mask, subjects) for one in maps)
-    return HistogramMatch(levels, rising <= falling, outside, (rising, falling))
+    rising, falling = (HistogramMatch(levels, up, outside, (np.nan, np.nan)) for up in (True, False))
+    return rising, falling
 
 
 def _matched(source: Images, inside: NDArray[np.bool_], subjects: Sequence[str], how: HistogramMatch) -> Images:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.metrics.agreement import clipped
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite
 from ganatomy.metrics.registration import Masks, grey
 from ganatomy.metrics.ssim import DATA_RANGE
@@ -111,7 +112,7 @@ def count_blobs(real: Images, made: Images, lesions: Masks, foreground: Masks, s
     """
     sign, pixels = typical
     first, second = (np.float32(100 / DATA_RANGE * sign) * grey(images) for images in (real, made))
-    noisy = first + _noise(first, foreground)[:, None, None] * _normal(first.shape, seed)
+    noisy = with_noise(first, noise_level(first, foreground), seed)
     maps = [response(images, foreground, pixels) for images in (first, second, noisy)]
     threshold = float(np.median([maps[0][row, max(0, y - 1):y + 2, max(0, x - 1):x + 2].max() for row, y, x in places]))
     threshold = max(threshold, LEAST_CONTRAST)
@@ -123,8 +124,9 @@ def count_blobs(real: Images, made: Images, lesions: Masks, foreground: Masks, s
     sentence = (f"{value:.0f} blobs in 100 images look like lesions and are not in the real target ({lacking:.0f} are "
                 f"in the real target alone, {noise:.0f} come of noise)")
     worst = sorted(invented, key=lambda blob: -blob.response)[:_WORST]
-    return Blobs(value or 0.0, lacking or 0.0, noise or 0.0, threshold, len(real), len(means[0]), sentence, interval,
-                 means[0] if len(means[0]) < MIN_SUBJECTS else None, tuple(blob._asdict() for blob in worst))
+    return Blobs(value or 0.0, lacking or 0.0, noise or 0.0, threshold, len(real), len(means[0]), sentence,
+                 clipped(interval, 0.0), means[0] if len(means[0]) < MIN_SUBJECTS else None,
+                 tuple(blob._asdict() for blob in worst))
 
 
 def _only_in(one: NDArray[np.float32], other: NDArray[np.float32], lesions: Masks, threshold: float,
@@ -145,12 +147,21 @@ def _only_in(one: NDArray[np.float32], other: NDArray[np.float32], lesions: Mask
     return found
 
 
-def _noise(images: NDArray[np.float32], foreground: Masks) -> NDArray[np.float32]:
-    """Standard deviation of the noise [n], from second differences along x, whose median anatomy hardly moves."""
+def noise_level(images: NDArray[np.float32], foreground: Masks) -> NDArray[np.float32]:
+    """Standard deviation of the noise [n], from second differences along x, whose median anatomy hardly moves.
+
+    Of noise that neighbouring pixels share, as after interpolation, it finds too little.
+
+    Args:
+        images, foreground: [n, s, s].
+    """
     second = np.abs(images[:, :, :-2] - 2 * images[:, :, 1:-1] + images[:, :, 2:])
     middle = [np.median(d[m]) if m.any() else 0.0 for d, m in zip(second, foreground[:, :, 1:-1], strict=True)]
     return np.array(middle, np.float32) / np.float32(0.6745 * np.sqrt(6))
 
 
-def _normal(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
-    return np.random.default_rng((seed, 11)).standard_normal(shape, np.float32)
+def with_noise(images: NDArray[np.float32], level: NDArray[np.float32], seed: int, copy: int = 0
+               ) -> NDArray[np.float32]:
+    """The images [n, s, s] with white noise of `level` [n]; every number of a copy has noise of its own."""
+    drawn = np.random.default_rng((seed, 11, copy) if copy else (seed, 11)).standard_normal(images.shape, np.float32)
+    return images + level[:, None, None] * drawn

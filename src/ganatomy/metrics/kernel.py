@@ -94,13 +94,13 @@ def compute(samples: Samples) -> list[MetricResult]:
     results = []
     for against, real in samples.real():
         blocks = Blocks.of(real, samples.synthetic)
-        few = real.n_subjects < MIN_SUBJECTS
+        few = _fewest(real, samples.synthetic) < MIN_SUBJECTS
         extra: dict[str, Any] = {"interval": None if few else blocks.interval(samples.seed)}
         if not samples.control:
             extra |= _evidence(samples, against, real, blocks)
         results.append(MetricResult(
             NAME, against, float(blocks.distance()[0]), real.n_images, real.n_subjects, samples.synthetic.n_images,
-            "lower", caveat=_caveat(real, extra), **extra))
+            "lower", caveat=_caveat(real, samples.synthetic, extra), **extra))
     return results
 
 
@@ -108,6 +108,8 @@ def _evidence(samples: Samples, against: str, real: Sample, blocks: Blocks) -> d
     extra: dict[str, Any] = {"reference": _reference(samples) if against == "test" else None}
     if real.n_subjects < MIN_SUBJECTS:
         return extra | {"per_subject": per_subject(real, samples.synthetic)}
+    if _fewest(real, samples.synthetic) < MIN_SUBJECTS:
+        return extra
     floor = _floor(real, samples.synthetic, blocks, samples.seed)
     return extra | floor.fields() | {"p_no_difference": p_no_difference(real, samples.synthetic, samples.seed)}
 
@@ -175,10 +177,19 @@ def _pairable(sample: Sample) -> NDArray[np.intp]:
     return sample.subjects if sample.n_subjects > 1 else np.arange(sample.n_images)
 
 
-def _caveat(real: Sample, extra: dict[str, Any]) -> str:
-    if real.n_subjects == 1:
+def _fewest(real: Sample, synthetic: Sample) -> int:
+    """Subjects of the sample that has fewer; synthetic images that stand alone have none."""
+    alone = synthetic.n_subjects == synthetic.n_images
+    return real.n_subjects if alone else min(real.n_subjects, synthetic.n_subjects)
+
+
+def _caveat(real: Sample, synthetic: Sample, extra: dict[str, Any]) -> str:
+    fewest = _fewest(real, synthetic)
+    if fewest == 1:
         return ("one subject only: pairs of its own images stand in for pairs of different subjects, "
                 "so the figure is too high")
+    if fewest < min(MIN_SUBJECTS, real.n_subjects):
+        return f"the synthetic images are of {fewest} subjects only, so there is no interval"
     if real.n_subjects < MIN_SUBJECTS and extra.get("per_subject"):
         return "values per subject rest on pairs of one patient's own images, so they are too high"
     counts = np.bincount(real.subjects)

@@ -2,63 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample
-from ganatomy.metrics.kernel import NAME, Blocks, kernel
-from ganatomy.metrics.resampling import (
-    BOOTSTRAPS,
-    Array,
-    between_mean,
-    block_sums,
-    bootstrap_interval,
-    multinomial_weights,
-)
+from ganatomy.metrics.kernel import NAME, Blocks
+from ganatomy.metrics.resampling import BOOTSTRAPS, Array, between_mean, bootstrap_interval, multinomial_weights
 
 ONE_SUBJECT = "one subject only: its slices stand in for subjects"
+TOO_HIGH = "and are nearer to each other than those of several, so the figure is too high"
+
+
+@dataclass(frozen=True)
+class _People:
+    """Who the subjects of two samples are, numbered jointly.
+
+    Attributes:
+        blocks: the kernel over pairs of subjects; the images of a sample of one subject stand in for subjects.
+        x, y: of each row and column of the blocks, the person's number: [S], [T].
+        count: how many persons there are in both together.
+        apart: pairs of a row and a column that count, [S, T]: 1 of different persons, 0 of one.
+    """
+
+    blocks: Blocks
+    x: NDArray[np.intp]
+    y: NDArray[np.intp]
+    count: int
+    apart: Array
+
+    @classmethod
+    def of(cls, real: Sample, made: Sample) -> _People:
+        blocks = Blocks.of(real, made)
+        number = {name: i for i, name in enumerate(dict.fromkeys((*real.names, *made.names)))}
+        x, y = (np.array([number[name] for name in (sample.names if sample.n_subjects > 1
+                                                    else sample.names * sample.n_images)], np.intp)
+                for sample in (real, made))
+        apart = (x[:, None] != y[None]).astype(np.float64)
+        if not apart.any():  # one person in all: of the same slices, pairs of one slice are left out instead
+            apart = 1 - np.eye(len(x)) if len(x) == len(y) else np.ones_like(apart)
+        return cls(blocks, x, y, len(number), apart)
+
+    def distance(self, weights: Array) -> Array:
+        """Squared MMD over pairs of different persons, for weights of the persons [draws, count]: [draws]."""
+        blocks, wx, wy = self.blocks, weights[:, self.x], weights[:, self.y]
+        sums = ((wx @ (blocks.xy * self.apart)) * wy).sum(1)
+        pairs = ((wx @ (np.outer(blocks.nx, blocks.ny) * self.apart)) * wy).sum(1)
+        cross = np.divide(sums, pairs, out=np.full(len(weights), np.nan), where=pairs > 0.5)
+        within = between_mean(blocks.xx, blocks.nx, wx) + between_mean(blocks.yy, blocks.ny, wy)
+        found: Array = within - 2 * cross
+        return found
 
 
 def translated_distance(real: Sample, made: Sample, seed: int = 0) -> MetricResult:
-    """Squared MMD between real images and translations of the same slices, in the same order.
+    """Squared MMD between real images and translations, some or all of which may be of the same patients.
 
-    A translation and its truth are of one patient, and would seem nearer than two independent images are. Pairs of one
-    subject are left out of all three terms, so that independent translations have the same expectation.
+    A translation and a real image of one patient would seem nearer than two independent images are. Pairs of one
+    person are left out of all three terms, so that independent translations have the same expectation.
 
     Args:
         real: images of the target's contrast.
-        made: translations, row by row of the same slices.
-        seed: of the bootstrap over subjects, which draws a subject with its truth and its translations.
+        made: translations, of the same slices in the same order or of others. Subjects of the same name are the same
+            person.
+        seed: of the bootstrap over persons, which draws a person with all its images, real and translated.
 
     Returns:
-        The figure; below five subjects without interval. Of one subject, pairs of one slice are left out instead.
-
-    Raises:
-        ValueError: samples of different subjects.
+        The figure; without interval where either sample has fewer than five subjects. The images of a sample of one
+        subject stand in for subjects; if both are of that one, pairs of one slice are left out instead.
     """
-    if real.names != made.names or not np.array_equal(real.subjects, made.subjects):
-        raise ValueError("real and translated images are not of the same subjects in the same order")
-    alone = real.n_subjects == 1
-    rows = np.arange(real.n_images) if alone else real.subjects
-    counts = np.bincount(rows).astype(np.float64)
-    parts = [block_sums(kernel(a.features, b.features), rows, rows)
-             for a, b in ((real, real), (made, made), (real, made))]
-
-    def distance(weights: Array) -> Array:
-        within_real, within_made, cross = (between_mean(part, counts, weights) for part in parts)
-        return within_real + within_made - 2 * cross
-
-    value, interval = float(distance(np.ones((1, len(counts))))[0]), None
-    if real.n_subjects >= MIN_SUBJECTS:
-        draws = distance(multinomial_weights(len(counts), BOOTSTRAPS, np.random.default_rng((seed, 12))))
-        interval = bootstrap_interval(value, draws, len(counts))
+    people = _People.of(real, made)
+    value, interval = float(people.distance(np.ones((1, people.count)))[0]), None
+    fewest = min(real.n_subjects, made.n_subjects)
+    if fewest >= MIN_SUBJECTS:
+        draws = people.distance(multinomial_weights(people.count, BOOTSTRAPS, np.random.default_rng((seed, 12))))
+        interval = bootstrap_interval(value, draws, fewest)
+    caveat = "" if fewest > 1 else ONE_SUBJECT if real.names == made.names else f"{ONE_SUBJECT} {TOO_HIGH}"
     return MetricResult(NAME, "test", value, real.n_images, real.n_subjects, made.n_images, "lower", interval=interval,
-                        reference=None, caveat=ONE_SUBJECT if alone else "")
+                        reference=None, caveat=caveat)
 
 
-def real_distance(one: Sample, other: Sample, seed: int = 0) -> dict[str, object]:
-    """The same figure between real images of two sets of patients: what makes it readable."""
+def real_distance(one: Sample, other: Sample, seed: int = 0) -> dict[str, object] | None:
+    """The same figure between real images of two sets of patients, as context.
+
+    None where either has one subject: within a patient it is another quantity than across patients.
+    """
+    fewest = min(one.n_subjects, other.n_subjects)
+    if fewest == 1:
+        return None
     blocks = Blocks.of(one, other)
-    few = min(one.n_subjects, other.n_subjects) < MIN_SUBJECTS
     return {"what": "real train against real test", "value": float(blocks.distance()[0]),
-            "interval": None if few else blocks.interval(seed), "n_images": other.n_images,
+            "interval": None if fewest < MIN_SUBJECTS else blocks.interval(seed), "n_images": other.n_images,
             "n_subjects": other.n_subjects}

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.metrics.agreement import clipped, refuse_not_finite
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite
-from ganatomy.metrics.blobs import LEAST_CONTRAST, Blobs, count_blobs
+from ganatomy.metrics.blobs import LEAST_CONTRAST, Blobs, count_blobs, noise_level, with_noise
 from ganatomy.metrics.registration import Masks, grey
 from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.ssim import DATA_RANGE
@@ -23,6 +24,9 @@ RING = (1, 4)
 LEAST_RING = 8
 REST = 0.25
 """A lesion that keeps less than this share of its contrast has vanished."""
+ERRORS = 2.0
+"""A contrast of less than so many standard errors may be of noise alone."""
+FLOOR_DRAWS = 4
 _WORST = 5
 _REACH = RING[1] + 1
 
@@ -37,6 +41,7 @@ class Lesion(NamedTuple):
         pixels: its area.
         real, made: the contrast in the real and in the synthetic target.
         spread: how much the surroundings vary in the real target (a standard deviation), in % of the range.
+        error: standard error of the real contrast, if the lesion's pixels vary as its surroundings do.
     """
 
     image: int
@@ -46,11 +51,15 @@ class Lesion(NamedTuple):
     real: float
     made: float
     spread: float
+    error: float
 
     @property
     def clear(self) -> bool:
-        """Whether it stands out in the real target: by more than its surroundings vary, and by 2% of the range."""
-        return abs(self.real) >= max(self.spread, LEAST_CONTRAST)
+        """Whether it stands out in the real target: by more than its surroundings vary, and by 2% of the range.
+
+        By two standard errors, too, which asks for more of a few pixels with few around them.
+        """
+        return abs(self.real) >= max(self.spread, LEAST_CONTRAST, ERRORS * self.error)
 
     @property
     def vanished(self) -> bool:
@@ -69,6 +78,9 @@ class LesionResult:
         slope: share of the contrast that is kept: regression of the synthetic on the real contrast, through zero.
         correlation: of the two contrasts over all clear lesions; None below three.
         vanished: share of the clear lesions.
+        floor_slope, floor_vanished: the same of the real target with noise of its own level again, against another
+            such copy. Noise in the truth makes small contrasts seem larger than they are, so that even a perfect
+            translator keeps less than all and loses some. None where the noise hides all lesions.
         per_subject: lesions, slope and vanished of each, below five subjects.
         invented: blobs as large and strong as lesions in the synthetic target where the real one has none.
         worst: the lesions that lost most of their contrast.
@@ -87,6 +99,8 @@ class LesionResult:
     correlation: float | None = None
     vanished: float | None = None
     vanished_interval: tuple[float, float] | None = None
+    floor_slope: float | None = None
+    floor_vanished: float | None = None
     per_subject: dict[str, dict[str, Any]] | None = None
     invented: Blobs | None = None
     worst: tuple[Lesion, ...] = ()
@@ -143,8 +157,10 @@ def _in_image(row: int, subject: str, images: NDArray[np.float32], mask: Masks, 
             continue
         real, made = (float(image[near][inside].mean() - np.median(image[near][ring])) for image in images)
         y, x = np.argwhere(inside).mean(0)
-        found.append(Lesion(row, subject, (top + round(y), left + round(x)), int(inside.sum()), real, made,
-                            _spread(images[0][near][ring])))
+        spread, pixels = _spread(images[0][near][ring]), int(inside.sum())
+        # a median varies by pi / 2 more than a mean
+        error = spread * float(np.sqrt(1 / pixels + np.pi / 2 / ring.sum()))
+        found.append(Lesion(row, subject, (top + round(y), left + round(x)), pixels, real, made, spread, error))
     return found
 
 
@@ -159,29 +175,60 @@ def lesions(target_real: Images, target_made: Images, lesion_masks: NDArray[Any]
 
     Returns:
         A result without figures, and a sentence that says why, where no lesion stands out in the real target.
+
+    Raises:
+        UserError: values in `target_made` that are not finite.
     """
+    refuse_not_finite(target_made)
     found = tuple(lesion_contrasts(target_real, target_made, lesion_masks, foreground, subjects))
     clear = [lesion for lesion in found if lesion.clear]
     if not clear:
         return LesionResult(0, 0, len(found), 0, _nothing(lesion_masks, found), found=found)
-    names = np.array([lesion.subject for lesion in clear], object)
-    real, made = (np.array([getattr(lesion, key) for lesion in clear]) for key in ("real", "made"))
-    gone = np.array([lesion.vanished for lesion in clear], np.float64)
-    slopes = {name: float((real * made)[names == name].sum() / np.square(real[names == name]).sum())
-              for name in dict.fromkeys(names.tolist())}
-    shares = by_subject(gone, names.tolist())
-    slope, slope_interval = over_subjects(slopes)
-    vanished, vanished_interval = over_subjects(shares)
-    each = {name: {"lesions": int((names == name).sum()), "slope": slopes[name], "vanished": shares[name]}
-            for name in slopes}
+    slopes, shares = _slopes(clear), _vanished(clear)
+    (slope, slope_interval), (vanished, vanished_interval) = over_subjects(slopes), over_subjects(shares)
+    each = {name: {"lesions": sum(lesion.subject == name for lesion in clear), "slope": slopes[name],
+                   "vanished": shares[name]} for name in slopes}
+    floor = _floor(target_real, target_made, lesion_masks, foreground, subjects, seed)
     invented = count_blobs(target_real, target_made, lesion_masks > 0, foreground, subjects,
                            [(lesion.image, *lesion.place) for lesion in clear], _typical(clear), seed)
+    real, made = (np.array([getattr(lesion, key) for lesion in clear]) for key in ("real", "made"))
     return LesionResult(
         len({lesion.image for lesion in clear}), len(slopes), len(found), len(clear),
-        _sentence(len(clear), len(slopes), float(slope or 0), float(vanished or 0), invented), float(np.median(real)),
-        slope, slope_interval, _correlation(real, made), vanished, vanished_interval,
+        _sentence(len(clear), len(slopes), (slope or 0.0, vanished or 0.0), floor, invented), float(np.median(real)),
+        slope, slope_interval, _correlation(real, made), vanished, clipped(vanished_interval, 0.0, 1.0), *floor,
         each if len(slopes) < MIN_SUBJECTS else None, invented,
         tuple(sorted(clear, key=lambda lesion: lesion.made / lesion.real)[:_WORST]), found)
+
+
+def _slopes(clear: list[Lesion]) -> dict[str, float]:
+    """Of each subject: regression of the synthetic on the real contrast, through zero."""
+    own = {name: [lesion for lesion in clear if lesion.subject == name]
+           for name in dict.fromkeys(lesion.subject for lesion in clear)}
+    return {name: sum(lesion.real * lesion.made for lesion in some) / sum(lesion.real**2 for lesion in some)
+            for name, some in own.items()}
+
+
+def _vanished(clear: list[Lesion]) -> dict[str, float]:
+    return by_subject(np.array([lesion.vanished for lesion in clear], np.float64), [one.subject for one in clear])
+
+
+def _floor(target_real: Images, target_made: Images, masks: NDArray[Any], foreground: Masks, subjects: Sequence[str],
+           seed: int) -> tuple[float | None, float | None]:
+    """Slope and vanished of a perfect translator, whose only fault is noise.
+
+    The truth of this comparison has the real target's noise once more: regression and choice of the clear lesions go
+    by it. Noise in the translation alone would leave the slope at 1. The translation has as much as the model's, and
+    no more than the real target: beyond that its noise is its own fault.
+    """
+    rows = np.flatnonzero(masks.any((1, 2)))
+    real, made, head = grey(target_real[rows]), grey(target_made[rows]), foreground[rows]
+    level = noise_level(real, head)
+    fewer = np.minimum(level, noise_level(made, head))
+    names = [subjects[row] for row in rows]
+    clear = [lesion for k in range(FLOOR_DRAWS) for lesion in lesion_contrasts(
+        with_noise(real, level, seed, 2 * k + 1)[:, None], with_noise(real, fewer, seed, 2 * k + 2)[:, None],
+        masks[rows], head, names) if lesion.clear]
+    return over_subjects(_slopes(clear))[0], over_subjects(_vanished(clear))[0]
 
 
 def _typical(clear: list[Lesion]) -> tuple[float, float]:
@@ -204,7 +251,10 @@ def _nothing(masks: NDArray[Any], found: tuple[Lesion, ...]) -> str:
     return f"None of the {counted(len(found), 'lesion')} stands out in the real target: nothing can vanish"
 
 
-def _sentence(n: int, subjects: int, slope: float, vanished: float, invented: Blobs) -> str:
-    return (f"Of {grouped(n, 'lesion')} that stand out in the real target, {100 * vanished:.0f}% have vanished; "
-            f"{100 * slope:.0f}% of the contrast is kept (means over {grouped(subjects, 'subject')}); "
-            f"{invented.sentence}")
+def _sentence(n: int, subjects: int, kept: tuple[float, float], floor: tuple[float | None, float | None],
+              invented: Blobs) -> str:
+    slope, vanished = (f"{100 * one:.0f}%" for one in kept)
+    noise = ["none can be seen" if one is None else f"{100 * one:.0f}%" for one in floor]
+    return (f"Of {grouped(n, 'lesion')} that stand out in the real target, {vanished} have vanished (of the real "
+            f"target with its own noise again {noise[1]}); {slope} of the contrast is kept (with that noise {noise[0]}"
+            f"; means over {grouped(subjects, 'subject')}); {invented.sentence}")

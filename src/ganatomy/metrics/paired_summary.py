@@ -144,7 +144,7 @@ def _sentence(name: str, names: tuple[str, str], units: str, mean: float | None,
 def headline(comparisons: Sequence[Comparison]) -> str:
     """Who is ahead by the figures inside the foreground, and where they disagree, in one sentence.
 
-    SSIM and MS-SSIM rise with blur: a lead by them alone ranks nothing. Below five subjects a translator counts as
+    SSIM and MS-SSIM rise with blur: a lead by them alone ranks nothing, nor does it undo a lead by MAE or PSNR. Below five subjects a translator counts as
     ahead by a figure if it is better on every subject, and the sentence says that this may be chance.
 
     Args:
@@ -158,16 +158,26 @@ def headline(comparisons: Sequence[Comparison]) -> str:
     by_first, by_second, by_none = ([f for f, who in leaders.items() if who == name] for name in (first, second, None))
     rest = f"; by {_listed(by_none)} it cannot be told" if by_none else ""
     tail = f" ({counted(n, 'subject')}; {NO_INTERVAL})." if n < MIN_SUBJECTS else f" ({counted(n, 'subject')})."
-    if by_first and by_second:
-        return (f"The figures disagree: by {_listed(by_first)} {first} is ahead, by {_listed(by_second)} {second} is"
-                f"{rest}; neither ranks above the other{tail}")
     if not by_first and not by_second:
         return f"{first} and {second} cannot be told apart by {_listed(by_none)}{tail}"
-    winner, loser, figures = (first, second, by_first) if by_first else (second, first, by_second)
-    if all("SSIM" in figure for figure in figures):
-        return (f"{winner} is ahead of {loser} by {_listed(figures)} alone, which can rise with blur: "
-                f"that ranks neither{rest}{tail}")
-    return f"{winner} is ahead of {loser} by {_listed(figures)}{rest}{tail}"
+    return _verdict((first, by_first), (second, by_second)) + rest + tail
+
+
+def _verdict(first: tuple[str, list[str]], second: tuple[str, list[str]]) -> str:
+    """Two translators, each with the figures by which it is ahead, at least one in all."""
+    ranked = [[figure for figure in figures if "SSIM" not in figure] for _, figures in (first, second)]
+    if all(ranked):
+        return (f"The figures disagree: by {_listed(first[1])} {first[0]} is ahead, by {_listed(second[1])} "
+                f"{second[0]} is; neither ranks above the other")
+    (winner, figures), (loser, against) = (first, second) if ranked[0] or (not ranked[1] and first[1]) else \
+        (second, first)
+    if any(ranked):
+        remark = f", although {loser} is by {_listed(against)}, which can rise with blur and ranks nobody alone"
+        return f"{winner} is ahead of {loser} by {_listed(figures)}{remark if against else ''}"
+    if against:
+        return (f"{winner} is ahead by {_listed(figures)} and {loser} by {_listed(against)} alone, which can rise with "
+                f"blur: that ranks neither")
+    return f"{winner} is ahead of {loser} by {_listed(figures)} alone, which can rise with blur: that ranks neither"
 
 
 def _leader(comparison: Comparison) -> str | None:

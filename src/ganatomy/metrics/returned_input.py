@@ -1,12 +1,13 @@
 """Does a translator merely return its input, or only change its grey values?
 
 Both can score well where the two contrasts look alike. What tells them apart from a translation is how much of the
-output the input itself explains, beside how much of the *real* target it explains.
+output the input itself explains, beside how much of the *real* target it explains. Without a truth only the first is
+told, beside the input with its grey values matched to those of real targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from ganatomy.metrics.paired import Mask
 from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.subjects import rows_of
 
-Finding = Literal["input", "grey values", "alike", "cannot tell", ""]
+Finding = Literal["input", "grey values", "unrelated", "alike", "cannot tell", ""]
 
 NEAR = 0.25
 """Nearer to the input than this share of the real target's distance (root mean square): the input is returned."""
@@ -30,6 +31,8 @@ LEAST_LEFT = 0.01
 """A curve must leave at least this share of the real target unexplained, or a curve is all that is needed."""
 REPRODUCED = 0.2
 """Nor does a translator only change grey values that gets more than this share of that unexplained part right."""
+UNRELATED = 0.1
+"""Where neither a curve of the input nor one of the real target explains this share of the output, it is neither's."""
 _BINS, _FEWEST_PIXELS, _CONSTANT = 64, 200, 1e-6
 
 
@@ -39,14 +42,17 @@ class Returned:
 
     Attributes:
         finding: "input": it is returned, nearly unchanged. "grey values": one curve of the input's grey value makes
-            the output. "alike": source and target look too much alike to tell. "cannot tell": there is nothing to
-            judge by, or the output is of one grey. "": none of these.
-        moved: root mean square distance of output and input, as a share of that of real target and input.
+            the output. "unrelated": it has little to do with the input or the truth. "alike": source and target look
+            too much alike to tell. "cannot tell": there is nothing to judge by, or the output is of one grey. "":
+            none of these.
+        moved: root mean square distance of output and input, as a share of that of real target and input; without a
+            truth of that of the input with its grey values matched.
         same_made, same_real: share of the variance of output and real target that the input itself explains; below 0
             where their mean would explain more.
         curve_made, curve_real: likewise the best curve of the input's grey value, of any shape.
         reproduced: of what that curve leaves unexplained in the real target, the share that the output has too (slope
             of one residual on the other); noise in the target cannot be reproduced and keeps it below 1.
+        truth_made: share of the output's variance that the best curve of the real target's grey value explains.
         n_subjects: how many were judged.
         sentence: this in words.
     """
@@ -58,13 +64,14 @@ class Returned:
     curve_made: float | None
     curve_real: float | None
     reproduced: float | None
+    truth_made: float | None
     n_subjects: int
     sentence: str
 
     @property
     def found(self) -> bool:
         """Whether the translator does not translate."""
-        return self.finding in ("input", "grey values")
+        return self.finding in ("input", "grey values", "unrelated")
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary for metrics.json, without NaN or infinity."""
@@ -78,6 +85,7 @@ class _Shares(NamedTuple):
     curve_made: float
     curve_real: float
     reproduced: float
+    truth_made: float
 
 
 def returned_input(source: Images, made: Images, target: Images, mask: Mask, subjects: Sequence[str]) -> Returned:
@@ -88,6 +96,7 @@ def returned_input(source: Images, made: Images, target: Images, mask: Mask, sub
     - It only changes grey values if the best curve of the input's grey value (means of 64 classes of equal size:
       rising, falling or neither) leaves less than `UNEXPLAINED` of its variance unexplained relative to the real
       target's, and its images reproduce less than `REPRODUCED` of what the curve leaves in the real target.
+    - It has little to do with its input or the truth if no curve of either explains `UNRELATED` of its variance.
 
     Small random noise on the output hides neither, unless a curve explains nearly all of the real target.
 
@@ -96,18 +105,64 @@ def returned_input(source: Images, made: Images, target: Images, mask: Mask, sub
         mask: bool [n, s, s], see `paired.foreground`.
         subjects: [n], whose image each is.
     """
-    found = []
-    for _, rows in rows_of(subjects):
-        inside = mask[rows]
-        pixels = [images[rows].mean(1, dtype=np.float64)[inside] for images in (source, made, target)]
-        if inside.sum() >= _FEWEST_PIXELS and all(values.std() > _CONSTANT for values in pixels):
-            found.append(_shares(*pixels))
+    found = [_shares(*pixels) for pixels in _pixels((source, made, target), mask, subjects)]
     if not found:
-        return Returned("cannot tell", None, None, None, None, None, None, 0,
-                        "Whether the input is returned cannot be told: there is no foreground, or it is of one grey.")
-    shares = _Shares(*(float(value) for value in np.median(np.array(found), axis=0)))
+        return _nothing_to_judge_by()
+    shares = _Shares(*_medians(found))
     finding = _judge(shares)
     return Returned(finding, *shares, len(found), _sentence(finding, shares))
+
+
+def returned_unpaired(source: Images, made: Images, matched: Sequence[Images], mask: Mask,
+                      subjects: Sequence[str]) -> Returned:
+    """Find out without a truth whether a translator returns its input; not whether it only changes grey values.
+
+    How far the real target lies from the input is not known. In its place stands the input with its grey values
+    matched to those of real targets. Of several such matches the nearest to the input counts: it takes the least
+    change to give the input the target's values, so that a translator is not accused of too little. Real pairs of T1
+    and T2 lie farther apart than that.
+
+    Args:
+        source, made: float32 [n, c, s, s] in [-1, 1]; of colour images the mean of the channels counts.
+        matched: the source's images with their grey values matched, each like `source`; none if there is nothing to
+            match with.
+        mask, subjects: as for `returned_input`.
+    """
+    found = [_unpaired_shares(*pixels) for pixels in _pixels((source, made, *matched), mask, subjects)]
+    if not matched or not found:
+        return _nothing_to_judge_by()
+    moved, same, curve = _medians(found)
+    finding: Finding = "unrelated" if curve < UNRELATED else "alike" if same >= ALIKE else \
+        "input" if moved <= NEAR else ""
+    return Returned(finding, moved, None, None, curve, None, None, None, len(found),
+                    _unpaired_sentence(finding, moved, curve))
+
+
+def _nothing_to_judge_by() -> Returned:
+    return Returned("cannot tell", None, None, None, None, None, None, None, 0,
+                    "Whether the input is returned cannot be told: there is no foreground, or it is of one grey.")
+
+
+def _pixels(images: Sequence[Images], mask: Mask, subjects: Sequence[str]) -> Iterator[list[Array]]:
+    """The foreground's pixels of each subject that can be judged, of each kind of images."""
+    for _, rows in rows_of(subjects):
+        inside = mask[rows]
+        pixels = [one[rows].mean(1, dtype=np.float64)[inside] for one in images]
+        if inside.sum() >= _FEWEST_PIXELS and all(values.std() > _CONSTANT for values in pixels):
+            yield pixels
+
+
+def _medians(found: Sequence[Sequence[float]]) -> list[float]:
+    return [float(value) for value in np.median(np.array(found), axis=0)]
+
+
+def _unpaired_shares(source: Array, made: Array, *matched: Array) -> tuple[float, float, float]:
+    """Distance moved as a share of the nearest match's; what the input explains of that match, and a curve of it."""
+    nearest = min(matched, key=lambda values: float(np.square(values - source).mean()), default=source)
+    distance = np.square(nearest - source).mean()
+    moved = np.sqrt(np.square(made - source).mean() / distance) if distance > _CONSTANT else np.inf
+    return float(moved), _explained(nearest - source, nearest), \
+        _explained(made - _curve(_classes(source), made), made)
 
 
 def _shares(source: Array, made: Array, target: Array) -> _Shares:
@@ -118,7 +173,8 @@ def _shares(source: Array, made: Array, target: Array) -> _Shares:
     unexplained = np.square(left_real).sum()
     reproduced = (left_made * left_real).sum() / unexplained if unexplained > _CONSTANT else np.nan
     return _Shares(moved, _explained(made - source, made), _explained(target - source, target),
-                   _explained(left_made, made), _explained(left_real, target), reproduced)
+                   _explained(left_made, made), _explained(left_real, target), reproduced,
+                   _explained(made - _curve(_classes(target), made), made))
 
 
 def _classes(values: Array) -> NDArray[np.intp]:
@@ -139,6 +195,8 @@ def _explained(left: Array, values: Array) -> float:
 
 
 def _judge(shares: _Shares) -> Finding:
+    if max(shares.curve_made, shares.truth_made) < UNRELATED:
+        return "unrelated"
     if shares.same_real >= ALIKE:
         return "alike"
     if shares.moved <= NEAR:
@@ -164,9 +222,31 @@ def _sentence(finding: Finding, shares: _Shares) -> str:
         share = shares.same_real if shares.same_real >= ALIKE else shares.curve_real
         return (f"Whether the input is returned cannot be told: {how} makes up {_percent(share)} of the real target, "
                 f"so the two contrasts hardly differ otherwise.")
+    if finding == "unrelated":
+        return (f"The translator's images have little to do with its input or the truth: one curve of the input's grey "
+                f"value makes up {_percent(shares.curve_made)} of them, one of the real target's "
+                f"{_percent(shares.truth_made)}.")
+    if not shares.reproduced > REPRODUCED:
+        return (f"The translator neither returns its input nor only changes grey values, yet little of the truth is in "
+                f"what it adds: of what a curve of the input's grey value leaves of the real target it reproduces "
+                f"{_percent(shares.reproduced)}.")
     return (f"The translator does more than change grey values: one curve of the input's grey value makes up "
             f"{_percent(shares.curve_made)} of its images and {_percent(shares.curve_real)} of the real target, and of "
             f"the rest of the target {100 * shares.reproduced:.0f}% is reproduced.")
+
+
+def _unpaired_sentence(finding: Finding, moved: float, curve: float) -> str:
+    if finding == "alike":
+        return ("Whether the input is returned cannot be told: there is no truth, and the grey values of the two "
+                "contrasts hardly differ.")
+    apart = f"its images differ from the input by {100 * moved:.0f}% of what matching the grey values alone would change"
+    if finding == "input":
+        return f"The translator returns its input nearly unchanged: {apart}."
+    if finding == "unrelated":
+        return (f"The translator's images have little to do with its input: one curve of the input's grey value makes "
+                f"up {_percent(curve)} of them.")
+    return (f"The translator does not return its input: {apart}. One curve of the input's grey value makes up "
+            f"{_percent(curve)} of them; without a truth it cannot be told whether that is too much.")
 
 
 def _percent(share: float) -> str:

@@ -53,4 +53,6 @@ def _words(direction: dict[str, Any]) -> list[str]:
     for key, what in (("cycle", "there and back again"), ("identity", "a real target through the same generator")):
         errors = [f"{f['name']} {_cell(f)}" for f in direction.get(key, []) if f["name"].startswith(("MAE", "SSIM"))]
         lines += [f"{key} error ({what}): {', '.join(errors)}"] if errors else []
+    caveats = dict.fromkeys(found["caveat"] for found in direction["kernel"]["translators"].values())
+    lines += [f"KD-Lite0: {caveat}" for caveat in caveats if caveat]
     return [*dict.fromkeys(lines), *([direction["note"]] if direction["note"] else [])]

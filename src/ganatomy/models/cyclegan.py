@@ -3,6 +3,10 @@
 Both generators and both discriminators are trained together. With `generator: unet`, `discriminator: strided`,
 `adversarial: bce` it is what Ganapathy describes for T1 and T2 MR; with resnet, patchgan and least_squares it is the
 original paper's. All norms are per image, so several inputs go through a generator as one batch.
+
+Nothing in these losses says which tissue becomes which, and exchanging two of them is as cyclic as the truth: from T1
+to T2, fluid often stays dark. Where it is known that one contrast is about the reverse of the other, `greys: falling`
+guides the first steps towards each image's own grey values in reverse order; no pair is looked at.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from torch import Tensor, nn
 
 from ganatomy.models._bce import bce, initialise
 from ganatomy.models.base import GAN, Batch, Context, Fakes, GANConfig, Losses, Shape, require_power_of_two
+from ganatomy.nn.greys import with_greys_of
 from ganatomy.nn.image_pool import ImagePool
 from ganatomy.nn.patchgan import PatchGAN, StridedScores
 from ganatomy.nn.resnet import ResNet
@@ -35,8 +40,10 @@ class Config(GANConfig):
     d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
     adversarial: Literal["bce", "least_squares"] = "bce"
     cycle_weight: float = Field(15.0, ge=0, description="lambda, of the mean absolute error there and back")
-    cycle_start: float = Field(1.0, gt=0, le=1, description="share of lambda at the start, rising evenly to 1 ...")
-    cycle_ramp: float = Field(0.0, ge=0, le=1, description="... over this first share of the training")
+    greys: Literal["rising", "falling"] | None = Field(
+        None, description="what is known of the grey values: what is brighter here is brighter, or darker, there")
+    warm_up: float = Field(0.1, ge=0, le=1, description="first share of the training that this guides")
+    warm_weight: float = Field(10.0, ge=0, description="of the guide at the start, falling evenly to 0")
     identity_weight: float = Field(0.25, ge=0, description="share of lambda, of an image of a generator's own target")
     pool: int = Field(0, ge=0, le=1000, description="older fakes kept for each discriminator")
 
@@ -83,7 +90,8 @@ class Model(GAN):
         return losses
 
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
-        cycle, losses = self.cycle_weight(ctx.progress), Losses({})
+        cycle, losses = self.config.cycle_weight, Losses({})
+        guide = self.guide_weight(ctx.progress)
         for side, (given, made) in _sides(batch, fakes).items():
             judged = self.discriminator[side](made)  # type: ignore
             losses.terms[f"adversarial_{side}"] = (1.0, self._adversarial(judged, 1.0))
@@ -91,13 +99,18 @@ class Model(GAN):
             if self.config.identity_weight > 0:
                 losses.terms[f"identity_{side}"] = (cycle * self.config.identity_weight,
                                                     (fakes.extra[f"same_{side}"] - given).abs().mean())
+            if guide > 0:
+                other = batch.source if side == "target" else batch.target
+                assert other is not None
+                guess = with_greys_of(given, other, self.config.greys == "falling")
+                losses.terms[f"greys_{side}"] = (guide, (made - guess).abs().mean())
         return losses
 
-    def cycle_weight(self, progress: float) -> float:
-        """Lambda at a progress from 0 to 1."""
-        start, ramp = self.config.cycle_start, self.config.cycle_ramp
-        risen = min(1.0, progress / ramp) if ramp > 0 else 1.0
-        return self.config.cycle_weight * (start + (1 - start) * risen)
+    def guide_weight(self, progress: float) -> float:
+        """Weight of the guide by grey values at a progress from 0 to 1."""
+        if self.config.greys is None or progress >= self.config.warm_up:
+            return 0.0
+        return self.config.warm_weight * (1 - progress / self.config.warm_up)
 
     def generate(self, batch: Batch) -> Batch:
         if batch.source is not None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ganatomy.evaluation_translation import MODEL
+from ganatomy.evaluation_pairs import MODEL
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
 from ganatomy.metrics.paired import INSIDE, WHOLE
@@ -149,7 +149,8 @@ class Returned(Read):
 
     @property
     def found(self) -> bool:
-        return self.finding in ("input", "grey values")
+        """Whether it does not translate: returns its input, only changes grey values, or makes something else."""
+        return self.finding in ("input", "grey values", "unrelated")
 
 
 class Direction(Read):
@@ -192,16 +193,19 @@ class Direction(Read):
 
     def standing(self, other: str) -> Standing:
         """Is the model nearer to the truth than `other`? A lead by SSIM and MS-SSIM alone ranks nothing."""
-        leaders = [(c, c.leader) for c in self.compared(other)]
-        won = [c.name for c, who in leaders if who == MODEL]
-        lost = [c.name for c, who in leaders if who is not None and who != MODEL]
-        if won and lost:
-            return "mixed"
-        if not won and not lost:
-            return "open"
-        if all("SSIM" in name for name in won or lost):
-            return "ssim"
-        return "ahead" if won else "behind"
+        leaders = [(c.name, c.leader) for c in self.compared(other) if c.leader is not None]
+        won = [who == MODEL for name, who in leaders if "SSIM" not in name]
+        if not won:
+            return "ssim" if leaders else "open"
+        if all(won):
+            return "ahead"
+        return "mixed" if any(won) else "behind"
+
+    def disagreeing(self, other: str) -> list[str]:
+        """SSIM and MS-SSIM where they lead the other way than the figures that decide."""
+        loser = {"ahead": other, "behind": MODEL}.get(self.standing(other))
+        return [c.name.removesuffix(f" {INSIDE}") for c in self.compared(other)
+                if "SSIM" in c.name and loser is not None and c.leader == loser]
 
 
 class TranslationMetrics(Metrics):
@@ -210,6 +214,7 @@ class TranslationMetrics(Metrics):
     kind: Literal["translation"]
     source: str
     domain: str
+    n: int | None = None  # as asked for
     directions: tuple[Direction, ...]
 
     def counted(self) -> TranslationMetrics:

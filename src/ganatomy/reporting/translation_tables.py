@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ganatomy.evaluation_translation import MODEL
+from ganatomy.evaluation_pairs import MODEL
 from ganatomy.metrics.agreement import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
 from ganatomy.metrics.anatomy import ALLOWED, JUDGED
 from ganatomy.metrics.base import MIN_SUBJECTS
@@ -67,10 +67,12 @@ def main_table(direction: Direction) -> Table:
     if kernel.translators:
         cells = [Cell(*spanned(found.value, found.interval, 1000)) for name in names
                  if (found := kernel.translators.get(name))]
-        note = ""
+        notes = [f"{text[:1].upper()}{text[1:]}." for text in
+                 dict.fromkeys(found.caveat for found in kernel.translators.values()) if text]
         if kernel.reference and kernel.reference.value is not None:
             value, interval = spanned(kernel.reference.value, kernel.reference.interval, 1000)
-            note = f"Reference, {kernel.reference.what}: {value}{f' ({interval})' if interval else ''}."
+            notes.append(f"Reference, {kernel.reference.what}: {value}{f' ({interval})' if interval else ''}.")
+        note = " ".join(notes)
         table.groups.append(("All images together, against real ones", [Line("KD-Lite0 × 1000 ↓", cells, note)]))
     return table
 

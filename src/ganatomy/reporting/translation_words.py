@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ganatomy.evaluation_translation import MODEL
+from ganatomy.evaluation_pairs import MODEL
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
 from ganatomy.reporting.numbers import Interval, bracketed, spanned
@@ -48,7 +48,8 @@ def lede(direction: Direction) -> str:
     who, said = grouped(direction.n_subjects, "test subject"), []
     if direction.returned and direction.returned.found:
         said.append({"input": "The model returns its input nearly unchanged.",
-                     "grey values": "The model only changes grey values."}[direction.returned.finding])
+                     "grey values": "The model only changes grey values.",
+                     "unrelated": f"The model's images have little to do with its input{_or_truth(direction)}."}[direction.returned.finding])
     if direction.comparisons:
         few = "; with so few no interval is possible, and it may be chance" \
             if direction.n_subjects < MIN_SUBJECTS else ""
@@ -58,6 +59,10 @@ def lede(direction: Direction) -> str:
     if direction.anatomy and direction.anatomy.kept is not None:
         said.append(f"The anatomy {'stays in place' if direction.anatomy.kept else 'is not kept'}.")
     return " ".join([*said, *_of_lesions(direction)])
+
+
+def _or_truth(direction: Direction) -> str:
+    return " or the truth" if direction.paired else ""
 
 
 def _of_lesions(direction: Direction) -> list[str]:
@@ -75,7 +80,9 @@ def _standings(direction: Direction) -> str:
     by: dict[Standing, list[str]] = {}
     for other in (INPUT_RETURNED, HISTOGRAM_MATCHED, *direction.beside):
         if direction.compared(other):
-            by.setdefault(direction.standing(other), []).append(NAMES.get(other, f"the run {other}"))
+            against = direction.disagreeing(other)
+            remark = f" ({listed(against)} {'disagree' if len(against) > 1 else 'disagrees'})" if against else ""
+            by.setdefault(direction.standing(other), []).append(NAMES.get(other, f"the run {other}") + remark)
     words: dict[Standing, str] = {
         "ahead": "is nearer to the truth than {}", "behind": "is farther from the truth than {}",
         "mixed": "is nearer by some figures and farther by others than {}",
@@ -95,7 +102,10 @@ def _nearer(direction: Direction, other: str) -> Finding:
     tone: Tone = "good" if standing == "ahead" else "bad" if standing == "behind" else ""
     wins = next((c for c in compared if c.name.startswith("MAE")), compared[0])
     score = f" Nearer by MAE on {wins.first_ahead} of {grouped(wins.n_subjects, 'test subject')}." if n > 1 else ""
-    note = " SSIM and MS-SSIM can rise with blur: they rank nothing alone." if standing == "ssim" else ""
+    against = direction.disagreeing(other)
+    note = f" {listed(against)} {'disagree' if len(against) > 1 else 'disagrees'}." if against else ""
+    if against or standing == "ssim":
+        note += " SSIM and MS-SSIM can rise with blur: they rank nothing alone."
     chance = "" if n >= MIN_SUBJECTS else " No interval is possible with so few: chance cannot be ruled out."
     question = QUESTIONS.get(other, f"Nearer than the run {other}?")
     return Finding(question, answer, tone, f"{', '.join(c.words for c in compared)}.{score}{note}{chance}")
@@ -106,7 +116,8 @@ def _returned(direction: Direction) -> Finding | None:
     if found is None:
         return None
     answers: dict[str, tuple[str, Tone]] = {"": ("No", ""), "input": ("Yes, nearly", "bad"),
-                                            "grey values": ("It only changes grey values", "bad")}
+                                            "grey values": ("It only changes grey values", "bad"),
+                                            "unrelated": ("No, they have little in common", "bad")}
     return Finding("Does it return its input?", *answers.get(found.finding, ("Cannot be told", "")), found.sentence)
 
 
@@ -116,8 +127,8 @@ def _anatomy(direction: Direction) -> Finding | None:
         return None
     answers: dict[bool | None, tuple[str, Tone]] = {True: ("Yes", "good"), False: ("No", "bad"),
                                                     None: ("Cannot be told", "")}
-    also = " (Whoever returns the input keeps its anatomy, too.)" if direction.returned and direction.returned.found \
-        else ""
+    also = " (Whoever returns the input keeps its anatomy, too.)" if direction.returned \
+        and direction.returned.finding in ("input", "grey values") else ""
     return Finding("Is the anatomy in place?", *answers[found.kept], f"{found.sentence.rstrip('.')}.{also}")
 
 
@@ -142,20 +153,22 @@ def _lesions(direction: Direction) -> Finding:
 
 
 def _real(direction: Direction) -> Finding | None:
-    """The kernel distance beside that of real images, in words."""
+    """The kernel distance in words: told apart where its interval lies above 0. That of real images is context."""
     own = direction.kernel.translators.get(MODEL)
     if own is None:
         return None
     others = [f"{_named(name)} {bracketed(found.value, found.interval, 1000)}"
               for name, found in direction.kernel.translators.items() if name != MODEL]
     words = [f"KD-Lite0 × 1000, lower is better: {bracketed(own.value, own.interval, 1000)}; {', '.join(others)}"]
-    answer, real = "Cannot be told", direction.kernel.reference
+    real, close = direction.kernel.reference, f" {own.caveat[:1].upper()}{own.caveat[1:]}." if own.caveat else ""
     if real is not None and real.value is not None:
-        words.append(f"{real.what} {bracketed(real.value, real.interval, 1000)}")
-        if own.interval and real.interval:
-            alike = own.interval[0] <= real.interval[1]
-            answer = "They cannot be told apart" if alike else "No, they can be told apart"
-    close = "" if own.interval else " No interval is possible with so few subjects."
+        words.append(f"for context, {real.what} {bracketed(real.value, real.interval, 1000)}")
+    if own.interval is None:
+        answer, close = "Cannot be told", f"{close} No interval is possible with so few subjects."
+    elif own.interval[0] > 0:
+        answer = "No, they can be told apart"
+    else:
+        answer, close = "No difference shown", f"{close} That is no evidence that there is none."
     question = f"Do the images together look like real {direction.target}?"
     return Finding(question, answer, "", "; ".join(words) + "." + close)
 
