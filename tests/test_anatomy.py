@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from ganatomy.data.phantom import subject_images
@@ -171,6 +173,75 @@ def test_a_lost_part_is_found_and_its_image_shown_first() -> None:
     made = t2.copy()
     made[:, 0, 50:80, 50:80] += 0.6 * np.indices((30, 30)).sum(0) % 10 / 5
     assert judged(np.clip(made, -1, 1))[INVENTED].value > judged(t2)[INVENTED].value + 0.1
+
+
+PAIR = st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "", "off", "stranger", "empty", "no foreground"]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(PAIR, min_size=1, max_size=12))
+def test_the_truth_itself_is_never_called_not_kept(rows: list[tuple[str, str]]) -> None:
+    """However few the images, however badly some are registered, and where some pairs have nothing in common."""
+    t1, t2, masks = (np.resize(x[:, ..., 32:96, 32:96], (len(rows), *x.shape[1:-2], 64, 64)) for x in pairs())
+    rng = np.random.default_rng(len(rows))
+    for i, (_, fate) in enumerate(rows):
+        if fate == "off":
+            t2[i:i + 1] = moved(t2[i:i + 1], tuple(rng.uniform(-6, 6, 2)))
+        elif fate == "stranger":
+            t2[i] = rng.uniform(-1, 1, t2[i].shape)
+        elif fate == "empty":
+            t2[i] = -1
+        masks[i] &= fate != "no foreground"
+    found = anatomy(t1, t2, masks, [name for name, _ in rows], targets=t2)
+    assert found.kept is not False, found.sentence
+    assert not any(figure.faulty for figure in found.figures)
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_of_few_images_one_that_is_moved_is_found(n: int) -> None:
+    """The limit is that of the worst real pair then, and not below it."""
+    t1, t2, masks = (x[:n] for x in pairs())
+    names, made = [str(i) for i in range(n)], t2.copy()
+    made[1:2] = moved(t2[1:2], (2.0, 0.0))
+    found = anatomy(t1, made, masks, names, targets=t2)
+    assert found.kept is False and found[SHIFT].beyond == pytest.approx(1 / n) and found[SHIFT].worst[0]["image"] == 1
+
+
+def test_one_badly_registered_patient_does_not_excuse_the_others() -> None:
+    """Two rows of one patient in many are 4 pixels apart: the truth passes, and outputs moved by 1 pixel do not."""
+    t1, t2, masks = (np.concatenate([np.tile(x, (6, *[1] * (x.ndim - 1))), x[:2]])[..., 32:96, 32:96] for x in pairs())
+    names = [f"s{i % 4}" for i in range(48)] + ["off", "off"]
+    t2[48:] = moved(t2[48:], (4.0, 0.0))
+    truth = anatomy(t1, t2, masks, names, targets=t2)
+    assert truth.kept and truth[SHIFT].beyond == truth[SHIFT].reference["beyond"] == pytest.approx(0.2)
+    assert truth[SHIFT].allowed == pytest.approx(0.3)
+    assert "20% of the real pairs are themselves beyond" in truth.sentence
+    assert not anatomy(t1, moved(t2, (0.0, 1.0)), masks, names, targets=t2).kept
+
+
+def test_real_pairs_without_a_match_are_counted_like_outputs() -> None:
+    t1, t2, masks = pairs()
+    names, t2 = [str(i) for i in range(SUBJECTS)], t2.copy()
+    t2[:2] = np.random.default_rng(0).uniform(-1, 1, t2[:2].shape)
+    truth = anatomy(t1, t2, masks, names, targets=t2)
+    assert truth.kept and truth[SHIFT].beyond == truth[SHIFT].reference["beyond"] == 0.25
+    lost = anatomy(t1, np.concatenate([t2[:4], t2[:4]]), masks, names, targets=t2)
+    assert lost.kept is False and "(of the real pairs 25%)" in lost.sentence
+    unlike = np.random.default_rng(1).uniform(-1, 1, t2.shape).astype(np.float32)
+    nothing = anatomy(t1, unlike, masks, names, targets=unlike)
+    assert nothing.kept is None and "real pairs have nothing in common themselves" in nothing.sentence
+
+
+def test_intervals_stay_within_what_the_figures_can_be() -> None:
+    """One image of eight is without its parts: Student's t alone reaches below 0 lost parts and above 1 kept edges."""
+    _, t2, _ = pairs()
+    made = t2.copy()
+    made[3] = np.random.default_rng(0).uniform(-1, 1, made[3].shape)
+    made[4:5] = moved(made[4:5], (5.0, 0.0))
+    found = judged(made)
+    assert found[LOST].interval[0] == 0 and found[SHIFT].interval[0] == 0 and found[KEPT].interval[1] <= 1
+    for name in (LOST, KEPT, INVENTED):
+        assert 0 <= found[name].interval[0] <= found[name].value <= found[name].interval[1] <= 1
 
 
 def test_unrelated_and_empty_images_get_a_plain_answer() -> None:

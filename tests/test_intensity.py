@@ -14,6 +14,7 @@ from ganatomy.data.prepare.modality import (
     choose,
     looks_like_hounsfield,
     needs_sample,
+    no_window,
     parse_intensity,
     pool,
     settle,
@@ -92,6 +93,15 @@ def test_the_automatic_choice(modalities: set[str], dtypes: set[np.dtype], metho
     found = choose("one", modalities, dtypes, AUTO)
     assert (found.method, found.units) == (method, units)
     assert found.reason.startswith("one: ") and says in found.reason
+
+
+def test_a_window_asked_for_ct_spares_another_contrast_beside_it() -> None:
+    ct, mr = chest().ravel(), np.abs(np.random.default_rng(0).normal(400, 150, 5000))
+    brain = parse_intensity("window:brain")
+    assert no_window({"CT": ct, "MR": mr}, brain, has_ct=False) == ["MR"]
+    assert no_window({"CT": None, "MR": mr}, brain, has_ct=True) == ["MR"]
+    assert no_window({"MR": mr}, brain, has_ct=False) == []  # nothing else is CT: the user knows better
+    assert no_window({"CT": ct, "MR": mr}, AUTO, has_ct=False) == []
 
 
 def test_a_window_is_not_forced_upon_mr_or_bytes() -> None:

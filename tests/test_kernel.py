@@ -103,6 +103,19 @@ def test_few_subjects_give_values_per_subject_and_no_interval() -> None:
     assert "one subject" in one.caveat
 
 
+def test_synthetic_images_of_few_subjects_have_no_interval_however_many_they_are() -> None:
+    """Eighty slices made of one patient are no eighty patients."""
+    rng = np.random.default_rng(8)
+    real = patients(12, 3, rng)
+    for people in (1, 3):
+        found = compute(Samples(real, patients(people, 40, rng)))[0]
+        assert (found.interval, found.floor, found.p_no_difference, found.per_subject) == (None, None, None, None)
+        assert ("one subject only" if people == 1 else "of 3 subjects only") in found.caveat
+        assert compute(Samples(real, patients(people, 40, rng), control=True))[0].interval is None
+    assert compute(Samples(real, patients(6, 10, rng)))[0].interval is not None
+    assert compute(Samples(real, independent(4, rng)))[0].interval is not None  # each for itself, as before
+
+
 def test_floor_is_near_zero_and_the_paired_difference_shows_a_shift() -> None:
     rng = np.random.default_rng(6)
     near, far = (compute(Samples(patients(12, 5, rng), independent(80, rng, shift)))[0] for shift in (0.0, 1.0))

@@ -10,6 +10,7 @@ import pytest
 from scipy import ndimage
 
 from ganatomy.data.phantom import subject_images
+from ganatomy.errors import UserError
 from ganatomy.metrics.lesions import lesion_contrasts, lesions
 
 SUBJECTS = 8
@@ -134,6 +135,86 @@ def test_planted_blobs_are_found_where_they_are() -> None:
         assert np.hypot(*np.subtract(one["place"], places[one["image"]])) <= 3
     turned = lesions(made, t2, masks, head, names).invented
     assert turned.per_100 == 0 and turned.missing_per_100 == pytest.approx(result.invented.per_100, rel=0.2)
+
+
+def small(contrast: float, noise: float, n: int = 24) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Noisy truth, the same without noise, and lesions of 4 pixels; contrasts vary about `contrast` % of the range."""
+    rng = np.random.default_rng(4)
+    mask, clean = np.zeros((n, 64, 64), np.uint8), np.full((n, 1, 64, 64), -0.2, np.float32)
+    for i in range(n):
+        for y in range(16, 48, 10):
+            for x in range(16, 48, 10):
+                mask[i, y:y + 2, x:x + 2] = 1
+                clean[i, 0, y:y + 2, x:x + 2] += abs(rng.normal(contrast, contrast / 2)) / 50
+    return (clean + rng.normal(0, noise / 50, clean.shape)).astype(np.float32), clean, mask
+
+
+@pytest.mark.parametrize(("contrast", "noise"), [(3.0, 3.0), (12.0, 3.0)])
+def test_the_floor_is_what_noise_alone_makes_of_a_perfect_translator(contrast: float, noise: float) -> None:
+    """The translation is the truth without its noise, or with other noise: what seems lost is of the noise."""
+    real, clean, masks = small(contrast, noise)
+    head = np.ones(masks.shape, bool)
+    names = [f"s{i % 6}" for i in range(len(real))]
+    other = clean + np.random.default_rng(9).normal(0, noise / 50, clean.shape).astype(np.float32)
+    for made in (clean, other):
+        found = lesions(real, made, masks, head, names)
+        assert found.slope == pytest.approx(found.floor_slope, abs=0.07)
+        assert found.vanished == pytest.approx(found.floor_vanished, abs=0.04)
+        assert f"with its own noise again {100 * found.floor_vanished:.0f}%)" in found.sentence
+        assert f"with that noise {100 * found.floor_slope:.0f}%;" in found.sentence
+        assert found.to_json()["floor_slope"] == found.floor_slope
+    if contrast == 3:
+        assert found.slope < 0.9 and found.floor_vanished > 0.02
+    gone = lesions(real, np.full_like(clean, -0.2), masks, head, names)
+    assert gone.vanished == 1 > gone.floor_vanished + 0.7
+
+
+def test_a_translators_own_noise_does_not_excuse_it() -> None:
+    """The floor has the real target's noise at most."""
+    real, clean, masks = small(12, 1)
+    wild = clean + np.random.default_rng(9).normal(0, 0.6, clean.shape).astype(np.float32)
+    found = lesions(real, wild, masks, np.ones(masks.shape, bool), [f"s{i % 6}" for i in range(len(real))])
+    assert found.vanished > 0.1 and found.floor_vanished < 0.02
+
+
+def test_a_contrast_within_its_error_is_not_judged() -> None:
+    """Four pixels, with few around them, by 1.1 times as much as those vary."""
+    real, mask = np.full((1, 1, 24, 24), -0.2, np.float32), np.zeros((1, 24, 24), np.uint8)
+    mask[0, 10:12, 10:12] = 1
+    head = np.zeros((1, 24, 24), bool)
+    head[0, 10:12, 8:14] = head[0, 10:12, 14:16] = head[0, 10:12, 6:8] = True
+    distance = ndimage.distance_transform_edt(mask[0] == 0)
+    ring = head[0] & ~ndimage.binary_dilation(mask[0], np.ones((3, 3))) & (distance <= 4)
+    values = np.linspace(-15, -5, ring.sum())
+    real[0, 0][ring] = values / 50
+    spread = 1.4826 * np.median(np.abs(values - np.median(values)))
+    assert len(values) == 12
+    for times, clear in ((1.1, False), (1.4, True)):
+        real[0, 0][mask[0] > 0] = (np.median(values) + times * spread) / 50
+        (found,) = lesion_contrasts(real, real, mask, head, ["a"])
+        assert found.real == pytest.approx(times * spread, rel=0.01) and found.clear is clear
+
+
+def test_intervals_of_shares_and_counts_stay_in_their_range() -> None:
+    """One patient of six loses its lesions and gets one elsewhere: Student's t alone reaches below 0."""
+    (real, masks), (made, _) = discs(20), discs(20)
+    made = made.copy()
+    made[0] = discs(20, ((40, 14),))[0][0]
+    found = lesions(real, made, masks, HEAD, NAMES)
+    assert found.vanished == pytest.approx(1 / 6) and found.vanished_interval[0] == 0
+    assert found.invented.per_100 == pytest.approx(100 / 6) and found.invented.interval[0] == 0
+    made = discs(0)[0].copy()
+    made[0] = real[0]
+    kept = lesions(real, made, masks, HEAD, NAMES)
+    assert kept.vanished == pytest.approx(5 / 6) and kept.vanished_interval[1] == 1
+
+
+def test_values_that_are_not_finite_are_refused_in_words() -> None:
+    real, masks = discs(20)
+    made = real.copy()
+    made[1, 0, 3, 3] = np.nan
+    with pytest.raises(UserError, match="translated images hold values that are not finite"):
+        lesions(real, made, masks, HEAD, NAMES)
 
 
 def test_nothing_to_measure_is_said() -> None:

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from ganatomy.errors import UserError
 from ganatomy.metrics.paired import PSNR_CAP, PairFigures, background, foreground, pair_figures
-from ganatomy.metrics.paired_summary import compare, headline, ranking, summarise
+from ganatomy.metrics.paired_summary import Comparison, compare, headline, ranking, summarise
 from ganatomy.metrics.similarity import EXPONENTS, ms_ssim_name, scales
 
 
@@ -274,4 +274,19 @@ def test_ssim_alone_never_ranks_and_disagreement_is_named() -> None:
     said = [ranking({"new": one, "old": base}, subjects)[0] for one in (better_both, ssim_only, disagreeing)]
     assert said[0].startswith("new is ahead of old by MAE and SSIM")
     assert "ranks neither" in said[1]
-    assert said[2].startswith("The figures disagree: by SSIM new is ahead, by MAE old is")
+    assert said[2].startswith("old is ahead of new by MAE; SSIM disagrees") and "blur" in said[2]
+
+
+def comparison(**ahead: str | None) -> list[Comparison]:
+    """Of "a" and "b" by figures of six subjects; who is ahead by each."""
+    return [Comparison(f"{name.replace('_', '-')} foreground", "a", "b", 1.0, "", 6, "higher", (0.5, 1.5), {}, 6, 0,
+                       who, "") for name, who in ahead.items()]
+
+
+def test_who_is_ahead_by_mae_and_psnr_stays_so_whatever_ssim_says() -> None:
+    said = headline(comparison(MAE="a", PSNR="a", SSIM="b", MS_SSIM="b"))
+    assert said.startswith("a is ahead of b by MAE and PSNR; SSIM and MS-SSIM disagree")
+    assert headline(comparison(MAE="b", PSNR=None, SSIM="a")).startswith("b is ahead of a by MAE; SSIM disagrees")
+    assert headline(comparison(MAE="a", PSNR="b", SSIM="a")).startswith("The figures disagree: by MAE and SSIM a is")
+    alone = headline(comparison(MAE=None, SSIM="a", MS_SSIM="b"))
+    assert "ranks neither" in alone and "by MAE it cannot be told" in alone

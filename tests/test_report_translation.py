@@ -149,7 +149,44 @@ def test_figures_that_disagree_and_figures_that_cannot_tell() -> None:
     assert "cannot be told apart" in verdict(comparisons={"unet": [compared("MAE foreground", "unet", 0.1, None)]})
 
 
-@pytest.mark.parametrize(("returned", "said"), [("input", "returns its input nearly unchanged"),
+def test_a_lead_by_mae_and_psnr_is_not_undone_by_ssim() -> None:
+    def found(leader: str, other: str) -> Direction:
+        return Direction.model_validate(direction(comparisons={"unet": [
+            compared("MAE foreground", "unet", -1.0, leader), compared("PSNR foreground", "unet", -1.0, leader),
+            compared("SSIM foreground", "unet", -1.0, other), compared("MS-SSIM-3 foreground", "unet", 0.0, None)]}))
+
+    ahead, behind = found("model", "unet"), found("unet", "model")
+    assert (ahead.standing("unet"), behind.standing("unet")) == ("ahead", "behind")
+    assert "is nearer to the truth than the run unet (SSIM disagrees)" in translation_words.lede(ahead)
+    assert "is farther from the truth than the run unet (SSIM disagrees)" in translation_words.lede(behind)
+    answer = next(f for f in translation_words.findings(ahead) if "unet" in f.question)
+    assert answer.answer == "Yes" and "SSIM disagrees" in answer.words and "blur" in answer.words
+
+
+@pytest.mark.parametrize(("interval", "answer"), [((0.001, 0.02), "No, they can be told apart"),
+                                                  ((-0.001, 0.02), "No difference shown"), (None, "Cannot be told")])
+def test_whether_outputs_look_real_goes_by_their_own_interval(interval: Any, answer: str) -> None:
+    """Not by whether it overlaps that of other patients, which says nothing on the two being equal."""
+    own = {"name": "KD-Lite0", "against": "test", "value": 0.01, "interval": interval, "caveat": ""}
+    reference = {"what": "real train against real test", "value": 0.0194, "interval": [0.01, 0.03]}
+    found = translation_words.findings(Direction.model_validate(direction(
+        kernel={"translators": {"model": own}, "reference": reference})))
+    real = next(f for f in found if "look like real" in f.question)
+    assert real.answer == answer and "for context, real train against real test 19" in real.words
+
+
+def test_one_subjects_caveat_stands_in_the_table(runs: dict[str, Run]) -> None:
+    one = direction(n=1)
+    one["kernel"]["translators"]["model"]["caveat"] = "one subject only: its slices stand in for subjects"
+    one["kernel"]["reference"] = None
+    write_metrics(runs["pix2pix"], one)
+    text = Page(report(runs["pix2pix"].path)).text
+    assert text.count("One subject only: its slices stand in for subjects.") >= 2  # beside the answer, and in the table
+    assert "Reference, real train" not in text
+
+
+@pytest.mark.parametrize(("returned", "said"), [("unrelated", "have little to do with its input or the truth"),
+                                                ("input", "returns its input nearly unchanged"),
                                                 ("grey values", "only changes grey values")])
 def test_a_model_that_does_not_translate_is_called_so_first(returned: str, said: str) -> None:
     assert said in verdict(returned={"finding": returned, "sentence": "So it is."}).split(".")[0]
@@ -246,10 +283,12 @@ def test_without_a_discriminator_nothing_is_called_a_gan(runs: dict[str, Run]) -
 def test_unpaired_contrasts_have_no_truth_to_show(tmp_path: Path) -> None:
     write_contrasts(tmp_path / "data", subjects=8, paired=False)
     train_small(tmp_path, "cyclegan-mri", "run")
-    alone = direction(paired=False, translators={}, comparisons={}, returned=None)
+    found = {"finding": "input", "sentence": "So be it."}
+    alone = direction(paired=False, translators={}, comparisons={}, returned=found)
     write_metrics(Run(tmp_path / "run"), alone)
     text = Page(report(tmp_path / "run")).text
-    assert "There is no true T2" in text and "Truth, real" not in text and "Output, synthetic T1" in text
+    assert "The model returns its input nearly unchanged. There is no true T2" in text and "So be it." in text
+    assert "Truth, real" not in text and "Output, synthetic T1" in text
     assert "on 8 T1 and 12 T2 slices of 10 subjects, which are not paired" in text
 
 

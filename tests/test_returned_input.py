@@ -13,9 +13,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ganatomy.data.phantom import subject_images
-from ganatomy.metrics.baselines import fit_histogram_match
+from ganatomy.metrics.baselines import both_histogram_matches, fit_histogram_match
 from ganatomy.metrics.paired import foreground
-from ganatomy.metrics.returned_input import returned_input
+from ganatomy.metrics.returned_input import returned_input, returned_unpaired
 
 REAL = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")) / "ms-mri"
 
@@ -117,6 +117,51 @@ def test_noise_as_strong_as_what_the_curve_leaves_accuses_nobody() -> None:
     pairs = phantom()
     found = judged(pairs, -pairs.source + noise(pairs.source, 0.07))
     assert found.finding == "" and found.reproduced < 0.2
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_what_has_nothing_to_do_with_input_or_truth_is_not_praised(cohort) -> None:
+    pairs = cohort()
+    found = judged(pairs, np.clip(noise(pairs.source, 0.5), -1, 1))
+    assert found.finding == "unrelated" and found.found
+    assert "little to do with its input or the truth" in found.sentence and "does more" not in found.sentence
+
+
+def test_noise_upon_a_curve_is_not_said_to_bring_anything_of_the_truth() -> None:
+    pairs = phantom()
+    found = judged(pairs, -pairs.source + noise(pairs.source, 0.07))
+    assert "little of the truth" in found.sentence and "does more" not in found.sentence
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_without_a_truth_the_input_returned_is_found_and_real_targets_are_left_in_peace(cohort, turned: bool) -> None:
+    pairs = cohort()
+    source, target = (pairs.target, pairs.source) if turned else (pairs.source, pairs.target)
+    maps = both_histogram_matches(target)
+    assert maps is not None
+    matched = [match(source, pairs.subjects) for match in maps]
+
+    def found(made: np.ndarray) -> Any:
+        return returned_unpaired(source, made.astype(np.float32), matched, foreground(source, source), pairs.subjects)
+
+    for made in (source, source + noise(source, 0.05), 0.9 * source + 0.1 * target):
+        assert found(made).finding == "input" and "returns its input" in found(made).sentence
+    for made in (target, gaussian_filter(target, (0, 0, 0.7, 0.7)), *matched):
+        assert found(made).finding == "" and "does not return its input" in found(made).sentence
+    unrelated = found(np.clip(noise(source, 0.5), -1, 1))
+    assert unrelated.finding == "unrelated" and "truth" not in unrelated.sentence
+    json.dumps(unrelated.to_json(), allow_nan=False)
+
+
+def test_without_a_truth_it_may_be_impossible_to_tell() -> None:
+    pairs = phantom()
+    same = both_histogram_matches(pairs.source)
+    assert same is not None
+    for matched in ([match(pairs.source, pairs.subjects) for match in same], []):
+        found = returned_unpaired(pairs.source, pairs.source, matched, pairs.mask, pairs.subjects)
+        assert not found.found and "cannot be told" in found.sentence
+    assert both_histogram_matches(np.full_like(pairs.source, -1)) is None
 
 
 def test_quiet_where_source_and_target_look_alike() -> None:

@@ -1,4 +1,4 @@
-"""evaluate on runs that translate: metrics.json, its baselines, its refusals; the kernel distance of pairs."""
+"""evaluate on runs that translate: metrics.json, its baselines, its refusals."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from ganatomy import evaluation_pairs
 from ganatomy.cli import cli
 from ganatomy.data.dataset import Dataset
 from ganatomy.errors import UserError
 from ganatomy.evaluation import evaluate, table
-from ganatomy.metrics.base import Sample
-from ganatomy.metrics.kernel_pairs import real_distance, translated_distance
+from ganatomy.evaluation_pairs import Direction, whole_subjects
+from ganatomy.metrics.baselines import HistogramMatch
 from ganatomy.recipe import load
 from ganatomy.run import Run
 from ganatomy.sampling import Sampler
@@ -102,6 +103,38 @@ def test_the_table_shows_every_translator_and_the_command_line_prints_it(measure
     answer = CliRunner().invoke(cli, ["evaluate", str(pix2pix), "--beside", str(unet), "-n", "4"])
     assert answer.exit_code == 0, answer.output
     assert "4 slices" in answer.output
+    assert measured["n"] is None
+    assert json.loads(Run(pix2pix).metrics_file.read_text())["n"] == 4
+
+
+def test_fewer_slices_are_matched_as_they_are_among_all(measured: dict[str, Any], pix2pix: Path) -> None:
+    """A subject's histogram is that of all its test slices, however few of them are measured."""
+    seen: list[dict[str, Any]] = []
+
+    def spy(direction: Direction, match: HistogramMatch) -> Any:
+        made = matched(direction, match)
+        seen.append({row.image_id: image for row, image in zip(direction.rows, made, strict=True)})
+        return made
+
+    matched = evaluation_pairs._matched
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation_pairs, "_matched", spy)
+        for n in (None, 5):
+            evaluate(pix2pix, n=n)
+    whole, part = seen
+    assert len(whole) == 12 and len(part) == 5
+    assert all((part[name] == whole[name]).all() for name in part)
+
+
+def test_training_rows_are_chosen_by_whole_subjects(pairs: Dataset) -> None:
+    rows = pairs.rows("T1")
+    for seed in range(5):
+        chosen = whole_subjects(rows, 7, seed)
+        subjects = {row.subject for row in chosen}
+        assert len(chosen) == 6 and chosen == [row for row in rows if row.subject in subjects]
+    assert len(whole_subjects(rows, 1, 0)) == 2  # one subject at least
+    assert whole_subjects(rows, 1000, 0) == rows
+    assert len({tuple(whole_subjects(rows, 7, seed)) for seed in range(5)}) > 1
 
 
 def test_baselines_of_known_value(folder: Path) -> None:
@@ -148,12 +181,32 @@ def test_cyclegan_without_pairs_is_measured_without_a_truth(folder: Path) -> Non
     for direction in metrics["directions"]:
         assert not direction["paired"]
         assert "translators" not in direction
-        assert "returned" not in direction
+        assert direction["returned"]["sentence"] in table(metrics)
         assert set(direction["kernel"]["translators"]) == {"model", INPUT}
         assert direction["cycle"]
         assert direction["identity"]
         assert direction["anatomy"]
     assert "T2 to T1" in table(metrics)
+
+
+def test_an_unpaired_model_that_returns_its_input_is_found_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a truth it keeps the anatomy perfectly, goes there and back without error, and does nothing."""
+    data = write_contrasts(folder / "apart-data", splits=SPLITS, paired=False)
+    run = trained(data, folder / "identity", "cyclegan-mri")
+
+    def found(change: Any) -> list[dict[str, Any]]:
+        monkeypatch.setattr(Sampler, "translate", lambda self, images, seed=0, backward=False: change(images))
+        metrics = evaluate(run)
+        assert all(d["returned"]["sentence"] in table(metrics) for d in metrics["directions"])
+        return [d["returned"] for d in metrics["directions"]]
+
+    for one in found(lambda images: images.copy()):
+        assert one["finding"] == "input" and one["moved"] == 0 and "returns its input" in one["sentence"]
+    for one in found(lambda images: np.where(images > -0.9, -images, images)):
+        assert one["finding"] == "" and "does not return its input" in one["sentence"]
+    noise = np.random.default_rng(0)
+    for one in found(lambda images: noise.uniform(-1, 1, images.shape).astype(np.float32)):
+        assert one["finding"] == "unrelated" and "little to do with its input" in one["sentence"]
 
 
 @pytest.mark.parametrize("slices", [3, 1])
@@ -170,6 +223,8 @@ def test_one_test_patient_gives_values_without_intervals(tmp_path: Path, slices:
     kernel = direction["kernel"]["translators"]["model"]
     assert kernel["interval"] is None
     assert (kernel["value"] is None) == (slices == 1)  # no pair of different slices
+    assert direction["kernel"]["reference"] is None  # across patients is another quantity than within one
+    assert "KD-Lite0: one subject only" in table(metrics)
     assert any("Only 1 test subject" in warning for warning in metrics["warnings"])
     json.loads(Run(run).metrics_file.read_text(), parse_constant=pytest.fail)
     assert "1 test subject" in table(metrics)
@@ -202,58 +257,3 @@ def test_what_cannot_stand_beside_is_refused_in_words(folder: Path, tmp_path: Pa
 def test_without_test_images_nothing_is_measured(tmp_path: Path) -> None:
     data = write_contrasts(tmp_path / "data", subjects=4, splits=("train",))
     refused("no images in the split 'test'", trained(data, tmp_path / "run", "unet"))
-
-
-# ------------------------------------------------------------------ the kernel distance of pairs
-
-def sample(features: np.ndarray, each: int) -> Sample:
-    names = [f"s{i // each}" for i in range(len(features))]
-    return Sample(np.zeros((len(features), 1, 1, 1), np.float32), names, features)
-
-
-def of_patients(rng: np.random.Generator, subjects: int, each: int, shift: float) -> tuple[Sample, Sample]:
-    """Truths from N(0, 1), translations from N(shift, 1); those of a patient all resemble each other."""
-    own = np.repeat(rng.normal(size=(subjects, 1)), each, 0) * 0.8
-    parts = [own + 0.6 * rng.normal(size=(subjects * each, 1)) for _ in range(2)]
-    return sample(parts[0], each), sample(parts[1] + shift, each)
-
-
-@pytest.mark.parametrize(("shift", "expected"), [(0.0, 0.0), (1.0, 22.0)])
-def test_translations_of_the_same_patients_have_the_distance_of_independent_images(shift: float,
-                                                                                    expected: float) -> None:
-    """With the kernel (xy + 1)^3 it is 3 (m1 - n1)^2 + 3 (m2 - n2)^2 + (m3 - n3)^2 of the moments: 3 + 3 + 16."""
-    rng = np.random.default_rng(0)
-    values = np.array([translated_distance(*of_patients(rng, 12, 3, shift)).value for _ in range(400)])
-    error = values.std() / len(values) ** 0.5
-    assert abs(values.mean() - expected) < 4 * error
-    assert error < 0.5 + 0.1 * expected
-
-
-def test_perfect_translations_have_distance_zero() -> None:
-    """All three terms leave out the same pairs, so the truth itself is at zero, neither above nor below."""
-    real, _ = of_patients(np.random.default_rng(1), 8, 3, 0.0)
-    found = translated_distance(real, real)
-    assert found.value == pytest.approx(0, abs=1e-9)
-    assert found.interval is not None
-    assert found.interval == pytest.approx((0, 0), abs=1e-9)
-    alone, _ = of_patients(np.random.default_rng(1), 1, 5, 0.0)
-    one = translated_distance(alone, alone)
-    assert one.value == pytest.approx(0, abs=1e-9)
-    assert one.interval is None
-    assert "one subject" in one.caveat
-
-
-def test_pairs_must_be_of_the_same_patients_in_the_same_order() -> None:
-    real, made = of_patients(np.random.default_rng(1), 6, 2, 0.0)
-    order = np.r_[2:12, 0:2]
-    with pytest.raises(ValueError, match="not of the same subjects"):
-        translated_distance(real, Sample(made.images, [f"t{i // 2}" for i in range(12)], made.features))
-    with pytest.raises(ValueError, match="not of the same subjects"):
-        translated_distance(real, Sample(made.images, [f"s{i // 2}" for i in order], made.features))
-
-
-def test_real_images_of_other_patients_are_at_distance_zero_on_average() -> None:
-    rng = np.random.default_rng(2)
-    values = np.array([float(real_distance(of_patients(rng, 8, 2, 0.0)[0], of_patients(rng, 9, 2, 0.0)[0])["value"])
-                       for _ in range(30)])
-    assert abs(values.mean()) < 4 * values.std() / len(values) ** 0.5

@@ -397,3 +397,18 @@ def test_a_hybrid_needs_a_step_for_every_stage(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="11 stages"):
         train(data.path, tmp_path / "run", settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_it_is_said_what_a_training_starts_from(tmp_path: Path) -> None:
+    data = write_contrasts(tmp_path / "data")
+    first = train(data.path, tmp_path / "first", load("pix2pix", SMALL["pix2pix"] | {"steps": 2}))
+    lines: list[str] = []
+    settings = load("pix2pix", SMALL["pix2pix"] | {"steps": 2, "init_from": str(first.path)})
+    train(data.path, tmp_path / "second", settings, say=lines.append)
+    assert any("has learnt" in line and "recipe pix2pix" in line for line in lines)
+
+
+def test_an_empty_source_is_no_choice(tmp_path: Path) -> None:
+    data = write_contrasts(tmp_path / "data")
+    with pytest.raises(UserError, match="--source"):
+        train(data.path, tmp_path / "run", load("pix2pix", SMALL["pix2pix"]), set={"source": ""})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -66,7 +67,7 @@ cli.add_command(translate)
 @click.option("--seed", type=int)
 @click.option("--domain", help="Which contrast to learn, where the dataset has several.")
 @click.option("--source", help="Which contrast to translate from, for recipes that translate.")
-@click.option("--init-from", metavar="RUN", help="Start from the generator of another run.")
+@click.option("--init-from", type=FOLDER, metavar="RUN", help="Start from the generator of another run.")
 @click.option("--label", help="Learn only this class.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]))
@@ -84,7 +85,7 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
     """Train a GAN. Interrupted or killed, the same command goes on where it was."""
     from ganatomy.recipe import load, parse_assignments
 
-    flags = {key: value for key, value in keys.items() if value is not None}
+    flags = {key: str(value) if isinstance(value, Path) else value for key, value in keys.items() if value is not None}
     overrides = parse_assignments(assignments)
     for key in flags.keys() & overrides.keys():
         raise UserError(f"{key} is given twice, by a flag of its own and by --set", where="train", fix="give it once")
@@ -212,7 +213,16 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has had enough; nothing may be written on the way out
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR):
+            _ours()
+        say(f"error: {error.filename}: {str(error.strerror).lower()} -> give a path that can be opened")
+        sys.exit(2)
     except Exception:
-        traceback.print_exc()
-        say("error: this is a fault of ganatomy, not yours; please report it with the lines above")
-        sys.exit(EXIT_OURS)
+        _ours()
+
+
+def _ours() -> NoReturn:
+    traceback.print_exc()
+    say("error: this is a fault of ganatomy, not yours; please report it with the lines above")
+    sys.exit(EXIT_OURS)

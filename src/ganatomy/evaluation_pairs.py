@@ -1,4 +1,4 @@
-"""What an evaluation of translations measures: the test images of a direction, and what every translator makes of them."""
+"""What an evaluation of translations measures: test images of a direction, and what each translator makes of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ganatomy.training_images import partners
 
 MODEL = "model"
 MOST_IMAGES = 2000
-MOST_TRAINING = MOST_IMAGES // 4  # training images that a histogram is learnt from, and that real ones are compared with
+MOST_TRAINING = MOST_IMAGES // 4  # to learn a histogram from, and for the distance of real train to real test
 Say = Callable[[str], None]
 
 

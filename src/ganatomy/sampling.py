@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors.torch import load, save
 
 from ganatomy import __version__, models
@@ -160,8 +160,15 @@ class GeneratorConfig(Frozen):
     source_domain: str | None = Field(None, description="what a translating model starts from")
     source_intensity: Intensity | None = None
     grid: Grid | None = None
-    factor: int = Field(1, ge=1, description="stored pixels along a side that the model sees as one")
+    factor: int = Field(1, ge=1, le=16, description="stored pixels along a side that the model sees as one")
     contrasts: dict[str, Contrast] = Field(default_factory=dict, description="by domain, to know them again")
+
+    @field_validator("value_range")
+    @classmethod
+    def _rises(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if not ends[0] < ends[1]:
+            raise ValueError("value_range must rise")
+        return ends
 
 
 def check_seed(seed: int) -> None:

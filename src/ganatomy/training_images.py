@@ -40,8 +40,8 @@ def with_domains(recipe: Recipe, dataset: Dataset) -> Recipe:
         raise UserError(f"has the domains {', '.join(known)}", where=dataset.path,
                         fix="name the one to start from with --source and the one to make with --domain")
     source, target = recipe.source, recipe.domain
-    source = source or next(name for name in known if name != target)
-    target = target or next(name for name in known if name != source)
+    source = next(name for name in known if name != target) if source is None else source
+    target = next(name for name in known if name != source) if target is None else target
     for option, name in (("--source", source), ("--domain", target)):
         if name not in known:
             raise UserError(f"the recipe asks for {name}, and this dataset has {', '.join(known)}", where=option,

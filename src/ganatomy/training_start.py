@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.torch import save
@@ -15,7 +16,8 @@ from ganatomy.run import Run
 from ganatomy.sampling import load_generator
 
 
-def initial_weights(recipe: Recipe, run: Run, channels: int) -> tuple[Recipe, dict[str, Tensor] | None]:
+def initial_weights(recipe: Recipe, run: Run, channels: int,
+                    say: Callable[[str], None] = lambda text: None) -> tuple[Recipe, dict[str, Tensor] | None]:
     """The weights that `init_from` names, and the recipe with their fingerprint in the place of the path.
 
     A path may name a person, and weights may change behind it: the run's recipe says which weights they were. A run
@@ -24,6 +26,7 @@ def initial_weights(recipe: Recipe, run: Run, channels: int) -> tuple[Recipe, di
     Args:
         recipe, run: of the training.
         channels: of its images.
+        say: told what the other generator had learnt.
 
     Raises:
         UserError: no run or generator there, or a generator of another shape.
@@ -36,9 +39,12 @@ def initial_weights(recipe: Recipe, run: Run, channels: int) -> tuple[Recipe, di
             return recipe.model_copy(update={"init_from": begun}), None
         raise UserError("there is no such run to start from", where=f"--init-from {recipe.init_from}",
                         fix="name the folder of a finished run")
-    weights = {k: v.detach().cpu().contiguous()
-               for k, v in load_generator(recipe.init_from).model.generator.state_dict().items()}
+    sampler = load_generator(recipe.init_from)
+    weights = {k: v.detach().cpu().contiguous() for k, v in sampler.model.generator.state_dict().items()}
     _refuse_other_shape(models.resolve(recipe, channels).generator.state_dict(), weights)
+    notes = sampler.notes or {}
+    learnt = " to ".join(str(notes[key]) for key in ("source_domain", "domain") if notes.get(key))
+    say(f"starting from a generator that has learnt {learnt} (recipe {sampler.recipe.name})")
     fingerprint = hashlib.sha256(save(weights)).hexdigest()[:16]
     return recipe.model_copy(update={"init_from": f"generator {fingerprint}"}), weights
 

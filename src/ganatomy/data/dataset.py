@@ -31,8 +31,9 @@ class Intensity(Frozen):
     high: float | None = Field(None, description="likewise the highest")
     projection: bool = Field(False, description="images of a beam through the body, such as X-rays")
     units: str = Field("arbitrary units", description="HU for CT; arbitrary for MR and photographs")
-    offset: float = Field(0.0, description="the cohort's median offset; synthetic images come back on it")
-    scale: float = Field(1.0, description="the cohort's median scale")
+    offset: float = Field(0.0, allow_inf_nan=False,
+                          description="the cohort's median offset; synthetic images come back on it")
+    scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="the cohort's median scale")
 
 
 class Grid(Frozen):
@@ -40,7 +41,8 @@ class Grid(Frozen):
 
     axis: Literal["axial", "coronal", "sagittal"]
     fit: Literal["resize", "crop", "pad"]
-    mm: float | None = Field(None, description="mm per stored pixel, where all have the same; see geometry.Frame")
+    mm: float | None = Field(None, gt=0, allow_inf_nan=False,
+                             description="mm per stored pixel, where all have the same; see geometry.Frame")
     background: float | None = Field(None, description="value around the patient, where the user named it")
 
 

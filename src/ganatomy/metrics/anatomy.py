@@ -211,10 +211,7 @@ def _judgement(figures: dict[str, AnatomyFigure], pixel: float) -> tuple[str, bo
     if figures[SHIFT].beyond is None:
         return "Whether the anatomy is kept cannot be measured: the images have no foreground", None
     reference = figures[SHIFT].reference or {}
-    real, apart = reference["what"] == "real pairs", reference["value"]
-    note = "" if real else "; there are no real pairs to compare with"
-    if real and apart is not None and apart > pixel:
-        note = f"; real pairs are themselves {_amount(figures[SHIFT], apart)} apart: they are not well registered"
+    real, note = reference["what"] == "real pairs", _note(figures[SHIFT], reference, pixel)
     wrong = [figure for figure in figures.values() if figure.faulty]
     if not wrong and (figures[SHIFT].allowed or 0.0) >= 1:
         return "Whether the anatomy is kept cannot be measured: real pairs have nothing in common themselves", None
@@ -227,6 +224,18 @@ def _judgement(figures: dict[str, AnatomyFigure], pixel: float) -> tuple[str, bo
             f"{_amount(figure, figure.limit)}{_usual(figure)}, worst "
             + ", ".join(str(one["image"]) for one in figure.worst[:3]) for figure in wrong]
     return f"The anatomy is not kept: {'; '.join(said)}{note}", False
+
+
+def _note(shift: AnatomyFigure, reference: dict[str, Any], pixel: float) -> str:
+    """What is to be known of the real pairs."""
+    if reference["what"] != "real pairs":
+        return "; there are no real pairs to compare with"
+    if reference["value"] is not None and reference["value"] > pixel:
+        return f"; real pairs are themselves {_amount(shift, reference['value'])} apart: they are not well registered"
+    if (reference["beyond"] or 0.0) > ALLOWED:
+        return (f"; {100 * reference['beyond']:.0f}% of the real pairs are themselves beyond "
+                f"{_amount(shift, shift.limit)} or have nothing in common")
+    return ""
 
 
 _PHRASES = {SHIFT: "outputs are shifted by {} against their inputs", DEFORMATION: "parts of them are moved by up to {}",

@@ -224,7 +224,7 @@ def _floor(target_real: Images, target_made: Images, masks: NDArray[Any], foregr
     real, made, head = grey(target_real[rows]), grey(target_made[rows]), foreground[rows]
     level = noise_level(real, head)
     fewer = np.minimum(level, noise_level(made, head))
-    names = [subjects[row] for row in rows]
+    names = [subjects[row] for row in rows.tolist()]
     clear = [lesion for k in range(FLOOR_DRAWS) for lesion in lesion_contrasts(
         with_noise(real, level, seed, 2 * k + 1)[:, None], with_noise(real, fewer, seed, 2 * k + 2)[:, None],
         masks[rows], head, names) if lesion.clear]

@@ -144,8 +144,9 @@ def _sentence(name: str, names: tuple[str, str], units: str, mean: float | None,
 def headline(comparisons: Sequence[Comparison]) -> str:
     """Who is ahead by the figures inside the foreground, and where they disagree, in one sentence.
 
-    SSIM and MS-SSIM rise with blur: a lead by them alone ranks nothing, nor does it undo a lead by MAE or PSNR. Below five subjects a translator counts as
-    ahead by a figure if it is better on every subject, and the sentence says that this may be chance.
+    SSIM and MS-SSIM rise with blur: a lead by them alone ranks nothing, nor does it undo one by MAE or PSNR.
+    Below five subjects a translator counts as ahead by a figure if it is better on every subject, and the sentence
+    says that this may be chance.
 
     Args:
         comparisons: of the same two translators, as `compare` gives them.
@@ -172,12 +173,18 @@ def _verdict(first: tuple[str, list[str]], second: tuple[str, list[str]]) -> str
     (winner, figures), (loser, against) = (first, second) if ranked[0] or (not ranked[1] and first[1]) else \
         (second, first)
     if any(ranked):
-        remark = f", although {loser} is by {_listed(against)}, which can rise with blur and ranks nobody alone"
-        return f"{winner} is ahead of {loser} by {_listed(figures)}{remark if against else ''}"
+        ahead = f"{winner} is ahead of {loser} by {_listed(figures)}"
+        if not against:
+            return ahead
+        return f"{ahead}; {_listed(against)} {_disagrees(against)}, which can rise with blur and ranks nobody alone"
     if against:
         return (f"{winner} is ahead by {_listed(figures)} and {loser} by {_listed(against)} alone, which can rise with "
                 f"blur: that ranks neither")
     return f"{winner} is ahead of {loser} by {_listed(figures)} alone, which can rise with blur: that ranks neither"
+
+
+def _disagrees(figures: list[str]) -> str:
+    return "disagree" if len(figures) > 1 else "disagrees"
 
 
 def _leader(comparison: Comparison) -> str | None:

@@ -239,7 +239,7 @@ def _unpaired_sentence(finding: Finding, moved: float, curve: float) -> str:
     if finding == "alike":
         return ("Whether the input is returned cannot be told: there is no truth, and the grey values of the two "
                 "contrasts hardly differ.")
-    apart = f"its images differ from the input by {100 * moved:.0f}% of what matching the grey values alone would change"
+    apart = f"its images differ from the input by {100 * moved:.0f}% of what matching the grey values would change"
     if finding == "input":
         return f"The translator returns its input nearly unchanged: {apart}."
     if finding == "unrelated":

@@ -49,7 +49,8 @@ def lede(direction: Direction) -> str:
     if direction.returned and direction.returned.found:
         said.append({"input": "The model returns its input nearly unchanged.",
                      "grey values": "The model only changes grey values.",
-                     "unrelated": f"The model's images have little to do with its input{_or_truth(direction)}."}[direction.returned.finding])
+                     "unrelated": "The model's images have little to do with its input"
+                                  f"{' or the truth' if direction.paired else ''}."}[direction.returned.finding])
     if direction.comparisons:
         few = "; with so few no interval is possible, and it may be chance" \
             if direction.n_subjects < MIN_SUBJECTS else ""
@@ -59,10 +60,6 @@ def lede(direction: Direction) -> str:
     if direction.anatomy and direction.anatomy.kept is not None:
         said.append(f"The anatomy {'stays in place' if direction.anatomy.kept else 'is not kept'}.")
     return " ".join([*said, *_of_lesions(direction)])
-
-
-def _or_truth(direction: Direction) -> str:
-    return " or the truth" if direction.paired else ""
 
 
 def _of_lesions(direction: Direction) -> list[str]:

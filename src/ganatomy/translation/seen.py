@@ -122,8 +122,9 @@ def _view(header: Header, way: Way, name: str, say: Callable[[str], None]) -> Vi
                         fix=f"use a model that was trained on {own} slices")
     found = view(header, axis)
     if min(found.height, found.width) < 2:
-        raise UserError(f"is a single {own} slice, and the model translates {axis} ones", where=name,
-                        fix=f"use a model that was trained on {own} slices")
+        what = f"is a single {own} slice, and the model translates {axis} ones" if own != axis else "is one voxel wide"
+        raise UserError(what, where=name, fix=f"use a model that was trained on {own} slices" if own != axis
+                        else "give a whole volume")
     if max(found.height, found.width) > LONGEST_SIDE:
         raise UserError(f"claims a side of {max(found.height, found.width):,} pixels", where=name,
                         fix=f"cut it to at most {LONGEST_SIDE:,}")
@@ -131,9 +132,20 @@ def _view(header: Header, way: Way, name: str, say: Callable[[str], None]) -> Vi
         say(f"warning: {name}: its slices are {own} and thick; the model translates {axis} ones, cut across them")
     if not header.oriented:
         say(f"warning: {name}: does not say how the patient lies; left and right are taken as its affine has them")
+    if way.grid.fit != "resize" and way.grid.mm is None and _differs(found.spacing, way.spacing):
+        assert way.spacing is not None
+        assert found.spacing is not None
+        say(f"warning: {name}: its pixels are {found.spacing[0]:.3g} x {found.spacing[1]:.3g} mm, those of the "
+            f"training data {way.spacing[0]:.3g} x {way.spacing[1]:.3g}; they are taken one for one (--fit "
+            f"{way.grid.fit})")
     if way.grid.fit == "resize" and way.grid.mm is None:
         say(f"warning: {name}: the model was trained on pictures without a pixel size; slices are scaled to fit")
     return found
+
+
+def _differs(one: tuple[float, float] | None, other: tuple[float, float] | None) -> bool:
+    """Whether two pixel sizes are known and differ by more than a tenth."""
+    return one is not None and other is not None and any(abs(a / b - 1) > 0.1 for a, b in zip(one, other, strict=True))
 
 
 def _pictures_view(header: Header, way: Way, name: str, say: Callable[[str], None]) -> View:

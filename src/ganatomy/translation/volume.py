@@ -92,7 +92,11 @@ def _around(images: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _check_contrast(seen: Seen, channels: int, name: str, force: bool, say: Say) -> None:
     numbers = seen.sample
-    if not numbers or not seen.way.contrasts:
+    if not numbers:
+        return
+    if not seen.way.contrasts:
+        say(f"warning: {name}: this model does not say what its contrasts look like, so nothing tells whether this is "
+            f"{seen.way.source}")
         return
     reason = objection(seen.images(numbers, channels), seen.way.source, seen.way.contrasts)
     if reason and not force:

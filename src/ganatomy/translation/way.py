@@ -54,6 +54,7 @@ class Way:
         grid: how pictures come to the stored ones.
         size: side of the images that the model sees, pixels.
         factor: so many stored pixels along a side are one of the model's.
+        spacing: mm per stored pixel of the training data, the median; None where unknown.
         contrasts: what the domains look like, by name.
     """
 
@@ -70,6 +71,7 @@ class Way:
     grid: Grid
     size: int
     factor: int
+    spacing: tuple[float, float] | None
     contrasts: Mapping[str, Contrast]
 
     @property
@@ -88,6 +90,11 @@ class Way:
     def highest(self) -> float:
         """The largest value that a translated volume can hold."""
         return self.ends[1] * self.scale + self.offset
+
+    @property
+    def scale_in_words(self) -> str:
+        """Units, and for Hounsfield units the range to which they are cut."""
+        return f"HU, cut to {self.lowest:g} to {self.highest:g}" if self.units == HOUNSFIELD else self.units
 
     def physical(self, images: NDArray[np.float32]) -> NDArray[Any]:
         """Images in [-1, 1] in the target's units, of `values_dtype`."""
@@ -133,7 +140,7 @@ def choose_way(translator: Translator, direction: str | None, where: str | Path)
     grid = Grid.model_validate(notes["grid"])
     return Way(*names, backward, how, made.scale, made.offset, made.units, made.rule == "identity",
                np.dtype(notes["dtype"]), (float(notes["value_range"][0]), float(notes["value_range"][1])), grid,
-               translator.size, _factor(notes, grid),
+               translator.size, _factor(notes, grid), _spacing(notes, _factor(notes, grid)),
                {name: Contrast.model_validate(found) for name, found in (notes.get("contrasts") or {}).items()})
 
 
@@ -157,6 +164,11 @@ def _factor(notes: Mapping[str, Any], grid: Grid) -> int:
     if grid.mm is None or not spacing:
         return 1
     return max(1, round(float(spacing[0]) / grid.mm))
+
+
+def _spacing(notes: Mapping[str, Any], factor: int) -> tuple[float, float] | None:
+    found = notes.get("spacing")
+    return (float(found[0]) / factor, float(found[1]) / factor) if found else None
 
 
 def about(translator: Translator, way: Way) -> About:

@@ -164,6 +164,20 @@ def choose(domain: str, modalities: Set[str], dtypes: Set[DType], wanted: Choice
     return Decision("percentile", None, None, units, f"{domain}: {_why_percentile(known, dtypes)}", xray)
 
 
+def no_window(samples: Mapping[str, NDArray[Any] | None], wanted: Choice, has_ct: bool) -> list[str]:
+    """Domains without a modality that must not be windowed though asked: another looks like CT, and these do not.
+
+    Args:
+        samples: values of each domain whose files name no modality; None for the others.
+        wanted: see `parse_intensity`.
+        has_ct: the modality of another domain is CT.
+    """
+    like = {domain: looks_like_hounsfield(values) for domain, values in samples.items() if values is not None}
+    if wanted.method != "window" or not (has_ct or any(like.values())):
+        return []
+    return [domain for domain, found in like.items() if not found]
+
+
 def _ends(window: tuple[float, float]) -> tuple[float, float]:
     return window[0] - window[1] / 2, window[0] + window[1] / 2
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy.data.geometry import Frame, acquired, common_frame
-from ganatomy.data.intensity import Decision
+from ganatomy.data.intensity import HOUNSFIELD, Decision
 from ganatomy.data.pieces import read_entry
 from ganatomy.data.prepare.convert_visit import Plan, is_coloured
-from ganatomy.data.prepare.modality import choose, needs_sample, parse_intensity, pool, settle
+from ganatomy.data.prepare.modality import Choice, choose, needs_sample, no_window, parse_intensity, pool, settle
 from ganatomy.data.prepare.options import Options
 from ganatomy.data.prepare.scanned import Scanned
 from ganatomy.data.prepare.visits import Visit
@@ -65,7 +67,7 @@ def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Optio
                  say: Callable[[str], None]) -> tuple[dict[str, Decision], np.dtype[Any]]:
     """How each domain is mapped, said with the reason, and the type in which all are stored."""
     wanted = parse_intensity(options.intensity)
-    decisions, dtypes = {}, {}
+    decisions, dtypes, samples = {}, {}, dict[str, NDArray[Any] | None]()
     for domain in domains:
         items = _of(visits, domain)
         dtypes[domain] = {item.header.dtype for item in items}
@@ -75,6 +77,12 @@ def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Optio
             chosen = random.Random(options.seed).sample(items, min(INTENSITY_SAMPLE, len(items)))
             sample = pool((pixels for item in chosen if (pixels := _pixels(item)) is not None), len(chosen))
         decisions[domain] = choose(domain, modalities, dtypes[domain], wanted, sample)
+        samples[domain] = sample if not modalities - {""} else None
+    has_ct = any(samples[domain] is None and decisions[domain].units == HOUNSFIELD for domain in domains)
+    for domain in no_window(samples, wanted, has_ct):
+        decisions[domain] = replace(
+            choose(domain, {""}, dtypes[domain], Choice("auto"), samples[domain]),
+            reason=f"{domain}: does not look like Hounsfield units, to which a window applies, as another domain does")
     decisions, dtype = settle(decisions, dtypes)
     said: dict[str, list[str]] = {}
     for domain, decision in decisions.items():
