@@ -94,7 +94,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_contrasts(root / "data", subjects=16)
     for name in ("pix2pix", "unet", "cyclegan-mri"):
         train_small(root, name, name)
-    train_small(root, "hybrid-brain-64", "hybrid", steps=22, preview_every=1)
+    train_small(root, "hybrid-brain-64", "hybrid", steps=22, preview_every=1,
+                **{"model.stages": [i / 10 for i in range(11)]})
     hybrid = Run(root / "hybrid")
     hybrid.recipe_file.write_text(hybrid.recipe().model_copy(update={"init_from": "generator 12ec29d4"}).to_yaml())
     return root

@@ -6,15 +6,17 @@ import errno
 import glob
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ganatomy.errors import UserError
 
 PRIVATE_SUFFIX = ".private"
+_TEMPORARY = re.compile(r"(?:(?<=/)|^)\.([^/]+)\.partial-\d+(?=/|$)")
 
 
 @contextmanager
@@ -40,7 +42,8 @@ def disk_errors(where: Path) -> Iterator[None]:
         if error.errno not in fixes:
             raise
         what, fix = fixes[error.errno]
-        raise UserError(f"cannot write: {what}", where=error.filename or where, fix=fix) from error
+        named = str(error.filename or where)  # temporary names are none of the user's
+        raise UserError(f"cannot write: {what}", where=_TEMPORARY.sub(r"\1", named), fix=fix) from error
 
 
 @contextmanager
@@ -50,6 +53,8 @@ def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
     with disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if ".partial-" not in str(path.parent):  # nothing is left over in a new folder, which may hold many files
+                _remove_stale(path)
             yield temporary
             with temporary.open("rb") as handle:
                 os.fsync(handle.fileno())
@@ -127,8 +132,13 @@ def _remove_stale(target: Path) -> None:
     """Remove what processes that were killed left of their attempts at `target`."""
     for left in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
         owner = left.name.rpartition("-")[2]
-        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+        if not owner.isdecimal() or Path(f"/proc/{owner}").exists():
+            continue
+        if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left.unlink()
 
 
 def private_path(of: Path) -> Path:

@@ -14,15 +14,15 @@ from ganatomy.data.parallel import progress
 from ganatomy.data.readers import Header, Unreadable
 from ganatomy.data.readers.volume import check_finite, check_size, simple_dtype
 from ganatomy.errors import UserError
-from ganatomy.files import staged_folder
+from ganatomy.files import refuse_occupied, staged_folder
 from ganatomy.nn.hardware import choose_device
 from ganatomy.sampling import check_seed, load_generator
-from ganatomy.translation import inputs, nifti, outputs
+from ganatomy.translation import dicom, inputs, nifti, outputs
 from ganatomy.translation.about import NOT_FOR_DIAGNOSIS, About
 from ganatomy.translation.inputs import Item
 from ganatomy.translation.volume import translate_volume
 from ganatomy.translation.way import Translator, Way, about, choose_way
-from ganatomy.wording import counted
+from ganatomy.wording import counted, printable
 
 __all__ = ["translate"]
 Say = Callable[[str], None]
@@ -71,7 +71,8 @@ def translate(run: str | Path | Translator, volume: Any, out: str | Path | None 
     check_seed(seed)
     loaded = load_generator(run, device=choose_device(device)) if isinstance(run, str | Path) else run
     way = choose_way(loaded, direction, run if isinstance(run, str | Path) else "run")
-    job = _Job(loaded, way, about(loaded, way), seed, force, overwrite, say)
+    folder = Path(run) if isinstance(run, str | Path) else None
+    job = _Job(loaded, way, about(loaded, way), seed, force, overwrite, say, folder)
     if isinstance(volume, str | Path):
         if out is None:
             raise UserError("a path is translated into a path", where="out", fix="name the file or folder to write")
@@ -95,6 +96,7 @@ class _Job:
     force: bool
     overwrite: bool
     say: Say
+    run: Path | None = None
 
     def array(self, pictures: NDArray[Any]) -> NDArray[np.float32]:
         """Pictures in memory."""
@@ -118,19 +120,22 @@ class _Job:
 
     def path(self, source: Path, out: Path) -> Path:
         """A file, a DICOM series or a folder."""
-        outputs.check_place(source, out)
+        outputs.check_place(source, out, self.run)
         items, single = inputs.find(source, self.say)
         if single and items[0].series is None and not source.is_dir():
             self._file(items[0], out)
         else:
-            outputs.check_folder(source, out)
+            outputs.check_folder(source, out, self.run, single)
             with staged_folder(out, self.overwrite, outputs.is_ours) as stage:
                 if single and items[0].series is not None:
                     values = self._values(items[0].pixels(), items[0].header(), items[0].name)
                     outputs.write_series(items[0], values, stage, self.about, self.say)
                 else:
                     self._folder(items, source, stage)
-        self.say(f"{out}: synthetic {self.way.target} ({self.way.units}), {NOT_FOR_DIAGNOSIS}")
+                refuse_occupied(out, self.overwrite, outputs.is_ours)  # someone may have put a file into it meanwhile
+            if any(item.series is not None for item in items):
+                self.say(dicom.KEEPS)
+        self.say(f"{printable(str(out))}: synthetic {self.way.target} ({self.way.units}), {NOT_FOR_DIAGNOSIS}")
         return out
 
     def _file(self, item: Item, out: Path) -> None:
@@ -161,8 +166,9 @@ class _Job:
                 outputs.write_file(item, header, values, stage / name, self.way, self.about, self.say)
             told(number)
         if len(skipped) == len(items):
-            raise UserError(f"none of its {counted(len(items), 'volume')} can be translated, for example {skipped[0]}",
-                            where=source, fix="give volumes of the source's contrast, or add --force")
+            first = UserError(skipped[0].what, where=skipped[0].where)  # one fix is enough
+            raise UserError(f"none of its {counted(len(items), 'volume')} can be translated, for example {first}",
+                            where=source, fix=skipped[0].fix or "give volumes of the source's contrast")
         outputs.write_mark(stage, self.about, len(items) - len(skipped))
         self.say(f"translated {len(items) - len(skipped)} of {counted(len(items), 'volume')}")
 

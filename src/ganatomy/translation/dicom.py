@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,21 @@ from ganatomy.data.parallel import progress
 from ganatomy.data.readers import Unreadable, nifti
 from ganatomy.data.readers.dicom.tags import Facts, facts
 from ganatomy.data.sources import is_hidden, walk
+from ganatomy.data.synthetic import SYNTHETIC
 from ganatomy.errors import UserError
 from ganatomy.files import staged_folder
 from ganatomy.translation.about import About
 from ganatomy.translation.dicom_pixels import Stored, stored
-from ganatomy.translation.dicom_tags import SYNTHETIC, Source, read_source, series_tags, slice_tags
+from ganatomy.translation.dicom_tags import Source, read_source, series_tags, slice_tags
 from ganatomy.wording import counted, grouped
 
 TOLD = 3
 """So many files or series of one kind that are left out are told one by one."""
+_FAULTS = ("faulty volume:", "several images at one place:")
+"""How the reasons begin for which a part of a series that should be a volume is none."""
+KEEPS = ("the DICOM files keep the patient's name, ID, birth date and sex, and refer to the source's images: they are "
+         "not anonymous")
+"""What is to be said of derived series."""
 _OPTIONS = re.compile(r" \(add --[\w-]+ to take it\)|, or add --[\w-]+ to take it as it is")
 
 
@@ -51,9 +57,11 @@ def volumes(path: Path, say: Callable[[str], None] = lambda text: None) -> list[
         raise UserError("there is no such file or folder", where=path)
     reading = _in_folder(path) if path.is_dir() else _beside(path)
     found, skipped = build(reading.facts(say), keep_derived=reading.named)
-    good = [volume for volume in found if not _why_not(volume, reading.named)]
-    skipped = [*reading.unreadable, *skipped, *((volume.name, reason) for volume in found
-                                                if (reason := _why_not(volume, reading.named)))]
+    faulty = {reading.owners[name]: reason for name, reason in skipped if reason.startswith(_FAULTS)}
+    reasons = [_why_not(volume, reading.named, faulty) for volume in found]
+    good = [volume for volume, reason in zip(found, reasons, strict=True) if not reason]
+    skipped = [*reading.unreadable, *skipped,
+               *((volume.name, reason) for volume, reason in zip(found, reasons, strict=True) if reason)]
     told = _told([(name, _OPTIONS.sub("", reason)) for name, reason in skipped])
     if not good:
         raise UserError(f"{grouped(len(reading.names), 'DICOM file')}, and none is a slice of a volume that can be "
@@ -72,6 +80,7 @@ class _Reading:
         names: relative to `folder`. series: only files of this SeriesInstanceUID count; None for any.
         named: the user named one of the files.
         unreadable: (name, reason) of those that hold no image.
+        owners: name -> its series, of the files that were read.
     """
 
     folder: Path
@@ -79,6 +88,7 @@ class _Reading:
     series: str | None = None
     named: bool = False
     unreadable: Skipped = field(default_factory=list)
+    owners: dict[str, str] = field(default_factory=dict)
 
     def facts(self, say: Callable[[str], None]) -> Iterator[tuple[str, Path, Facts]]:
         """(name, path, facts) of each."""
@@ -91,6 +101,7 @@ class _Reading:
                     self.unreadable.append((name, str(error)))
                 continue
             if self.series is None or found.series_uid == self.series:
+                self.owners[name] = _owner(name, found)
                 yield name, self.folder / name, found
             told(done)
 
@@ -119,10 +130,24 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _why_not(volume: Volume, named: bool) -> str:
-    """Why a volume is not to be translated, "" if it is."""
+def _owner(name: str, found: Facts) -> str:
+    """The series of a file; without a SeriesInstanceUID it is that of its folder."""
+    return found.series_uid or str(Path(name).parent)
+
+
+def _why_not(volume: Volume, named: bool, faulty: Mapping[str, str]) -> str:
+    """Why a volume is not to be translated, "" if it is.
+
+    Args:
+        named: the user named one of its files.
+        faulty: series -> what is wrong with a part of it: the rest is not what the series was meant to be.
+    """
     if not volume.frames:
-        return "pictures: they are in colour, or no tags say where they lie"
+        return ("pictures: they are in colour" if volume.header.channels > 1 else
+                "pictures: no PixelSpacing says how large a pixel is" if volume.header.spacing is None else
+                "pictures: no tags say where they lie (ImagePositionPatient, ImageOrientationPatient)")
+    if (fault := faulty.get(_owner(volume.name, volume.facts))) is not None:
+        return f"part of a faulty series: its other part is a {fault}"
     if SYNTHETIC.match(volume.facts.series_description) and not named:
         return f"synthetic: {volume.facts.series_description!r} was made by a model; name one of its files to take it"
     return ""

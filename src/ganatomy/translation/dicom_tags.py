@@ -31,8 +31,7 @@ TAKEN = ("SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate",
 """All that is taken from a source's file, but for the UIDs by which it is referred to."""
 _MR_NAMES = re.compile(r"T[12]|PD|FLAIR|STIR|DWI|ADC|SWI|TOF|ASL|PERF|BOLD|MR", re.IGNORECASE)
 _OTHER_NAMES = re.compile(r"(CB)?CT|PE?T|NM|SPECT|US|XR|XA|MG", re.IGNORECASE)
-SYNTHETIC = re.compile(rf"synthetic .*\(ganatomy\), {NOT_FOR_DIAGNOSIS}$")
-"""SeriesDescription of a derived series."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SERIES_NUMBERS, _HIGHEST_SERIES = 9000, 9999
 
 
@@ -81,8 +80,8 @@ def _taken(data: Any, lossy: bool) -> Any:
     if characters := texts(data, "SpecificCharacterSet"):
         out.SpecificCharacterSet = list(characters) if set(characters) <= set(python_encoding) else "ISO_IR 192"
     name = value(data, "PatientName")
-    out.PatientName = name if name is None or hasattr(name, "components") else name[0]
-    out.PatientID = text(data, "PatientID")
+    out.PatientName = _without_control(name if name is None or hasattr(name, "components") else name[0])
+    out.PatientID = _CONTROL.sub("", text(data, "PatientID"))
     birth = text(data, "PatientBirthDate")
     out.PatientBirthDate = birth if re.fullmatch(r"\d{8}", birth) else ""
     for keyword, allowed in _CHOICES.items():
@@ -92,6 +91,15 @@ def _taken(data: Any, lossy: bool) -> Any:
     out.BurnedInAnnotation = "YES" if text(data, "BurnedInAnnotation") == "YES" else "NO"
     _take_lossiness(out, data, lossy)
     return out
+
+
+def _without_control(name: Any) -> Any:
+    """A person's name without control characters, which some viewers and terminals obey."""
+    from pydicom.valuerep import PersonName
+
+    if name is None or not _CONTROL.search(str(name)):
+        return name
+    return PersonName(_CONTROL.sub("", str(name)), getattr(name, "encodings", None))
 
 
 def _take_lossiness(out: Any, data: Any, lossy: bool) -> None:

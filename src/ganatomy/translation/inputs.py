@@ -11,13 +11,17 @@ from ganatomy.data import readers
 from ganatomy.data.dicom.series import Volume
 from ganatomy.data.readers import Header, Pixels, Unreadable
 from ganatomy.data.sources import is_mask_name, is_prepared, walk
+from ganatomy.data.synthetic import is_synthetic
 from ganatomy.errors import UserError
 from ganatomy.run import Run
 from ganatomy.translation import dicom
-from ganatomy.wording import counted
+from ganatomy.wording import counted, printable
 
 Say = Callable[[str], None]
 _FIXES = {"NaN": "replace them first, for example by the value of the background"}
+_CONVERT = {".mgz": "NIfTI", ".mgh": "NIfTI", ".hdr": "NIfTI", ".img": "NIfTI", ".mnc": "NIfTI", ".gif": "PNG",
+            ".bmp": "PNG", ".webp": "PNG"}
+"""Ending of a format that is not read -> what to convert it to."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Item:
 
 def refusal(error: Unreadable, name: str) -> UserError:
     """What the readers say of a file, as an error of the user's."""
+    suffix = Path(name).suffix.lower()
+    if suffix in _CONVERT:
+        return UserError(f"{suffix} files are not read", where=name, fix=f"convert it to {_CONVERT[suffix]}")
     return UserError(str(error), where=name, fix=next((fix for key, fix in _FIXES.items() if key in str(error)), None))
 
 
@@ -66,9 +73,13 @@ def find(source: Path, say: Say) -> tuple[list[Item], bool]:
         raise UserError("there is no such file or folder", where=source, fix="check the path")
     if source.is_dir():
         return _in_folder(source, say)
+    if is_synthetic(source):
+        say(f"warning: {printable(source.name)}: was made by a model, and is no scan")
     if _is_dicom(source):
         series = dicom.volumes(source, say)
         return [_series(volume) for volume in series], len(series) == 1
+    if _is_mask(source.name):
+        say(f"warning: {printable(source.name)}: is called like a mask; its values are translated as if it were a scan")
     return [Item(source.name, source)], True
 
 
@@ -79,16 +90,26 @@ def _in_folder(folder: Path, say: Say) -> tuple[list[Item], bool]:
     if Run.is_run(folder):
         raise UserError("is a run, not images", where=folder, fix="write `ganatomy translate RUN INPUT OUT`")
     found = walk(folder)
-    masks = [name for name in found.images if is_mask_name(readers.stem(Path(name).name).rpartition("_")[2])]
-    for kind, names in (("called like a mask", masks), (".npz archives are not translated", found.archives)):
+    masks = [name for name in found.images if _is_mask(name)]
+    made = [name for name in found.images if name not in set(masks) and is_synthetic(folder / name)]
+    left_out = {"called like a mask": masks, "synthetic, made by a model; name one alone to take it": made,
+                ".npz archives are not translated": found.archives}
+    for kind, names in left_out.items():
         if names:
-            say(f"left out {counted(len(names), 'file')}: {kind}, for example {names[0]}")
-    files = [Item(name, folder / name) for name in found.images if name not in set(masks)]
+            say(f"left out {counted(len(names), 'file')}: {kind}, for example {printable(names[0])}")
+    if closed := found.passed["closed folder"]:
+        say(f"warning: {counted(closed, 'folder')} could not be opened")
+    files = [Item(name, folder / name) for name in found.images if name not in {*masks, *made}]
     series = _all_series(folder, bool(files), say) if found.dicom else []
     if not files and not series:
-        raise UserError("holds no image that can be translated", where=folder,
-                        fix="give NIfTI, DICOM, PNG, JPEG, TIFF or .npy files")
+        why = "; ".join(f"{len(names)} {kind}" for kind, names in left_out.items() if names)
+        raise UserError(f"holds no image that can be translated{f' ({why})' if why else ''}", where=folder,
+                        fix="give NIfTI, DICOM, PNG, JPEG, TIFF or .npy files; convert others to these")
     return [*files, *(_series(volume) for volume in series)], not files and len(series) == 1
+
+
+def _is_mask(name: str) -> bool:
+    return is_mask_name(readers.stem(Path(name).name).rpartition("_")[2])
 
 
 def _all_series(folder: Path, others: bool, say: Say) -> list[Volume]:

@@ -109,15 +109,3 @@ def write(image: Any, path: Path) -> None:
                 image.to_stream(packed)
         else:
             image.to_stream(handle)
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a file is one that was written here."""
-    from ganatomy.data import readers
-
-    try:
-        image = skeleton(path, readers.scan(path))
-    except (Unreadable, OSError, EOFError):
-        return False
-    text = bytes(image.header["descrip"].item()).decode("ascii", "replace")
-    return text.startswith("synthetic ") and " by ganatomy, " in text

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from ganatomy.data.readers import Header
 from ganatomy.files import atomic_path
@@ -47,14 +47,3 @@ def write_pictures(path: Path, values: NDArray[Any], header: Header, way: Way, a
         else:
             pages[0].save(temporary, format="TIFF", save_all=True, append_images=pages[1:],
                           tiffinfo={_DESCRIPTION: about.text}, compression="tiff_deflate")
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a PNG or TIFF is one that was written here."""
-    try:
-        with Image.open(path, formats=("PNG", "TIFF")) as image:
-            tags = getattr(image, "tag_v2", {})
-            text = str(image.info.get("Description") or tags.get(_DESCRIPTION, ""))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        return False
-    return text.startswith("synthetic ") and " by ganatomy, " in text

@@ -18,6 +18,7 @@ from ganatomy.data.parallel import in_order, progress
 from ganatomy.data.readers import Unreadable
 from ganatomy.data.readers.dicom.tags import Facts, facts
 from ganatomy.data.sources import Entry, Layout, Piece, compiled
+from ganatomy.data.synthetic import LEFT_OUT, SYNTHETIC
 from ganatomy.errors import UserError
 from ganatomy.wording import counted, grouped
 
@@ -47,8 +48,9 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
     """
     reading = _Reading(source, names, compiled(subject_regex, "--subject-regex") if subject_regex else None, say)
     volumes, skipped = build(reading.facts(workers), allow_gaps, keep_derived)
+    volumes, made = (volumes, []) if keep_derived else _without_synthetic(volumes)
     named, left_out = assign(volumes, rules) if volumes else ([], [])
-    skipped = [*reading.unreadable, *skipped, *left_out]
+    skipped = [*reading.unreadable, *skipped, *made, *left_out]
     if not named:
         raise _nothing(source, len(names), skipped)
     notes = ["the series, over all patients:", *(f"  {line}" for line in table(volumes, named)),
@@ -150,6 +152,13 @@ class _Reading:
                 out.append(f"warning: all files have the same PatientID, though they lie in {len(self.folders)} "
                            "folders; if these are patients, say so with --subject-regex '^([^/]+)/'")
         return out
+
+
+def _without_synthetic(volumes: Sequence[Volume]) -> tuple[list[Volume], Skipped]:
+    """Leave out what `ganatomy translate` made; it is a study of its own, so that its being derived says nothing."""
+    made = [volume for volume in volumes if SYNTHETIC.match(volume.facts.series_description)]
+    return [volume for volume in volumes if volume not in made], [
+        (volume.name, f"{LEFT_OUT}: series {volume.facts.series_description!r}") for volume in made]
 
 
 def tags_of(paths: Iterable[Path]) -> frozenset[tuple[str, str]]:

@@ -18,6 +18,7 @@ from ganatomy.data.prepare.scanned import Scanned, Skipped, scan_files
 from ganatomy.data.prepare.splits import known_subjects
 from ganatomy.data.prepare.visits import Visit, choose_domains, group_visits, unpaired_visits, without_lost_masks
 from ganatomy.data.sources import Layout
+from ganatomy.data.synthetic import LEFT_OUT, is_synthetic
 from ganatomy.errors import UserError
 from ganatomy.wording import counted
 
@@ -68,6 +69,7 @@ def _find(source: Path, dataset: Path, scratch: Path, options: Options, say: Say
                          domains=names(options.domains) or (), allow_gaps=options.allow_gaps,
                          keep_derived=options.keep_derived, leave_out=[dataset], scratch=scratch,
                          workers=options.processes, say=say)
+    layout = layout if options.keep_derived else _without_synthetic(layout, source, say)
     entries = layout.entries
     wanted = names(options.labels) or []
     known = sorted({entry.label for entry in entries} - {""})
@@ -87,6 +89,23 @@ def _find(source: Path, dataset: Path, scratch: Path, options: Options, say: Say
     for note in layout.notes:
         say(note)
     return replace(layout, entries=entries)
+
+
+def _without_synthetic(layout: Layout, source: Path, say: Say) -> Layout:
+    """Leave out the files that `ganatomy translate` made: a model's images are no truth to learn from or compare with.
+
+    Of DICOM series `read_dicom` has left them out already.
+    """
+    whole = {entry.path: entry.name for entry in layout.entries if not entry.piece.frames}
+    made = {path: name for path, name in whole.items() if is_synthetic(path)}
+    if not made:
+        return layout
+    if len(made) == len({entry.path for entry in layout.entries}):
+        raise UserError("holds only images that a model made", where=source, fix="give scans, or add --keep-derived")
+    say(f"warning: left out {counted(len(made), 'file')} that a model made (synthetic), for example "
+        f"{next(iter(made.values()))}; --keep-derived takes them")
+    return replace(layout, entries=[entry for entry in layout.entries if entry.path not in made],
+                   unmatched=[*layout.unmatched, *((name, LEFT_OUT) for name in made.values())])
 
 
 def _first_pass(source: Path, layout: Layout, domains: Sequence[str], masks: Sequence[str], options: Options,
