@@ -85,6 +85,8 @@ def fewer(metrics: TranslationMetrics | None, dataset: Dataset | None, recipe: R
     """The `-n` of the evaluation where it was not all test images; None where it was, or cannot be known."""
     if metrics is None or dataset is None or not metrics.directions:
         return None
+    if metrics.n is not None:
+        return metrics.n
     found, there = metrics.directions[0].n_images, len(dataset.rows(recipe.source, "test", recipe.label))
     return found if found < there else None
 
@@ -147,7 +149,7 @@ def _tiles(direction: Direction) -> list[tuple[str, str, str]]:
     if kernel:
         real, beside = direction.kernel.reference, ""
         if real and real.value is not None:
-            beside = f"real vs real {spanned(real.value, real.interval, 1000)[0]}"
+            beside = f"real train vs test {spanned(real.value, real.interval, 1000)[0]}"
         found.append(("KD-Lite0 × 1000, test", spanned(kernel.value, kernel.interval, 1000)[0], beside))
     return [*found, ("Test subjects", f"{direction.n_subjects:,}", f"{direction.n_images:,} slices")]
 

@@ -104,6 +104,7 @@ class AnatomyFigure(Read):
     reference: Reference | None = None
     limit: float | None = None
     beyond: float | None = None
+    allowed: float | None = None
     worst: tuple[Worst, ...] = ()
 
 
@@ -137,6 +138,8 @@ class Lesions(Read):
     slope_interval: Interval | None = None
     vanished: float | None = None
     vanished_interval: Interval | None = None
+    floor_slope: float | None = None
+    floor_vanished: float | None = None
     invented: Blobs | None = None
     worst: tuple[Worst, ...] = ()
 

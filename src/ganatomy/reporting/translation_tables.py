@@ -158,7 +158,7 @@ def _judged(figure: AnatomyFigure) -> tuple[str, str, str, bool]:
     beside = "–"
     if reference is not None and reference.value is not None:
         beside = f"{_amount(figure, reference.value, reference.interval)} ({reference.what})"
-    bad = figure.beyond is not None and figure.beyond > ALLOWED
+    bad = figure.beyond is not None and figure.beyond > (ALLOWED if figure.allowed is None else figure.allowed)
     side, beyond = "below" if figure.name == KEPT else "above", "–"
     if figure.beyond is not None and figure.limit is not None:
         beyond = f"{100 * figure.beyond:.0f}% of images {side} {_amount(figure, figure.limit, None)}"

@@ -136,11 +136,15 @@ def _lesions(direction: Direction) -> Finding:
                        "size, so nothing here says whether some vanish or are invented.")
     if not found.n_clear or found.vanished is None:
         return Finding("Are lesions kept?", "Cannot be told", "", f"{found.sentence.rstrip('.')}.")
-    tone: Tone = "bad" if found.vanished >= GONE else ""
+    floor = found.floor_vanished or 0.0
+    tone: Tone = "bad" if found.vanished - floor >= GONE else ""
     words = [f"Of {grouped(found.n_clear, 'lesion')} of {grouped(found.n_subjects, 'subject')} that stand out in the "
              f"real {direction.target}, {_share(found.vanished, found.vanished_interval)} vanished"]
+    if found.floor_vanished is not None:
+        words[0] += f" (of the real target with its own noise again {100 * floor:.0f}%)"
     if found.slope is not None:
-        words.append(f"{_slope(found.slope, found.slope_interval)} of their contrast is kept")
+        words.append(f"{_slope(found.slope, found.slope_interval)} of their contrast is kept" + (
+            f" (with that noise {100 * found.floor_slope:.0f}%)" if found.floor_slope is not None else ""))
     if found.invented is not None:
         new = found.invented
         words.append(f"in 100 images {_positive(new.per_100, new.interval)} spots look like lesions and are not in the "
