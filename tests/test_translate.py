@@ -317,14 +317,19 @@ def test_scales_of_the_source_do_not_matter() -> None:
 
 def test_what_is_odd_about_a_volume_is_said() -> None:
     lines: list[str] = []
+
+    def say(line: str) -> None:
+        if "what its contrasts look like" not in line:  # that of the model is another matter
+            lines.append(line)
+
     thick = nibabel.Nifti1Image(head(0, (20, 24, 16)), np.diag([1.0, 1, 4, 1]))
-    ganatomy.translate(Fake(32, grid=grid("coronal")), thick, say=lines.append)
+    ganatomy.translate(Fake(32, grid=grid("coronal")), thick, say=say)
     assert lines == ["warning: the volume: its slices are axial and thick; the model translates coronal ones, cut "
                      "across them"]
     lines.clear()
     thick.set_sform(thick.affine, 0)
     thick.set_qform(None, 0)
-    ganatomy.translate(Fake(32), thick, say=lines.append)
+    ganatomy.translate(Fake(32), thick, say=say)
     assert len(lines) == 1 and "does not say how the patient lies" in lines[0]
 
 

@@ -123,6 +123,7 @@ def test_names_that_out_may_not_have(tmp_path: Path) -> None:
     assert "a DICOM series becomes a folder -> call it x" in refused(Fake(), tmp_path / "in", tmp_path / "x.nii.gz")
     assert "a folder becomes a folder" in refused(Fake(), tmp_path / "scans", tmp_path / "x.nii.gz")
     one = tmp_path / "scans" / "a.nii.gz"
+    assert "name is too long" in refused(Fake(), one, tmp_path / f"{'a' * 300}.nii.gz")
     assert "an ending without a name" in refused(Fake(), one, tmp_path / ".nii.gz")
     assert "lies in the folder of INPUT's series" in refused(Fake(), tmp_path / "in" / "2.dcm", tmp_path / "in" / "out")
     lines: list[str] = []
@@ -220,6 +221,8 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"something" * 100)
         assert f"{name[1:]} files are not read -> convert it to {other}" in refused(
             Fake(), tmp_path / name, tmp_path / "out.nii.gz")
+    os.mkfifo(tmp_path / "pipe.nii")
+    assert "neither a file nor a folder" in refused(Fake(), tmp_path / "pipe.nii", tmp_path / "out.nii.gz")
     series(tmp_path / "in", spacing=None)
     assert "no PixelSpacing" in refused(Fake(), tmp_path / "in", tmp_path / "out")
     (tmp_path / "bad").mkdir()
@@ -228,10 +231,17 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
     assert refused(Fake(), tmp_path / "bad", tmp_path / "out").count("->") == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open any folder")
-def test_closed_folders_are_said(tmp_path: Path) -> None:
+def test_closed_folders_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "in" / "a.nii", head(0))
-    (tmp_path / "in" / "closed").mkdir(mode=0)
+    (tmp_path / "in" / "closed").mkdir()
+    scandir = os.scandir
+
+    def closed(place: Path) -> object:  # the tests may run as root, who may open any folder
+        if Path(place).name == "closed":
+            raise PermissionError(errno.EACCES, "closed")
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", closed)
     lines: list[str] = []
     translate(Fake(), tmp_path / "in", tmp_path / "out", say=lines.append)
     assert "warning: 1 folder could not be opened" in lines

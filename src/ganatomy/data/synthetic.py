@@ -27,6 +27,8 @@ def is_synthetic(path: Path) -> bool:
     Arrays (.npy) have no place to say so. A file that cannot be read says nothing.
     """
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return False
         with path.open("rb") as handle:
             head = handle.read(nifti.HEAD_BYTES)
         if head.startswith(_PICTURES):

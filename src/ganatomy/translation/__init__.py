@@ -14,7 +14,7 @@ from ganatomy.data.parallel import progress
 from ganatomy.data.readers import Header, Unreadable
 from ganatomy.data.readers.volume import check_finite, check_size, simple_dtype
 from ganatomy.errors import UserError
-from ganatomy.files import refuse_occupied, staged_folder
+from ganatomy.files import disk_errors, refuse_occupied, staged_folder
 from ganatomy.nn.hardware import choose_device
 from ganatomy.sampling import check_seed, load_generator
 from ganatomy.translation import dicom, inputs, nifti, outputs
@@ -120,7 +120,8 @@ class _Job:
 
     def path(self, source: Path, out: Path) -> Path:
         """A file, a DICOM series or a folder."""
-        outputs.check_place(source, out, self.run)
+        with disk_errors(out):
+            outputs.check_place(source, out, self.run)
         items, single = inputs.find(source, self.say)
         if single and items[0].series is None and not source.is_dir():
             self._file(items[0], out)
@@ -135,12 +136,13 @@ class _Job:
                 refuse_occupied(out, self.overwrite, outputs.is_ours)  # someone may have put a file into it meanwhile
             if any(item.series is not None for item in items):
                 self.say(dicom.KEEPS)
-        self.say(f"{printable(str(out))}: synthetic {self.way.target} ({self.way.units}), {NOT_FOR_DIAGNOSIS}")
+        self.say(f"{printable(str(out))}: synthetic {self.way.target} ({self.way.scale_in_words}), {NOT_FOR_DIAGNOSIS}")
         return out
 
     def _file(self, item: Item, out: Path) -> None:
         header = item.header()
-        outputs.check_file(item, header, out, self.overwrite)
+        with disk_errors(out):
+            outputs.check_file(item, header, out, self.overwrite)
         values = self._values(item.pixels(), header, item.name)
         outputs.write_file(item, header, values, out, self.way, self.about, self.say)
 

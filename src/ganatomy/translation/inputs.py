@@ -73,6 +73,8 @@ def find(source: Path, say: Say) -> tuple[list[Item], bool]:
         raise UserError("there is no such file or folder", where=source, fix="check the path")
     if source.is_dir():
         return _in_folder(source, say)
+    if not source.is_file():
+        raise UserError("is neither a file nor a folder", where=source, fix="check the path")
     if is_synthetic(source):
         say(f"warning: {printable(source.name)}: was made by a model, and is no scan")
     if _is_dicom(source):
