@@ -64,7 +64,7 @@ def test_a_nifti_file_on_the_command_line(tmp_path: Path, monkeypatch: pytest.Mo
     save(tmp_path / "a.nii.gz", head(0), OBLIQUE)
     code, lines = run(run_folder, tmp_path / "a.nii.gz", tmp_path / "sub" / "b.nii", "--direction", "T2:T1")
     assert code == 0
-    assert lines.splitlines()[-1] == f"{tmp_path}/sub/b.nii: synthetic T1 (HU), not for diagnosis"
+    assert lines.splitlines()[-1] == f"{tmp_path}/sub/b.nii: synthetic T1 (HU, cut to -1000 to 1000), not for diagnosis"
     one, other = nibabel.load(tmp_path / "a.nii.gz"), nibabel.load(tmp_path / "sub" / "b.nii")
     assert other.shape == one.shape and other.affine.tobytes() == one.affine.tobytes()
     assert other.get_data_dtype() == np.int16 and 900 < np.asarray(other.dataobj).max() <= 1000

@@ -48,7 +48,8 @@ def _rules(context: click.Context, parameter: click.Parameter, value: tuple[str,
 @click.option("--unpaired", is_flag=True, help="Keep subjects that lack a domain; domains then are not paired.")
 @click.option("--resample-to", metavar="DOMAIN", help="Bring the other domains to this one's grid.")
 @click.option("--allow-gaps", is_flag=True, help="Take DICOM series with missing slices, uneven gaps or gantry tilt.")
-@click.option("--keep-derived", is_flag=True, help="Take derived DICOM images although their originals are there, and what translate made.")
+@click.option("--keep-derived", is_flag=True,
+              help="Take derived DICOM images although their originals are there, and what translate made.")
 @click.option("--intensity", default="auto", show_default=True,
               help="auto, identity, percentile, minmax, window:brain, window:40/80 or fixed:0:3000.")
 @click.option("--channels", type=click.Choice(["auto", "1", "3"]), default="auto", show_default=True)

@@ -26,6 +26,7 @@ class UNetConfig(GANConfig):
     upsampling: Literal["nearest", "transposed"] = Field(
         "nearest", description="nearest + convolution, which cannot checkerboard, or a transposed convolution")
     kernel: Literal[3, 4] = Field(4, description="side of the convolutions' kernels")
+    full_skip: bool = Field(False, description="the last layer sees the input too, for what is one pixel wide")
     dropout: float = Field(0.25, ge=0, lt=1, description="in the first three stages of the decoder: it is the noise")
     dropout_at_test: bool = Field(True, description="keep it on, seeded, when images are made")
 
@@ -50,7 +51,7 @@ class UNetGAN(GAN):
         require_power_of_two(shape.size, max(8, 2 * config.smallest), "a U-Net")
         channels = widths(shape.size, config.smallest, config.width, config.most_channels)
         self.generator = UNet(shape.size, shape.channels, channels, norm=config.norm, upsampling=config.upsampling,
-                              kernel=config.kernel, dropout=config.dropout)
+                              kernel=config.kernel, dropout=config.dropout, full_skip=config.full_skip)
 
     def noise_shape(self) -> tuple[int, ...]:
         return (self.generator.switches,)

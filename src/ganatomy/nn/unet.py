@@ -31,11 +31,13 @@ class UNet(nn.Module):
         kernel: side of the convolutions' kernels: 4, or 3 for both ways.
         dropout: probability, after the first `dropout_stages` stages of the decoder.
         dropout_stages: how many.
+        full_skip: the last layer sees the input too; otherwise all passes through half the side, and what is one pixel
+            wide is lost.
     """
 
     def __init__(self, size: int, channels: int, widths: Sequence[int], *, norm: Norm = "batch",
                  upsampling: Upsampling = "nearest", kernel: int = 4, dropout: float = 0.0,
-                 dropout_stages: int = 3) -> None:
+                 dropout_stages: int = 3, full_skip: bool = False) -> None:
         super().__init__()
         sides = [size >> i for i in range(1, len(widths) + 1)]
         self.down = nn.ModuleList(
@@ -47,7 +49,10 @@ class UNet(nn.Module):
             nn.Sequential(_up(upsampling, a, b, kernel, bias=False), norm_layer(norm, b), nn.ReLU(inplace=True))
             for a, b in zip(below, above, strict=True))
         last = widths[0] if len(widths) == 1 else 2 * widths[0]
-        self.last = nn.Sequential(_up(upsampling, last, channels, kernel, bias=True), nn.Tanh())
+        half = max(1, widths[0] // 2)
+        self.last = nn.Sequential(_up(upsampling, last, half if full_skip else channels, kernel, bias=True),
+                                  nn.LeakyReLU(0.2, inplace=True) if full_skip else nn.Tanh())
+        self.mix = nn.Sequential(nn.Conv2d(half + channels, channels, 3, 1, 1), nn.Tanh()) if full_skip else None
         stages = min(dropout_stages, len(self.up)) if dropout > 0 else 0
         self.dropped = [(above[i], 2 * sides[-1] << i) for i in range(stages)]
 
@@ -63,7 +68,7 @@ class UNet(nn.Module):
             x: [n, c, size, size].
             keep: dropout's factors [n, switches], 0 or 1 / (1 - probability); None drops nothing.
         """
-        passed = []
+        given, passed = x, []
         for layer in self.down:
             x = layer(x)
             passed.append(x)
@@ -74,7 +79,7 @@ class UNet(nn.Module):
                 x = x * parts[i].view(x.shape).to(x.dtype)
             x = torch.cat([x, skip], 1)
         images: Tensor = self.last(x)
-        return images
+        return images if self.mix is None else self.mix(torch.cat([images, given], 1))
 
 
 def widths(size: int, smallest: int, width: int, most: int) -> list[int]:
