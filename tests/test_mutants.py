@@ -20,13 +20,18 @@ MOST_SECONDS, MOST_BYTES = 10.0, 2 * 2**30
 HERE = Path(__file__).parents[1]
 
 JUDGE = """
-import json, resource, sys, time
+import json, re, sys, time
 from pathlib import Path
 from ganatomy.data import readers
 from ganatomy.data.prepare import prepare
 from ganatomy.data.readers import Unreadable
 from ganatomy.errors import UserError
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+
+def peak():
+    # of this program alone: getrusage remembers what the process was before it, a large test runner
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
 slowest, worst, outcomes = 0.0, "", {"read": 0, "refused": 0}
 for path in sorted(folder.iterdir()):
     start = time.perf_counter()
@@ -49,7 +54,7 @@ except UserError as error:
     outcomes["prepared"] = False
 left = [p.name for p in out.parent.iterdir() if "partial" in p.name]
 print(json.dumps({**outcomes, "slowest": slowest, "worst": worst, "prepare": time.perf_counter() - start,
-                  "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "left": left}))
+                  "bytes": peak(), "left": left}))
 """
 
 
