@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.errors import UserError
 from ganatomy.metrics.base import Better, Images
 from ganatomy.metrics.registration import BLOCK_LOST, Masks, block_shifts, gradients, grey, image_shifts, structure
 from ganatomy.metrics.resampling import Array
@@ -19,17 +18,6 @@ LENGTHS = (SHIFT, DEFORMATION, MEDIAN_DEFORMATION)
 STRONG, WEAK = 0.9, 0.8  # quantiles of the gradient in the foreground
 BINS = 32
 _BATCH = 32
-
-
-def refuse_not_finite(made: Images) -> None:
-    """Say so if a model's images hold values that are not finite.
-
-    Raises:
-        UserError: they do.
-    """
-    if not np.isfinite(made).all():
-        raise UserError("translated images hold values that are not finite",
-                        fix="the training has diverged: translate with an earlier checkpoint")
 
 
 def clipped(interval: tuple[float, float] | None, low: float, high: float = np.inf) -> tuple[float, float] | None:

@@ -25,9 +25,8 @@ from ganatomy.metrics.agreement import (
     SHIFT,
     clipped,
     measure,
-    refuse_not_finite,
 )
-from ganatomy.metrics.base import MIN_SUBJECTS, Better, Images, finite
+from ganatomy.metrics.base import MIN_SUBJECTS, Better, Images, finite, refuse_not_finite
 from ganatomy.metrics.registration import Masks
 from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.subjects import by_subject, over_subjects

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy import metrics
+from ganatomy.errors import UserError
 from ganatomy.metrics.features import Features, lite0
 
 Images = NDArray[np.float32]
@@ -156,3 +157,14 @@ def found() -> list[ModuleType]:
     """Every metric of this package: the modules with a `compute`, by their `ORDER` (the headline has 0)."""
     modules = [importlib.import_module(f"{metrics.__name__}.{m.name}") for m in pkgutil.iter_modules(metrics.__path__)]
     return sorted((m for m in modules if hasattr(m, "compute")), key=lambda m: (getattr(m, "ORDER", 99), m.__name__))
+
+
+def refuse_not_finite(made: Images) -> None:
+    """Say so if a model's images hold values that are not finite.
+
+    Raises:
+        UserError: they do.
+    """
+    if not np.isfinite(made).all():
+        raise UserError("translated images hold values that are not finite",
+                        fix="the training has diverged: translate with an earlier checkpoint")

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.agreement import clipped, refuse_not_finite
-from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite
+from ganatomy.metrics.agreement import clipped
+from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite, refuse_not_finite
 from ganatomy.metrics.blobs import LEAST_CONTRAST, Blobs, count_blobs, noise_level, with_noise
 from ganatomy.metrics.registration import Masks, grey
 from ganatomy.metrics.resampling import Array

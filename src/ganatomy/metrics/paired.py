@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.data.intensity import BORDER_SHARE, FOREGROUND, border_value
-from ganatomy.errors import UserError
-from ganatomy.metrics.base import Better, Images
+from ganatomy.metrics.base import Better, Images, refuse_not_finite
 from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.similarity import ms_ssim_name, similarity
 from ganatomy.metrics.ssim import DATA_RANGE
@@ -127,9 +126,7 @@ def pair_figures(target: Images, made: Images, mask: Mask, *, scale: float | Arr
     """
     if target.shape != made.shape or mask.shape != (len(target), *target.shape[2:]):
         raise ValueError(f"shapes differ: target {target.shape}, made {made.shape}, mask {mask.shape}")
-    if not np.isfinite(made).all():
-        raise UserError("translated images hold values that are not finite",
-                        fix="the training has diverged: translate with an earlier checkpoint")
+    refuse_not_finite(made)
     level = np.nan_to_num(background(target), nan=LOWEST).astype(np.float32)[:, None, None, None]
     inside = [np.where(mask[:, None], images, level) for images in (target, made)]
     figures = PairFigures({}, {})

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.data.readers import Header, Pixels, Unreadable
+from ganatomy.data.readers import Header, Pixels
+from ganatomy.data.readers.nifti import volume_header, volume_shape
 from ganatomy.data.readers.volume import check_finite, check_size, simple_dtype
 from ganatomy.errors import UserError
 from ganatomy.files import atomic_path
@@ -20,7 +21,6 @@ from ganatomy.translation.way import Way
 SUFFIXES = (".nii.gz", ".nii")
 _LEVEL = 4  # higher ones take much longer and save little
 _GZIP = b"\x1f\x8b"
-_MILLIMETRES = {1: 1000.0, 3: 0.001}  # by the code of the unit: metre, micrometre
 _TEXTS = ("aux_file", "intent_name", "db_name", "data_type")
 _NUMBERS = ("intent_code", "intent_p1", "intent_p2", "intent_p3", "glmin", "glmax", "slice_code", "slice_start",
             "slice_end", "slice_duration", "toffset")
@@ -59,23 +59,13 @@ def in_memory(image: Any) -> tuple[Pixels, Header]:
     if not isinstance(image, nibabel.Nifti1Pair):
         raise UserError(f"a {type(image).__name__} cannot be translated",
                         fix="give a path, a nibabel NIfTI image or an array")
-    shape = tuple(int(n) for n in image.shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) > 3:
-        raise Unreadable(f"has {len(shape)} dimensions {shape}; split the series into 3-D volumes first")
-    shape = shape + (1,) * (3 - len(shape))
+    shape = volume_shape(image)
     check_size(shape)
-    affine = np.asarray(image.affine, dtype=np.float64).copy()
-    affine[:3] *= _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
     data = np.asanyarray(image.dataobj).reshape(shape)
     dtype = simple_dtype(data.dtype)
     with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
         pixels = check_finite(data.astype(dtype, copy=False))
-    oriented = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
-    return pixels, Header((shape[0], shape[1], shape[2]), dtype, affine=affine, volumetric=True, oriented=oriented)
+    return pixels, volume_header(image, shape, dtype)
 
 
 def like(image: Any, values: NDArray[Any], way: Way, about: About) -> Any:

@@ -14,11 +14,10 @@ from ganatomy.data.readers import Header, Pixels
 from ganatomy.data.regrid import restore
 from ganatomy.errors import UserError
 from ganatomy.metrics.paired import LOWEST, background, foreground
+from ganatomy.sampling import TRANSLATED
 from ganatomy.translation.seen import Seen, see
 from ganatomy.translation.way import Translator, Way
 
-TOGETHER = 8
-"""Slices in memory at a time."""
 RIM = 3
 """Pixels of the model around the patient in which something may appear: tissue that is dark in one contrast only."""
 BACKGROUND = -1.0
@@ -59,8 +58,8 @@ def translate_volume(pixels: Pixels, header: Header, translator: Translator, way
     out[...] = way.physical(np.full(1, BACKGROUND, np.float32))[0]
     pictures = planes(out, header, way.grid.axis)  # a view: what is written there lands in the voxels
     filled = seen.filled
-    for first in range(0, len(filled), TOGETHER):
-        numbers = filled[first:first + TOGETHER]
+    for first in range(0, len(filled), TRANSLATED):
+        numbers = filled[first:first + TRANSLATED]
         for number, made in zip(numbers, _translated(seen, numbers, translator, seed), strict=True):
             values = way.physical(made)
             pictures[number] = np.moveaxis(values, 0, -1) if colours else values[0]

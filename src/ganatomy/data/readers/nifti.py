@@ -85,12 +85,7 @@ def _plain(image: Any) -> bool:
 
 
 def _header(path: Path, image: Any) -> Header:
-    shape = tuple(int(n) for n in image.shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) > 3:
-        raise Unreadable(f"has {len(shape)} dimensions {shape}; split the series into 3-D volumes first")
-    shape = shape + (1,) * (3 - len(shape))
+    shape = volume_shape(image)
     stored = image.get_data_dtype()
     check_size(shape, stored.itemsize)
     dtype = simple_dtype(stored) if _plain(image) else simple_dtype(stored) and np.dtype(np.float32)
@@ -99,9 +94,25 @@ def _header(path: Path, image: Any) -> Header:
     room = path.stat().st_size * (_DEFLATE_LIMIT if packed else 1)
     if room < needed:
         raise Unreadable("is cut short: fewer bytes than its header promises")
+    return volume_header(image, shape, dtype)
+
+
+def volume_shape(image: Any) -> tuple[int, int, int]:
+    """Shape of a nibabel image as a volume. Raises `Unreadable` for a series of volumes."""
+    shape = tuple(int(n) for n in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 3:
+        raise Unreadable(f"has {len(shape)} dimensions {shape}; split the series into 3-D volumes first")
+    i, j, k = shape + (1,) * (3 - len(shape))
+    return i, j, k
+
+
+def volume_header(image: Any, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Header:
+    """The header of a nibabel image, its affine in mm. Raises `Unreadable` for one that places nothing."""
     affine = np.asarray(image.affine, dtype=np.float64).copy()
     affine[:3] *= _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
     oriented = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
-    return Header((shape[0], shape[1], shape[2]), dtype, affine=affine, volumetric=True, oriented=oriented)
+    return Header(shape, dtype, affine=affine, volumetric=True, oriented=oriented)
