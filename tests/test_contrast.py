@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganatomy.data.contrast import Contrast, learn_contrast, objection
+from ganatomy.data.contrast import Contrast, learn_contrast, named_otherwise, objection
 from ganatomy.data.intensity import mapping, measure
 from ganatomy.data.phantom import subject_images
 from ganatomy.data.prepare import prepare
@@ -174,3 +174,12 @@ def test_patients_left_out_pass_in_their_contrast_and_not_in_another(
             assert "more like" in objection(patients[OTHER[domain], left_out], domain, two)
             assert refused(-patients[domain, left_out], domain, two)
         assert refused(patients["FLAIR", left_out], "T2", two)
+
+
+@pytest.mark.parametrize(("name", "domain", "said"), [
+    ("a/patient07_FLAIR.nii.gz", "T1", "FLAIR"), ("series 4 'T2 TSE tra'", "T1", "T2"), ("T1/x_pd.nii", "T1", "PD"),
+    ("patient07_T1w.nii.gz", "T1", ""), ("mprage.nii", "T1", ""), ("x_T1_to_T2.nii", "T1", ""), ("a.nii.gz", "T1", ""),
+    ("x_T2.nii", "arterial", ""), ("start2.nii", "T1", "")])
+def test_a_name_that_says_another_contrast_is_noticed(name: str, domain: str, said: str) -> None:
+    found = named_otherwise(name, domain)
+    assert said in found and bool(found) == bool(said)

@@ -188,16 +188,26 @@ def test_the_series_of_a_study_that_are_the_source_contrast(tmp_path: Path, monk
     series(tmp_path / "in", 4, series="a", SeriesNumber=3, description="t1", RepetitionTime=500, EchoTime=10)
     for file in list((tmp_path / "in").iterdir()):
         file.rename(file.with_name("a" + file.name))
-    series(tmp_path / "in", 7, series="b", SeriesNumber=4, description="t2", RepetitionTime=4000, EchoTime=100)
+    series(tmp_path / "in", 7, series="b", SeriesNumber=4, description="tra", RepetitionTime=4000, EchoTime=100)
     lines: list[str] = []
     translate(Fake(contrasts={"T1": {}, "T2": {}}), tmp_path / "in", tmp_path / "out", say=lines.append)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"series-003", "translation.json"}
-    assert any("skipped series 4 't2' (7 slices): is plainly T2, not T1 -> add --force" in line for line in lines)
+    assert any("skipped series 4 'tra' (7 slices): is plainly T2, not T1 -> add --force" in line for line in lines)
     answers[4] = "is no MR"
     assert "none of its 2 volumes can be translated" in refused(Fake(contrasts={"T1": {}, "T2": {}}), tmp_path / "in",
                                                                 tmp_path / "other")
     translate(Fake(contrasts={"T1": {}, "T2": {}}), tmp_path / "in", tmp_path / "all", force=True)
     assert {p.name for p in (tmp_path / "all").iterdir()} == {"series-003", "series-004", "translation.json"}
+
+
+def test_a_file_that_says_another_contrast_is_refused_without_force(tmp_path: Path) -> None:
+    save(tmp_path / "patient07_FLAIR.nii.gz", head(0))
+    assert "by its name this is FLAIR, not T1" in refused(Fake(), tmp_path / "patient07_FLAIR.nii.gz",
+                                                          tmp_path / "b.nii.gz")
+    translate(Fake(), tmp_path / "patient07_FLAIR.nii.gz", tmp_path / "b.nii.gz", force=True)
+    assert (tmp_path / "b.nii.gz").is_file()
+    told = refused(Fake(two_way=True), tmp_path / "patient07_FLAIR.nii.gz", tmp_path / "c.nii.gz")
+    assert "--direction T2:T1" in told
 
 
 def test_places_that_are_not_written_to(tmp_path: Path) -> None:

@@ -188,8 +188,8 @@ def refused(words: str, data: Dataset, name: str, **settings: Any) -> None:
 
 def test_domains_that_cannot_be_are_refused_in_words(pairs: Dataset, tmp_path: Path) -> None:
     refused("T1 is both", pairs, "pix2pix", source="T1", domain="T1")
-    refused("asks for FLAIR", pairs, "pix2pix", source="FLAIR")
-    refused("asks for FLAIR", pairs, "pix2pix", domain="FLAIR")
+    refused("FLAIR", pairs, "pix2pix", source="FLAIR")
+    refused("FLAIR", pairs, "pix2pix", domain="FLAIR")
     refused("starts from noise and has no source", pairs, "rpgan-64", source="T1", domain="T2")
     refused("the one domain T1", write_contrasts(tmp_path / "one", domains=("T1",)), "cyclegan-mri")
     three = write_contrasts(tmp_path / "three", domains=("T1", "T2", "PD"))

@@ -36,6 +36,7 @@ from ganatomy.metrics.paired import PairFigures, foreground, pair_figures
 from ganatomy.metrics.paired_summary import compare, headline, ranking, summarise
 from ganatomy.metrics.returned_input import returned_input, returned_unpaired
 from ganatomy.run import Run
+from ganatomy.wording import counted
 
 SCHEMA_VERSION = 1
 KIND = "translation"
@@ -57,7 +58,7 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
     for backward in directions:
         direction = direction_of(task, backward, n)
         say(f"{direction.rows[0].domain} to {direction.real[0].domain}: {len(direction.rows)} test slices of "
-            f"{len(set(direction.subjects))} subjects")
+            f"{counted(len(set(direction.subjects)), 'subject')}")
         entry, made = _measure(direction, say)
         measured.append(entry)
         digest.update(made.tobytes())

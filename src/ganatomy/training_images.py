@@ -44,8 +44,8 @@ def with_domains(recipe: Recipe, dataset: Dataset) -> Recipe:
     target = next(name for name in known if name != source) if target is None else target
     for option, name in (("--source", source), ("--domain", target)):
         if name not in known:
-            raise UserError(f"the recipe asks for {name}, and this dataset has {', '.join(known)}", where=option,
-                            fix="name its domains with --source and --domain")
+            raise UserError(f"{name!r} is asked for, and this dataset has {', '.join(known)}", where=option,
+                            fix="name its domains with --source and --domain, spelt as they are")
     if source == target:
         raise UserError(f"{source} is both what to start from and what to make", where="--source",
                         fix=f"choose two of {', '.join(known)}")

@@ -207,6 +207,9 @@ class Loop:
                  f"{recipe.batch_size}, {self.steps} steps, {self.precision} on {self.state.device}")
         for warning in self.feed.dataset.info.fingerprint.get("warnings", []):
             self.say(f"warning about the dataset: {warning}")
+        if self.state.model.starts_from and recipe.init_from is None:
+            self.say(f"warning: it starts from random weights, and is meant to start from "
+                     f"{self.state.model.starts_from} (--init-from RUN)")
         if self.validator.note:
             self.say(self.validator.note)
 

@@ -234,7 +234,7 @@ def shrink_factor(size: tuple[int, int], wanted: int) -> int:
     h, w = size
     if h != w or h % wanted:
         raise UserError(f"images of {h}x{w} pixels cannot be averaged down to {wanted}x{wanted}",
-                        fix=f"prepare the dataset with --size {wanted}")
+                        fix=f"prepare the dataset with --size {wanted}, or train with --set size={h}")
     return h // wanted
 
 

@@ -220,8 +220,7 @@ def _judgement(figures: dict[str, AnatomyFigure], pixel: float) -> tuple[str, bo
     if figures[SHIFT].value is None:
         return "The anatomy is not kept: the outputs have nothing in common with their inputs", False
     said = [f"{_phrase(figure, real)} and {100 * (figure.beyond or 0):.0f}% of the images are beyond "
-            f"{_amount(figure, figure.limit)}{_usual(figure)}, worst "
-            + ", ".join(str(one["image"]) for one in figure.worst[:3]) for figure in wrong]
+            f"{_amount(figure, figure.limit)}{_usual(figure)}" for figure in wrong]
     return f"The anatomy is not kept: {'; '.join(said)}{note}", False
 
 

@@ -21,6 +21,10 @@ Interval = tuple[float, float]
 NO_INTERVAL = f"with fewer than {MIN_SUBJECTS} subjects there is no interval, so chance cannot be ruled out"
 
 
+NEGLIGIBLE = {"MAE": 0.05, "PSNR": 0.05, "SSIM": 0.002, "MS-SSIM": 0.002}
+"""A smaller difference on a subject is none: % of the range, dB, and no unit."""
+
+
 @dataclass(frozen=True)
 class PairedResult:
     """One figure of one translator over the subjects.
@@ -59,7 +63,7 @@ class Comparison:
         difference: mean over subjects of first minus second, in the figure's units.
         interval: 95%, Student's t over subjects; None below five subjects.
         per_subject: every subject's difference.
-        first_ahead: subjects on which the first is better.
+        first_ahead: subjects on which the first is better by more than `NEGLIGIBLE`.
         second_ahead: likewise the second.
         ahead: the translator that is ahead by the interval; None if it cannot be told.
         sentence: this in words.
@@ -118,7 +122,8 @@ def _compare(name: str, first: tuple[str, PairFigures], second: tuple[str, PairF
     mean, interval = over_subjects(each)
     sign, units = -1 if better(name) == "lower" else 1, first[1].units.get(name, "")
     gains = [sign * value for value in each.values()]
-    wins = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    least = next(value for part, value in NEGLIGIBLE.items() if name.startswith(part)) if " in " not in name else 0.0
+    wins = sum(gain > least for gain in gains), sum(gain < -least for gain in gains)
     ahead = None
     if interval is not None and not interval[0] <= 0 <= interval[1]:
         ahead = first[0] if sign * interval[0] > 0 else second[0]
@@ -132,7 +137,7 @@ def _sentence(name: str, names: tuple[str, str], units: str, mean: float | None,
     if mean is None:
         return f"{name}: no image has this figure."
     if wins == (0, 0):
-        return f"{name}: {names[0]} and {names[1]} are equal on {counted(n, 'subject')}."
+        return f"{name}: {names[0]} and {names[1]} are as good as equal on {counted(n, 'subject')}."
     unit = f" {units}" if units else ""
     score = f"{names[0]} is better on {wins[0]}, {names[1]} on {wins[1]} of {counted(n, 'subject')}"
     if interval is None:

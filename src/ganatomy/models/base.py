@@ -86,6 +86,7 @@ class GAN(nn.Module):
         translates: `generate` starts from an image and not from noise alone.
         adversarial: there is a discriminator to train.
         needs_all_steps: what the last steps do decides what the model is, so that a training must not end early.
+        starts_from: what `init_from` should name, in words; "" where training starts from nothing.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"noise", "target"})
@@ -94,6 +95,7 @@ class GAN(nn.Module):
     translates: ClassVar[bool] = False
     adversarial: ClassVar[bool] = True
     needs_all_steps: ClassVar[bool] = False
+    starts_from: ClassVar[str] = ""
     generator: nn.Module
     discriminator: nn.Module
 

@@ -41,6 +41,7 @@ class Model(UNetGAN):
     config: Config
     translates = False
     needs_all_steps = True
+    starts_from = "a pix2pix run with the same size and model settings"
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)

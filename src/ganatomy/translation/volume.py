@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.data.contrast import objection
+from ganatomy.data.contrast import named_otherwise, objection
 from ganatomy.data.geometry import planes
 from ganatomy.data.readers import Header, Pixels
 from ganatomy.data.regrid import restore
@@ -90,15 +90,17 @@ def _around(images: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _check_contrast(seen: Seen, channels: int, name: str, force: bool, say: Say) -> None:
-    numbers = seen.sample
+    numbers, way = seen.sample, seen.way
     if not numbers:
         return
-    if not seen.way.contrasts:
+    reason = named_otherwise(name, way.source)
+    if not reason and not way.contrasts:
         say(f"warning: {name}: this model does not say what its contrasts look like, so nothing tells whether this is "
-            f"{seen.way.source}")
+            f"{way.source}")
         return
-    reason = objection(seen.images(numbers, channels), seen.way.source, seen.way.contrasts)
+    reason = reason or objection(seen.images(numbers, channels), way.source, way.contrasts)
     if reason and not force:
-        raise UserError(reason, where=name, fix="add --force to translate it nevertheless")
+        turned = f"choose --direction {way.target}:{way.source} if it is {way.target}, or " if way.two_way else ""
+        raise UserError(reason, where=name, fix=f"{turned}add --force to translate it nevertheless")
     if reason:
         say(f"warning: {name}: {reason}")

@@ -45,6 +45,7 @@ class Way:
     Attributes:
         source, target: names of the domains.
         backward: against the direction of training.
+        two_way: the model knows the other direction too.
         how: the rule by which volumes of the source domain are mapped to stored values.
         scale, offset: physical = stored x scale + offset in the target domain.
         units: of the target domain.
@@ -61,6 +62,7 @@ class Way:
     source: str
     target: str
     backward: bool
+    two_way: bool
     how: Decision
     scale: float
     offset: float
@@ -138,8 +140,9 @@ def choose_way(translator: Translator, direction: str | None, where: str | Path)
     how = Decision(given.rule, given.low, given.high, given.units, projection=given.projection)
     names = (target, source) if backward else (source, target)
     grid = Grid.model_validate(notes["grid"])
-    return Way(*names, backward, how, made.scale, made.offset, made.units, made.rule == "identity",
-               np.dtype(notes["dtype"]), (float(notes["value_range"][0]), float(notes["value_range"][1])), grid,
+    return Way(*names, backward, bool(translator.model.two_way), how, made.scale, made.offset, made.units,
+               made.rule == "identity", np.dtype(notes["dtype"]),
+               (float(notes["value_range"][0]), float(notes["value_range"][1])), grid,
                translator.size, _factor(notes, grid), _spacing(notes, _factor(notes, grid)),
                {name: Contrast.model_validate(found) for name, found in (notes.get("contrasts") or {}).items()})
 
