@@ -59,7 +59,7 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         raise UserError(f"{settings.gan} changes its task up to the last step and cannot be ended early",
                         where="budget", fix="give --steps instead")
     model = models.resolve(settings, dataset.info.channels)  # what it refuses is told before there is a run folder
-    settings, first = initial_weights(settings, folder, dataset.info.channels, say)
+    settings, first = initial_weights(settings, folder, model, say)
     where = choose_device(device)
     make_deterministic(where)
     precision = choose_precision(settings, where)

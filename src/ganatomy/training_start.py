@@ -9,14 +9,14 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from ganatomy import models
 from ganatomy.errors import UserError
+from ganatomy.models.base import GAN
 from ganatomy.recipe import Recipe
 from ganatomy.run import Run
 from ganatomy.sampling import load_generator
 
 
-def initial_weights(recipe: Recipe, run: Run, channels: int,
+def initial_weights(recipe: Recipe, run: Run, model: GAN,
                     say: Callable[[str], None] = lambda text: None) -> tuple[Recipe, dict[str, Tensor] | None]:
     """The weights that `init_from` names, and the recipe with their fingerprint in the place of the path.
 
@@ -25,7 +25,7 @@ def initial_weights(recipe: Recipe, run: Run, channels: int,
 
     Args:
         recipe, run: of the training.
-        channels: of its images.
+        model: as the recipe has it, for its shape.
         say: told what the other generator had learnt.
 
     Raises:
@@ -41,7 +41,7 @@ def initial_weights(recipe: Recipe, run: Run, channels: int,
                         fix="name the folder of a finished run")
     sampler = load_generator(recipe.init_from)
     weights = {k: v.detach().cpu().contiguous() for k, v in sampler.model.generator.state_dict().items()}
-    _refuse_other_shape(models.resolve(recipe, channels).generator.state_dict(), weights)
+    _refuse_other_shape(model.generator.state_dict(), weights)
     notes = sampler.notes or {}
     learnt = " to ".join(str(notes[key]) for key in ("source_domain", "domain") if notes.get(key))
     say(f"starting from a generator that has learnt {learnt} (recipe {sampler.recipe.name})")

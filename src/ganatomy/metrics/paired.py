@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ganatomy.data.intensity import BORDER_SHARE, FOREGROUND, border_value
 from ganatomy.metrics.base import Better, Images, refuse_not_finite
 from ganatomy.metrics.resampling import Array
-from ganatomy.metrics.similarity import ms_ssim_name, similarity
+from ganatomy.metrics.similarity import ms_ssim_name, similarity, weighted_mean
 from ganatomy.metrics.ssim import DATA_RANGE
 
 Mask = NDArray[np.bool_]
@@ -155,10 +155,7 @@ def _add(figures: PairFigures, region: str, target: Images, made: Images, mask: 
 
 def _mean(values: Images, mask: Mask | None) -> Array:
     """Mean over channels and the mask's pixels: [n]; NaN where the mask is empty."""
-    if mask is None:
-        over_all: Array = values.mean((1, 2, 3), dtype=np.float64)
-        return over_all
-    sums = (values.mean(1, dtype=np.float64) * mask).sum((-2, -1))
-    pixels = mask.sum((-2, -1))
-    mean: Array = np.divide(sums, pixels, out=np.full(len(sums), np.nan), where=pixels > 0)
-    return mean
+    if mask is not None:
+        return weighted_mean(values, mask)
+    over_all: Array = values.mean((1, 2, 3), dtype=np.float64)
+    return over_all

@@ -97,16 +97,16 @@ def _batch(a: Images, b: Images, shares: Images) -> tuple[Array, Array]:
     for scale in range(n):
         maps, structure = ssim_maps(a, b)
         if scale == 0:
-            ssim = _mean(maps, shares)
+            ssim = weighted_mean(maps, shares)
         last = scale == n - 1
-        factor = _mean(maps, shares) if last else _mean(structure, _clear_of_edges(shares))
+        factor = weighted_mean(maps, shares) if last else weighted_mean(structure, _clear_of_edges(shares))
         product *= np.maximum(factor, 0) ** exponents[scale]
         if not last:
             a, b, shares = _halved(a), _halved(b), _halved(shares)
     return ssim, product
 
 
-def _mean(maps: Images, shares: Images) -> Array:
+def weighted_mean(maps: Images, shares: Images | NDArray[np.bool_]) -> Array:
     """Weighted mean over channels and pixels: [n]; NaN where nothing has weight."""
     sums = (maps.mean(1, dtype=np.float64) * shares).sum((-2, -1))
     weights = shares.sum((-2, -1), dtype=np.float64)

@@ -23,10 +23,8 @@ class BCEGAN(NoiseGAN):
         return 1.0
 
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
-        real, fake = self.discriminator(batch.target), self.discriminator(fakes.target.detach())
-        terms = {"real": (1.0, bce(real, self.real_label(ctx))), "fake": (1.0, bce(fake, 0.0))}
-        return Losses(terms, {"real_probability": real.detach().sigmoid().mean(),
-                              "fake_probability": fake.detach().sigmoid().mean()})
+        return judged(self.discriminator(batch.target), self.discriminator(fakes.target.detach()),
+                      self.real_label(ctx))
 
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         return Losses({"adversarial": (1.0, bce(self.discriminator(fakes.target), self.real_label(ctx)))})
@@ -40,6 +38,13 @@ class Scores(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.net(x)
         return logits.flatten().float()
+
+
+def judged(real: Tensor, fake: Tensor, real_label: float = 1.0, weight: float = 1.0) -> Losses:
+    """What a discriminator minimises that gave these logits to real images and to fakes, each term with a weight."""
+    return Losses({"real": (weight, bce(real, real_label)), "fake": (weight, bce(fake, 0.0))},
+                  {"real_probability": real.detach().sigmoid().mean(),
+                   "fake_probability": fake.detach().sigmoid().mean()})
 
 
 def bce(logits: Tensor, label: float) -> Tensor:

@@ -57,8 +57,11 @@ class UNetGAN(GAN):
         return (self.generator.switches,)
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Tensor:
-        """Dropout's factors, 0 or 1 / (1 - probability)."""
-        kept = rng.random((n, *self.noise_shape()), np.float32) >= self.config.dropout
+        return self.draw_switches(n, rng)
+
+    def draw_switches(self, n: int, rng: np.random.Generator) -> Tensor:
+        """Dropout's factors [n, switches], 0 or 1 / (1 - probability)."""
+        kept = rng.random((n, self.generator.switches), np.float32) >= self.config.dropout
         return torch.from_numpy(kept.astype(np.float32) / np.float32(1 - self.config.dropout))
 
     def forward(self, batch: Batch, ctx: Context) -> Fakes:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ganatomy.models import dcgan
-from ganatomy.models._bce import bce, initialise
+from ganatomy.models._bce import bce, initialise, judged
 from ganatomy.models._unet import L1Config, UNetGAN, l1
 from ganatomy.models.base import Batch, Context, Fakes, Losses, Shape
 
@@ -57,8 +57,7 @@ class Model(UNetGAN):
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Tensor:
         image = torch.from_numpy(rng.standard_normal((n, self._pixels), np.float32))
-        kept = rng.random((n, self.generator.switches), np.float32) >= self.config.dropout
-        return torch.cat([image, torch.from_numpy(kept.astype(np.float32) / np.float32(1 - self.config.dropout))], 1)
+        return torch.cat([image, self.draw_switches(n, rng)], 1)
 
     @property
     def _pixels(self) -> int:
@@ -73,10 +72,7 @@ class Model(UNetGAN):
         return Fakes(self._blend(batch, self.noise_share(ctx.progress), keep=True))
 
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
-        real, fake = self.discriminator(batch.target), self.discriminator(fakes.target.detach())
-        return Losses({"real": (1.0, bce(real, 1.0)), "fake": (1.0, bce(fake, 0.0))},
-                      {"real_probability": real.detach().sigmoid().mean(),
-                       "fake_probability": fake.detach().sigmoid().mean()})
+        return judged(self.discriminator(batch.target), self.discriminator(fakes.target.detach()))
 
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         w = self.noise_share(ctx.progress)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganatomy.models._bce import bce, initialise
+from ganatomy.models._bce import bce, initialise, judged
 from ganatomy.models._unet import L1Config, UNetGAN, l1
 from ganatomy.models.base import Batch, Context, Fakes, Losses, Shape
 from ganatomy.nn.patchgan import PatchGAN
@@ -35,11 +35,8 @@ class Model(UNetGAN):
         self.apply(initialise)
 
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
-        real, fake = self._judge(batch, batch.target), self._judge(batch, fakes.target.detach())
         # halved as in Isola et al. 2017, sec. 3.3; Adam makes nothing of a constant factor
-        return Losses({"real": (0.5, bce(real, 1.0)), "fake": (0.5, bce(fake, 0.0))},
-                      {"real_probability": real.detach().sigmoid().mean(),
-                       "fake_probability": fake.detach().sigmoid().mean()})
+        return judged(self._judge(batch, batch.target), self._judge(batch, fakes.target.detach()), weight=0.5)
 
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         adversarial = bce(self._judge(batch, fakes.target), 1.0)

@@ -144,7 +144,7 @@ def _commands(dataset: Dataset | None, recipe: Recipe, metrics: results.Metrics 
     seed = metrics.seed if metrics else None
     if isinstance(metrics, TranslationMetrics):
         beside = metrics.directions[0].beside if metrics.directions else []
-        evaluate = reproduce.translation_command(translation.fewer(metrics, dataset, recipe), beside, seed)
+        evaluate = reproduce.translation_command(metrics.n, beside, seed)
     else:
         images_of = {name: count.images for name, count in metrics.counts.items()} if metrics else {}
         evaluate = reproduce.evaluate_command(images_of.get("test"), images_of.get("synthetic"), seed)

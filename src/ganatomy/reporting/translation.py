@@ -81,16 +81,6 @@ def learned_from(recipe: Recipe, dataset: Dataset | None, paired: bool, known: b
     return f"{len(sources):,} {recipe.source} and {len(targets):,} {recipe.domain} slices{who}{pairs}"
 
 
-def fewer(metrics: TranslationMetrics | None, dataset: Dataset | None, recipe: Recipe) -> int | None:
-    """The `-n` of the evaluation where it was not all test images; None where it was, or cannot be known."""
-    if metrics is None or dataset is None or not metrics.directions:
-        return None
-    if metrics.n is not None:
-        return metrics.n
-    found, there = metrics.directions[0].n_images, len(dataset.rows(recipe.source, "test", recipe.label))
-    return found if found < there else None
-
-
 def _numbers(direction: Direction) -> Part:
     return Part(f"{direction.source} to {direction.target}", direction, translation_words.findings(direction),
                 translation_tables.standing_pictures(direction), translation_tables.main_table(direction),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.data.readers import Header, Pixels
-from ganatomy.data.readers.nifti import volume_header, volume_shape
+from ganatomy.data.readers.nifti import HEAD_BYTES, is_mine, opened, unpacked_head, volume_header, volume_shape
 from ganatomy.data.readers.volume import check_finite, check_size, simple_dtype
 from ganatomy.errors import UserError
 from ganatomy.files import atomic_path
@@ -32,14 +31,10 @@ def skeleton(path: Path, header: Header) -> Any:
     import nibabel
 
     with path.open("rb") as handle:
-        packed = handle.read(2) == _GZIP
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # what it says of a header is no news to a user
-    with gzip.open(path) if packed else path.open("rb") as handle:
-        head = handle.read(352)
-        wide, narrow = head[4:8] == b"n+2\0", head[344:348] == b"n+1\0"
-        handle.seek(0)
-        if wide or narrow:
-            return (nibabel.Nifti2Image if wide else nibabel.Nifti1Image).from_stream(handle)
+        head = handle.read(HEAD_BYTES)
+    if is_mine(unpacked_head(path) if head.startswith(_GZIP) else head):
+        with opened(path) as (image, _):
+            return image
     image = nibabel.Nifti1Image(np.zeros((1, 1, 1), np.uint8), header.affine)
     image.header.set_xyzt_units("mm")
     code = int(header.oriented)

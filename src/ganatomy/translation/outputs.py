@@ -185,11 +185,7 @@ def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, way:
 def write_series(item: Item, values: NDArray[Any], stage: Path, about: About, say: Say) -> None:
     """Write a derived DICOM series into an empty folder."""
     assert item.series is not None
-    made = stage / "series"
-    dicom.write_series(item.series, values, made, about, say)
-    for file in list(made.iterdir()):
-        file.replace(stage / file.name)
-    made.rmdir()
+    dicom.write_series(item.series, values, stage, about, say)
 
 
 def write_mark(stage: Path, about: About, volumes: int) -> None:

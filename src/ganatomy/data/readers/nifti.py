@@ -36,13 +36,13 @@ def unpacked_head(path: Path) -> bytes:
 
 def scan(path: Path) -> Header:
     """Read the header only. Raises `Unreadable`."""
-    with _opened(path) as (image, _):
+    with opened(path) as (image, _):
         return _header(path, image)
 
 
 def read(path: Path) -> Pixels:
     """Voxels [i, j, k] in file order, physical values. Raises `Unreadable`."""
-    with _opened(path) as (image, handle):
+    with opened(path) as (image, handle):
         header = _header(path, image)
         with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite below
             data = np.asanyarray(image.dataobj) if _plain(image) else np.asarray(image.dataobj, dtype=np.float32)
@@ -52,7 +52,8 @@ def read(path: Path) -> Pixels:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The nibabel image of a file, its values not read, and the open file. Raises `Unreadable`."""
     import nibabel
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
