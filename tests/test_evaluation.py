@@ -63,6 +63,9 @@ class FakeSampler:
             return rng.uniform(-1, 1, (n, 1, SIZE, SIZE)).astype(np.float32)
         return np.stack([blobs(rng, rng.normal(size=4)) for _ in range(n)])[:, None].astype(np.float32) / 127.5 - 1
 
+    def stream(self, n: int, seed: int) -> Iterator[np.ndarray]:
+        yield self.sample(n, seed)
+
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ganatomy.metrics.features import lite0
+from ganatomy.features.lite0 import lite0
 
 
 def test_equal_the_unfolded_network_on_grey_levels() -> None:

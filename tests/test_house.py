@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 SRC = Path(__file__).parents[1] / "src" / "ganatomy"
-FLOORS = {"errors": 0, "files": 0, "wording": 0, "recipe": 0, "run": 0, "data": 1, "nn": 1, "pictures": 1,
-          "checkpoints": 1, "models": 2, "metrics": 2, "training": 3, "training_state": 3, "training_step": 3,
-          "training_loop": 3,
-          "training_images": 3, "training_start": 3, "training_preview": 3, "training_notes": 3,
-          "training_schedule": 3, "training_curves": 3, "training_debug": 3,
+FLOORS = {"errors": 0, "files": 0, "wording": 0, "recipe": 0, "run": 0, "data": 1, "nn": 1, "features": 1,
+          "pictures": 1, "checkpoints": 1, "models": 2, "metrics": 2, "training": 3, "training_state": 3,
+          "training_step": 3, "training_loop": 3, "training_images": 3, "training_start": 3, "training_preview": 3,
+          "training_notes": 3, "training_schedule": 3, "training_curves": 3, "training_debug": 3,
           "validation": 3, "sampling": 3, "generation": 3, "planning": 3, "translation": 3,
-          "evaluation": 4, "evaluation_rows": 4, "evaluation_translation": 4, "evaluation_pairs": 4,
+          "evaluation": 4, "evaluation_rows": 4, "evaluation_sets": 4, "evaluation_verdicts": 4,
+          "evaluation_translation": 4, "evaluation_pairs": 4, "comparing": 4,
           "reporting": 6, "cli": 7, "cli_options": 7, "cli_prepare": 7, "cli_translate": 7, "progress": 7, "testing": 7,
           "__main__": 8}
 RULED_OUT = {"torchvision", "timm", "pickle", "torch_fidelity", "lpips", "cleanfid"}

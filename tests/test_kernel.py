@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ganatomy.metrics import features
+from ganatomy.features.lite0 import Lite0
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.kernel import Blocks, KDScorer, compute, kernel_distance, p_no_difference
 
@@ -126,7 +126,8 @@ def test_floor_is_near_zero_and_the_paired_difference_shows_a_shift() -> None:
 
 
 def test_scorer_equals_the_metric_and_repeats_its_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "lite0", lambda images, device="cpu": images.reshape(len(images), -1).astype(float))
+    monkeypatch.setattr(Lite0, "compute",
+                        lambda self, images, device="cpu": images.reshape(len(images), -1).astype(float))
     rng = np.random.default_rng(7)
     real, fake = (rng.normal(size=(n, 1, 4, 4)).astype(np.float32) for n in (9, 6))
     subjects = list("aaabbbccc")

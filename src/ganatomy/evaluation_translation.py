@@ -27,9 +27,9 @@ from ganatomy.evaluation_pairs import (
     translations,
 )
 from ganatomy.evaluation_rows import at_most, dataset_warnings, same_channels, size_warning
+from ganatomy.features.choose import choose
 from ganatomy.metrics.anatomy import anatomy
 from ganatomy.metrics.base import Images, Sample, finite
-from ganatomy.metrics.features import EXTRACTOR
 from ganatomy.metrics.kernel_pairs import real_distance, translated_distance
 from ganatomy.metrics.lesions import lesions
 from ganatomy.metrics.paired import PairFigures, foreground, pair_figures
@@ -63,7 +63,7 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
         measured.append(entry)
         digest.update(made.tobytes())
     notes = task.samplers[MODEL].notes or {}
-    return {"schema_version": SCHEMA_VERSION, "kind": KIND, "extractor": EXTRACTOR, "seconds": 0.0,
+    return {"schema_version": SCHEMA_VERSION, "kind": KIND, "extractor": choose().name, "seconds": 0.0,
             "dataset": task.dataset.info.content, "synthetic": digest.hexdigest(), "step": notes.get("step"),
             "seed": seed, "n": n, "source": task.source, "domain": task.target, "label": task.label, "size": task.size,
             "directions": measured, "warnings": task.warnings}
@@ -128,7 +128,7 @@ def _measure(direction: Direction, say: Say) -> tuple[dict[str, Any], Images]:
 
 def _kernel(direction: Direction, made: dict[str, Images], real: Sample, say: Say) -> dict[str, Any]:
     """KD-Lite0 of every translator's images, and between real images of train and test."""
-    say(f"features of {EXTRACTOR} ...")
+    say(f"features of {choose().name} ...")
     task, found = direction.task, dict[str, Any]()
     for name, images in made.items():
         found[name] = translated_distance(real, Sample(images, direction.subjects), task.seed).to_json()

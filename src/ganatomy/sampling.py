@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from ganatomy.run import Run
 TRANSLATED = 8  # slices translated at a time
 CHUNK = 32  # images computed at a time; part of the result, since kernels differ between batch sizes
 STATISTICS_PASSES = 16
+Judge = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 IMAGES, STATISTICS, TRANSLATION = 1, 2, 5  # what latents are drawn for; no two purposes share any
 
 
@@ -225,6 +226,29 @@ def load_generator(folder: str | Path, weights: Literal["selected", "raw", "aver
                         fix="copy the folder again, or train the run to its end again") from error
     model = place(model, device).eval().requires_grad_(False)
     return Sampler(model, config.recipe, device, config.model_dump(mode="json"))
+
+
+def load_discriminator(run: Run, step: int | None = None) -> Judge | None:
+    """The scores [n] that a run's discriminator gives images [n, c, s, s]; higher for what it takes for real.
+
+    None for a run that translates, has no discriminator, or whose checkpoint (that of `step`, or else the newest) is
+    gone.
+    """
+    paths = [path for path in (run.checkpoint(step or 0), *reversed(run.checkpoints())) if path.is_file()]
+    kind = models.kind(run.recipe())
+    if not paths or kind.translates or not kind.adversarial:
+        return None
+    state = read_checkpoint(paths[0], torch.device("cpu"))
+    model = models.resolve(run.recipe(), state["channels"])
+    model.load_state_dict(state["model"])
+    network = model.discriminator.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def judge(images: NDArray[np.float32]) -> NDArray[np.float64]:
+        batches = [torch.from_numpy(images[i:i + CHUNK]) for i in range(0, len(images), CHUNK)]
+        return np.concatenate([np.empty(0), *(network(batch).double().numpy() for batch in batches)])
+
+    return judge
 
 
 def _from_checkpoint(run: Run, weights: str, device: torch.device) -> Sampler:

@@ -192,6 +192,28 @@ class Dataset:
         """What a model sees: float32 [n, channels, size, size] in [-1, 1]; see `normalise` and `shrink`."""
         return shrink(normalise(self.pixels(rows), self.info.value_range), size or self.size)
 
+    def stack(self, rows: Sequence[Row], size: int | None = None) -> ImageStack:
+        """The same as `images`, read from disk only when rows of it are asked for."""
+        return ImageStack(self, rows, size or self.size)
+
+
+class ImageStack:
+    """Images of a dataset that stay on disk; `stack[3:7]` or `stack[[3, 5]]` reads float32 [n, c, size, size]."""
+
+    def __init__(self, dataset: Dataset, rows: Sequence[Row], size: int) -> None:
+        shrink_factor(dataset.info.size, size)
+        self._dataset, self._rows, self._size = dataset, np.array(rows, dtype=object), size
+        self.shape = (len(rows), dataset.info.channels, size, size)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
+        chosen: list[Row] = self._rows[rows].tolist()
+        if not chosen:
+            return np.empty((0, *self.shape[1:]), np.float32)
+        return self._dataset.images(chosen, self._size)
+
 
 def normalise(pixels: Pixels, value_range: tuple[float, float]) -> NDArray[np.float32]:
     """Stored values [n, h, w(, c)] to float32 [n, c, h, w]; the ends of `value_range` become -1 and 1."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Literal
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from ganatomy import metrics
 from ganatomy.errors import UserError
-from ganatomy.metrics.features import Features, lite0
+from ganatomy.features.base import Extractor, Features, Images, Stack
+from ganatomy.features.choose import choose
 
-Images = NDArray[np.float32]
+__all__ = ["Features", "Images", "MetricResult", "Sample", "Samples"]
+
+Array = NDArray[np.float64]
 Better = Literal["lower", "higher", "match"]
 MIN_SUBJECTS = 5  # below this an interval over subjects would be made up
 
@@ -26,14 +29,20 @@ class Sample:
     """Images of one kind with their subjects; features are computed once, when first asked for.
 
     Attributes:
-        images: float32 [n, c, s, s] in [-1, 1].
+        images: float32 [n, c, s, s] in [-1, 1]; an array, or anything that gives rows of one, so that 100,000 images
+            need not be in memory: take rows or slices of it, never all.
         subjects: intp [n], the number of each image's subject, 0 to n_subjects - 1. Synthetic images are
             independent: each is a subject of its own.
         names: the subjects' pseudonyms, in the order of their numbers.
+        extractor: what computes the features.
+        ids: image_id of each image; of synthetic ones their number.
     """
 
-    def __init__(self, images: Images, subjects: Sequence[str] | None = None, features: Features | None = None) -> None:
+    def __init__(self, images: Stack, subjects: Sequence[str] | None = None, features: Features | None = None, *,
+                 extractor: Extractor | None = None, ids: Sequence[str] | None = None) -> None:
         self.images = images
+        self.extractor = extractor or choose()
+        self.ids = tuple(ids) if ids is not None else tuple(map(str, range(len(images))))
         labels = [str(i) for i in range(len(images))] if subjects is None else list(subjects)
         if len(labels) != len(images):
             raise ValueError(f"{len(images)} images, {len(labels)} subjects")
@@ -54,20 +63,22 @@ class Sample:
 
     @property
     def features(self) -> Features:
-        """Float64 [n, d]; Lite0's unless others were given."""
+        """Float64 [n, d]; the extractor's unless others were given."""
         if self._features is None:
-            self._features = lite0(self.images)
+            self._features = self.extractor(self.images)
         return self._features
 
     def take(self, rows: NDArray[np.intp]) -> Sample:
         """The images of these rows, as a sample."""
         features = None if self._features is None else self._features[rows]
-        return Sample(self.images[rows], [self.names[s] for s in self.subjects[rows]], features)
+        return Sample(self.images[rows], [self.names[s] for s in self.subjects[rows]], features,
+                      extractor=self.extractor, ids=[self.ids[row] for row in rows])
 
     def of_subject(self, number: int) -> Sample:
         """The images of one subject, each standing for itself."""
         rows = np.flatnonzero(self.subjects == number)
-        return Sample(self.images[rows], None, None if self._features is None else self._features[rows])
+        features = None if self._features is None else self._features[rows]
+        return Sample(self.images[rows], None, features, extractor=self.extractor, ids=[self.ids[row] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,8 @@ class Samples:
     """The samples a metric compares. `test` is what counts; `train` stands beside it where there is one.
 
     `control` says that `synthetic` is a control: metrics then give the value against test alone, without floors.
+    `fresh` draws further images from the generator, (n, seed) -> [n, c, s, s], where there is one. `judge` gives its
+    discriminator's scores [n] of images [n, c, s, s], higher for what it takes for real.
     """
 
     test: Sample
@@ -83,6 +96,13 @@ class Samples:
     val: Sample | None = None
     seed: int = 0
     control: bool = False
+    fresh: Callable[[int, int], Images] | None = None
+    judge: Callable[[Images], Array] | None = None
+
+    @property
+    def extractor(self) -> Extractor:
+        """What computes the features of all samples."""
+        return self.test.extractor
 
     def real(self) -> list[tuple[str, Sample]]:
         """The real samples to compare with, the headline first."""
@@ -115,6 +135,7 @@ class MetricResult:
         per_subject: value for each real subject by itself, below five subjects.
         better: lower, higher, or match (near the reference).
         ranked: whether controls are expected behind the model; a figure that rises with blur is never ranked.
+        details: what a report draws beyond the figure, such as a curve or the worst pairs; plain lists and numbers.
     """
 
     name: str
@@ -134,6 +155,7 @@ class MetricResult:
     p_no_difference: float | None = None
     per_subject: dict[str, float] | None = None
     caveat: str = ""
+    details: dict[str, Any] | None = None
     ranked: bool = field(default=True, repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -153,10 +175,22 @@ def finite(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def found() -> list[ModuleType]:
-    """Every metric of this package: the modules with a `compute`, by their `ORDER` (the headline has 0)."""
-    modules = [importlib.import_module(f"{metrics.__name__}.{m.name}") for m in pkgutil.iter_modules(metrics.__path__)]
-    return sorted((m for m in modules if hasattr(m, "compute")), key=lambda m: (getattr(m, "ORDER", 99), m.__name__))
+def found(asked: frozenset[str] = frozenset()) -> list[ModuleType]:
+    """Every metric of this package: the modules with a `compute`, by their `ORDER` (the headline has 0).
+
+    A module with `ON_DEMAND = True` counts only if its name is among those `asked` for. One with `CONTROLS = False` is
+    not computed of controls.
+    """
+    modules = [importlib.import_module(f"{metrics.__name__}.{m.name}") for m in pkgutil.iter_modules(metrics.__path__)
+               if not m.name.startswith("_")]
+    wanted = [m for m in modules if hasattr(m, "compute")
+              and (not getattr(m, "ON_DEMAND", False) or m.__name__.rpartition(".")[2] in asked)]
+    return sorted(wanted, key=lambda m: (getattr(m, "ORDER", 99), m.__name__))
+
+
+def factor(name: str) -> float:
+    """By what a metric's value is multiplied where it is shown: kernel distances by 1000, as is the custom."""
+    return 1000.0 if name.partition("-")[0] in ("KD", "KID") else 1.0
 
 
 def refuse_not_finite(made: Images) -> None:

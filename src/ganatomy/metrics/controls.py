@@ -20,14 +20,15 @@ def controls(real: Sample, n: int, untrained: Images | None, seed: int = 0) -> d
     """
     found = {"mean image": mean_image(real, n), "blurred real images": blurred(real, n, seed)}
     if untrained is not None:
-        found["untrained generator"] = Sample(np.clip(untrained, -1, 1))
+        found["untrained generator"] = Sample(np.clip(untrained, -1, 1), extractor=real.extractor)
     return found
 
 
 def mean_image(real: Sample, n: int) -> Sample:
     """`n` times the mean of the real images: [n, c, s, s]."""
-    one = Sample(real.images.mean(0, keepdims=True, dtype=np.float64).astype(np.float32))
-    return Sample(np.repeat(one.images, n, axis=0), None, np.repeat(one.features, n, axis=0))
+    mean = real.images[:].mean(0, keepdims=True, dtype=np.float64).astype(np.float32)
+    features = np.repeat(real.extractor(mean), n, axis=0)
+    return Sample(np.repeat(mean, n, axis=0), None, features, extractor=real.extractor)
 
 
 def blurred(real: Sample, n: int, seed: int = 0) -> Sample:
@@ -37,5 +38,5 @@ def blurred(real: Sample, n: int, seed: int = 0) -> Sample:
     if n < real.n_images:
         real = real.take(np.sort(np.random.default_rng((seed, 10)).choice(real.n_images, n, replace=False)))
     sigma = BLUR * real.images.shape[-1]
-    images = gaussian_filter(real.images, sigma=(0, 0, sigma, sigma), mode="nearest")
-    return Sample(images.astype(np.float32), [real.names[s] for s in real.subjects])
+    images = gaussian_filter(real.images[:], sigma=(0, 0, sigma, sigma), mode="nearest")
+    return Sample(images.astype(np.float32), [real.names[s] for s in real.subjects], extractor=real.extractor)

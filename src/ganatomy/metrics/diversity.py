@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.features import EXTRACTOR
 from ganatomy.metrics.resampling import (
     BOOTSTRAPS,
     Array,
@@ -29,12 +28,12 @@ def feature_distances(sample: Sample) -> Array:
 
 def pixel_distances(sample: Sample) -> Array:
     """Root mean square difference of all pairs of images, in units of half the grey scale (-1 to 1): [n, n]."""
-    flat = sample.images.reshape(sample.n_images, -1)
+    flat = sample.images[:].reshape(sample.n_images, -1)
     rms: Array = _euclidean(flat) / np.sqrt(flat.shape[1])
     return rms
 
 
-METRICS = {f"Diversity-{EXTRACTOR}": feature_distances, "Diversity-pixels": pixel_distances}
+METRICS = {"features": feature_distances, "pixels": pixel_distances}
 
 
 def _euclidean(x: Any) -> Array:
@@ -77,7 +76,8 @@ def _results(name: str, samples: Samples) -> list[MetricResult]:
         extra: dict[str, Any] = {}
         if own is not None and not samples.control:
             extra = _beside(own, _diversity(name, real, samples.seed, stream=1), against)
-        results.append(MetricResult(name, against, own.value if own else None, real.n_images, real.n_subjects,
+        shown = samples.extractor.metric("Diversity") if name == "features" else "Diversity-pixels"
+        results.append(MetricResult(shown, against, own.value if own else None, real.n_images, real.n_subjects,
                                     samples.synthetic.n_images, "match", interval=_interval(own, real),
                                     caveat=_caveat(samples, real), **extra))
     return results

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ganatomy.features.base import Features
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.features import EXTRACTOR, Features
 from ganatomy.metrics.floors import noise_floor
 from ganatomy.metrics.resampling import Array, jackknife_groups, jackknife_variance, student
 
 ORDER = 1
-NAME = f"FD-{EXTRACTOR}"
 MOST_RESAMPLED = 400  # images a side in halvings and jackknife, where a hundred distances are computed
 _CAVEAT = "falls with n and is biased upward; the interval is for its expectation at this n, not for n without limit"
 
@@ -88,8 +87,9 @@ def compute(samples: Samples) -> list[MetricResult]:
             extra["interval"] = frechet_interval(real, samples.synthetic, samples.seed)
         if not samples.control:
             extra |= _evidence(samples, against, real, few)
-        results.append(MetricResult(NAME, against, _distance(real, samples.synthetic), real.n_images, real.n_subjects,
-                                    samples.synthetic.n_images, "lower", caveat=_caveat(samples, real), **extra))
+        results.append(MetricResult(
+            samples.extractor.metric("FD"), against, _distance(real, samples.synthetic), real.n_images, real.n_subjects,
+            samples.synthetic.n_images, "lower", caveat=_caveat(samples, real), **extra))
     return results
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.features.base import Features
+from ganatomy.features.choose import choose
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
-from ganatomy.metrics.features import EXTRACTOR, Features
 from ganatomy.metrics.floors import Floor, noise_floor
 from ganatomy.metrics.resampling import (
     BOOTSTRAPS,
@@ -22,7 +23,6 @@ from ganatomy.metrics.resampling import (
 )
 
 ORDER = 0
-NAME = f"KD-{EXTRACTOR}"
 PERMUTATIONS = 499
 _DRAWS = 10  # draws of one image a subject in the permutation test
 _PERMUTED = 500  # synthetic images in the permutation test, at most
@@ -99,8 +99,8 @@ def compute(samples: Samples) -> list[MetricResult]:
         if not samples.control:
             extra |= _evidence(samples, against, real, blocks)
         results.append(MetricResult(
-            NAME, against, float(blocks.distance()[0]), real.n_images, real.n_subjects, samples.synthetic.n_images,
-            "lower", caveat=_caveat(real, samples.synthetic, extra), **extra))
+            samples.extractor.metric("KD"), against, float(blocks.distance()[0]), real.n_images, real.n_subjects,
+            samples.synthetic.n_images, "lower", caveat=_caveat(real, samples.synthetic, extra), **extra))
     return results
 
 
@@ -213,7 +213,7 @@ class KDScorer:
 
     def __init__(self, real_images: Images, subjects: list[str], device: str = "cpu") -> None:
         """Take real images [n, c, s, s] in [-1, 1] and the n names of their subjects."""
-        self._device = device
+        self._extractor, self._device = choose(), device
         self.real = self.features(real_images)
         numbers = _pairable(Sample(real_images, subjects, self.real))
         within = block_sums(kernel(self.real, self.real), numbers, numbers)
@@ -226,9 +226,7 @@ class KDScorer:
 
     def features(self, images: Images) -> Features:
         """Features [n, 1280] of images [n, c, s, s]."""
-        from ganatomy.metrics.features import lite0
-
-        return lite0(images, self._device)
+        return self._extractor.compute(images, self._device)
 
     def distance(self, fake: Features) -> float:
         """KD-Lite0 (not multiplied by 1000) of the features of at least two generated images, [m, 1280]."""

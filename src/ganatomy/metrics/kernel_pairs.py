@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample
-from ganatomy.metrics.kernel import NAME, Blocks
+from ganatomy.metrics.kernel import Blocks
 from ganatomy.metrics.resampling import BOOTSTRAPS, Array, between_mean, bootstrap_interval, multinomial_weights
 
 ONE_SUBJECT = "one subject only: its slices stand in for subjects"
@@ -78,8 +78,8 @@ def translated_distance(real: Sample, made: Sample, seed: int = 0) -> MetricResu
         draws = people.distance(multinomial_weights(people.count, BOOTSTRAPS, np.random.default_rng((seed, 12))))
         interval = bootstrap_interval(value, draws, fewest)
     caveat = "" if fewest > 1 else ONE_SUBJECT if real.names == made.names else f"{ONE_SUBJECT} {TOO_HIGH}"
-    return MetricResult(NAME, "test", value, real.n_images, real.n_subjects, made.n_images, "lower", interval=interval,
-                        reference=None, caveat=caveat)
+    return MetricResult(real.extractor.metric("KD"), "test", value, real.n_images, real.n_subjects, made.n_images,
+                        "lower", interval=interval, reference=None, caveat=caveat)
 
 
 def real_distance(one: Sample, other: Sample, seed: int = 0) -> dict[str, object] | None:

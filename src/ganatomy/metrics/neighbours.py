@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.features import Features
+from ganatomy.features.base import Features
 from ganatomy.metrics.resampling import Array
 
 K = 5

@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, Better, MetricResult, Sample, Samples
-from ganatomy.metrics.features import EXTRACTOR
 from ganatomy.metrics.floors import Floor, noise_floor
 from ganatomy.metrics.neighbours import K, Part, squared_distances
 from ganatomy.metrics.resampling import Array, central, jackknife_variance, student
 
 ORDER = 4
 MOST_HALVED = 400  # images a side in the halvings, where a hundred pairs of samples are measured
-PRECISION, RECALL, DENSITY, COVERAGE = NAMES = tuple(
-    f"{kind}-{EXTRACTOR}" for kind in ("Precision", "Recall", "Density", "Coverage"))
+PRECISION, RECALL, DENSITY, COVERAGE = NAMES = ("Precision", "Recall", "Density", "Coverage")
 # Above what real images give, more density is no better: a generator of average images, or of a few among many real
 # ones, has more. The other three are shares, and at most 1.
 BETTER: dict[str, Better] = {PRECISION: "higher", RECALL: "higher", DENSITY: "match", COVERAGE: "higher"}
@@ -181,8 +179,8 @@ def _results(samples: Samples, against: str, real: Sample) -> list[MetricResult]
     found = Comparison(real, samples.synthetic, samples.seed)
     evidence = {} if samples.control or not found.computable else _evidence(samples, against, found)
     caveats = {name: _caveat(found, name, bool(evidence)) for name in NAMES}
-    return [MetricResult(name, against, found.value(name), real.n_images, real.n_subjects, samples.synthetic.n_images,
-                         BETTER[name], interval=found.interval(name), caveat=caveats[name],
+    return [MetricResult(samples.extractor.metric(name), against, found.value(name), real.n_images, real.n_subjects,
+                         samples.synthetic.n_images, BETTER[name], interval=found.interval(name), caveat=caveats[name],
                          **evidence.get(name, {})) for name in NAMES]
 
 

@@ -61,7 +61,7 @@ def held_out(samples: Samples) -> MetricResult:
 
 def _result(samples: Samples, against: str, real: Sample) -> MetricResult:
     rng = np.random.default_rng((samples.seed, 6))
-    pairs = number_of_pairs(real.n_images, real.images[0].size)
+    pairs = number_of_pairs(real.n_images, int(np.prod(real.images.shape[1:])))
     first = np.resize(rng.permutation(real.n_images), pairs)
     second = rng.integers(samples.synthetic.n_images, size=pairs)
     values = ssim(real.images[first], samples.synthetic.images[second])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ganatomy.metrics.kernel import NAME as KERNEL
+from ganatomy.metrics.base import factor
 from ganatomy.metrics.translation_table import aligned, translation_table
 
 HEADS = ("metric", "against", "value", "95% interval", "real vs real", "difference at equal n, or ratio",
@@ -17,7 +17,7 @@ def table(metrics: dict[str, Any]) -> str:
         return translation_table(metrics)
     lines = [HEADS]
     for r in metrics["results"]:
-        k = 1000.0 if r["name"] == KERNEL else 1.0
+        k = factor(r["name"])
         n = f"{r['n_images']}/{r['n_subjects']}/{r['n_synthetic']}"
         real = _span(r["floor"], r["floor_interval"], k)
         lines.append((_shown(r["name"]), r["against"], f"{k * r['value']:.4g}", _interval(r["interval"], k), real,
@@ -40,7 +40,7 @@ def _controls(controls: list[dict[str, Any]]) -> list[str]:
 
 
 def _control(control: dict[str, Any]) -> str:
-    k = 1000.0 if control["name"] == KERNEL else 1.0
+    k = factor(control["name"])
     behind = {True: ", behind the model", False: ", NOT behind the model", None: ""}[control["behind_model"]]
     return _span(control["value"], control["interval"], k) + behind
 
@@ -49,7 +49,7 @@ def _per_subject(results: list[dict[str, Any]]) -> list[str]:
     """Where subjects are too few for intervals, a line with the value of each."""
     lines = []
     for r in results:
-        k = 1000.0 if r["name"] == KERNEL else 1.0
+        k = factor(r["name"])
         values = ", ".join(f"{subject} {k * value:.4g}" for subject, value in (r["per_subject"] or {}).items())
         if values:
             lines.append(f"{_shown(r['name'])} against {r['against']}, each subject by itself: {values}")
@@ -66,7 +66,7 @@ def _beside(result: dict[str, Any], k: float) -> str:
 
 
 def _shown(name: str) -> str:
-    return f"{name} x 1000" if name == KERNEL else name
+    return f"{name} x 1000" if factor(name) == 1000 else name
 
 
 def _interval(interval: list[float] | None, k: float) -> str:

