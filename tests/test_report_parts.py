@@ -15,7 +15,7 @@ from PIL import Image
 from ganatomy.data.dataset import DatasetInfo
 from ganatomy.errors import UserError
 from ganatomy.recipe import Recipe, load, parse_assignments
-from ganatomy.reporting import figures, images, numbers, reproduce, results, verdict
+from ganatomy.reporting import figures, images, methods, numbers, reproduce, results, verdict
 from ganatomy.reporting.facts import without_paths
 from tests.conftest import TINY, write_dataset
 
@@ -95,8 +95,8 @@ def test_a_model_that_loses_to_a_control_is_said_to_have_learned_nothing() -> No
     said = verdict.conclusion(measured())
     assert said.startswith("The generated images are clearly farther from real ones than the mean training image (557)")
     assert "has not learned the anatomy" in said and "can be told apart from" in said
-    methods = verdict.methods(measured())
-    assert "mean training image 557" in methods and "Rough." in methods and "894" in methods
+    written = methods.paragraph(measured())
+    assert "mean training image 557" in written and "Rough." in written and "894" in written
     assert "clearly" not in verdict.conclusion(measured(interval=(0.2, 0.9)))
     assert "anatomy" not in verdict.conclusion(measured(value=1.2, interval=(1.1, 1.3), behind_model=True))
     assert verdict.tile(measured()) == ("894", "KD-Lite0 × 1000, test", "real vs real 3.60")

@@ -29,9 +29,10 @@ def _keep_freed_memory() -> None:
 _keep_freed_memory()
 
 __version__ = metadata.version("ganatomy")
-__all__ = ["__version__", "evaluate", "generate", "phantom", "prepare", "report", "train", "translate"]
+__all__ = ["__version__", "compare", "evaluate", "generate", "phantom", "prepare", "report", "train", "translate"]
 
 if TYPE_CHECKING:
+    from ganatomy.comparing import compare
     from ganatomy.data.phantom import phantom
     from ganatomy.data.prepare import prepare
     from ganatomy.evaluation import evaluate
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _HOMES = {"phantom": "ganatomy.data.phantom", "prepare": "ganatomy.data.prepare", "train": "ganatomy.training",
           "generate": "ganatomy.generation", "evaluate": "ganatomy.evaluation", "report": "ganatomy.reporting.report",
-          "translate": "ganatomy.translation"}
+          "translate": "ganatomy.translation", "compare": "ganatomy.comparing"}
 
 
 def __getattr__(name: str) -> Any:

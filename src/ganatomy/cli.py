@@ -13,9 +13,11 @@ from typing import Any, NoReturn
 import click
 
 from ganatomy import __version__
+from ganatomy.cli_compare import compare
 from ganatomy.cli_options import FOLDER, say
 from ganatomy.cli_prepare import prepare
 from ganatomy.cli_translate import translate
+from ganatomy.cli_weights import weights
 from ganatomy.errors import UserError
 
 EXIT_OURS, EXIT_INTERRUPTED = 1, 130
@@ -32,6 +34,7 @@ def cli() -> None:
     generate RUN OUT         synthetic images, again as a dataset folder
     translate RUN INPUT OUT  whole volumes in the other contrast, in their own format
     evaluate RUN             how good, how diverse
+    compare RUN RUN ...      who is ahead, over seeds
     report RUN               one HTML file with all of it
     """
 
@@ -55,6 +58,8 @@ def phantom(out: Path, **options: Any) -> None:
 
 cli.add_command(prepare)
 cli.add_command(translate)
+cli.add_command(weights)
+cli.add_command(compare)
 
 
 @cli.command()
@@ -155,13 +160,14 @@ def generate(run: Path, out: Path, **options: Any) -> None:
 @click.option("--critic", is_flag=True, help="Also train independent critics: minutes.")
 @click.option("--fail-on", multiple=True, type=click.Choice(["copies"]), help="Exit with 3 if the audit says so.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json on standard output.")
-def evaluate(as_json: bool, **options: Any) -> None:
+@click.option("--full", is_flag=True, help="Also the figures against train, and every control.")
+def evaluate(as_json: bool, full: bool, **options: Any) -> None:
     """Measure a run, or a synthetic dataset against a real one: quality and diversity, with noise floors."""
     from ganatomy.evaluation import evaluate as measure
     from ganatomy.evaluation import table
 
     metrics = measure(options.pop("real"), options.pop("synthetic"), say=say, **options)
-    click.echo(json.dumps(metrics, indent=2) if as_json else table(metrics))
+    click.echo(json.dumps(metrics, indent=2) if as_json else table(metrics, full))
 
 
 @cli.command()

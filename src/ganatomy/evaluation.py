@@ -11,6 +11,7 @@ import numpy as np
 
 from ganatomy import sampling
 from ganatomy.errors import UserError
+from ganatomy.evaluation_map import write_map
 from ganatomy.evaluation_rows import size_warning
 from ganatomy.evaluation_sets import MOST_IMAGES, Task, of_datasets, of_run, samples_of
 from ganatomy.evaluation_translation import evaluate_translation, translates
@@ -74,6 +75,9 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
         if domain is not None or label is not None:
             raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
                             where="--domain, --label", fix="leave them out")
+        if features != "lite0" or critic or fail_on:
+            raise UserError("other features, the critic and the audit of copies are for images made from noise",
+                            where="--features, --critic, --fail-on", fix="leave them out for a run that translates")
         return _written(Run(real), evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say),
                         started, say)
     if beside:
@@ -88,6 +92,8 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     say(f"{task.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
         f"{whose}; features of {extractor.name} ...")
     metrics = _measure(task, samples, frozenset({"critic"} if critic else ()), say)
+    if synthetic is None:
+        write_map(Run(real), samples, metrics, say)
     _written(Run(real) if synthetic is None else None, metrics, started, say)
     check_gates(metrics, fail_on)
     return metrics
@@ -118,7 +124,7 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> d
             "dataset": task.dataset.info.content, "synthetic": task.content, "step": task.step, "seed": samples.seed,
             "domain": task.domain, "label": task.label, "size": task.size,
             "counts": {**counts, "synthetic": {"images": samples.synthetic.n_images}},
-            "verdicts": verdicts(entries), "results": entries, "controls": judged, "warnings": warnings}
+            "verdicts": verdicts(entries, judged), "results": entries, "controls": judged, "warnings": warnings}
 
 
 def _missing(results: list[MetricResult]) -> list[str]:

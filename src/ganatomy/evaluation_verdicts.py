@@ -2,16 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from ganatomy.errors import GateError
+from ganatomy.metrics import duplicates, histogram, spectrum, variance
+from ganatomy.metrics.base import MIN_SUBJECTS, factor
+from ganatomy.wording import grouped
+
 Light = Literal["green", "amber", "red", "grey"]  # grey: the data do not let one say
+Entry = Mapping[str, Any]
+LEVEL = 0.05
+NEAR = 0.5  # of the way from real images to the nearest control: beyond it, a model is nearer to the control
+HALF = 0.5  # of what real images have: less diversity or coverage than this is a failure, not a shortcoming
+MANY_SUBJECTS, RATE = 30, 0.01
 
 
-def verdicts(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """For each question its light and a sentence, from the results of metrics.json."""
-    return []
+@dataclass(frozen=True)
+class Verdict:
+    """A question, its light and a sentence that says why."""
+
+    question: Literal["realistic", "diverse", "copies", "enough data"]
+    light: Light
+    says: str
 
 
-def check_gates(metrics: dict[str, Any], gates: Sequence[str]) -> None:
-    """Raise `GateError` if a gate that the user asked for did not pass."""
+def verdicts(results: Sequence[Entry], controls: Sequence[Entry]) -> list[dict[str, str]]:
+    """The four verdicts as metrics.json holds them, from its `results` and `controls`."""
+    of_test = {r["name"]: r for r in reversed(results) if r["against"] == "test"}
+    return [vars(v) for v in (_realistic(of_test, controls), _diverse(of_test), _copies(results),
+                              _enough(of_test, results))]
+
+
+def check_gates(metrics: Mapping[str, Any], gates: Sequence[str]) -> None:
+    """Raise `GateError` if a gate that the user asked for did not pass; what cannot be told does not pass."""
+    if "copies" not in gates:
+        return
+    (verdict,) = (v for v in metrics["verdicts"] if v["question"] == "copies")
+    if verdict["light"] in ("red", "grey"):
+        raise GateError(f"the gate “copies” did not pass: {verdict['says']}", where="--fail-on")
+
+
+def _headline(of_test: Mapping[str, Entry]) -> Entry | None:
+    return next((r for name, r in of_test.items() if factor(name) == 1000), None)
+
+
+def _realistic(of_test: Mapping[str, Entry], controls: Sequence[Entry]) -> Verdict:
+    head = _headline(of_test)
+    if head is None or head["floor"] is None:
+        return Verdict("realistic", "grey", f"Fewer than {MIN_SUBJECTS} test subjects: there is no floor to judge by.")
+    name, k = head["name"], factor(head["name"])
+    figure = f"{name} × {k:g} is {k * head['value']:.3g}, real against real {k * head['floor']:.2g}"
+    own = [c for c in controls if c["name"] == name]
+    nearest = min(own, key=lambda c: float(c["value"]), default=None)
+    if nearest is not None and nearest["behind_model"] is False:
+        return Verdict("realistic", "red", f"No nearer to real images than the control “{nearest['control']}”: "
+                                           f"{figure}.")
+    faults = _faults(of_test, {"Spectrum": spectrum.found, "Sharpness": spectrum.found, "Histogram": histogram.found})
+    if nearest is not None and nearest["value"] > head["floor"]:
+        way = (head["value"] - head["floor"]) / (nearest["value"] - head["floor"])
+        figure += f"; that is {max(0.0, way):.0%} of the way to the nearest control, {nearest['control']}"
+        if way > NEAR:
+            return Verdict("realistic", "red", " ".join([f"Nearer to a bad control than to real images: {figure}.",
+                                                         *faults]))
+    apart = head["p_no_difference"] is not None and head["p_no_difference"] <= LEVEL
+    if apart or faults:
+        said = "Can be told apart from real images" if apart else "Not told apart from real images by its features, but"
+        return Verdict("realistic", "amber", " ".join([f"{said}: {figure}.", *faults]))
+    return Verdict("realistic", "green", f"Not told apart from real images at this number of subjects: {figure}.")
+
+
+def _faults(of_test: Mapping[str, Entry], checks: Mapping[str, Callable[[Entry], str]]) -> list[str]:
+    """What the checks, by the first part of their metric's name, find in the results."""
+    pairs = ((checks[kind], r) for name, r in of_test.items() if (kind := name.partition("-")[0]) in checks)
+    return [text for check, r in pairs if (text := check(r))]
+
+
+def _diverse(of_test: Mapping[str, Entry]) -> Verdict:
+    red = _faults(of_test, {"Duplicates": duplicates.found})
+    amber = _faults(of_test, {"Variance": variance.found})
+    ratios = {n: r["ratio"] for n, r in of_test.items() if n.startswith("Diversity") and r["ratio"] is not None}
+    for name, ratio in ratios.items():
+        interval = of_test[name]["ratio_interval"]
+        text = f"{name} is {ratio:.2f} times that of real images."
+        if ratio < HALF:
+            red.append(text)
+        elif interval and interval[1] < 1:
+            amber.append(text)
+    for kind in ("Coverage", "Recall"):
+        share = next((r for n, r in of_test.items() if n.startswith(kind)), None)
+        paired = share["paired_difference"] if share else None
+        if share and paired and paired["interval"][1] < 0:
+            text = f"{kind} is {paired['score_at_equal_n']:.2f}, between real images {share['floor']:.2f}."
+            (red if kind == "Coverage" and paired["score_at_equal_n"] < HALF * share["floor"] else amber).append(text)
+    if not ratios:
+        return Verdict("diverse", "grey", "Diversity could not be compared with that of real images.")
+    if red:
+        return Verdict("diverse", "red", " ".join([*red, *amber]))
+    if amber:
+        return Verdict("diverse", "amber", " ".join(amber))
+    shown = ", ".join(f"{ratio:.2f}" for ratio in ratios.values())
+    return Verdict("diverse", "green", f"As diverse as real images of different patients by every measure ({shown} "
+                                       "times), and no duplicates.")
+
+
+def _copies(results: Sequence[Entry]) -> Verdict:
+    audits = [r for r in results if r["name"] in ("Copies", "Copies-test", "Leak") and r["details"]]
+    main = next((r for r in audits if r["name"] == "Copies"), None)
+    if main is None:
+        return Verdict("copies", "grey", "Not audited: there are no training images to compare with, or too few.")
+    lights: dict[str, Light] = {"clean": "green", "suspicious": "amber", "copies": "red"}
+    found = [lights.get(r["details"]["verdict"], "grey") for r in audits]
+    light: Light = next((c for c in ("red", "amber") if c in found), lights.get(main["details"]["verdict"], "grey"))
+    said = [_audited(r) for r in audits if r is main or lights.get(r["details"]["verdict"]) in ("red", "amber")]
+    return Verdict("copies", light, " ".join(said))
+
+
+def _audited(result: Entry) -> str:
+    d = result["details"]
+    what = {"Copies": "nearer to a training image", "Copies-test": "nearer to a test image",
+            "Leak": "nearer to a training image"}[result["name"]]
+    whose = "test images" if result["name"] == "Leak" else "synthetic images"
+    n = result["n_images"] if result["name"] == "Leak" else result["n_synthetic"]
+    interval = result["interval"]
+    spread = f" ({max(0.0, interval[0]):.1%} to {interval[1]:.1%})" if interval else ""
+    are = "is" if d["flagged"] == 1 else "are"
+    return (f"{d['flagged']} of {n:,} {whose} {are} {what} than {1 - d['rate']:.1%} of other "
+            f"patients' are ({d['expected']:.1f} by chance): estimated share of copies {result['value']:.1%}"
+            f"{spread}.")
+
+
+def _enough(of_test: Mapping[str, Entry], results: Sequence[Entry]) -> Verdict:
+    head = _headline(of_test)
+    if head is None or head["n_subjects"] < MIN_SUBJECTS:
+        return Verdict("enough data", "red",
+                       f"Fewer than {MIN_SUBJECTS} test subjects: nothing can be said about other patients.")
+    said = [f"{grouped(head['n_subjects'], 'test subject')}."]
+    few = head["n_subjects"] < MANY_SUBJECTS
+    if few:
+        said.append("Intervals over so few are wide.")
+    audit = next((r["details"] for r in results if r["name"] == "Copies" and r["details"]), None)
+    coarse = audit is not None and audit["resolution"] > RATE
+    if audit is not None:
+        said.append(f"The audit's false-alarm rate can be no lower than {audit['resolution']:.1%} with "
+                    f"{grouped(audit['calibration_subjects'], 'subject')}.")
+    critic = next((r["details"] for r in results if r["name"] == "Critic-JS" and r["details"]), None)
+    blind = critic is not None and not critic["enough"]
+    if blind:
+        said.append("The independent critic does not even notice planted blur.")
+    return Verdict("enough data", "amber" if few or coarse or blind else "green", " ".join(said))

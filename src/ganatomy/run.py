@@ -23,8 +23,9 @@ class Run:
     """Paths and small files of one training.
 
     recipe.yaml, environment.json, status.json, log.jsonl, losses.csv, loss_plot.png, checkpoints/, generator/,
-    samples/, debug/, metrics.json, report.html; beside it RUN.private/ with the path of the dataset, which may name a
-    person, and real images: progress pictures of a translation, and what --debug keeps. It must not travel.
+    samples/, debug/, metrics.json, map.json and map.png, report.html; beside it RUN.private/ with the path of the
+    dataset, which may name a person, and real images: progress pictures of a translation, and what --debug keeps. It
+    must not travel.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -34,6 +35,7 @@ class Run:
         self.status_file = self.path / "status.json"
         self.log_file = self.path / "log.jsonl"
         self.metrics_file = self.path / "metrics.json"
+        self.map_file = self.path / "map.json"
         self.report_file = self.path / "report.html"
         self.generator = self.path / "generator"
         self.samples = self.path / "samples"

@@ -10,6 +10,7 @@ import numpy as np
 
 from ganatomy.metrics.base import Sample
 from ganatomy.metrics.resampling import HALVINGS, Array, central, halvings
+from ganatomy.metrics.subjects import Points
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Floor:
                                       "n_images": round(self.n_images, 1)}}
 
 
-def noise_floor(real: Sample, n_synthetic: int, between: Callable[[Array], Array],
+def noise_floor(real: Sample | Points, n_synthetic: int, between: Callable[[Array], Array],
                 score: Callable[[Array, Array], Array], seed: int, most: int | None = None,
                 one_each: bool = False) -> Floor:
     """Halve the subjects at random and measure half against half, and half against synthetic images, at equal n.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ from ganatomy.features.base import Features
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
 from ganatomy.metrics.resampling import Array, jackknife_groups, jackknife_variance, student
+from ganatomy.metrics.subjects import Points
 
 ORDER = 1
 MOST_RESAMPLED = 400  # images a side in halvings and jackknife, where a hundred distances are computed
+_NEEDS = "needs at least two images on either side"
+_CENTRED = 4000  # features centred at a time
 _CAVEAT = "falls with n and is biased upward; the interval is for its expectation at this n, not for n without limit"
 
 
@@ -32,14 +36,40 @@ def frechet_distance(x: Features, y: Features) -> float:
 
     Source: Dowson and Landau, J. Multivariate Analysis 1982, eq. 4.
     """
-    a, b = _centred(x), _centred(y)
-    apart = float(np.square(x.mean(0) - y.mean(0)).sum())
-    return apart + float(np.square(a).sum() + np.square(b).sum()) - 2 * _trace_of_root(a, b)
+    return Gaussian.of(x).distance(Gaussian.of(y))
 
 
-def _centred(x: Features) -> Array:
-    centred: Array = (x - x.mean(0)) / np.sqrt(len(x) - 1)
-    return centred
+@dataclass(frozen=True)
+class Gaussian:
+    """A Gaussian of d dimensions: mean [d], and a factor [r, d] with factor' factor = covariance."""
+
+    mean: Array
+    factor: Array
+
+    @classmethod
+    def of(cls, x: Features) -> Gaussian:
+        """With the moments of features [n, d]; of many, r is d, so that they are not held a second time."""
+        mean = x.mean(0)
+        if len(x) <= max(_CENTRED, x.shape[1]):
+            return cls(mean, (x - mean) / np.sqrt(len(x) - 1))
+        covariance = np.zeros((x.shape[1], x.shape[1]))
+        for start in range(0, len(x), _CENTRED):
+            chunk = x[start:start + _CENTRED] - mean
+            covariance += chunk.T @ chunk
+        return cls(mean, _root(covariance / (len(x) - 1)))
+
+    def distance(self, other: Gaussian) -> float:
+        """See `frechet_distance`."""
+        a, b = self.factor, other.factor
+        apart = float(np.square(self.mean - other.mean).sum())
+        return apart + float(np.square(a).sum() + np.square(b).sum()) - 2 * _trace_of_root(a, b)
+
+
+def _root(covariance: Array) -> Array:
+    """Any a with a' a = covariance will do."""
+    values, vectors = np.linalg.eigh(covariance)
+    root: Array = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
+    return root
 
 
 def _trace_of_root(a: Array, b: Array) -> float:
@@ -49,25 +79,23 @@ def _trace_of_root(a: Array, b: Array) -> float:
     a, b = (a, b) if len(a) <= len(b) else (b, a)
     covariance = b.T @ b
     if len(a) >= d:
-        values, vectors = np.linalg.eigh(a.T @ a)
-        a = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T  # any a with the same a' a will do
+        a = _root(a.T @ a)
     return float(np.sqrt(np.maximum(np.linalg.eigvalsh(a @ covariance @ a.T), 0)).sum())
 
 
-def frechet_interval(x: Sample, y: Sample, seed: int) -> tuple[float, float] | None:
+def frechet_interval(x: Sample, y: Sample, seed: int, value: float | None = None) -> tuple[float, float] | None:
     """95% interval for E[FD_n]: both samples' whole subjects are left out in at most 20 groups in turn (jackknife).
 
     It tells how the figure would vary with other subjects at the same n; it does not cover the distance between
     the populations, which lies below. Of more than 400 images a side, the spread is that of 400 drawn at random, so
-    rather too wide. None if a sample has fewer than two subjects.
+    rather too wide. None if a sample has fewer than two subjects. `value` is the distance, where it is known.
     """
     if min(x.n_subjects, y.n_subjects) < 2:
         return None
-    value, rng = frechet_distance(x.features, y.features), np.random.default_rng((seed, 4))
-    x, y = (s if s.n_images <= MOST_RESAMPLED else
-            s.take(np.sort(rng.choice(s.n_images, MOST_RESAMPLED, replace=False))) for s in (x, y))
-    variance, fewest = 0.0, x.n_subjects
-    for out, other in ((x, y), (y, x)):
+    value = frechet_distance(x.features, y.features) if value is None else value
+    rng, fewest, variance = np.random.default_rng((seed, 4)), x.n_subjects, 0.0
+    a, b = (_at_most(s, MOST_RESAMPLED, rng) for s in (x, y))
+    for out, other in ((a, b), (b, a)):
         groups = jackknife_groups(out.n_subjects, rng)
         kept = [out.features[~np.isin(out.subjects, group)] for group in groups]
         if min(map(len, kept)) < 2:
@@ -77,53 +105,60 @@ def frechet_interval(x: Sample, y: Sample, seed: int) -> tuple[float, float] | N
     return student(value, np.sqrt(variance), fewest)
 
 
+def _at_most(sample: Sample, most: int, rng: np.random.Generator) -> Points:
+    if sample.n_images <= most:
+        return Points(sample.features, sample.subjects)
+    return Points.of(sample, np.sort(rng.choice(sample.n_images, most, replace=False)).astype(np.intp))
+
+
 def compute(samples: Samples) -> list[MetricResult]:
     """FD-Lite0 of the synthetic images against test and against train."""
-    results = []
+    made, results = _gaussian(samples.synthetic), []
+    moments = {against: _gaussian(real) for against, real in samples.real()}
     for against, real in samples.real():
+        value = _distance(moments[against], made)
         few = real.n_subjects < MIN_SUBJECTS
         extra: dict[str, Any] = {}
-        if not few:
-            extra["interval"] = frechet_interval(real, samples.synthetic, samples.seed)
+        if not few and value is not None:
+            extra["interval"] = frechet_interval(real, samples.synthetic, samples.seed, value)
         if not samples.control:
-            extra |= _evidence(samples, against, real, few)
+            extra |= _evidence(samples, against, real, moments)
         results.append(MetricResult(
-            samples.extractor.metric("FD"), against, _distance(real, samples.synthetic), real.n_images, real.n_subjects,
-            samples.synthetic.n_images, "lower", caveat=_caveat(samples, real), **extra))
+            samples.extractor.metric("FD"), against, value, real.n_images, real.n_subjects,
+            samples.synthetic.n_images, "lower", caveat=_NEEDS if value is None else _CAVEAT, **extra))
     return results
 
 
-def _distance(real: Sample, synthetic: Sample) -> float | None:
-    if min(real.n_images, synthetic.n_images) < 2:
-        return None
-    return frechet_distance(real.features, synthetic.features)
+def _gaussian(sample: Sample) -> Gaussian | None:
+    return Gaussian.of(sample.features) if sample.n_images > 1 else None
 
 
-def _caveat(samples: Samples, real: Sample) -> str:
-    if min(real.n_images, samples.synthetic.n_images) < 2:
-        return "needs at least two images on either side"
-    return _CAVEAT
+def _distance(real: Gaussian | None, other: Gaussian | None) -> float | None:
+    return None if real is None or other is None else real.distance(other)
 
 
-def _evidence(samples: Samples, against: str, real: Sample, few: bool) -> dict[str, Any]:
-    extra: dict[str, Any] = {"reference": _reference(samples) if against == "test" else None}
-    if few:
+def _evidence(samples: Samples, against: str, real: Sample, moments: dict[str, Gaussian | None]) -> dict[str, Any]:
+    extra: dict[str, Any] = {"reference": _reference(samples, moments) if against == "test" else None}
+    if real.n_subjects < MIN_SUBJECTS:
         return extra | {"per_subject": _per_subject(real, samples.synthetic)}
     return extra | _floor(real, samples.synthetic, samples.seed)
 
 
-def _reference(samples: Samples) -> dict[str, Any] | None:
+def _reference(samples: Samples, moments: dict[str, Gaussian | None]) -> dict[str, Any] | None:
     train, test = samples.train, samples.test
-    if train is None or min(train.n_images, test.n_images) < 2:
+    value = None if train is None else _distance(moments["train"], moments["test"])
+    if train is None or value is None:
         return None
     few = min(train.n_subjects, test.n_subjects) < MIN_SUBJECTS
-    return {"what": "real train against real test", "value": frechet_distance(train.features, test.features),
-            "interval": None if few else frechet_interval(test, train, samples.seed), "n_images": train.n_images}
+    return {"what": "real train against real test", "value": value, "n_images": train.n_images,
+            "interval": None if few else frechet_interval(test, train, samples.seed, value)}
 
 
 def _per_subject(real: Sample, synthetic: Sample) -> dict[str, float]:
-    return {name: frechet_distance(subject.features, synthetic.features) for i, name in enumerate(real.names)
-            if (subject := real.of_subject(i)).n_images > 1 and synthetic.n_images > 1}
+    made = _gaussian(synthetic)
+    own = {name: real.features[real.subjects == i] for i, name in enumerate(real.names)}
+    return {name: Gaussian.of(features).distance(made) for name, features in own.items()
+            if made is not None and len(features) > 1}
 
 
 def _floor(real: Sample, synthetic: Sample, seed: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ganatomy.features.base import Features
 from ganatomy.metrics.resampling import Array
 
 K = 5
+_KEPT = 16_000_000  # distances
 _SAME = 1e-9  # relative: a copy of a neighbour lies on the rim of the ball, and rounding must not put it outside
 
 
@@ -22,6 +23,22 @@ def squared_distances(x: Features, y: Features) -> Array:
     squared: Array = scale - 2 * (x @ y.T)
     squared[squared < 1e-12 * scale] = 0
     return squared
+
+
+class Distances:
+    """Squared distances between the rows of two samples; of many they are computed when asked for, not kept."""
+
+    def __init__(self, x: Features, y: Features) -> None:
+        """Take features [n, d] and [m, d]."""
+        self._x, self._y = x, y
+        self._kept = squared_distances(x, y) if len(x) * len(y) <= _KEPT else None
+
+    def of(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+        """Between these rows of the one and these of the other: [rows, columns]."""
+        if self._kept is not None:
+            kept: Array = self._kept[np.ix_(rows, columns)]
+            return kept
+        return squared_distances(self._x[rows], self._y[columns])
 
 
 def radii(squared: Array, subjects: NDArray[np.intp]) -> Array | None:

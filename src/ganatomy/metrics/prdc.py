@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, Better, MetricResult, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
-from ganatomy.metrics.neighbours import K, Part, squared_distances
+from ganatomy.metrics.neighbours import Distances, K, Part
 from ganatomy.metrics.resampling import Array, central, jackknife_variance, student
 
 ORDER = 4
+MOST_AT_ONCE = 2000  # images a side in a part
 MOST_HALVED = 400  # images a side in the halvings, where a hundred pairs of samples are measured
 PRECISION, RECALL, DENSITY, COVERAGE = NAMES = ("Precision", "Recall", "Density", "Coverage")
 # Above what real images give, more density is no better: a generator of average images, or of a few among many real
@@ -34,7 +35,7 @@ class Comparison:
 
     All four depend on the numbers of images, and recall and coverage rise with more synthetic ones. So of the larger
     sample, parts as large as the smaller one are dealt until all its images have been used, and every image's result
-    is averaged over the parts that it was in. Radii are found within each part.
+    is averaged over the parts that it was in. Radii are found within each part. A part has at most 2,000 images a side.
 
     Between independent samples of one population density is about 1 and coverage about 0.97. With several images a
     patient, balls reach across clusters, and density lies above 1; between real images it does too.
@@ -43,10 +44,10 @@ class Comparison:
     def __init__(self, real: Sample, synthetic: Sample, seed: int, most: int | None = None) -> None:
         """Take two samples; `seed` deals the parts, of `most` images a side at most."""
         self.real, self.synthetic, self.seed = real, synthetic, seed
-        self.within = tuple(squared_distances(s.features, s.features) for s in (real, synthetic))
-        self.across = squared_distances(real.features, synthetic.features)
-        n, m = self.across.shape
-        self.size = min(n, m, most or n)
+        self.within = tuple(Distances(s.features, s.features) for s in (real, synthetic))
+        self.across = Distances(real.features, synthetic.features)
+        n, m = real.n_images, synthetic.n_images
+        self.size = min(n, m, most or n, MOST_AT_ONCE)
         self.draws = -(-max(n, m) // self.size)
         rng = np.random.default_rng((seed, 13))
         dealt = [np.resize(rng.permutation(count), (self.draws, self.size)) for count in (n, m)]
@@ -56,8 +57,8 @@ class Comparison:
 
     def part(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Part | None:
         """Of these real and these synthetic images; None if they are too few."""
-        return Part.of(self.within[0][np.ix_(rows, rows)], self.within[1][np.ix_(columns, columns)],
-                       self.across[np.ix_(rows, columns)], (self.real.subjects[rows], self.synthetic.subjects[columns]))
+        return Part.of(self.within[0].of(rows, rows), self.within[1].of(columns, columns),
+                       self.across.of(rows, columns), (self.real.subjects[rows], self.synthetic.subjects[columns]))
 
     @cached_property
     def images(self) -> dict[str, Array]:
@@ -129,7 +130,7 @@ class Comparison:
 
         def real_half(a: NDArray[np.intp], b: NDArray[np.intp]) -> Part | None:
             d = self.within[0]
-            return Part.of(d[np.ix_(a, a)], d[np.ix_(b, b)], d[np.ix_(a, b)], (subjects[a], subjects[b]))
+            return Part.of(d.of(a, a), d.of(b, b), d.of(a, b), (subjects[a], subjects[b]))
 
         def between(a: Array) -> Array:
             return _stack([real_half(half(row), half(1 - row)) for row in a])

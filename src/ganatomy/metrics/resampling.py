@@ -64,6 +64,30 @@ def jackknife_variance(left_out: Array) -> float:
     return float((groups - 1) / groups * np.square(left_out - left_out.mean()).sum())
 
 
+def pair_variance(values: Array, first: NDArray[np.intp], second: NDArray[np.intp], same: bool) -> float:
+    """Variance of a mean over pairs: every subject is left out in turn with all its pairs (jackknife).
+
+    Such a mean varies with the subjects on both sides; what is peculiar to a single pair counts twice, so the variance
+    is rather too large where pairs are few.
+
+    Args:
+        values: [pairs].
+        first, second: [pairs], numbers of the subjects on either side.
+        same: the numbers mean the same subjects on both sides; else the sides are independent.
+    """
+    if same:
+        return jackknife_variance(_without_each(np.tile(values, 2), np.concatenate([first, second]), values))
+    return sum(jackknife_variance(_without_each(values, side, values)) for side in (first, second))
+
+
+def _without_each(values: Array, subjects: NDArray[np.intp], pairs: Array) -> Array:
+    """The mean over pairs without each subject's; a subject without which no pair is left is passed over."""
+    counts, sums = np.bincount(subjects), np.bincount(subjects, values)
+    some = (counts > 0) & (counts < len(pairs))
+    left: Array = (pairs.sum() - sums[some]) / (len(pairs) - counts[some])
+    return left
+
+
 def block_sums(pairs: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
     """Sum a matrix over pairs of images [n, m] into one over pairs of subjects [S, T]."""
     return _sum_rows(_sum_rows(pairs, rows).T, columns).T
@@ -72,7 +96,7 @@ def block_sums(pairs: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) 
 def _sum_rows(matrix: Array, subjects: NDArray[np.intp]) -> Array:
     order = np.argsort(subjects, kind="stable")
     starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
-    summed: Array = np.add.reduceat(matrix[order], starts, axis=0)
+    summed: Array = np.add.reduceat(matrix[order], starts, axis=0, dtype=np.float64)
     return summed
 
 

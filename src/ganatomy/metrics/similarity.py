@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import Images
 from ganatomy.metrics.resampling import Array
-from ganatomy.metrics.ssim import DATA_RANGE
 
+DATA_RANGE = 2.0  # from -1 to 1, whatever the images hold
 SIGMA, RADIUS = 1.5, 5  # of the Gaussian window, pixels; it has 11 x 11
 C1, C2 = (0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003, of the scales from fine to coarse
@@ -82,6 +82,24 @@ def similarity(a: Images, b: Images, mask: NDArray[np.bool_] | None = None) -> t
     if not scales(a.shape[-1]):
         return ssim, None
     return ssim, np.concatenate([second for _, second in found]) if found else np.zeros(0)
+
+
+def ssim(a: Images, b: Images) -> Array:
+    """Structural similarity of images pairwise over the whole image, of grey values counted from -1 as black.
+
+    Counted from the middle of the range an inverted image would be similar, since two negative factors multiply.
+
+    Args:
+        a, b: float32 [n, c, s, s] in [-1, 1].
+
+    Returns:
+        [n], at most 1.
+
+    Source: Wang et al., IEEE Trans. Image Processing 2004, eq. 13, with the constants 0.01 and 0.03.
+    """
+    shift = np.float32(DATA_RANGE / 2)
+    means = [ssim_maps(a[rows] + shift, b[rows] + shift)[0].mean((1, 2, 3), dtype=np.float64) for rows in _batches(a)]
+    return np.concatenate(means) if means else np.zeros(0)
 
 
 def _batches(images: Images) -> Iterator[slice]:

@@ -5,42 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
-from ganatomy.metrics.resampling import BOOTSTRAPS, Array, bootstrap_interval, multinomial_weights
+from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
+from ganatomy.metrics.resampling import Array, pair_variance, student
+from ganatomy.metrics.similarity import DATA_RANGE, ssim
+
+__all__ = ["DATA_RANGE", "compute", "held_out", "ssim"]
 
 ORDER = 2
 NAME = "SSIM"
-DATA_RANGE = 2.0  # from -1 to 1, whatever the images hold
 _MOST_PAIRS, _FEWEST_PAIRS, _PIXELS = 1000, 200, 6_000_000
-_BATCH_PIXELS = 65_536  # larger batches leave the processor's cache
 _CAVEAT = "rises with blur and with empty background: it should match the figure between real patients, never beat it"
-
-
-def ssim(a: Images, b: Images) -> Array:
-    """Structural similarity of images pairwise: Gaussian window of sigma 1.5, mirrored edges, a fixed range of 2.
-
-    Args:
-        a, b: [n, c, s, s] in [-1, 1].
-
-    Returns:
-        [n], at most 1.
-
-    Source: Wang et al., IEEE Trans. Image Processing 2004, eq. 13.
-    """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    batch = max(1, _BATCH_PIXELS // a[0].size)
-    values = []
-    with torch.inference_mode():
-        for i in range(0, len(a), batch):
-            pair = (torch.from_numpy(np.ascontiguousarray(x[i:i + batch])) for x in (a, b))
-            found = structural_similarity_index_measure(*pair, data_range=DATA_RANGE, reduction="none")
-            values.append(found.reshape(-1))
-    result: Array = torch.cat(values).double().numpy()
-    return result
 
 
 def number_of_pairs(n_images: int, pixels: int) -> int:
@@ -65,8 +41,8 @@ def _result(samples: Samples, against: str, real: Sample) -> MetricResult:
     first = np.resize(rng.permutation(real.n_images), pairs)
     second = rng.integers(samples.synthetic.n_images, size=pairs)
     values = ssim(real.images[first], samples.synthetic.images[second])
-    value, interval = _summary(values, real.subjects[first], samples.seed)
-    extra: dict[str, Any] = {"interval": interval}
+    value = float(values.mean())
+    extra: dict[str, Any] = {"interval": interval(values, (real, first), (samples.synthetic, second))}
     if not samples.control:
         reference = _reference(samples, against, first, rng)
         extra |= {"reference": reference}
@@ -81,15 +57,18 @@ def _result(samples: Samples, against: str, real: Sample) -> MetricResult:
                         caveat=caveat, ranked=False, **extra)
 
 
-def _summary(values: Array, subjects: NDArray[np.intp], seed: int) -> tuple[float, tuple[float, float] | None]:
-    """Mean over pairs, and its interval over the subjects of the first images."""
-    _, numbers = np.unique(subjects, return_inverse=True)
-    sums, counts = np.bincount(numbers, weights=values), np.bincount(numbers)
-    value = float(values.mean())
-    if len(counts) < MIN_SUBJECTS:
-        return value, None
-    weights = multinomial_weights(len(counts), BOOTSTRAPS, np.random.default_rng((seed, 7)))
-    return value, bootstrap_interval(value, (weights @ sums) / (weights @ counts), len(counts))
+def interval(values: Array, one: tuple[Sample, NDArray[np.intp]],
+             other: tuple[Sample, NDArray[np.intp]]) -> tuple[float, float] | None:
+    """95% of a mean over pairs, over the subjects on both sides (each a sample and its rows); None below five.
+
+    Synthetic images, each a subject of its own, count too; of one that was drawn twice it is known.
+    """
+    (a, first), (b, second) = one, other
+    fewest = min(len(np.unique(s.subjects[rows])) for s, rows in (one, other))
+    if fewest < MIN_SUBJECTS:
+        return None
+    variance = pair_variance(values, a.subjects[first], b.subjects[second], same=a is b)
+    return student(float(values.mean()), float(np.sqrt(variance)), fewest)
 
 
 def _reference(samples: Samples, against: str, first: NDArray[np.intp],
@@ -102,16 +81,17 @@ def _reference(samples: Samples, against: str, first: NDArray[np.intp],
         other, second = samples.train, rng.integers(samples.train.n_images, size=len(first))
         what = "test against train images: different patients"
     elif real.n_subjects > 1:
-        other, second = real, _other_subjects(real, first, rng)
+        other, second = real, of_other_subjects(real, first, rng)
         what = f"{against} images of different patients"
     else:
         return None
     values = ssim(real.images[first], other.images[second])
-    value, interval = _summary(values, real.subjects[first], samples.seed)
-    return {"what": what, "value": value, "interval": interval, "pairs": len(first)}
+    return {"what": what, "value": float(values.mean()), "interval": interval(values, (real, first), (other, second)),
+            "pairs": len(first)}
 
 
-def _other_subjects(real: Sample, first: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
+def of_other_subjects(real: Sample, first: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
+    """For each of these rows one of another subject, drawn at random; there must be two subjects."""
     second = rng.integers(real.n_images, size=len(first))
     while (same := real.subjects[first] == real.subjects[second]).any():
         second[same] = rng.integers(real.n_images, size=np.count_nonzero(same))

@@ -1,7 +1,8 @@
-"""metrics.json as lines for a terminal."""
+"""metrics.json as lines for a terminal: what can be said first, then the figures it rests on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ganatomy.metrics.base import factor
@@ -9,23 +10,56 @@ from ganatomy.metrics.translation_table import aligned, translation_table
 
 HEADS = ("metric", "against", "value", "95% interval", "real vs real", "difference at equal n, or ratio",
          "n real/subjects/synthetic", "better")
+LIGHTS = {"green": "[+]", "amber": "[!]", "red": "[x]", "grey": "[?]"}
+Entry = Mapping[str, Any]
 
 
-def table(metrics: dict[str, Any]) -> str:
-    """metrics.json as lines for a terminal; kernel distances times 1000, as they are usually quoted."""
+def table(metrics: dict[str, Any], full: bool = False) -> str:
+    """metrics.json as lines for a terminal; kernel distances times 1000, as they are usually quoted.
+
+    The verdicts, every figure against test, the controls that are not behind the model, the notes; with `full` also
+    the figures against train and every control.
+    """
     if metrics.get("kind") == "translation":
         return translation_table(metrics)
+    shown = [r for r in metrics["results"] if full or r["against"] == "test" or r["name"] in _only_train(metrics)]
+    caveats = dict.fromkeys(f"{c['control']}: {c['caveat']}" for c in metrics["controls"] if c.get("caveat"))
+    notes = [f"note: {warning}" for warning in metrics["warnings"]]
+    controls = _controls(metrics["controls"]) if full else _headline_controls(metrics)
+    rest = [] if full else ["Figures against train and all controls: --full, or the report."]
+    parts = [_verdicts(metrics.get("verdicts", [])), _figures(shown), controls, _per_subject(shown),
+             [*caveats, *notes, *rest]]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _verdicts(verdicts: list[dict[str, str]]) -> list[str]:
+    """[+] yes, [!] with reservations, [x] no, [?] cannot be told."""
+    return [f"{LIGHTS[v['light']]} {v['question'] + '?':14}{v['says']}" for v in verdicts]
+
+
+def _only_train(metrics: Entry) -> set[str]:
+    """Metrics that are of the training images by their nature."""
+    return {r["name"] for r in metrics["results"]} - {r["name"] for r in metrics["results"] if r["against"] == "test"}
+
+
+def _figures(results: list[Entry]) -> list[str]:
     lines = [HEADS]
-    for r in metrics["results"]:
+    for r in results:
         k = factor(r["name"])
         n = f"{r['n_images']}/{r['n_subjects']}/{r['n_synthetic']}"
         real = _span(r["floor"], r["floor_interval"], k)
         lines.append((_shown(r["name"]), r["against"], f"{k * r['value']:.4g}", _interval(r["interval"], k), real,
                       _beside(r, k), n, r["better"]))
-    caveats = dict.fromkeys(f"{c['control']}: {c['caveat']}" for c in metrics["controls"] if c.get("caveat"))
-    notes = [f"note: {warning}" for warning in metrics["warnings"]]
-    return "\n".join([*aligned(lines), *_controls(metrics["controls"]), *_per_subject(metrics["results"]),
-                      *caveats, *notes])
+    return aligned(lines)
+
+
+def _headline_controls(metrics: Entry) -> list[str]:
+    """The controls by the headline figure, and what does not place them behind the model."""
+    if not metrics["results"] or not metrics["controls"]:
+        return []
+    name = metrics["results"][0]["name"]
+    said = [f"{c['control']} {_control(c)}" for c in metrics["controls"] if c["name"] == name]
+    return [f"controls by {_shown(name)}: {'; '.join(said)}"] if said else []
 
 
 def _controls(controls: list[dict[str, Any]]) -> list[str]:
@@ -40,12 +74,11 @@ def _controls(controls: list[dict[str, Any]]) -> list[str]:
 
 
 def _control(control: dict[str, Any]) -> str:
-    k = factor(control["name"])
     behind = {True: ", behind the model", False: ", NOT behind the model", None: ""}[control["behind_model"]]
-    return _span(control["value"], control["interval"], k) + behind
+    return _span(control["value"], control["interval"], factor(control["name"])) + behind
 
 
-def _per_subject(results: list[dict[str, Any]]) -> list[str]:
+def _per_subject(results: list[Entry]) -> list[str]:
     """Where subjects are too few for intervals, a line with the value of each."""
     lines = []
     for r in results:
@@ -56,7 +89,7 @@ def _per_subject(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _beside(result: dict[str, Any], k: float) -> str:
+def _beside(result: Entry, k: float) -> str:
     """Score minus floor with the number of images of both, or the ratio to real images."""
     paired = result["paired_difference"]
     n = f", n = {paired['n_images']:g}" if paired else ""

@@ -57,7 +57,7 @@ def loss_figure(series: dict[str, Points]) -> tuple[Picture, int, bool]:
         the picture, how many values lie outside its frame (a few wild ones would flatten all others), and whether
         there is a running mean (of a few values there is none).
     """
-    figure, axes = _frame("loss")
+    figure, axes = frame("loss")
     averaged = False
     for colour, (name, points) in zip(COLOURS, series.items(), strict=False):
         steps, values = _thin(points)
@@ -72,14 +72,14 @@ def loss_figure(series: dict[str, Points]) -> tuple[Picture, int, bool]:
     margin = 0.08 * (high - low) or 0.1
     axes.set_ylim(low - margin, high + margin)
     outside = int(((values < low - margin) | (values > high + margin)).sum())
-    _legend(axes)
-    return _picture(figure, "Losses against the training step"), outside, averaged
+    legend(axes)
+    return picture(figure, "Losses against the training step"), outside, averaged
 
 
 def validation_figure(points: Points, selected: int | None, score: str) -> Picture:
     """Kernel distance x 1000, or Frechet distance, on the validation subjects against step; the selected is marked."""
     factor, name = (1, "FD") if score == "fd" else (1000, "KD × 1000")
-    figure, axes = _frame(f"{name}, validation")
+    figure, axes = frame(f"{name}, validation")
     steps, values = np.array([s for s, _ in points]), np.array([factor * v for _, v in points])
     axes.plot(steps, values, color=COLOURS[0], linewidth=2.0, marker="o", markersize=4)
     axes.set_ylim(min(0.0, float(values.min()) * 1.1), float(values.max()) * 1.12 or 1.0)
@@ -87,8 +87,8 @@ def validation_figure(points: Points, selected: int | None, score: str) -> Pictu
         value = float(values[list(steps).index(selected)])
         axes.plot([selected], [value], marker="o", markersize=12, markerfacecolor="none", markeredgewidth=2,
                   color=COLOURS[1], linestyle="none", label=f"selected: step {selected:,}, {value:.3g}")
-        _legend(axes)
-    return _picture(figure, f"{DISTANCES[score]} on the validation subjects against the training step")
+        legend(axes)
+    return picture(figure, f"{DISTANCES[score]} on the validation subjects against the training step")
 
 
 def standing_figure(name: str, marks: Sequence[Mark], factor: float = 1.0) -> Picture:
@@ -103,7 +103,7 @@ def standing_figure(name: str, marks: Sequence[Mark], factor: float = 1.0) -> Pi
 
     marks = [(label, factor * value, (factor * span[0], factor * span[1]) if span else None, kind)
              for label, value, span, kind in marks]
-    figure, axes = _frame(name)
+    figure, axes = frame(name)
     figure.set_size_inches(5.3, 0.9 + 0.36 * len(marks))
     colours = {"real": COLOURS[2], "model": COLOURS[0], "control": COLOURS[4]}
     for y, (_, value, interval, kind) in enumerate(marks):
@@ -124,7 +124,7 @@ def standing_figure(name: str, marks: Sequence[Mark], factor: float = 1.0) -> Pi
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=PALE, linewidth=0.8)
     text = ", ".join(f"{label} {value:.3g}" for label, value, *_ in marks)
-    return _picture(figure, f"{name}: {text}")
+    return picture(figure, f"{name}: {text}")
 
 
 def _thin(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -137,7 +137,8 @@ def _thin(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return array[:, 0], array[:, 1]
 
 
-def _frame(ylabel: str) -> tuple[Any, Any]:
+def frame(ylabel: str, xlabel: str = "step (generator updates)") -> tuple[Any, Any]:
+    """A figure and its axes in the report's style; whole steps along the x axis unless `xlabel` says otherwise."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -147,22 +148,25 @@ def _frame(ylabel: str) -> tuple[Any, Any]:
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(5.3, 3.5), layout="constrained")
         axes = figure.add_subplot()
-        axes.set_xlabel("step (generator updates)")
+        axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.grid(axis="y", color=PALE, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.margins(x=0.02)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 2.5k rather than 2500
+        if xlabel.startswith("step"):
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 2.5k rather than 2500
     return figure, axes
 
 
-def _legend(axes: Any) -> None:
+def legend(axes: Any) -> None:
+    """The legend of labelled curves."""
     # above the curves, where it can hide none of them
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2)
 
 
-def _picture(figure: Any, alt: str) -> Picture:
+def picture(figure: Any, alt: str) -> Picture:
+    """A finished figure as SVG, 96 CSS pixels an inch."""
     import matplotlib
 
     buffer = io.BytesIO()

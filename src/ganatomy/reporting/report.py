@@ -15,8 +15,9 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation import PATIENTS_UNKNOWN
 from ganatomy.files import write_text
 from ganatomy.recipe import Recipe
-from ganatomy.reporting import facts, figures, images, numbers, reproduce, results, translation, verdict
+from ganatomy.reporting import facts, figures, images, numbers, reproduce, results, translation
 from ganatomy.reporting.images import Picture
+from ganatomy.reporting.measured import measured, shows_patients
 from ganatomy.reporting.sides import sheets, sides
 from ganatomy.reporting.translation_film import letting_go
 from ganatomy.reporting.translation_results import TranslationMetrics
@@ -93,9 +94,11 @@ def _context(run: Run, dataset: Dataset | None, shareable: bool, say: Say) -> tu
     real, synthetic = sides(run, recipe, dataset, shareable, known, say)
     frames = letting_go(run, recipe, int(run.status().get("steps") or 0)) \
         if recipe.gan == "hybrid" and not shareable else []
-    return "template.html", common | _measured(metrics) | {
+    found = measured(run, recipe, dataset, metrics, shareable=shareable, stale=bool(common["stale"]), say=say)
+    return "template.html", common | found | {
         "real": real, "synthetic": synthetic, "film": _film(run, say), "film_chosen": len(sheets(run)) > images.FRAMES,
-        "film_few": images.FEW_FRAMES, "shows_patients": real.picture is not None or bool(frames), "frames": frames,
+        "film_few": images.FEW_FRAMES, "frames": frames,
+        "shows_patients": real.picture is not None or bool(frames) or shows_patients(found),
         "held_out": translation.held_out(recipe, dataset) if frames else ""}
 
 
@@ -111,7 +114,7 @@ def _common(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: results.
         "finished": status.get("state") == "finished", "message": status.get("message") or "",
         "training": facts.training(run, recipe, domain, log, step), "domain": domain, "metrics": metrics,
         "dataset_rows": facts.dataset_rows(dataset) if dataset else [], "known": known,
-        "stale": _stale(run, metrics, step), "environment": facts.environment(run), "step": step,
+        "script_hash": "", "stale": _stale(run, metrics, step), "environment": facts.environment(run), "step": step,
         "time": facts.duration(facts.seconds(run, log)), "device": facts.device(run).partition(":")[0],
         "steps_done": int(status.get("step", 0)), **_splits(dataset, recipe, metrics, known),
         **_commands(dataset, recipe, metrics, status), **_curves(log, validation, step, recipe),
@@ -122,17 +125,6 @@ def _splits(dataset: Dataset | None, recipe: Recipe, metrics: results.Metrics | 
     splits = facts.splits(dataset, recipe, metrics, known)
     by_name = {split.name: split for split in splits}
     return {"splits": splits, "train": by_name.get("train"), "test": by_name.get("test")}
-
-
-def _measured(metrics: results.Metrics | None) -> dict[str, Any]:
-    """What metrics.json says, in words and figures; empty where the run was not evaluated."""
-    if metrics is None:
-        empty = dict.fromkeys(("verdict", "figures_said", "controls_said", "methods"), "")
-        return {"groups": [], "headline": None, "standing": None, **empty}
-    return {"groups": results.groups(metrics), "headline": verdict.tile(metrics),
-            "standing": _standing(metrics), "verdict": verdict.conclusion(metrics),
-            "figures_said": verdict.figures(metrics), "controls_said": verdict.beside_controls(metrics),
-            "methods": verdict.methods(metrics)}
 
 
 def _commands(dataset: Dataset | None, recipe: Recipe, metrics: results.Metrics | None,
@@ -176,22 +168,6 @@ def _curves(log: list[dict[str, Any]], validation: figures.Points, step: int | N
             "logged": max(map(len, series.values()), default=0),
             "validation_name": figures.DISTANCES[score],
             "validation_curve": figures.validation_figure(validation, step, score) if validation else None}
-
-
-def _standing(metrics: results.Metrics) -> Picture | None:
-    """The headline metric of real images, of the model and of the controls in one picture."""
-    best = verdict.headline(metrics)
-    if best is None:
-        return None
-    marks: list[figures.Mark] = []
-    if best.floor is not None:
-        marks.append(("real vs real", best.floor, best.floor_interval, "real"))
-    own = [r for r in metrics.results if r.name == best.name]
-    marks += [(f"model vs {r.against}", r.value, r.interval, "model") for r in own]
-    marks += [(c.control, c.value, c.interval, "control") for c in metrics.controls if c.name == best.name]
-    if len(marks) < 2:
-        return None
-    return figures.standing_figure(results.title(best.name), marks, results.factor(best.name))
 
 
 def _stale(run: Run, metrics: results.Metrics | None, step: int | None) -> str:

@@ -12,33 +12,11 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation import PATIENTS_UNKNOWN
 from ganatomy.evaluation_rows import OF_DATASET
 from ganatomy.files import read_json
+from ganatomy.reporting.meanings import KERNEL, kind, meaning
 from ganatomy.reporting.numbers import Interval, bracketed, pair, spanned
 from ganatomy.wording import grouped
 
-MEANINGS = {
-    "KD": "Kernel distance: how far apart the two sets of images lie, by the features of a network trained on "
-    "photographs. Near 0 where they cannot be told apart.",
-    "KID": "Kernel Inception distance: how far apart the two sets of images lie, by Inception features. Near 0 "
-    "where they cannot be told apart.",
-    "FD": "Fréchet distance between two Gaussians fitted to the same features. Grows as images get fewer: compare "
-    "only at equal numbers.",
-    "FID": "Fréchet Inception distance. Grows as images get fewer: compare only at equal numbers.",
-    "SSIM": "Mean structural similarity of pairs of images. Should match that of real pairs; blur and empty "
-    "background raise it.",
-    "MS-SSIM": "Mean similarity of pairs of generated images. Above that of real pairs, the generator repeats "
-    "itself.",
-    "Diversity": "How far apart pairs of images are. Should match real pairs of different subjects; well below, the "
-    "generator repeats itself.",
-    "Precision": "Share of generated images that lie among the real ones. Low where images are wrong; blind to what is "
-    "missing.",
-    "Recall": "Share of real images that lie among the generated ones. Low where kinds of images are missing; blind to "
-    "wrong images among right ones.",
-    "Density": "How densely real images surround each generated one. Should match real images of other subjects: "
-    "average images have more, and are no better for it.",
-    "Coverage": "Share of real images with a generated one nearby. Low where images are wrong or kinds are missing.",
-}
 DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "match": "should match real vs real"}
-KERNEL = ("KD", "KID")
 ORDER = {"test": 0, "val": 1, "train": 2}
 
 
@@ -67,6 +45,7 @@ class Result(Read):
     n_synthetic: int | None = None
     better: Literal["lower", "higher", "match"] = "lower"
     caveat: str = ""
+    details: dict[str, Any] | None = None
 
 
 class Control(Read):
@@ -86,15 +65,25 @@ class Count(Read):
     subjects: int | None = None
 
 
+class Verdict(Read):
+    """One traffic light: a question, its colour, and why."""
+
+    question: str
+    light: str
+    says: str = ""
+
+
 class Metrics(Read):
     """What metrics.json holds; see the design for its keys."""
 
     schema_version: int = 1
     extractor: str = ""
     dataset: str | None = None
+    synthetic: str | None = None
     step: int | None = None
     seed: int | None = None
     counts: dict[str, Count] = {}
+    verdicts: tuple[Verdict, ...] = ()
     results: tuple[Result, ...] = ()
     controls: tuple[Control, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -104,6 +93,10 @@ class Metrics(Read):
     def patients_unknown(self) -> bool:
         """Whether each image was counted as a subject because nothing says whose it is."""
         return not self.patients_known or any(PATIENTS_UNKNOWN in text for text in self.warnings)
+
+    def find(self, metric: str, against: str | None = None) -> Result | None:
+        """The first result of that kind of metric, such as KD; against any sample if None."""
+        return next((r for r in self.results if kind(r.name) == metric and against in (None, r.against)), None)
 
     @property
     def own_warnings(self) -> list[str]:
@@ -160,7 +153,7 @@ def groups(metrics: Metrics) -> list[Group]:
         controls = [(c.control, *spanned(c.value, c.interval, k), c.behind_model)
                     for c in metrics.controls if c.name == name]
         beside = "Ratio to real" if own[0].better == "match" else "Difference at equal n"
-        made.append(Group(title(name), _meaning(name), DIRECTIONS[own[0].better], beside,
+        made.append(Group(title(name), meaning(name), DIRECTIONS[own[0].better], beside,
                           _lines(own, k, metrics.patients_unknown), controls))
     return made
 
@@ -241,12 +234,3 @@ def _equal_n(result: Result) -> str:
     """Images on either side of the floor; the spaces do not break."""
     n = (result.paired_difference or {}).get("n_images")
     return f"n\u00a0=\u00a0{n:g}" if isinstance(n, int | float) else ""
-
-
-def kind(name: str) -> str:
-    """The metric without its extractor or number of scales: KD of KD-Lite0, MS-SSIM of MS-SSIM-3."""
-    return max((kind for kind in MEANINGS if name.lower().startswith(kind.lower())), key=len, default=name)
-
-
-def _meaning(name: str) -> str:
-    return MEANINGS.get(kind(name), "")

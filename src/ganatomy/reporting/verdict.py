@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ganatomy.reporting.meanings import KERNEL, kind
 from ganatomy.reporting.numbers import bracketed, pair, spanned
-from ganatomy.reporting.results import KERNEL, ORDER, Control, Metrics, Result, factor, kind, title
+from ganatomy.reporting.results import ORDER, Control, Metrics, Result, factor, title
 from ganatomy.wording import grouped
 
 LEVEL = 0.05
@@ -61,12 +62,6 @@ def beside_controls(metrics: Metrics) -> str:
     if not ahead:
         return f"Controls, all of them behind the model: {said}."
     return f"Controls: {said}. Not behind the model: {_and(ahead)}."
-
-
-def methods(metrics: Metrics) -> str:
-    """All of the above with the warnings, for a methods section."""
-    parts = [conclusion(metrics), figures(metrics), beside_controls(metrics), *metrics.warnings]
-    return " ".join(part for part in parts if part)
 
 
 def _lost(metrics: Metrics, result: Result) -> str:

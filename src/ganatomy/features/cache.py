@@ -1,0 +1,132 @@
+"""Features kept on disk, so that the same images need not go through the same network twice."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ganatomy.errors import UserError
+from ganatomy.files import atomic_path
+from ganatomy.nn.hardware import environment
+
+MOST_BYTES = 10**9
+MOST_ENTRIES = 10_000
+_SUFFIX = ".features"
+_DIGEST = 32  # bytes of a sha256, before the array in every file
+
+
+def cache_folder() -> Path | None:
+    """Where features are kept, or None: $GANATOMY_CACHE/features, else the user's cache folder; "off" for nowhere."""
+    chosen = os.environ.get("GANATOMY_CACHE", "")
+    if chosen.lower() == "off":
+        return None
+    try:
+        home = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ganatomy"
+    except RuntimeError:  # a user without a home
+        return None
+    return home / "features"
+
+
+class Cache:
+    """Features of one extractor, a file for every chunk of images that went through it together.
+
+    The key is over the images' bytes and shape, the extractor's identity, and what decides about the last bits: torch's
+    version, the processor and the number of threads. A hit is therefore, bit by bit, what would be computed; nothing
+    is kept image by image, since a network's last bits may depend on what else is in its batch.
+
+    Features of patients may be told apart by them, so the folder has mode 0700 and its files 0600. A cache is only a
+    help: entries that are damaged count as missing, and where nothing can be written, nothing is kept and nothing said.
+    """
+
+    def __init__(self, identity: str, folder: Path | None = None) -> None:
+        """Take the extractor's identity; `folder` is for tests."""
+        self._identity, self._folder, self._written = identity, folder or cache_folder(), False
+
+    def get(self, images: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        """The features [n, d] of images [n, c, s, s], None where they are not kept."""
+        path = self._path(images)
+        if path is None:
+            return None
+        try:
+            content = path.read_bytes()
+            os.utime(path)  # the oldest used go first
+        except OSError:
+            return None
+        found = _unpacked(content)
+        return found if found is not None and found.ndim == 2 and len(found) == len(images) else None
+
+    def put(self, images: NDArray[np.float32], features: NDArray[np.float64]) -> None:
+        """Keep the features of images, if that can be done."""
+        path = self._path(images)
+        if path is None:
+            return
+        with suppress(OSError, UserError):
+            with atomic_path(path, mode=0o600) as temporary:
+                temporary.write_bytes(_packed(features))
+            self._written = True
+
+    def prune(self) -> None:
+        """Remove what was used longest ago until the folder is small enough; after writing only."""
+        if not self._written or self._folder is None:
+            return
+        self._written = False
+        with suppress(OSError):
+            files = [(entry.stat().st_mtime_ns, entry.stat().st_size, entry.path)
+                     for entry in os.scandir(self._folder) if entry.name.endswith(_SUFFIX)]
+            room = MOST_BYTES
+            for number, (_, size, path) in enumerate(sorted(files, reverse=True)):
+                room -= size
+                if room < 0 or number >= MOST_ENTRIES:
+                    Path(path).unlink(missing_ok=True)
+
+    def _path(self, images: NDArray[np.float32]) -> Path | None:
+        if self._ready is None:
+            return None
+        digest = hashlib.sha256(f"{self._identity} {self._made_on} {images.shape} {images.dtype.str} ".encode())
+        digest.update(memoryview(images).cast("B"))
+        return self._ready / f"{digest.hexdigest()}{_SUFFIX}"
+
+    @cached_property
+    def _ready(self) -> Path | None:
+        """The folder, made and one's own; None where it cannot be had."""
+        if self._folder is None:
+            return None
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if hasattr(os, "getuid") and self._folder.lstat().st_uid != os.getuid():
+                return None
+            self._folder.chmod(0o700)
+        except OSError:
+            return None
+        return self._folder
+
+    @cached_property
+    def _made_on(self) -> str:
+        known = environment(torch.device("cpu"), "fp32")
+        return f"{known['packages']['torch']} {known['device']} {known['system']} {known['threads']}"
+
+
+def _packed(features: NDArray[np.float64]) -> bytes:
+    small = features.astype(np.float32)
+    buffer = io.BytesIO()  # networks compute in float32: then half the bytes lose nothing
+    np.save(buffer, small if np.array_equal(small, features) else features, allow_pickle=False)
+    content = buffer.getvalue()
+    return hashlib.sha256(content).digest() + content
+
+
+def _unpacked(content: bytes) -> NDArray[np.float64] | None:
+    if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
+        return None
+    try:
+        found: NDArray[np.float64] = np.load(io.BytesIO(content[_DIGEST:]), allow_pickle=False).astype(np.float64)
+    except (ValueError, EOFError, OSError):
+        return None
+    return found

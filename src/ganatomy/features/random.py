@@ -1,0 +1,66 @@
+"""Images to features by a network that has learnt nothing: for data on which the features of photographs mislead."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ganatomy.features.base import Extractor, Features
+from ganatomy.features.fused import FusedConv
+
+_SEED, _INPUT, _BATCH = 20150601, 96, 32
+_WIDTHS = (3, 32, 64, 128, 256)  # channels of the image and after each convolution
+
+
+class Random(Extractor):
+    """Four convolutions of 3 x 3 with stride 2 and ReLU, their kernels drawn once and for all.
+
+    The features are the mean of every map of every layer, 480 in all: edges and textures at four scales. They know
+    nothing of cats and dogs, nor of anatomy; they are for when a distance by learnt features is doubted. The kernels are
+    drawn by numpy, whose streams do not change between versions.
+
+    Source: Naeem et al., Reliable fidelity and diversity metrics, ICML 2020, for networks with random weights.
+    """
+
+    name = "Random"
+    dimensions = sum(_WIDTHS[1:])
+
+    def __init__(self) -> None:
+        digest = hashlib.sha256(f"random {_INPUT} bilinear mean {_WIDTHS}".encode())
+        for kernel in _kernels():
+            digest.update(kernel.tobytes())
+        self.identity = digest.hexdigest()
+
+    def compute(self, images: NDArray[np.float32], device: str = "cpu") -> Features:
+        """Features [n, 480] of images [n, c, s, s] in [-1, 1] with c 1 (repeated to 3) or 3."""
+        layers = _layers(device)
+        out = np.empty((len(images), self.dimensions), np.float64)
+        with torch.inference_mode():
+            for start in range(0, len(images), _BATCH):
+                x = torch.from_numpy(np.ascontiguousarray(images[start:start + _BATCH], np.float32)).to(device)
+                x = nn.functional.interpolate(x, size=_INPUT, mode="bilinear", antialias=True)
+                x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+                means = []
+                for layer in layers:
+                    x = layer(x)
+                    means.append(x.mean((2, 3)))
+                out[start:start + len(x)] = torch.cat(means, 1).double().cpu().numpy()
+        return out
+
+
+def _kernels() -> list[NDArray[np.float32]]:
+    """Kernels [outputs, inputs, 3, 3]; the variance keeps the maps' second moment (He et al., ICCV 2015)."""
+    rng = np.random.Generator(np.random.PCG64(_SEED))  # by its name: what default_rng is may change
+    return [(rng.standard_normal((outputs, inputs, 3, 3)) * np.sqrt(2 / (9 * inputs))).astype(np.float32)
+            for inputs, outputs in zip(_WIDTHS, _WIDTHS[1:], strict=False)]
+
+
+@lru_cache(maxsize=2)
+def _layers(device: str) -> list[nn.Module]:
+    return [FusedConv(torch.from_numpy(kernel), torch.zeros(len(kernel)), "relu", (2, 2), (1, 1)).to(device)
+            for kernel in _kernels()]

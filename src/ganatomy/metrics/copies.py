@@ -1,0 +1,182 @@
+"""The memorisation audit: copies of training patients among synthetic images, and of test patients among training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ganatomy.metrics.base import MetricResult, Sample, Samples
+from ganatomy.metrics.copies_channels import CHANNELS, FEWEST_SUBJECTS, Index, Nearest, Reference, nearest, view_name
+from ganatomy.metrics.copies_rule import (
+    TARGET,
+    Calibration,
+    Group,
+    by_chance,
+    share_of_copies,
+    summary,
+    verdict,
+)
+from ganatomy.wording import counted
+
+ORDER, CONTROLS = 10, False
+MOST_CALIBRATION = 2000  # images of a split
+WORST, MOST_LISTED = 12, 1000
+_NO_TRAIN = "there is no train split: what the model has learnt from is not there to compare with"
+_FEW = f"needs {FEWEST_SUBJECTS} subjects to compare with whose images show something"
+_NOT_FINITE = "there are values that are not finite"
+_EMPTY = "no image shows enough to be judged"
+_BLIND = "copies that are turned by more than a few degrees, cut up or strongly warped may be missed"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One question: which images of `query` are copies of images of `reference`?
+
+    Attributes:
+        name: of the result.
+        query, reference: names of samples.
+        calibrated: names of samples of patients who have nothing to do with the query; the reference's own images
+            are compared with its other subjects.
+    """
+
+    name: str
+    query: str
+    reference: str
+    calibrated: tuple[str, ...]
+
+
+AUDITS = (Audit("Copies", "synthetic", "train", ("train", "val", "test")),
+          Audit("Copies-test", "synthetic", "test", ("train", "val", "test")),
+          Audit("Leak", "test", "train", ("train",)))
+
+
+def compute(samples: Samples) -> list[MetricResult]:
+    """Copies of train, and of test, among the synthetic images, and of train among the test images.
+
+    An image's statistic is the distance to its nearest reference image over that to the third nearest subject, in
+    features and in pixels (there over shifts, zooms and flips), the lower of both on a common scale (`Calibration`).
+    Mirrored copies are found in pixels: features of mirrored images would take as long again, and find no more.
+
+    "Copies" against train is the audit. "Copies-test" finds a generator that has seen the test patients. "Leak" finds
+    test patients who are in train under another name; they also take no part in the calibration of the other two.
+
+    Returns:
+        Shares of copies (`share_of_copies`) with details: verdict, rates, counts and the worst pairs.
+    """
+    named = {"train": samples.train, "val": samples.val, "test": samples.test, "synthetic": samples.synthetic}
+    present = {name: sample for name, sample in named.items() if sample is not None}
+    references = {name: Reference(sample) for name, sample in present.items() if name in ("train", "test")}
+    usable = {name: reference for name, reference in references.items() if not _unusable(reference)}
+    rows = {name: _rows(sample, name, samples.seed) for name, sample in present.items()}
+    found: dict[str, dict[str, Nearest]] = {}
+    for name, sample in present.items() if usable else ():
+        parts = nearest(sample, list(usable.values()), rows[name])
+        found[name] = dict(zip(usable, parts, strict=True))
+    return [_result(audit, _Material(present, references, rows, found)) for audit in AUDITS]
+
+
+def _rows(sample: Sample, name: str, seed: int) -> Index:
+    """All rows; of a larger split, as many of every subject as possible, drawn at random."""
+    if name in ("synthetic", "test") or sample.n_images <= MOST_CALIBRATION:
+        return np.arange(sample.n_images)
+    order = np.random.default_rng((seed, 300)).permutation(sample.n_images)
+    turn = np.zeros(sample.n_images, np.intp)
+    taken = np.zeros(sample.n_subjects, np.intp)
+    for row in order:
+        turn[row] = taken[sample.subjects[row]]
+        taken[sample.subjects[row]] += 1
+    return np.sort(order[np.argsort(turn[order], kind="stable")][:MOST_CALIBRATION])
+
+
+@dataclass(frozen=True)
+class _Material:
+    """Samples, references, the rows of each sample that were looked at, and what is nearest to them in which."""
+
+    present: Mapping[str, Sample]
+    references: Mapping[str, Reference]
+    rows: Mapping[str, Index]
+    found: Mapping[str, Mapping[str, Nearest]]
+
+    def group(self, name: str, reference: str) -> Group:
+        """The ratios of one sample's images."""
+        sample = self.present[name]
+        owners = np.array(sample.names, dtype=object)[sample.subjects[self.rows[name]]]
+        return Group(self.found[name][reference].ratio, owners)
+
+
+def _result(audit: Audit, material: _Material) -> MetricResult:
+    reference = material.references.get(audit.reference)
+    reason = _unusable(reference)
+    calibration = None
+    if not reason:
+        known = [name for name in audit.calibrated if name in material.present]
+        calibration = Calibration.of([material.group(name, audit.reference) for name in known])
+        if calibration is None or not material.group(audit.query, audit.reference).judged().n_subjects:
+            reason = _EMPTY
+    beside = audit.reference if audit.query == "synthetic" else audit.query
+    base = material.present.get(beside)
+    sizes = (base.n_images, base.n_subjects) if base else (0, 0)
+    n_synthetic = material.present["synthetic"].n_images
+    if reason or calibration is None:
+        return MetricResult(audit.name, beside, None, *sizes, n_synthetic, "lower", caveat=reason)
+    found = _judged(audit, material, calibration)
+    return MetricResult(audit.name, beside, found.pop("value"), *sizes, n_synthetic, "lower", floor=0.0, **found)
+
+
+def _judged(audit: Audit, material: _Material, calibration: Calibration) -> dict[str, Any]:
+    """Value, interval, details and caveat."""
+    group = material.group(audit.query, audit.reference)
+    scores, evident = calibration.score(group.ratio), calibration.evident(group.ratio)
+    flagged = (scores < calibration.threshold) | evident
+    judged = np.isfinite(scores)
+    of = group.judged().n_subjects
+    share = float((group.judged().weights() * flagged[judged]).sum()) / of
+    value, interval = share_of_copies(share, of, calibration)
+    chance = by_chance(round(share * of), of, calibration)
+    details = {"verdict": verdict(int(evident.sum()), chance, interval), **summary(calibration),
+               "flagged": int(flagged.sum()), "expected": calibration.rate * int(judged.sum()),
+               "p_by_chance": chance, "evident": int(evident.sum()), "judged": int(judged.sum()),
+               "flagged_images": _ids(audit, material, np.flatnonzero(flagged)[:MOST_LISTED]),
+               "pairs": [_pair(audit, material, calibration, int(i)) | {"flagged": bool(flagged[i])}
+                         for i in np.argsort(scores, kind="stable")[:WORST] if judged[i]]}
+    caveat = _caveat(calibration, len(judged) - int(judged.sum()))
+    return {"value": value, "interval": interval, "details": details | {"caveat": caveat}, "caveat": caveat}
+
+
+def _ids(audit: Audit, material: _Material, chosen: Index) -> list[str]:
+    return [material.present[audit.query].ids[row] for row in material.rows[audit.query][chosen]]
+
+
+def _pair(audit: Audit, material: _Material, calibration: Calibration, i: int) -> dict[str, Any]:
+    """An image and what it is nearest to, in the channel that says so."""
+    found = material.found[audit.query][audit.reference]
+    scores = calibration.channels(found.ratio[i:i + 1])[0]
+    channel = int(scores.argmin())
+    query, real = material.present[audit.query], material.references[audit.reference].sample
+    return {audit.query: query.ids[material.rows[audit.query][i]], "real": real.ids[found.row[i, channel]],
+            "p": float(calibration.p(scores.min()[None])[0]), "channel": CHANNELS[channel],
+            "view": view_name(int(found.view[i])) if channel else view_name(0),
+            "distance": float(found.distance[i, channel]), "ratio": float(found.ratio[i, channel])}
+
+
+def _caveat(calibration: Calibration, empty: int) -> str:
+    said = [f"calibrated by {counted(calibration.n_subjects, 'subject')}: about {calibration.rate:.1%} of a perfect "
+            f"generator's images would be flagged, surely less than {calibration.rate_at_most():.1%}"]
+    if calibration.rate > TARGET:
+        said.append(f"too few for a rate of {TARGET:.0%}, which takes {round(1 / TARGET) - 1}")
+    if calibration.doubles:
+        said.append(f"{counted(len(calibration.doubles), 'subject')} left out that are copies of others themselves")
+    if empty:
+        said.append(f"{counted(empty, 'image')} not judged, which show too little")
+    return "; ".join([*said, _BLIND])
+
+
+def _unusable(reference: Reference | None) -> str:
+    if reference is None:
+        return _NO_TRAIN
+    if not reference.finite:
+        return _NOT_FINITE
+    return _FEW if reference.n_subjects < FEWEST_SUBJECTS else ""

@@ -1,0 +1,147 @@
+"""Mean profiles: what is averaged over images (a histogram, a spectrum), and how far two averages are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
+from ganatomy.metrics.floors import noise_floor
+from ganatomy.metrics.resampling import BOOTSTRAPS, Array, bootstrap_interval, multinomial_weights
+from ganatomy.metrics.subjects import Points
+
+MOST_IMAGES = 2000
+_CHUNK_VALUES = 2**22  # pixels read at a time
+
+Distance = Callable[[Array, Array], Array]
+
+
+def chosen_rows(sample: Sample, stream: int, seed: int, most: int = MOST_IMAGES) -> NDArray[np.intp]:
+    """All rows of a sample, or at most `most` drawn at random, in their order."""
+    if sample.n_images <= most:
+        return np.arange(sample.n_images)
+    rows = np.random.default_rng((seed, stream)).choice(sample.n_images, most, replace=False)
+    return np.sort(rows).astype(np.intp)
+
+
+def drawn(sample: Sample, what: str, most: int = MOST_IMAGES) -> str:
+    """What to say if not all images are used."""
+    return "" if sample.n_images <= most else f"{most:,} of {sample.n_images:,} {what} images, drawn at random"
+
+
+def said(*parts: str) -> str:
+    """The parts of a caveat that are not empty, as one."""
+    return "; ".join(part for part in parts if part)
+
+
+def chunks(sample: Sample, rows: NDArray[np.intp]) -> Iterator[Images]:
+    """The images of these rows, a few at a time: float32 [k, c, s, s]."""
+    step = max(1, _CHUNK_VALUES // max(1, int(np.prod(sample.images.shape[1:]))))
+    for start in range(0, len(rows), step):
+        yield sample.images[rows[start:start + step]]
+
+
+def block_means(images: NDArray[Any], side: int) -> NDArray[Any]:
+    """Images [..., s, s] as means of at most `side` x `side` blocks, which differ by a pixel where s is no multiple."""
+    for axis in (-2, -1):
+        size = images.shape[axis]
+        starts = np.linspace(0, size, min(size, side), endpoint=False).astype(np.intp)
+        widths = np.diff(starts, append=size).astype(images.dtype)
+        images = np.add.reduceat(images, starts, axis) / (widths[:, None] if axis == -2 else widths)
+    return images
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """A profile of every image, and how images belong to subjects.
+
+    values [n, k]; subjects [n], the number of each image's subject, 0 to len(names) - 1; names of the subjects.
+    """
+
+    values: Array
+    subjects: NDArray[np.intp]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, values: Array, sample: Sample, rows: NDArray[np.intp]) -> Profiles:
+        """Those of some rows of a sample: subjects without a row are left out."""
+        present, numbers = np.unique(sample.subjects[rows], return_inverse=True)
+        return cls(values, numbers.astype(np.intp), tuple(sample.names[s] for s in present))
+
+    def mean(self, weights: Array | None = None) -> Array:
+        """The mean over images [1, k], or one for each row of subject weights [draws, S]: [draws, k]."""
+        if weights is None:
+            mean: Array = self.values.mean(0, keepdims=True)
+            return mean
+        per_image = weights[:, self.subjects]
+        weighted: Array = per_image @ self.values / per_image.sum(1, keepdims=True)
+        return weighted
+
+
+def compare(name: str, against: str, real: Profiles, synthetic: Profiles, distance: Distance, seed: int,
+            evidence: bool = True, **fields: Any) -> MetricResult:
+    """The distance between two mean profiles, lower is better, with interval, floor and paired difference.
+
+    A distance between means is biased upward: even two samples of one population are apart. Therefore the floor: half
+    of the real subjects against the other half. Slices of one patient are alike, so a half of S / 2 patients is farther
+    from the other half than as many independent images would be: with several images a patient a good generator lies
+    below the floor, and the paired difference accuses too seldom rather than too often.
+
+    Args:
+        name, against, fields: as in `MetricResult`.
+        real, synthetic: at least one image each.
+        distance: of rows of means [draws, k], [draws, k] (either may have one row): [draws].
+        seed: of halvings and weights.
+        evidence: whether to compute the floor and, below five subjects, the distance of each.
+    """
+    value, subjects = float(distance(real.mean(), synthetic.mean())[0]), len(real.names)
+    extra: dict[str, Any] = {}
+    if subjects >= MIN_SUBJECTS:
+        extra["interval"] = _interval(value, real, synthetic, distance, seed)
+    if evidence and subjects >= MIN_SUBJECTS:
+        extra |= _floor(real, synthetic, distance, seed)
+    elif evidence:
+        each = distance(real.mean(np.eye(subjects)), synthetic.mean())
+        extra["per_subject"] = dict(zip(real.names, each.tolist(), strict=True))
+    return MetricResult(name, against, value, len(real.values), subjects, len(synthetic.values), "lower",
+                        **extra, **fields)
+
+
+def _interval(value: float, real: Profiles, synthetic: Profiles, distance: Distance,
+              seed: int) -> tuple[float, float] | None:
+    rng = np.random.default_rng((seed, 400))
+    draws = distance(*(p.mean(multinomial_weights(len(p.names), BOOTSTRAPS, rng)) for p in (real, synthetic)))
+    found = bootstrap_interval(value, draws, min(len(real.names), max(2, len(synthetic.names))))
+    return None if found is None else (max(0.0, found[0]), found[1])
+
+
+def _floor(real: Profiles, synthetic: Profiles, distance: Distance, seed: int) -> dict[str, Any]:
+    def score(a: Array, chosen: Array) -> Array:
+        picked = chosen @ synthetic.values / chosen.sum(1, keepdims=True)
+        return distance(real.mean(a), picked)
+
+    def between(a: Array) -> Array:
+        return distance(real.mean(a), real.mean(1 - a))
+
+    points = Points(real.values, real.subjects)
+    return noise_floor(points, len(synthetic.values), between, score, seed).fields()
+
+
+def reference(samples: Samples, against: str, train: Profiles | None, test: Profiles,
+              distance: Distance) -> dict[str, Any] | None:
+    """The same distance between real train and real test, beside the figure against test."""
+    if against != "test" or train is None:
+        return None
+    found = compare("", "", test, train, distance, samples.seed, evidence=False)
+    return {"what": "real train against real test", "value": found.value, "interval": found.interval,
+            "n_images": len(train.values)}
+
+
+def beyond(result: Mapping[str, Any], least: float) -> bool:
+    """Whether a distance is surely above its floor: the paired difference's interval above 0, and at least `least`."""
+    paired = result.get("paired_difference")
+    return bool(paired and paired.get("interval") and paired["interval"][0] > 0 and paired["value"] >= least)

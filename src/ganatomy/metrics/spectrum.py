@@ -1,0 +1,203 @@
+"""Radial power spectra: blur, noise and checkerboards of the synthetic images beside real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
+from ganatomy.metrics.profiles import Profiles, beyond, chosen_rows, chunks, compare, drawn, reference, said
+from ganatomy.metrics.resampling import (
+    BOOTSTRAPS,
+    HALVINGS,
+    Array,
+    bootstrap_interval,
+    central,
+    halvings,
+    multinomial_weights,
+)
+from ganatomy.metrics.spectrum_peaks import GROUPS, group_means, peaks
+
+ORDER = 15
+NAME, SHARPNESS = "Spectrum", "Sharpness"
+LEAST = 1.0  # dB: a smaller difference matters to nobody
+BLURRED, NOISY = 0.8, 1.25  # a ratio of sharpness between them matters to nobody
+ROUNDING = (2 / 255) ** 2 / 12  # power of rounding to 256 grey levels: weaker frequencies cannot be seen
+_FINE = 0.25  # cycles a pixel: the upper half of the frequencies
+_CAVEAT = "from 1 cycle an image to 1/2 a pixel; power below that of rounding to 256 grey levels does not count"
+
+
+def power(images: Images) -> NDArray[np.float32]:
+    """The power spectrum of each image under a Hann window, its windowed mean removed, averaged over channels.
+
+    Scaled so that the mean over all frequencies is the image's variance under the window (Parseval).
+
+    Args:
+        images: [n, c, s, s].
+
+    Returns:
+        [n, s, s // 2 + 1], the half plane of `scipy.fft.rfft2`; the grey scale is 2 wide.
+    """
+    from scipy.fft import rfft2
+
+    size = images.shape[-1]
+    line = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
+    window = (line[:, None] * line).astype(np.float32)
+    mean = np.einsum("ncyx,yx->nc", images, window) / window.sum()
+    spectrum = rfft2((images - mean[..., None, None].astype(np.float32)) * window)
+    squared: NDArray[np.float32] = (spectrum.real ** 2 + spectrum.imag ** 2).mean(1)
+    squared /= np.float32(np.square(window, dtype=np.float64).sum())
+    return squared
+
+
+def frequencies(size: int) -> tuple[Array, Array]:
+    """Of the half plane of `power`: cycles a pixel [s, s // 2 + 1], and how often each counts in the whole plane."""
+    along, across = np.fft.fftfreq(size), np.fft.rfftfreq(size)
+    counts = np.full(len(across), 2.0)
+    counts[0] = 1.0
+    if size % 2 == 0:
+        counts[-1] = 1.0
+    return np.hypot(along[:, None], across), np.broadcast_to(counts, (size, len(across)))
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Of a sample: every image's radial spectrum [n, k] in dB, its power in the upper half of the frequencies [n, 1],
+    and mean 2-D spectra in dB of up to 20 groups of subjects, with the images in each."""
+
+    radial: Profiles
+    fine: Profiles
+    maps: Array
+    counts: Array
+
+    @classmethod
+    def of(cls, sample: Sample, seed: int) -> Spectra:
+        """Measure them; of more than 2,000 images, 2,000 drawn at random."""
+        rows, size = chosen_rows(sample, 410, seed), sample.images.shape[-1]
+        radius, weight = frequencies(size)
+        ring = np.rint(radius * size).astype(np.intp)
+        rings = _rings(ring, weight, size // 2)
+        upper = np.where((radius >= _FINE) & (ring <= size // 2), weight, 0).ravel()
+        groups = np.random.default_rng((seed, 411)).permutation(sample.n_subjects)[sample.subjects[rows]] % GROUPS
+        radial, fine, start = [], [], 0
+        sums, counts = np.zeros((GROUPS, radius.size)), np.bincount(groups, minlength=GROUPS).astype(np.float64)
+        for chunk in chunks(sample, rows):
+            flat = power(chunk).reshape(len(chunk), -1)
+            radial.append(10 * np.log10((rings @ flat.T).T + ROUNDING))
+            fine.append(flat @ upper / upper.sum())
+            member = groups[start:start + len(chunk)] == np.arange(GROUPS)[:, None]
+            sums += member.astype(np.float32) @ (10 * np.log10(flat + np.float32(ROUNDING)))
+            start += len(chunk)
+        maps, counts = group_means(sums.reshape(GROUPS, *radius.shape), counts)
+        return cls(Profiles.of(np.concatenate(radial).astype(np.float64), sample, rows),
+                   Profiles.of(np.concatenate(fine)[:, None].astype(np.float64), sample, rows), maps, counts)
+
+
+def _rings(ring: NDArray[np.intp], weight: Array, most: int) -> Any:
+    """What averages the half plane over rings 1 to `most`: sparse [most, frequencies]."""
+    from scipy.sparse import csr_array
+
+    inside = np.flatnonzero((ring.ravel() >= 1) & (ring.ravel() <= most))
+    weights, number = weight.ravel()[inside], ring.ravel()[inside] - 1
+    shares = (weights / np.bincount(number, weights)[number]).astype(np.float32)
+    return csr_array((shares, (number, inside)), shape=(most, ring.size))
+
+
+def decibels(a: Array, b: Array) -> Array:
+    """Root mean square difference over frequencies of spectra in dB: [draws, k], either with one row -> [draws]."""
+    rms: Array = np.sqrt(np.square(a - b).mean(1))
+    return rms
+
+
+def compute(samples: Samples) -> list[MetricResult]:
+    """The spectrum's distance and the sharpness of synthetic images, against test and against train."""
+    synthetic = Spectra.of(samples.synthetic, samples.seed)
+    real = {against: Spectra.of(sample, samples.seed) for against, sample in samples.real()}
+    size, made = samples.test.images.shape[-1], []
+    notes = {against: said(drawn(sample, "real"), drawn(samples.synthetic, "synthetic"))
+             for against, sample in samples.real()}
+    for against, own in real.items():
+        fields: dict[str, Any] = {}
+        if not samples.control:
+            train = real["train"].radial if "train" in real else None
+            fields = {"reference": reference(samples, against, train, own.radial, decibels),
+                      "details": _details(own, synthetic, size)}
+        made.append(compare(NAME, against, own.radial, synthetic.radial, decibels, samples.seed, not samples.control,
+                            caveat=said(_CAVEAT, notes[against]), **fields))
+    return made + [_sharpness(samples, against, own.fine, synthetic.fine, notes[against])
+                   for against, own in real.items()]
+
+
+def _details(real: Spectra, synthetic: Spectra, size: int) -> dict[str, Any]:
+    """Curves for a plot, with the central 95% of the real subjects (None below five), and the peaks."""
+    subjects = len(real.radial.names)
+    low = high = None
+    if subjects >= MIN_SUBJECTS:
+        low, high = np.quantile(real.radial.mean(np.eye(subjects)), [0.025, 0.975], axis=0).round(2).tolist()
+    return {"frequency": (np.arange(1, size // 2 + 1) / size).tolist(),
+            "real": real.radial.mean()[0].round(2).tolist(), "synthetic": synthetic.radial.mean()[0].round(2).tolist(),
+            "real_low": low, "real_high": high,
+            "peaks": peaks((real.maps, real.counts), (synthetic.maps, synthetic.counts))}
+
+
+def _sharpness(samples: Samples, against: str, real: Profiles, synthetic: Profiles, note: str) -> MetricResult:
+    """The power in the upper half of the frequencies: below real images it is blur, above them noise."""
+    value, theirs = float(synthetic.mean()[0, 0]), float(real.mean()[0, 0])
+    few = len(real.names) < MIN_SUBJECTS
+    rng = np.random.default_rng((samples.seed, 412))
+    draws, real_draws = (p.mean(multinomial_weights(len(p.names), BOOTSTRAPS, rng))[:, 0] for p in (synthetic, real))
+    extra: dict[str, Any] = {} if few else {"interval": bootstrap_interval(value, draws, len(synthetic.names))}
+    if not samples.control:
+        interval = None if few else bootstrap_interval(theirs, real_draws, len(real.names))
+        extra |= {"reference": {"what": f"{against} images", "value": theirs, "interval": interval,
+                                "n_images": len(real.values)}, "floor": theirs, "floor_interval": interval}
+    if not samples.control and theirs > 0:
+        extra["ratio"] = value / theirs
+        fewest = min(len(real.names), len(synthetic.names))
+        if fewest >= MIN_SUBJECTS:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                extra["ratio_interval"] = bootstrap_interval(value / theirs, draws / real_draws, fewest)
+            extra["details"] = {"halves": _halves(real, samples.seed)}
+    caveat = said("power between 1/4 and 1/2 cycles a pixel: below real images blur, above them noise", note)
+    return MetricResult(SHARPNESS, against, value, len(real.values), len(real.names), len(synthetic.values), "match",
+                        ranked=False, caveat=caveat, **extra)
+
+
+def _halves(real: Profiles, seed: int) -> list[float] | None:
+    """The central 95% of the ratio between random halves of the real subjects."""
+    a = halvings(len(real.names), HALVINGS, np.random.default_rng((seed, 413)))
+    own, other = real.mean(a)[:, 0], real.mean(1 - a)[:, 0]
+    return list(central(own / other)) if (other > 0).all() else None
+
+
+def found(result: Mapping[str, Any]) -> str:
+    """A sentence if spectrum or sharpness is surely off, from a result of metrics.json; else "", also of other metrics.
+
+    Surely: of the spectrum, a peak is named, or the paired difference at equal n lies above 0 as a whole and is at
+    least 1 dB. Of the sharpness, the ratio is below 0.8 or above 1.25 and its interval below or above 1 as a whole.
+    """
+    if result["name"] == SHARPNESS:
+        return _found_sharpness(result.get("ratio"), result.get("ratio_interval"))
+    if result["name"] != NAME:
+        return ""
+    named = (result.get("details") or {}).get("peaks") or []
+    if named:
+        each = [f"every {p['period_px']:g} px, {p['direction']}, {p['excess_db']:.0f} dB" for p in named[:3]]
+        return f"A regular pattern that real images do not have: {'; '.join(each)}."
+    if beyond(result, LEAST):
+        return f"The power spectrum is off by {result['value']:.1f} dB (root mean square)."
+    return ""
+
+
+def _found_sharpness(ratio: float | None, interval: Any) -> str:
+    if ratio is None or not interval:
+        return ""
+    if ratio < BLURRED and interval[1] < 1:
+        return f"Fine detail has {ratio:.2g} times the power of real images: the images are blurred."
+    if ratio > NOISY and interval[0] > 1:
+        return f"Fine detail has {ratio:.2g} times the power of real images: the images are noisy."
+    return ""

@@ -1,0 +1,103 @@
+"""Duplicates among synthetic images: a collapse is found, patients who look alike are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, shift
+
+from ganatomy.metrics import duplicates
+from ganatomy.metrics.base import MetricResult, Sample, Samples
+from tests.textures import textures
+
+_PLANE = np.random.default_rng(99).standard_normal((32 * 32, 40))
+
+
+def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
+    """With random projections of the blurred image in the place of a network's features."""
+    images = images.astype(np.float32)
+    small = gaussian_filter(images, (0, 0, 1, 1)).reshape(len(images), -1)
+    return Sample(images, subjects, (small @ _PLANE).astype(np.float64) + 5)
+
+
+def against_test(real: Sample, synthetic: Sample) -> MetricResult:
+    return next(r for r in duplicates.compute(Samples(real, synthetic)) if r.against == "test")
+
+
+def repeated(prototypes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Each image one of the prototypes, moved by up to a pixel and with noise."""
+    chosen = prototypes[rng.integers(len(prototypes), size=n)]
+    moved = [shift(x, (0, *rng.uniform(-1, 1, 2)), order=1, mode="nearest") for x in chosen]
+    return np.stack(moved) + 0.04 * rng.standard_normal(chosen.shape)
+
+
+def test_a_collapse_to_ten_images_is_found_and_counted() -> None:
+    rng = np.random.default_rng(0)
+    real = sample(textures(150, rng))
+    result = against_test(real, sample(repeated(textures(10, rng), 500, rng))).to_json()
+    assert result["value"] > 0.95 and "near-duplicate" in duplicates.found(result)
+    assert 7 < result["details"]["effective"] < 14
+    groups = result["details"]["groups"]
+    assert len(groups) == 8 and all(len(group) == 12 for group in groups)
+
+
+def test_groups_hold_the_ids_of_images_that_are_the_same() -> None:
+    rng = np.random.default_rng(1)
+    images = textures(60, rng)
+    images[[3, 17, 40]] = images[5]
+    images[8] = images[9]
+    result = against_test(sample(textures(120, rng)), sample(images))
+    assert result.details is not None
+    assert [sorted(group, key=int) for group in result.details["groups"][:2]] == [["3", "5", "17", "40"], ["8", "9"]]
+    assert result.value == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_single_image_again_and_again_is_found() -> None:
+    rng = np.random.default_rng(2)
+    result = against_test(sample(textures(120, rng)), sample(repeated(textures(1, rng), 200, rng))).to_json()
+    assert result["value"] > 0.95 and duplicates.found(result) and result["details"]["effective"] < 20
+
+
+def test_fresh_patients_are_not_found_and_false_alarms_are_as_stated() -> None:
+    rng = np.random.default_rng(3)
+    shares, alarms = [], 0
+    for _ in range(30):
+        result = against_test(sample(textures(120, rng)), sample(textures(240, rng))).to_json()
+        shares.append(result["value"])
+        alarms += bool(duplicates.found(result))
+    assert result["details"]["rate"] == pytest.approx(1 / 61) and result["details"]["compared"] == 120
+    assert np.mean(shares) < 0.03 and alarms == 0
+
+
+def test_blur_and_low_contrast_are_other_faults() -> None:
+    rng = np.random.default_rng(4)
+    real, fresh = sample(textures(150, rng)), textures(150, rng)
+    for images in (gaussian_filter(fresh, (0, 0, 1, 1)), (fresh + fresh.mean(0)) / 2):
+        assert duplicates.found(against_test(real, sample(images)).to_json()) == ""
+
+
+def test_slices_of_one_patient_are_no_duplicates() -> None:
+    rng = np.random.default_rng(5)
+    slices = np.repeat(textures(40, rng), 6, 0) + 0.02 * rng.standard_normal((240, 1, 32, 32))
+    result = against_test(sample(slices, [f"p{i // 6}" for i in range(240)]), sample(textures(240, rng)))
+    assert result.details is not None and result.details["rate"] == pytest.approx(1 / 21)
+    assert result.value is not None and result.value < result.details["rate_high"]
+    assert result.reference is not None and result.reference["n_images"] == 40
+    assert duplicates.found(result.to_json()) == ""
+
+
+def test_what_cannot_be_told_is_none_with_a_reason() -> None:
+    rng = np.random.default_rng(6)
+    real = sample(textures(12, rng))
+    few = against_test(sample(textures(4, rng)), real)
+    alone = against_test(real, sample(textures(1, rng)))
+    constant = against_test(sample(np.zeros((12, 1, 32, 32))), real)
+    assert few.value is None and "5 real subjects" in few.caveat
+    assert alone.value is None and alone.caveat
+    assert constant.value is None and "same" in constant.caveat
+    assert [duplicates.found(r.to_json()) for r in (few, alone, constant)] == ["", "", ""]
+
+
+def test_constant_synthetic_images_are_all_duplicates() -> None:
+    result = against_test(sample(textures(60, np.random.default_rng(7))), sample(np.zeros((40, 1, 32, 32))))
+    assert result.value == 1 and "near-duplicate" in duplicates.found(result.to_json())

@@ -1,0 +1,84 @@
+"""Grey values: Wasserstein distances known by hand, floors between patients, shifts found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ganatomy.metrics import histogram
+from ganatomy.metrics.base import MetricResult, Sample, Samples
+from tests.textures import textures
+
+
+def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
+    return Sample(images.astype(np.float32), subjects, np.zeros((len(images), 2)))
+
+
+def against_test(real: Sample, synthetic: Sample) -> MetricResult:
+    return next(r for r in histogram.compute(Samples(real, synthetic)) if r.against == "test")
+
+
+def test_two_uniform_distributions_are_apart_by_the_difference_of_their_means() -> None:
+    ramp = np.linspace(0, 0.5, 4096).reshape(1, 1, 64, 64)  # uniform from -1 to -0.5, then from 0 to 0.5
+    real, synthetic = np.repeat(2 * ramp - 1, 6, 0), np.repeat(2 * ramp, 6, 0)
+    assert against_test(sample(real), sample(synthetic)).value == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_wider_uniform_distribution_is_apart_by_a_quarter_of_what_it_is_wider() -> None:
+    # quantiles p and 1/4 + p/2 differ by |p/2 - 1/4|: on average 1/8
+    ramp = np.linspace(0, 1, 4096).reshape(1, 1, 64, 64)
+    real, synthetic = np.repeat(2 * ramp - 1, 6, 0), np.repeat(ramp - 0.5, 6, 0)
+    result = against_test(sample(real), sample(synthetic))
+    assert result.value == pytest.approx(1 / 8, abs=1e-3)
+    assert result.details is not None and result.details["brighter"] == pytest.approx(0, abs=1e-6)
+
+
+def test_eight_bit_values_are_counted_exactly() -> None:
+    levels = np.array([0, 3, 200, 255])
+    images = (levels / 255 * 2 - 1).astype(np.float32).reshape(1, 1, 2, 2)
+    assert np.flatnonzero(histogram.histograms(images)[0, 0]).tolist() == levels.tolist()
+
+
+def test_channels_are_measured_each_and_averaged() -> None:
+    real = np.full((6, 3, 8, 8), -1.0)
+    synthetic = real.copy()
+    synthetic[:, 2] = -0.4
+    result = against_test(sample(real), sample(synthetic))
+    assert result.details is not None
+    assert result.details["channels"] == pytest.approx([0, 0, 0.3], abs=2e-3)
+    assert result.value == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_gamma_is_found_and_fresh_patients_are_not() -> None:
+    rng = np.random.default_rng(0)
+    real, fresh = textures(80, rng), textures(80, rng)
+    brighter = ((fresh + 1) / 2) ** 0.8 * 2 - 1
+    innocent = against_test(sample(real), sample(fresh)).to_json()
+    off = against_test(sample(real), sample(brighter)).to_json()
+    assert histogram.found(innocent) == "" and innocent["paired_difference"]["interval"][0] <= 0
+    assert "brighter" in histogram.found(off)
+    assert off["value"] > 5 * off["floor"] and off["interval"][0] < off["value"] < off["interval"][1]
+
+
+def test_many_alike_slices_of_few_patients_do_not_accuse_a_perfect_generator() -> None:
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(20):
+        patients = rng.uniform(-0.3, 0.3, 8)
+        real = np.repeat(patients, 15)[:, None, None, None] + rng.uniform(-0.5, 0.5, (120, 1, 8, 8))
+        synthetic = rng.uniform(-0.3, 0.3, (120, 1, 1, 1)) + rng.uniform(-0.5, 0.5, (120, 1, 8, 8))
+        result = against_test(sample(real, [f"p{i // 15}" for i in range(120)]), sample(synthetic))
+        alarms += bool(histogram.found(result.to_json()))
+    assert alarms <= 1
+
+
+def test_below_five_subjects_there_is_a_value_for_each_and_no_interval() -> None:
+    real = textures(9, np.random.default_rng(2))
+    result = against_test(sample(real, list("aaabbbccc")), sample(real[:1]))
+    assert result.interval is None and result.floor is None and histogram.found(result.to_json()) == ""
+    assert result.per_subject is not None and list(result.per_subject) == ["a", "b", "c"]
+
+
+def test_other_metrics_results_are_passed_over() -> None:
+    apart = {"name": "FD-Lite0", "value": 9.0, "paired_difference": {"value": 9.0, "interval": [5.0, 12.0]}}
+    assert histogram.found(apart) == ""

@@ -1,0 +1,94 @@
+"""Power spectra: sines in their place, Parseval, decibels, blur and noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from ganatomy.metrics import spectrum
+from ganatomy.metrics.base import MetricResult, Sample, Samples
+from tests.textures import textures
+
+
+def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
+    return Sample(images.astype(np.float32), subjects, np.zeros((len(images), 2)))
+
+
+def results(real: Sample, synthetic: Sample) -> dict[str, MetricResult]:
+    return {r.name: r for r in spectrum.compute(Samples(real, synthetic)) if r.against == "test"}
+
+
+@pytest.mark.parametrize("cycles", [3, 8, 13])
+def test_a_sine_is_in_its_ring(cycles: int) -> None:
+    x = np.arange(32) / 32
+    images = np.broadcast_to(0.5 * np.sin(2 * np.pi * cycles * x), (6, 1, 32, 32))
+    details = results(sample(images), sample(images))["Spectrum"].details
+    assert details is not None
+    assert details["frequency"][int(np.argmax(details["real"]))] == cycles / 32
+
+
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (31, 3)])
+def test_mean_power_is_the_variance_under_the_window(size: int, channels: int) -> None:
+    images = np.random.default_rng(0).uniform(-1, 1, (3, channels, size, size)).astype(np.float32)
+    line = np.hanning(2 * size + 1)[1::2]
+    window = np.outer(line, line)
+    mean = (images * window).sum((2, 3), keepdims=True) / window.sum()
+    variance = ((images - mean) ** 2 * window ** 2).sum((2, 3)) / (window ** 2).sum()
+    _, counts = spectrum.frequencies(size)
+    total = (spectrum.power(images) * counts).sum((1, 2)) / size ** 2
+    assert total == pytest.approx(variance.mean(1), rel=1e-4)
+
+
+def test_twice_the_contrast_is_six_decibels_and_four_times_the_power() -> None:
+    images = textures(30, np.random.default_rng(1)) / 4
+    found = results(sample(images), sample(2 * images))
+    assert found["Spectrum"].value == pytest.approx(20 * np.log10(2), abs=0.1)
+    assert found["Sharpness"].ratio == pytest.approx(4, rel=1e-3)
+
+
+def test_white_noise_has_its_variance_in_every_ring_and_in_the_upper_half() -> None:
+    images = 0.1 * np.random.default_rng(2).standard_normal((200, 1, 32, 32))
+    found = results(sample(images), sample(images))
+    assert found["Sharpness"].value == pytest.approx(0.01, rel=0.02)
+    details = found["Spectrum"].details
+    assert details is not None and details["real"][4:] == pytest.approx([-20] * 12, abs=1)
+
+
+def test_blur_and_noise_are_found_and_fresh_patients_are_not() -> None:
+    rng = np.random.default_rng(3)
+    real, fresh = sample(textures(60, rng)), textures(60, rng)
+    innocent = results(real, sample(fresh))
+    assert [spectrum.found(r.to_json()) for r in innocent.values()] == ["", ""]
+    blurred = results(real, sample(gaussian_filter(fresh, (0, 0, 1, 1))))
+    assert "dB" in spectrum.found(blurred["Spectrum"].to_json())
+    assert "blurred" in spectrum.found(blurred["Sharpness"].to_json())
+    noisy = results(real, sample(fresh + 0.1 * rng.standard_normal(fresh.shape)))
+    assert "noisy" in spectrum.found(noisy["Sharpness"].to_json())
+    assert blurred["Spectrum"].value is not None and blurred["Spectrum"].floor is not None
+    assert blurred["Spectrum"].value > 10 * blurred["Spectrum"].floor
+
+
+def test_what_rounding_hides_does_not_count() -> None:
+    smooth = gaussian_filter(textures(20, np.random.default_rng(4)), (0, 0, 3, 3))
+    rounded = np.rint((smooth + 1) * 127.5) / 127.5 - 1
+    value = results(sample(smooth), sample(rounded))["Spectrum"].value
+    assert value is not None and value < 3  # without the power of rounding beside it: more than 20 dB
+
+
+def test_constant_images_and_a_single_one() -> None:
+    real = sample(textures(8, np.random.default_rng(5)))
+    for images in (np.full((6, 1, 32, 32), 0.3), np.full((1, 1, 32, 32), 0.3)):
+        found = results(real, sample(images))
+        assert found["Spectrum"].value is not None and found["Spectrum"].value > 5
+        assert found["Sharpness"].value == pytest.approx(0, abs=1e-9)
+    both = results(sample(np.zeros((6, 1, 32, 32))), sample(np.zeros((6, 1, 32, 32))))
+    assert both["Spectrum"].value == 0 and both["Sharpness"].ratio is None
+    assert [spectrum.found(r.to_json()) for r in both.values()] == ["", ""]
+
+
+def test_below_five_subjects_there_is_no_interval() -> None:
+    real = sample(textures(8, np.random.default_rng(6)), list("aabbccdd"))
+    found = results(real, sample(textures(8, np.random.default_rng(7))))
+    assert found["Spectrum"].interval is None and found["Sharpness"].interval is None
+    assert found["Spectrum"].per_subject is not None and len(found["Spectrum"].per_subject) == 4

@@ -1,0 +1,13 @@
+"""Made-up patients for checks of images: each a few smooth blobs of its own in fine grain."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+
+def textures(n: int, rng: np.random.Generator, size: int = 32, grain: float = 0.1) -> np.ndarray:
+    """Float32 [n, 1, size, size] in [-1, 1]."""
+    smooth = gaussian_filter(rng.standard_normal((n, 1, size, size)), (0, 0, size / 16, size / 16), mode="wrap")
+    images = -0.3 + 0.4 * smooth / smooth.std() + grain * rng.standard_normal(smooth.shape)
+    return np.clip(images, -1, 1).astype(np.float32)
