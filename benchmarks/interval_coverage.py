@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,6 +27,8 @@ WHITE = 800  # stored value shown as white
 BLUR, GAMMA = 0.5, 0.9  # pixels; of the synthetic population
 NAMES = ("KD-Lite0", "FD-Lite0", "SSIM", "MS-SSIM-3", "Diversity-Lite0", "Diversity-pixels", "Precision-Lite0",
          "Recall-Lite0", "Density-Lite0", "Coverage-Lite0")
+ALONE = ("kernel", "frechet", "prdc")  # whose floors are not looked at
+MODULES = (*ALONE, "ssim", "ms_ssim", "diversity")
 Arrays = dict[str, np.ndarray]
 Figures = dict[str, tuple[float, float, float]]  # value, low, high
 
@@ -68,9 +71,8 @@ def make_population(subjects: int, made: int, workers: int) -> Arrays:
     return found
 
 
-def figures(drawn: tuple[int, int, int]) -> Figures:
+def figures(metrics: list[str], drawn: tuple[int, int, int]) -> Figures:
     """All figures of one cohort: (subjects, images a subject, number of the repeat)."""
-    from ganatomy.metrics import diversity, frechet, kernel, ms_ssim, prdc, ssim
     from ganatomy.metrics.base import Sample, Samples
 
     subjects, each, repeat = drawn
@@ -83,10 +85,9 @@ def figures(drawn: tuple[int, int, int]) -> Figures:
                   population["real_features"][rows].astype(np.float64))
     made = Sample(population["made"][others], None, population["made_features"][others].astype(np.float64))
     samples = Samples(test, made, seed=repeat)
-    alone = samples.with_control(made)  # without floors
-    results = [r for module, of in ((kernel, alone), (frechet, alone), (prdc, alone), (ssim, samples),
-                                    (ms_ssim, samples), (diversity, samples)) for r in module.compute(of)]
-    return dict(read(results))
+    alone = samples.with_control(made)
+    modules = [(name, import_module(f"ganatomy.metrics.{name}")) for name in metrics]
+    return dict(read([r for name, module in modules for r in module.compute(alone if name in ALONE else samples)]))
 
 
 def read(results: list) -> Iterator[tuple[str, tuple[float, float, float]]]:
@@ -114,8 +115,8 @@ def table(cells: dict[tuple[int, int], dict[str, tuple[float, float]]]) -> str:
     heads = [f"{s} x {each}" for s, each in cells]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
     for name in dict.fromkeys(name for found in cells.values() for name in found):
-        row = [f"{100 * found[name][0]:.0f}% ({found[name][1]:.2f})" if name in found else "" for found in cells.values()]
-        lines.append(f"| {name} | " + " | ".join(row) + " |")
+        known = [found.get(name) for found in cells.values()]
+        lines.append(f"| {name} | " + " | ".join(f"{100 * k[0]:.0f}% ({k[1]:.2f})" if k else "" for k in known) + " |")
     return "\n".join(lines)
 
 
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--subjects", type=int, nargs="+", default=[10, 20, 30, 60])
     parser.add_argument("--images", type=int, nargs="+", default=[3, 1], help="a subject")
+    parser.add_argument("--metrics", nargs="+", choices=MODULES, default=MODULES)
     parser.add_argument("--population", type=int, nargs=2, default=[1200, 1500], help="real subjects, synthetic images")
     parser.add_argument("--keep", type=Path, help="npz file with the population, made if it is not there")
     asked = parser.parse_args()
@@ -139,7 +141,7 @@ def main() -> None:
         for each in asked.images:
             for subjects in asked.subjects:
                 drawn = [(subjects, each, repeat) for repeat in range(asked.repeats)]
-                found = list(pool.map(partial(figures), drawn, chunksize=5))
+                found = list(pool.map(partial(figures, asked.metrics), drawn, chunksize=5))
                 cells[subjects, each] = {name: (share, width) for name, share, width in coverage(found)}
     print(f"{asked.repeats} repeats; subjects x images of each; share of the intervals that hold it (mean width over "
           "the figure):\n")

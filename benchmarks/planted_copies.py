@@ -79,10 +79,10 @@ def one_subject(index: int, seed: int, size: int) -> Image:
 
 def phantom(seed: int, size: int) -> tuple[Sample, Sample, Sample]:
     """Train, test and fresh subjects."""
-    count = TRAIN + TEST + FRESH
+    make = partial(one_subject, seed=seed, size=size)
     with ProcessPoolExecutor() as pool:
-        images = np.stack(list(pool.map(partial(one_subject, seed=seed, size=size), range(count), chunksize=8)))[:, None]
-    parts = np.split(images.astype(np.float32), [TRAIN, TRAIN + TEST])
+        images = list(pool.map(make, range(TRAIN + TEST + FRESH), chunksize=8))
+    parts = np.split(np.stack(images)[:, None].astype(np.float32), [TRAIN, TRAIN + TEST])
     return Sample(parts[0]), Sample(parts[1]), Sample(parts[2])
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,9 @@ from ganatomy.data.writers import new_dataset
 from ganatomy.recipe import Recipe, load
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# here and not in a fixture, so that commands that tests start get it too
+os.environ["GANATOMY_CACHE"] = tempfile.mkdtemp(prefix="ganatomy-cache-")
+atexit.register(shutil.rmtree, os.environ["GANATOMY_CACHE"], ignore_errors=True)
 
 TINY = {"size": 16, "batch_size": 4, "steps": 12, "model.width": 8, "model.d_width": 8, "model.z_dim": 8,
         "checkpoint_every": 4, "preview_every": 4, "select": "last"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,58 +13,15 @@ from click.testing import CliRunner
 
 from ganatomy.cli import cli
 from ganatomy.comparing import compare
-from ganatomy.comparing_differences import Side, difference, differences, holm, over_seeds
 from ganatomy.comparing_table import WIDTH, table, write_table
 from ganatomy.errors import UserError
-from ganatomy.recipe import load
 from ganatomy.run import Run
-
-CONTENT = "c0ffee" * 10
-COST = {"updates": 4000.0, "seconds": 60.0}
-
-
-def result(name: str, value: float, **more: Any) -> dict[str, Any]:
-    return {"name": name, "against": "test", "value": value, "interval": [value - 0.04, value + 0.06], "n_images": 40,
-            "n_subjects": 20, "n_synthetic": 500, "better": "lower"} | more
-
-
-def noise_metrics(kd: float, **more: Any) -> dict[str, Any]:
-    reference = {"what": "real train against real test", "value": 0.002, "interval": [-0.01, 0.01], "n_images": 80}
-    results = [result("KD-Lite0", kd, reference=reference), result("KD-Lite0", 9.0, against="train"),
-               result("FD-Lite0", 100 * kd), result("Precision-Lite0", 0.97),
-               result("Diversity-Lite0", 12.0, ratio=0.9, ratio_interval=[0.8, 1.0])]
-    return {"schema_version": 1, "extractor": "Lite0", "dataset": CONTENT, "synthetic": f"{kd}", "step": 4000,
-            "seed": 0, "domain": "T1", "label": None, "size": 64, "warnings": [],
-            "counts": {"test": {"images": 40, "subjects": 20}, "synthetic": {"images": 500}}, "results": results,
-            "controls": [{"control": "mean image", "name": "KD-Lite0", "value": 0.5, "interval": [0.4, 0.6]}]} | more
-
-
-def translation_metrics(kd: float, mae: float, ways: tuple[tuple[str, str], ...] = (("T1", "T2"),)) -> dict[str, Any]:
-    directions = [{"source": source, "target": target, "n_images": 30, "n_subjects": 10, "kernel": {
-        "translators": {"model": result("KD-Lite0", kd), "input returned": result("KD-Lite0", 0.4)},
-        "reference": {"value": 0.01, "interval": None}}, "translators": {"model": [result("MAE foreground", mae)]},
-        "returned": {"finding": ""}, "anatomy": {"kept": True}} for source, target in ways]
-    return {"kind": "translation", "extractor": "Lite0", "dataset": CONTENT, "step": 4000, "seed": 0, "n": None,
-            "source": "T1", "domain": "T2", "size": 64, "directions": directions, "warnings": []}
-
-
-Make = Callable[..., Path]
+from tests.evaluated_runs import Make, maker, noise_metrics, result, translation_metrics
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Write a run folder as training and evaluation leave it: make(name, metrics, seed, **overrides)."""
-    def write(name: str, metrics: dict[str, Any] | None, seed: int = 0, *, seconds: float = 60.0, step: int = 4000,
-              content: str = CONTENT, recipe: str = "rpgan-64", **overrides: Any) -> Path:
-        run, keys = Run(tmp_path / name), {key.replace("__", "."): value for key, value in overrides.items()}
-        run.path.mkdir()
-        run.recipe_file.write_text(load(recipe, {"seed": seed, **keys}).to_yaml())
-        run.status_file.write_text(json.dumps({"state": "finished", "step": step, "seconds": seconds}))
-        (run.path / "dataset.json").write_text(json.dumps({"content": content}))
-        if metrics is not None:
-            run.metrics_file.write_text(json.dumps(metrics))
-        return run.path
-    return write
+    return maker(tmp_path)
 
 
 def two_groups(make: Make, first: list[float], second: list[float], shift: int = 0, **more: Any) -> dict[str, Any]:
@@ -74,50 +30,6 @@ def two_groups(make: Make, first: list[float], second: list[float], shift: int =
     runs += [make(f"b{s}", noise_metrics(kd), s + shift, model__width=48, **more) for s, kd in enumerate(second)]
     (found,) = compare(runs)["tables"]
     return dict(found)
-
-
-def test_interval_over_seeds_is_students() -> None:
-    low, high = over_seeds([1.0, 2.0, 3.0, 4.0, 5.0])  # sd 1.5811, t(4) = 2.7764
-    assert (low, high) == pytest.approx((3 - 1.96324, 3 + 1.96324), abs=1e-4)
-    assert over_seeds([1.0]) is None
-
-
-def test_welch_is_as_in_scipy() -> None:
-    from scipy.stats import ttest_ind
-
-    a, b = {0: 27.5, 1: 21.0, 2: 19.0, 3: 23.6}, {7: 27.1, 8: 22.0, 9: 20.8, 10: 23.4, 11: 28.9, 12: 31.0}
-    ours, theirs = difference(a, b), ttest_ind(list(b.values()), list(a.values()), equal_var=False)
-    interval = theirs.confidence_interval(0.95)
-    assert ours.method == "Welch"
-    assert (ours.p, ours.freedom) == pytest.approx((theirs.pvalue, theirs.df))
-    assert ours.interval == pytest.approx((interval.low, interval.high))
-
-
-def test_the_same_seeds_are_paired_in_whatever_order() -> None:
-    # differences 1, 2, 3: mean 2, sd 1, t(2) = 4.3027
-    found = difference({0: 10.0, 1: 50.0, 2: 90.0}, {2: 93.0, 0: 11.0, 1: 52.0})
-    assert found.method == "paired by seed"
-    assert found.interval == pytest.approx((2 - 4.30265 / 3 ** 0.5, 2 + 4.30265 / 3 ** 0.5), abs=1e-4)
-
-
-def test_equal_groups_without_spread_are_a_tie() -> None:
-    assert difference({0: 1.0, 1: 1.0}, {0: 1.0, 1: 1.0}).p == 1.0
-    assert difference({0: 1.0, 1: 1.0}, {2: 1.0, 3: 1.0, 4: 1.0}).p == 1.0
-
-
-def test_holm_known_answer() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([]) == []
-
-
-def test_equal_groups_are_seldom_told_apart_although_the_best_was_chosen_by_its_mean() -> None:
-    rng, tables = np.random.default_rng(701), 200
-    false = 0
-    for _ in range(tables):
-        values = rng.normal(size=(5, 5))
-        sides = [Side(str(i), dict(enumerate(v)), COST) for i, v in enumerate(values[np.argsort(values.mean(1))])]
-        false += any(d.claim for d in differences(sides, 1.0))
-    assert false / tables <= 0.05 + 2 * (0.05 * 0.95 / tables) ** 0.5
 
 
 def test_a_planted_lead_is_claimed_with_five_seeds(make: Make) -> None:
@@ -179,6 +91,12 @@ def test_a_share_never_exceeds_one(make: Make) -> None:
     assert interval == pytest.approx([0.95 - 12.7062 * 0.05, 1.0], abs=1e-4)
 
 
+def test_seeds_that_are_all_alike_have_no_interval_of_zero_width(make: Make) -> None:
+    (found,) = compare([make(f"a{s}", noise_metrics(0.1 + s / 50), s) for s in range(3)])["tables"]
+    figure = found["groups"][0]["figures"]["precision"]  # 0.97 of every seed
+    assert (figure["interval_over"], figure["interval"]) == ("subjects", pytest.approx([0.93, 1.03]))
+
+
 def test_groups_with_copies_are_marked_and_never_first(make: Make) -> None:
     copies = noise_metrics(0.01)
     copies["results"].append(result("Copies", 0.2, against="train", details={"verdict": "copies"}))
@@ -188,8 +106,10 @@ def test_groups_with_copies_are_marked_and_never_first(make: Make) -> None:
     assert [(g["name"], g["rank"]) for g in found["groups"]] == [("rpgan-64, model.width=32", 1),
                                                                  ("rpgan-64, model.width=48", None)]
     assert found["groups"][1]["words"]["copies"] == "copies (1 of 2)"
-    assert "copies training images and cannot rank first" in found["differences"][0]["sentence"]
+    assert "copies images of real patients and cannot rank first" in found["differences"][0]["sentence"]
     assert any("is not ranked" in note for note in found["notes"])
+    assert any(note.startswith("Not every run was searched for copies: rpgan-64, model.width=32; rpgan") for note in
+               found["notes"])
     (alone,) = compare(runs[:2])["tables"]
     assert any("No group can rank first" in note for note in alone["notes"])
 

@@ -98,6 +98,19 @@ def test_what_cannot_be_told_is_none_with_a_reason() -> None:
     assert [duplicates.found(r.to_json()) for r in (few, alone, constant)] == ["", "", ""]
 
 
+def test_colour_images() -> None:
+    rng = np.random.default_rng(8)
+
+    def coloured(n: int) -> Sample:
+        images = np.concatenate([textures(n, rng, 16) for _ in range(3)], 1)
+        return Sample(images, None, images.mean(1).reshape(n, -1).astype(np.float64))
+
+    made = coloured(40)
+    again = Sample(np.repeat(made.images[:10], 4, 0), None, np.repeat(made.features[:10], 4, 0))
+    assert against_test(coloured(60), again).value == 1
+    assert duplicates.found(against_test(coloured(60), made).to_json()) == ""
+
+
 def test_constant_synthetic_images_are_all_duplicates() -> None:
     result = against_test(sample(textures(60, np.random.default_rng(7))), sample(np.zeros((40, 1, 32, 32))))
     assert result.value == 1 and "near-duplicate" in duplicates.found(result.to_json())

@@ -140,3 +140,15 @@ def test_a_dataset_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="cannot be read"):
         Dataset.open(data.path)
+
+
+@pytest.mark.parametrize(("light", "warned"), [("red", True), ("green", False)])
+def test_who_makes_images_of_a_run_that_copies_patients_is_told(run: Run, tmp_path: Path, light: str,
+                                                               warned: bool) -> None:
+    said: list[str] = []
+    run.metrics_file.write_text(json.dumps({"verdicts": [{"question": "copies", "light": light, "says": "."}]}))
+    try:
+        generate(run.path, tmp_path / "out", 2, say=said.append)
+    finally:
+        run.metrics_file.unlink()
+    assert any("copies of training patients" in line for line in said) == warned

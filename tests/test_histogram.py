@@ -79,6 +79,12 @@ def test_below_five_subjects_there_is_a_value_for_each_and_no_interval() -> None
     assert result.per_subject is not None and list(result.per_subject) == ["a", "b", "c"]
 
 
+def test_of_many_images_two_thousand_are_used_and_the_caveat_says_so() -> None:
+    rng = np.random.default_rng(3)
+    result = against_test(sample(textures(20, rng, 8)), sample(textures(2100, rng, 8)))
+    assert result.n_synthetic == 2000 and "2,000 of 2,100 synthetic images" in result.caveat
+
+
 def test_other_metrics_results_are_passed_over() -> None:
     apart = {"name": "FD-Lite0", "value": 9.0, "paired_difference": {"value": 9.0, "interval": [5.0, 12.0]}}
     assert histogram.found(apart) == ""

@@ -14,7 +14,7 @@ FLOORS = {"errors": 0, "files": 0, "wording": 0, "recipe": 0, "run": 0, "data": 
           "training_step": 3, "training_loop": 3, "training_images": 3, "training_start": 3, "training_preview": 3,
           "training_notes": 3, "training_schedule": 3, "training_curves": 3, "training_debug": 3,
           "validation": 3, "sampling": 3, "generation": 3, "planning": 3, "translation": 3,
-          "evaluation": 4, "evaluation_rows": 4, "evaluation_sets": 4, "evaluation_verdicts": 4,
+          "evaluation": 4, "evaluation_rows": 4, "evaluation_sets": 4, "evaluation_verdicts": 4, "evaluation_map": 4,
           "evaluation_translation": 4, "evaluation_pairs": 4, "comparing": 4,
           "comparing_runs": 4, "comparing_figures": 4, "comparing_groups": 4, "comparing_differences": 4,
           "comparing_notes": 4, "comparing_table": 4,

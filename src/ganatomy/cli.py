@@ -77,8 +77,9 @@ cli.add_command(compare)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]))
 @click.option("--checkpoint-every", type=int, help="Steps.")
-@click.option("--select", type=click.Choice(["last", "kd", "fd"]),
-              help="Which checkpoint becomes the generator: the last, or the best by a distance on the val split.")
+@click.option("--select", type=click.Choice(["last", "kd", "fd", "critic"]),
+              help="Which checkpoint becomes the generator: the last, or the best on the val split, by a distance or "
+                   "by a critic that is trained anew at each.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE",
               help="Any key of the recipe, such as model.width=16.")
 @click.option("--budget", help="End after this long, such as 15m or 2h.")

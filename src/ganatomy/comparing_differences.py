@@ -77,11 +77,9 @@ def _test(value: float, variance: float, freedom: float, method: str) -> Test:
 
     error = math.sqrt(variance)
     half = float(t.ppf(0.975, freedom)) * error
-    if error > 0:
-        p = 2 * float(t.sf(abs(value) / error, freedom))
-    else:  # no seed differs from another
-        p = 1.0 if value == 0 else 0.0
-    return Test(value, (value - half, value + half), p, freedom, method)
+    if error == 0:  # no seed differs from another
+        return Test(value, (value, value), float(value == 0), freedom, method)
+    return Test(value, (value - half, value + half), 2 * float(t.sf(abs(value) / error, freedom)), freedom, method)
 
 
 def holm(p: Sequence[float]) -> list[float]:

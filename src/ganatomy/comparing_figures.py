@@ -15,7 +15,7 @@ from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
 MODEL = "model"
 Primary = Literal["kd", "critic", "fd"]
 COPIES = "copies"
-SEVERITY = ("clean", "can't tell", "suspicious", COPIES)  # the audit's verdicts, worst last
+SEVERITY = ("clean", "suspicious", COPIES)  # the audit's verdicts, worst last
 
 
 @dataclass(frozen=True)

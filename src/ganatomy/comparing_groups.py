@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -16,7 +17,7 @@ from ganatomy.recipe import flat
 
 KEYS_NAMED = 3  # of what differs, in a group's name
 MINOR = ("checkpoint_every", "checkpoint_epochs", "preview_every", "precisions_checked")  # named where nothing else is
-COPIES_BAR = "copies training images and cannot rank first: copies lie among real images by every distance"
+COPIES_BAR = "copies images of real patients and cannot rank first: copies lie among real images by every distance"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Summary:
         values: by seed.
         mean: over seeds.
         interval: 95%; None where there is none.
-        interval_over: "seeds", or "subjects" where there is one seed; "" without an interval.
+        interval_over: "seeds", or "subjects" where there is one seed or none differs; "" without an interval.
         over_subjects: the evaluations' own interval, the median of each end; None below five test subjects.
     """
 
@@ -121,12 +122,11 @@ class Board:
         return test.subjects if test else head.n_subjects if head else None
 
 
-_BAD = ("-", "can't tell", "unrelated", "greys only", "RETURNED", "NOT kept")
+_WORSE = ("-", *SEVERITY, "can't tell", "unrelated", "greys only", "RETURNED", "NOT kept")  # any other word is good
 
 
 def _severity(word: str) -> int:
-    order = (*_BAD[:1], *SEVERITY, *_BAD[2:])
-    return order.index(word) if word in order else 0
+    return _WORSE.index(word) if word in _WORSE else -1
 
 
 def _mean_of_all(values: Sequence[float | None]) -> float | None:
@@ -158,7 +158,7 @@ def _settings(run: Evaluated) -> dict[str, Any]:
 
 
 def _refuse_same_seed(runs: Sequence[Measured]) -> None:
-    for one, other in zip(runs, runs[1:], strict=False):
+    for one, other in pairwise(runs):
         if one.run.recipe.seed == other.run.recipe.seed:
             raise UserError(f"has the same recipe and seed ({one.run.recipe.seed}) as {one.run.name}: the two are not "
                             "independent", where=other.run.name, fix="give one of them, or train with another seed")
@@ -197,6 +197,8 @@ def _summary(runs: Sequence[Measured], column: Column) -> Summary:
     values = {m.run.recipe.seed: m.figures[column.key].value for m in runs}
     subjects = typical([m.figures[column.key] for m in runs]).interval
     interval = over_seeds(list(values.values()))
+    if len(set(values.values())) == 1:
+        interval = None  # seeds that are all alike, such as shares of 0, say nothing about how much seeds may differ
     if interval is not None and column.share:
         interval = max(0.0, interval[0]), min(1.0, interval[1])
     over = "seeds" if interval else "subjects" if subjects else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ganatomy.comparing_differences import CLAIM_SEEDS
-from ganatomy.comparing_figures import Figure, shown_name
+from ganatomy.comparing_figures import COPIES, Figure, shown_name
 from ganatomy.comparing_groups import Board, Group
 from ganatomy.comparing_runs import Evaluated
 from ganatomy.evaluation_rows import OF_DATASET, size_warning
@@ -42,7 +42,10 @@ def _first(board: Board) -> list[str]:
 
 def _barred(board: Board) -> list[str]:
     said = [f"{g.name} is not ranked: it {g.barred}." for g in board.groups if g.barred]
-    if said and all(g.barred for g in board.groups):
+    unknown = [g.name for g in board.groups if any(m.words.get(COPIES) == "-" for m in g.runs)]
+    if unknown:
+        said.append(f"Not every run was searched for copies: {'; '.join(unknown)}. Evaluate them again to know.")
+    if board.groups[-1].barred and all(g.barred for g in board.groups):
         said.append("No group can rank first, so there are no comparisons.")
     return said
 

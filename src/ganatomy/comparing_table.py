@@ -71,8 +71,8 @@ def _legend(one: Table) -> list[str]:
     lines = [f"Mean over seeds (95% interval over seeds). Primary, named beforehand: {' and '.join(named)}; ranked by "
              f"{_primary(one)}.", f"Better: {'; '.join(_better(one))}."]
     if ONE_SEED in "".join(cell for line in _cells(one) for cell in line):
-        lines.append(f"{ONE_SEED} interval over test patients: of one seed there is none over seeds, nor for real "
-                     "images and controls.")
+        lines.append(f"{ONE_SEED} interval over test patients: there is none over seeds of one seed, of seeds that are "
+                     "all alike, of real images and of controls.")
     return lines
 
 

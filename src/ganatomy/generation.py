@@ -14,8 +14,10 @@ from ganatomy.data.dataset import Dataset, DatasetInfo, Intensity, Pixels, denor
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import DatasetWriter, new_dataset
 from ganatomy.errors import UserError
+from ganatomy.files import read_json
 from ganatomy.nn.hardware import choose_device
 from ganatomy.pictures import write_png
+from ganatomy.run import Run
 from ganatomy.sampling import Sampler, check_seed, load_generator
 
 Format = Literal["png8", "png16", "npy", "none"]
@@ -58,7 +60,19 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
         _write_images(writer, sampler, notes, n, seed, format, dtype)
         writer.finish(_info(sampler, notes, n, seed, weights))
     say(f"{n} synthetic image{'s' * (n > 1)} in {out} (seed {seed})")
+    if _audited_as_copies(Path(run)):
+        say("warning: the last `ganatomy evaluate` of this run found copies of training patients among its images: "
+            "treat these as you treat the patients")
     return Dataset.open(out)
+
+
+def _audited_as_copies(run: Path) -> bool:
+    """Whether metrics.json says so; of what was not evaluated, or by an older ganatomy, nothing is known."""
+    if not Run.is_run(run) or not Run(run).metrics_file.is_file():
+        return False
+    found = read_json(Run(run).metrics_file)
+    verdicts = found.get("verdicts", []) if isinstance(found, dict) else []
+    return any(v["question"] == "copies" and v["light"] == "red" for v in verdicts)
 
 
 def _check_options(n: int, seed: int, format: str, weights: str) -> None:

@@ -15,6 +15,7 @@ from ganatomy.errors import UserError
 Precision = Literal["auto", "fp32", "bf16"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Flip = Literal["horizontal", "vertical"]
+Select = Literal["last", "kd", "fd", "critic"]
 _EITHER = (("steps", "epochs"), ("checkpoint_every", "checkpoint_epochs"))  # setting one unsets the other
 
 
@@ -80,7 +81,7 @@ class Recipe(Frozen):
     checkpoint_every: int = Field(500, ge=1, description="steps")
     checkpoint_epochs: float | None = Field(None, gt=0, le=10**6, description="epochs, instead of checkpoint_every")
     preview_every: int = Field(250, ge=1, description="steps between sample grids")
-    select: Literal["last", "kd", "fd"] = Field("last", description="which checkpoint becomes the generator")
+    select: Select = Field("last", description="which checkpoint becomes the generator")
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

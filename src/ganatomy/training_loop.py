@@ -23,7 +23,7 @@ from ganatomy.training_preview import Preview
 from ganatomy.training_schedule import checkpoint_interval, epochs_done, total_steps
 from ganatomy.training_state import TrainingState, selected_sampler
 from ganatomy.training_step import add_losses, update
-from ganatomy.validation import Validator
+from ganatomy.validation import SCORES, Validator
 from ganatomy.wording import counted
 
 LOG_EVERY = 50
@@ -147,7 +147,7 @@ class Loop:
         if self.validator.scores:
             scores = self.validator.score(self.state.sampler())
             self._write({"kind": "validation", "step": self.state.step, **scores})
-            self.state.scored, score = self.state.step, scores[self.recipe.select]
+            self.state.scored, score = self.state.step, scores[SCORES[self.recipe.select]]
             if self.state.best is None or score < self.state.best["score"]:
                 self.state.best = {"step": self.state.step, "score": score}
         self._save()
@@ -181,7 +181,8 @@ class Loop:
         self.say(f"finished at step {self.state.step}; generator of step {step} ({why}) in {self.run.generator}")
 
     def _score(self, value: float) -> str:
-        return f"FD-Lite0 = {value:.1f}" if self.recipe.select == "fd" else f"KD-Lite0 x 1000 = {1e3 * value:.1f}"
+        return {"fd": f"FD-Lite0 = {value:.1f}", "kd": f"KD-Lite0 x 1000 = {1e3 * value:.1f}",
+                "critic": f"Jensen-Shannon bound of a fresh critic = {value:.3f} nats"}[self.recipe.select]
 
     def _interrupt(self) -> None:
         self._log()

@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 
 from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
+from ganatomy.errors import UserError
+from ganatomy.metrics.critic_networks import LEAST_SIDE, published_critic
+from ganatomy.metrics.critic_objectives import JS, SWAPPED
+from ganatomy.metrics.critic_training import Critic, Sides
 from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import KDScorer
+from ganatomy.models._bce import BCEGAN
 from ganatomy.recipe import Recipe
 from ganatomy.sampling import Sampler
 
-SEED = 2
+SEED, CRITIC_SEED = 2, 3  # of the fakes that are scored, and of those that a critic learns from
+SCORES = {"kd": "kd", "fd": "fd", "critic": "critic_js"}  # what a recipe selects by, and its name in the log
+CRITIC_BATCHES, CRITIC_BYTES = 100, 2**29  # what a critic learns from, each side; both limit it
 MOST_REAL, FEWEST_FAKE = 500, 256
 LEAST_DIVERSITY = 0.05
 TRANSLATIONS = 6  # looked at during training
@@ -40,17 +47,57 @@ class Validator:
         self.subjects = [r.subject for r in self._rows]
         enough = len(set(self.subjects)) >= 2 and (recipe.source is None or bool(self._source))
         self.scores = recipe.select != "last" and enough
+        self._feed, self._recipe = feed, recipe
         self.note = ""
         if recipe.select != "last" and not self.scores:
             self.note = "no choice among checkpoints: fewer than two validation subjects, so the last one counts"
+        if recipe.select == "critic" and recipe.size < LEAST_SIDE:
+            raise UserError(f"a critic needs images of {LEAST_SIDE} pixels or more, and these have {recipe.size}",
+                            where="--select", fix="use --select kd")
         self._scorer: KDScorer | None = None
 
     def score(self, sampler: Sampler) -> dict[str, float]:
-        """`kd` and `fd`: KD-Lite0 and FD-Lite0 between the validation images and fresh fakes; lower is better."""
+        """`kd` and `fd`: KD-Lite0 and FD-Lite0 between the validation images and fresh fakes; lower is better.
+
+        Where the recipe selects by a critic also its scores; see `_critic_scores`.
+        """
+        real = self._dataset.images(self._rows, self._size)
         if self._scorer is None:
-            self._scorer = KDScorer(self._dataset.images(self._rows, self._size), self.subjects)
-        fake = self._scorer.features(self._fakes(sampler))
-        return {"kd": self._scorer.distance(fake), "fd": frechet_distance(self._scorer.real, fake)}
+            self._scorer = KDScorer(real, self.subjects)
+        made = self._fakes(sampler)
+        fake = self._scorer.features(made)
+        scores = {"kd": self._scorer.distance(fake), "fd": frechet_distance(self._scorer.real, fake)}
+        if self._recipe.select == "critic":
+            scores |= self._critic_scores(sampler, Sides(real, made))
+        return scores
+
+    def _critic_scores(self, sampler: Sampler, held_out: Sides) -> dict[str, float]:
+        """What a fresh critic finds between the validation images and fresh fakes (Schilling 2020).
+
+        It learns from training images and fakes for 100 batches. First weights, batches and latents are the same at
+        every checkpoint, so that checkpoints differ by their generators alone. `critic_js` is its lower bound of the
+        Jensen-Shannon divergence, nats; `critic_swapped` its cross-entropy with labels swapped; `discriminator` that
+        of the GAN's own discriminator, where its scores are logits. All three rise with the distance.
+        """
+        recipe, seed = self._recipe, self._recipe.seed
+        critic = published_critic(self._lessons(sampler), recipe.batch_size, seed, sampler.device)
+        found = {"critic_js": critic.figure(JS, held_out), "critic_swapped": critic.figure(SWAPPED, held_out)}
+        if isinstance(sampler.model, BCEGAN):
+            # minibatch discrimination looks at a batch as a whole: as many as in training
+            own = Critic(sampler.model.discriminator, 0, sampler.device, recipe.batch_size)
+            found["discriminator"] = own.figure(SWAPPED, held_out)
+        return found
+
+    def _lessons(self, sampler: Sampler) -> Sides:
+        """Training images and fakes for a critic to learn from."""
+        pixels = sampler.channels * sampler.size**2
+        most = min(CRITIC_BATCHES * self._recipe.batch_size, max(1, CRITIC_BYTES // (4 * pixels)))
+        real = self._dataset.images(thin(self._feed.rows, most), self._size)
+        if sampler.model.translates:
+            assert self._feed.source is not None
+            sources = self._dataset.images(thin(self._feed.source.rows, most), self._size)
+            return Sides(real, sampler.translate(sources, SEED))
+        return Sides(real, sampler.sample(most, CRITIC_SEED))
 
     def _fakes(self, sampler: Sampler) -> NDArray[np.float32]:
         """Translations of validation images where the model translates, images from noise otherwise."""

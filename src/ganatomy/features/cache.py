@@ -91,7 +91,7 @@ class Cache:
         if self._ready is None:
             return None
         digest = hashlib.sha256(f"{self._identity} {self._made_on} {images.shape} {images.dtype.str} ".encode())
-        digest.update(memoryview(images).cast("B"))
+        digest.update(images.data.cast("B"))
         return self._ready / f"{digest.hexdigest()}{_SUFFIX}"
 
     @cached_property

@@ -79,13 +79,14 @@ class Custom(Extractor):
         if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
             raise self._wrong("gives features that are not finite numbers")
         self.dimensions = found.shape[1]
-        return found.astype(np.float64)
+        rows: Features = found.astype(np.float64)
+        return rows
 
     def _torchscript(self) -> Run:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                net = torch.jit.load(str(self._path), map_location="cpu").eval()
+                net = torch.jit.load(str(self._path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         except Exception as error:  # a file of another kind can raise nearly anything here
             raise UserError(f"is not a TorchScript file ({_line(error)})", where=self._path,
                             fix="write one with torch.jit.trace(network, example).save(FILE)") from error

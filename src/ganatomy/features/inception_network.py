@@ -135,8 +135,12 @@ class Inception(nn.Module):
         """Take tensors NAME.weight, NAME.mean, NAME.variance and NAME.beta for every NAME of `shapes`."""
         super().__init__()
         stages = [block for end, blocks in STAGES.items() if end <= tap for block in blocks]
-        self.blocks = nn.Sequential(*(_Beside([_branch(tensors, prefix, branch) for branch in block])
-                                      for prefix, block in stages))
+        self.blocks = nn.Sequential(*(self.beside(tensors, prefix, block) for prefix, block in stages))
+
+    @staticmethod
+    def beside(tensors: Tensors, prefix: str, block: Block) -> nn.Module:
+        """One block, whose branches stand side by side."""
+        return _Beside([_branch(tensors, prefix, branch) for branch in block])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features [n, tap] of images [n, 3, 299, 299], (grey level - 128) / 128, channels-last."""

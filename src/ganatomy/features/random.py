@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -21,8 +22,7 @@ class Random(Extractor):
     """Four convolutions of 3 x 3 with stride 2 and ReLU, their kernels drawn once and for all.
 
     The features are the mean of every map of every layer, 480 in all: edges and textures at four scales. They know
-    nothing of cats and dogs, nor of anatomy; they are for when a distance by learnt features is doubted. The kernels are
-    drawn by numpy, whose streams do not change between versions.
+    nothing of cats and dogs, nor of anatomy; they are for when a distance by learnt features is doubted.
 
     Source: Naeem et al., Reliable fidelity and diversity metrics, ICML 2020, for networks with random weights.
     """
@@ -55,9 +55,9 @@ class Random(Extractor):
 
 def _kernels() -> list[NDArray[np.float32]]:
     """Kernels [outputs, inputs, 3, 3]; the variance keeps the maps' second moment (He et al., ICCV 2015)."""
-    rng = np.random.Generator(np.random.PCG64(_SEED))  # by its name: what default_rng is may change
+    rng = np.random.RandomState(_SEED)  # the only generator of numpy's whose numbers will never change
     return [(rng.standard_normal((outputs, inputs, 3, 3)) * np.sqrt(2 / (9 * inputs))).astype(np.float32)
-            for inputs, outputs in zip(_WIDTHS, _WIDTHS[1:], strict=False)]
+            for inputs, outputs in pairwise(_WIDTHS)]
 
 
 @lru_cache(maxsize=2)

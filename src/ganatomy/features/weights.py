@@ -49,7 +49,7 @@ def weights_folder() -> Path:
     try:
         data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     except RuntimeError as error:
-        raise UserError("this user has no home folder to keep weights in", fix="set GANATOMY_HOME to a folder") from error
+        raise UserError("this user has no home folder for weights", fix="set GANATOMY_HOME to a folder") from error
     return Path(data) / "ganatomy" / "weights"
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ganatomy.metrics.base import Images, Sample
 
 BLUR = 1 / 32  # standard deviation of the blur, share of the image's width
+_CHUNK = 2000  # images read at a time
 
 
 def controls(real: Sample, n: int, untrained: Images | None, seed: int = 0) -> dict[str, Sample]:
@@ -26,7 +27,9 @@ def controls(real: Sample, n: int, untrained: Images | None, seed: int = 0) -> d
 
 def mean_image(real: Sample, n: int) -> Sample:
     """`n` times the mean of the real images: [n, c, s, s]."""
-    mean = real.images[:].mean(0, keepdims=True, dtype=np.float64).astype(np.float32)
+    starts = range(0, real.n_images, _CHUNK)
+    total = sum(real.images[i:i + _CHUNK].sum(0, keepdims=True, dtype=np.float64) for i in starts)
+    mean = np.asarray(total / real.n_images, np.float32)
     features = np.repeat(real.extractor(mean), n, axis=0)
     return Sample(np.repeat(mean, n, axis=0), None, features, extractor=real.extractor)
 

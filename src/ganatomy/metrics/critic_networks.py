@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
+from ganatomy.metrics.critic_objectives import JS
+from ganatomy.metrics.critic_training import Critic, Plan, Sides, train_critic
 from ganatomy.nn.augment import translate
 from ganatomy.nn.dense_dcgan import WIDTHS, dense_feature_length, dense_features
 
 LEAST_SIDE = 2 ** len(WIDTHS)  # pixels
 DROPOUT = 0.25
 SHIFT = 1 / 32  # of the side, at most
+PUBLISHED = Plan(steps=100, batch=30, decay=0.0)  # Adam 2e-4, beta1 0.5; nothing stops it early
 
 
 class ImageCritic(nn.Module):
@@ -33,7 +38,6 @@ class ImageCritic(nn.Module):
         self.last = nn.Linear(dense_feature_length(size), 1)
         if from_nothing:
             _zero(self.last)
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         scores: Tensor = self.last(self.features(images))
@@ -62,3 +66,13 @@ def mirrored_and_shifted(images: Tensor) -> Tensor:
     """Each image [n, c, s, s] mirrored left-right with probability 1/2, and shifted by up to 1/32 of its side."""
     mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
     return translate(torch.where(mirrored.to(images.device), images.flip(3), images), SHIFT)
+
+
+def published_critic(train: Sides, batch: int, seed: int, device: torch.device) -> Critic:
+    """Schilling's critic of images: 100 batches of `batch` a side, always from the first weights of `seed`.
+
+    Batch norms take their statistics anew when it is judged; see critic_training.py.
+    """
+    size, channels = train.real.shape[-1], train.real.shape[1]
+    plan = replace(PUBLISHED, batch=batch)
+    return train_critic(lambda: ImageCritic(size, channels, from_nothing=False), train, None, JS, plan, seed, device)

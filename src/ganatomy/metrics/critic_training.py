@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganatomy.metrics.critic_objectives import Array, Objective, slope_penalty
+from ganatomy.nn.blocks import refresh_batch_norm
+from ganatomy.nn.hardware import place
 
 CHUNK = 256  # samples judged at a time
 SLOPE_WEIGHT = 10.0  # of the penalty, as Gulrajani et al. 2017
+SETTLED = 128  # samples a side whose statistics the batch norms take
 CLOSE = 0.01  # to the largest figure there can be, as a share: nothing is left to learn
 Values = NDArray[np.float32]
 Build = Callable[[], nn.Module]
@@ -51,17 +54,23 @@ class Plan:
 
 
 class Critic:
-    """A trained critic; `steps` is how long it was trained, up to the state that was kept."""
+    """A trained critic.
 
-    def __init__(self, network: nn.Module, steps: int, device: torch.device) -> None:
-        self.network, self.steps, self.device = network.eval(), steps, device
+    Attributes:
+        steps: how long it was trained, up to the state that was kept.
+        chunk: how many samples it judges at a time.
+    """
+
+    def __init__(self, network: nn.Module, steps: int, device: torch.device, chunk: int = CHUNK) -> None:
+        self.network, self.steps, self.device, self.chunk = network.eval(), steps, device, chunk
 
     @torch.no_grad()
     def scores(self, samples: Values) -> Array:
         """Scores [n] of samples [n, ...]; higher for what it takes for real."""
         self.network.eval()
-        parts = [self.network(torch.from_numpy(samples[i:i + CHUNK]).to(self.device)).flatten().double().cpu().numpy()
-                 for i in range(0, len(samples), CHUNK)]
+        batches = (samples[i:i + self.chunk] for i in range(0, len(samples), self.chunk))
+        parts = [self.network(torch.from_numpy(batch).to(self.device)).flatten().double().cpu().numpy()
+                 for batch in batches]
         return np.concatenate([np.empty(0), *parts])
 
     def figure(self, objective: Objective, sides: Sides) -> float:
@@ -86,9 +95,9 @@ def train_critic(build: Build, train: Sides, held_out: Sides | None, objective: 
         device: the CPU by default.
     """
     device = device or torch.device("cpu")
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        return _train(build().to(device), train, held_out, objective, plan, seed)
+        return _train(place(build(), device), train, held_out, objective, plan, seed)
 
 
 def _train(network: nn.Module, train: Sides, held_out: Sides | None, objective: Objective, plan: Plan,
@@ -99,6 +108,7 @@ def _train(network: nn.Module, train: Sides, held_out: Sides | None, objective: 
     kept, kept_at, failed = network.state_dict(), 0, 0
     for step, (real, fake) in enumerate(_batches(train, plan.batch, seed)):
         if held_out is not None and step % plan.every == 0:
+            _settle(network, train)
             figure = critic.figure(objective, held_out)
             if figure > best:
                 best, kept, kept_at, failed = figure, copy.deepcopy(network.state_dict()), step, 0
@@ -110,9 +120,25 @@ def _train(network: nn.Module, train: Sides, held_out: Sides | None, objective: 
             break
         _step(network.train(), real.to(device), fake.to(device), objective, plan, optimiser)
     if held_out is None:
+        _settle(network, train)
         return Critic(network, plan.steps, device)
     network.load_state_dict(kept)
     return Critic(network, kept_at, device)
+
+
+@torch.no_grad()
+def _settle(network: nn.Module, train: Sides) -> None:
+    """Give batch norms the statistics of the network as it is judged, without dropout, on what it was trained on.
+
+    Those gathered in training are of activations that dropout has spread (Li et al. 2019), and would move all scores
+    to one side: critics that tell every training sample apart then seem to know nothing.
+    """
+    if refresh_batch_norm(network.eval()):
+        device = next(network.parameters()).device
+        parts = [side[np.linspace(0, len(side) - 1, min(SETTLED, len(side))).astype(np.intp)]
+                 for side in (train.real, train.fake)]
+        network(torch.from_numpy(np.concatenate(parts)).to(device))
+    network.eval()
 
 
 def _step(network: nn.Module, real: Tensor, fake: Tensor, objective: Objective, plan: Plan,

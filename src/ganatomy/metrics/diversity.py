@@ -18,6 +18,7 @@ from ganatomy.metrics.resampling import (
 
 ORDER = 3
 MOST_IMAGES = 500
+_NEEDS = "needs at least two synthetic images, of different subjects"
 _CAVEAT = "says nothing about whether the images are right: noise is diverse too"
 
 
@@ -79,16 +80,16 @@ def _results(name: str, samples: Samples) -> list[MetricResult]:
         shown = samples.extractor.metric("Diversity") if name == "features" else "Diversity-pixels"
         results.append(MetricResult(shown, against, own.value if own else None, real.n_images, real.n_subjects,
                                     samples.synthetic.n_images, "match", interval=_interval(own, real),
-                                    caveat=_caveat(samples, real), **extra))
+                                    caveat=_caveat(samples, real) if own else _NEEDS, **extra))
     return results
 
 
 def _diversity(name: str, sample: Sample, seed: int, stream: int) -> Diversity | None:
-    if sample.n_subjects < 2:
-        return None
     if sample.n_images > MOST_IMAGES:
         rows = np.random.default_rng((seed, 9)).choice(sample.n_images, MOST_IMAGES, replace=False)
         sample = sample.take(np.sort(rows))
+    if sample.n_subjects < 2:
+        return None
     return Diversity(sample, METRICS[name](sample), seed, stream)
 
 

@@ -85,7 +85,8 @@ def one_each(sample: Sample, k: int, rng: np.random.Generator) -> Index:
     """Rows of one random image of each of k random subjects."""
     order = rng.permutation(sample.n_images)
     _, first = np.unique(sample.subjects[order], return_index=True)
-    return order[rng.permutation(first)[:k]]
+    rows: Index = order[rng.permutation(first)[:k]]
+    return rows
 
 
 def _two_nearest(test: Sample, sample: Sample, rows: Index) -> tuple[Array, Index]:

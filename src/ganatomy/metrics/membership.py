@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ganatomy.metrics.resampling import Array, jackknife_variance
 
 ORDER, CONTROLS = 11, False
 CHANCE = 0.5
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _CAVEAT = "0.5: it cannot tell training from test patients; what leaks when only the generator is shared is less"
 _NOT_FINITE = "the discriminator gives scores that are not finite"
 
@@ -76,6 +78,6 @@ def _above(scores: Array, others: Array, weights: Array) -> Array:
     """For each score the weighted share of the others that it is above, ties counting half: [n]."""
     order = np.argsort(others)
     cumulative = np.concatenate([[0.0], np.cumsum(weights[order])])
-    places = [np.searchsorted(others[order], scores, side=side) for side in ("left", "right")]  # type: ignore[arg-type]
+    places = [np.searchsorted(others[order], scores, side=side) for side in _SIDES]
     share: Array = (cumulative[places[0]] + cumulative[places[1]]) / (2 * cumulative[-1])
     return share

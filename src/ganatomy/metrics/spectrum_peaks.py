@@ -12,7 +12,7 @@ GROUPS = 20  # groups of subjects, of which the spread is taken
 LEAST_EXCESS = 3.0  # dB
 ERRORS = 6.0  # standard errors, and spreads over frequencies: there are thousands, and 20 groups or fewer
 MOST = 8
-_LOWEST = 1 / 16  # cycles a pixel: below it anatomy itself is narrow
+_LOWEST = 1 / 10  # cycles a pixel: below it anatomy itself is narrow
 _NEAR, _FAR = 5, 9  # the neighbourhood of a frequency: a square ring, 9 wide with a hole of 5
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.profiles import MOST_IMAGES, block_means, chosen_rows, chunks, drawn, said
@@ -55,23 +56,11 @@ class Variance:
         counts = np.bincount(subjects).astype(np.float64)
         if len(counts) < 2:
             return None
-        values = int(np.prod(sample.images.shape[1:]))
-        sums, squares, weighted = np.zeros((len(counts), values), np.float32), np.zeros(len(counts)), np.zeros(values)
-        centre, start = None, 0
-        for chunk in chunks(sample, rows):
-            flat, own = chunk.reshape(len(chunk), -1), subjects[start:start + len(chunk)]
-            centre = flat.mean(0) if centre is None else centre
-            flat = flat - centre  # smaller numbers, so that little is lost where they cancel
-            squared = np.square(flat)
-            for subject, image, power in zip(own, flat, squared.mean(1, dtype=np.float64), strict=True):
-                sums[subject] += image
-                squares[subject] += power
-            weighted += (len(rows) - counts[own]) @ squared
-            start += len(chunk)
+        sums, squares, weighted = _sums(sample, rows, subjects, counts)
         pairs = len(rows) ** 2 - np.square(counts).sum()
         total = sums.sum(0, dtype=np.float64)
         pixels = (weighted - total * total + np.einsum("sp,sp->p", sums, sums, dtype=np.float64)) / pairs
-        gram = (sums @ sums.T).astype(np.float64) / values
+        gram = (sums @ sums.T).astype(np.float64) / sums.shape[1]
         blocks = (counts[None] * squares[:, None] + counts[:, None] * squares[None]) / 2 - gram
         return cls(np.maximum(pixels, 0).reshape(sample.images.shape[1:]), np.maximum(blocks, 0), counts)
 
@@ -96,6 +85,26 @@ class Variance:
         a = halvings(len(self.counts), HALVINGS, np.random.default_rng((seed, 406)))
         own, other = self.mean(a), self.mean(1 - a)
         return own / other if (other > 0).all() else None
+
+
+def _sums(sample: Sample, rows: NDArray[np.intp], subjects: NDArray[np.intp],
+          counts: Array) -> tuple[NDArray[np.float32], Array, Array]:
+    """Over images less a constant one: their sum for each subject [S, pixels], the sum of their mean squares [S], and
+    the sum of squares of each pixel [pixels], each image counted as often as there are images of other subjects."""
+    values = int(np.prod(sample.images.shape[1:]))
+    sums, squares, weighted = np.zeros((len(counts), values), np.float32), np.zeros(len(counts)), np.zeros(values)
+    centre, start = None, 0
+    for chunk in chunks(sample, rows):
+        flat, own = chunk.reshape(len(chunk), -1), subjects[start:start + len(chunk)]
+        centre = flat.mean(0) if centre is None else centre
+        flat = flat - centre  # smaller numbers, so that little is lost where they cancel
+        squared = np.square(flat)
+        for subject, image, power in zip(own, flat, squared.mean(1, dtype=np.float64), strict=True):
+            sums[subject] += image
+            squares[subject] += power
+        weighted += (len(rows) - counts[own]) @ squared
+        start += len(chunk)
+    return sums, squares, weighted
 
 
 def compute(samples: Samples) -> list[MetricResult]:

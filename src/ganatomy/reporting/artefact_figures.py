@@ -61,8 +61,9 @@ def spectrum(details: dict[str, Any]) -> Picture | None:
     axes.plot(x, made, color=figures.COLOURS[1], linewidth=2.0, linestyle=(0, (5, 1.5)), label="generated")
     for peak in peaks(details):
         at = min(1 / peak.period, float(x[-1]))
-        y = float(np.interp(at, x, made))
-        axes.annotate(f"{peak.period:g} px", (at, y), xytext=(-4, 16), textcoords="offset points", ha="right",
+        y, last = float(np.interp(at, x, made)), at > 0.8 * float(x[-1])
+        axes.annotate(f"{peak.period:g} px, +{peak.excess:.0f} dB", (at, y), textcoords="offset points",
+                      xytext=(-2, 22) if last else (6, 16), ha="right" if last else "left",
                       arrowprops={"arrowstyle": "-", "color": figures.INK, "linewidth": 0.8})
     figures.legend(axes)
     return figures.picture(figure, "Power spectra of real and generated images")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.metrics import histogram, spectrum, variance
+from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.reporting import artefact_figures, images
 from ganatomy.reporting.copies import percent
 from ganatomy.reporting.gallery import Gallery
@@ -19,7 +20,7 @@ from ganatomy.reporting.results import Metrics, Result
 from ganatomy.wording import grouped
 
 MOST_GROUPS, MOST_IN_GROUP = 6, 8
-TILE = 96  # CSS pixels of an image in a strip
+TILE = 128  # CSS pixels of an image in a strip
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Artefact:
 
     title: str
     figure: str
+    found: str
     words: list[str]
     pictures: list[tuple[str, Picture]]
     meaning: str
@@ -42,9 +44,9 @@ class Strip:
     picture: Picture
 
 
-def artefacts(metrics: Metrics | None) -> list[Artefact]:
-    """Every check that metrics.json has."""
-    made = [_spectrum(metrics), _histogram(metrics), _variance(metrics)] if metrics else []
+def artefacts(metrics: Metrics | None, shareable: bool) -> list[Artefact]:
+    """Every check that metrics.json has; a shareable one shows no map over so few subjects that it may show one."""
+    made = [_spectrum(metrics), _histogram(metrics), _variance(metrics, shareable)] if metrics else []
     return [artefact for artefact in made if artefact is not None]
 
 
@@ -71,7 +73,8 @@ def duplicates(metrics: Metrics | None, gallery: Gallery) -> tuple[list[str], li
 
 
 def _repeated(result: Result, d: dict[str, Any]) -> list[str]:
-    words = [f"{percent(result.value)} of the generated images are all but the same as another one"
+    among = f" among {d['compared']:,}" if isinstance(d.get("compared"), int) else ""
+    words = [f"{percent(result.value)} of the generated images have a near-duplicate{among}"
              f"{_beside(result, share=True)}."]
     effective = d.get("effective")
     if isinstance(effective, int | float) and result.n_synthetic:
@@ -103,12 +106,13 @@ def _beside(result: Result, share: bool = False) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-def _headed(result: Result, k: float = 1.0, unit: str = "") -> str:
-    """The figure with its interval, floor and n."""
-    real = f"; real against real {bracketed(result.floor, result.floor_interval, k)}{unit}" \
+def _headed(what: str, result: Result, k: float = 1.0) -> str:
+    """What the figure is, with its interval, floor and n, as a sentence."""
+    real = f"; real against real {bracketed(result.floor, result.floor_interval, k)}" \
         if result.floor is not None else ""
-    n = f"; n = {result.n_images:,} real of {grouped(result.n_subjects or 0, 'subject')}" if result.n_images else ""
-    return f"{bracketed(result.value, result.interval, k)}{unit}{real}{n}"
+    n = f"; n = {grouped(result.n_images, 'real image')} of {grouped(result.n_subjects, 'subject')}" \
+        if result.n_images and result.n_subjects else ""
+    return f"{what}: {bracketed(result.value, result.interval, k)}{real}{n}."
 
 
 def _found(metric: ModuleType, result: Result | None) -> str:
@@ -124,12 +128,13 @@ def _spectrum(metrics: Metrics) -> Artefact | None:
     if result is None:
         return None
     drawn = artefact_figures.spectrum(result.details or {})
-    words = [_found(spectrum, result) or "No regular pattern that real images lack."]
+    words = []
     if sharp is not None:
         beside = f": {bracketed(sharp.ratio, sharp.ratio_interval)} times the power of real images in fine detail" \
             if sharp.ratio is not None else f": {bracketed(sharp.value, sharp.interval)}"
-        words += [f"Sharpness{beside}.", _found(spectrum, sharp)]
-    return Artefact("Power spectrum", _headed(result, unit=" dB"), [text for text in words if text],
+        words = [text for text in (f"Sharpness{beside}.", _found(spectrum, sharp)) if text]
+    return Artefact("Power spectrum", _headed("Distance in dB", result),
+                    _found(spectrum, result) or "No regular pattern that real images lack.", words,
                     [("", drawn)] if drawn else [], meaning("Spectrum"))
 
 
@@ -138,19 +143,20 @@ def _histogram(metrics: Metrics) -> Artefact | None:
     if result is None:
         return None
     drawn = artefact_figures.histogram(result.details or {})
-    return Artefact("Grey values", _headed(result, 100.0, "%"),
-                    [_found(histogram, result) or "No difference was shown."], [("", drawn)] if drawn else [],
+    return Artefact("Grey values", _headed("Distance in % of the grey range", result, 100.0),
+                    _found(histogram, result) or "No difference was shown.", [], [("", drawn)] if drawn else [],
                     meaning("Histogram"))
 
 
-def _variance(metrics: Metrics) -> Artefact | None:
+def _variance(metrics: Metrics, shareable: bool) -> Artefact | None:
     result = _first(metrics, "Variance")
     if result is None:
         return None
     ratio = f"Ratio to real {bracketed(result.ratio, result.ratio_interval)}." if result.ratio is not None else ""
-    return Artefact("Where images differ from each other", _headed(result),
-                    [text for text in (ratio, _found(variance, result)) if text],
-                    artefact_figures.maps(result.details or {}), meaning("Variance"), dark=True)
+    few = shareable and (result.n_subjects or 0) < MIN_SUBJECTS
+    return Artefact("Where images differ from each other", _headed("Variance, where the grey scale is 2 wide", result),
+                    _found(variance, result), [ratio] if ratio else [],
+                    [] if few else artefact_figures.maps(result.details or {}), meaning("Variance"), dark=True)
 
 
 def _first(metrics: Metrics, metric: str) -> Result | None:

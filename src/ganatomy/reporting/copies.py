@@ -15,10 +15,12 @@ from ganatomy.reporting.numbers import number
 from ganatomy.reporting.results import Metrics, Read, Result
 from ganatomy.wording import grouped
 
-MOST_PAIRS = 8
+MOST_PAIRS = 6
 ANSWERS = {"clean": ("No sign of copies", "good"), "suspicious": ("Suspicious", "warn"), "copies": ("Copies", "bad")}
+OF_PATIENTS = ("Copies", "Copies-test")
 AS_IT_IS = "as it is"
 MIRRORED = {"mirrored left-right": -1, "mirrored up-down": -2}  # axis of [h, w]
+STALE = "The pairs are left out: the figures are of other weights or data."
 PICTURES_LEFT_OUT = ("The pairs are left out: this is the version made for sharing, and a copy shows a patient as much "
                      "as the image that it was copied from.")
 
@@ -33,7 +35,7 @@ class Pair(Read):
     p: float | None = None
     channel: str = ""
     view: str = ""
-    distance: float | None = None
+    flagged: bool | None = None
 
     @property
     def left(self) -> str:
@@ -64,16 +66,31 @@ class Copies:
     answer: str
     tone: str
     words: list[str]
-    pairs: list[Beside]
-    leaks: list[Beside]
+    pairs: list[tuple[str, list[Beside]]]  # title, pairs
     missing: str
 
 
 def audited(metrics: Metrics | None) -> str:
-    """clean, suspicious or copies; "" where no audit was made."""
-    result = metrics.find("Copies", "train") if metrics else None
-    verdict = str((result.details or {}).get("verdict", "")) if result else ""
-    return verdict if verdict in ANSWERS else "suspicious" if result else ""
+    """clean, suspicious or copies, of patients in training or test; "" where no audit was made."""
+    if metrics is None or metrics.find("Copies", "train") is None:
+        return ""
+    found = [_verdict(result) for name in OF_PATIENTS if (result := metrics.find(name))]
+    return max(found, key=list(ANSWERS).index)
+
+
+def suspects(metrics: Metrics | None) -> set[str]:
+    """Numbers of the generated images that the audit has flagged, or that lie nearest where it does not say which."""
+    found = set()
+    for result in (metrics.find(name) for name in OF_PATIENTS) if metrics else ():
+        listed = (result.details or {}).get("flagged_images") if result else None
+        found |= {str(name) for name in listed} if isinstance(listed, list) else set()
+        found |= {pair.left for pair in pairs_of(result) if pair.flagged is not False}
+    return found
+
+
+def _verdict(result: Result) -> str:
+    verdict = str((result.details or {}).get("verdict", ""))
+    return verdict if verdict in ANSWERS else "suspicious"
 
 
 def pairs_of(result: Result | None) -> list[Pair]:
@@ -92,7 +109,8 @@ def pairs_of(result: Result | None) -> list[Pair]:
 
 def named(metrics: Metrics) -> tuple[set[str], set[str]]:
     """The numbers of the generated and the names of the real images that the section shows."""
-    own, leaked = pairs_of(metrics.find("Copies", "train")), pairs_of(metrics.find("Leak"))
+    own = [pair for name in OF_PATIENTS for pair in pairs_of(metrics.find(name))]
+    leaked = pairs_of(metrics.find("Leak"))
     return ({pair.left for pair in own},
             {pair.right for pair in own} | {name for pair in leaked for name in (pair.left, pair.right)})
 
@@ -103,14 +121,24 @@ def copies(metrics: Metrics | None, gallery: Gallery, shareable: bool, stale: bo
     if metrics is None or result is None:
         return None
     answer, tone = ANSWERS[audited(metrics)]
-    own, leaked = pairs_of(result), pairs_of(metrics.find("Leak"))
-    shown = [] if shareable or stale else own
-    missing = PICTURES_LEFT_OUT if shareable and own else \
-        "The pairs are left out: the figures are of other weights or data." if stale and own else ""
-    leaked = [] if shareable or stale else leaked
-    return Copies(answer, tone, _words(metrics, result),
-                  _beside(shown, gallery.generated, gallery.real, "Generated no."),
-                  _beside(leaked, gallery.real, gallery.real, "Test image"), missing)
+    missing = PICTURES_LEFT_OUT if shareable and pairs_of(result) else STALE if stale and pairs_of(result) else ""
+    pairs = [] if shareable or stale else _pictures(metrics, gallery)
+    return Copies(answer, tone, _words(metrics, result), pairs, missing)
+
+
+def _pictures(metrics: Metrics, gallery: Gallery) -> list[tuple[str, list[Beside]]]:
+    """The worst pairs; those with test images only where something was found."""
+    made, real = gallery.generated, gallery.real
+    found = [("The generated images nearest to training images",
+              _beside(pairs_of(metrics.find("Copies", "train")), made, real, "Generated no.", "Training"))]
+    seen, leak = metrics.find("Copies-test"), metrics.find("Leak")
+    if seen and _verdict(seen) != "clean":
+        found.append(("The generated images nearest to test images",
+                      _beside(pairs_of(seen), made, real, "Generated no.", "Test")))
+    if leak and _verdict(leak) != "clean":
+        found.append(("The test images nearest to training images",
+                      _beside(pairs_of(leak), real, real, "Test", "Training")))
+    return [(title, pairs) for title, pairs in found if pairs]
 
 
 def _words(metrics: Metrics, result: Result) -> list[str]:
@@ -158,7 +186,7 @@ def _leak(metrics: Metrics) -> str:
 
 
 def _membership(metrics: Metrics) -> str:
-    result = metrics.find("Membership-AUC")
+    result = metrics.find("Membership")
     return (f"The discriminator tells training from test images with an area under the curve of {_figure(result)}; "
             "0.5 is guessing, and above it, it has memorised training images.") if result else ""
 
@@ -185,7 +213,8 @@ def _figure(result: Result) -> str:
     return number(result.value, 2) + span
 
 
-def _beside(pairs: Sequence[Pair], lefts: dict[str, Tile], rights: dict[str, Tile], label: str) -> list[Beside]:
+def _beside(pairs: Sequence[Pair], lefts: dict[str, Tile], rights: dict[str, Tile], label: str,
+            beside: str) -> list[Beside]:
     """Pairs of which both images are at hand, at one scale; of a mirrored pair the real image is mirrored, too."""
     made = []
     for pair in pairs:
@@ -196,8 +225,9 @@ def _beside(pairs: Sequence[Pair], lefts: dict[str, Tile], rights: dict[str, Til
         if turned is not None:
             right = np.flip(right, turned + 2)
         words = [f"p = {number(pair.p)}" if pair.p is not None else "", f"by {pair.channel}" if pair.channel else "",
-                 pair.view if pair.view not in ("", AS_IT_IS) else "", "shown so" if turned is not None else ""]
-        names = f"{label} {pair.left}", f"Training {pair.right}"
+                 pair.view.removeprefix(AS_IT_IS).removeprefix(", "), "shown so" if turned is not None else "",
+                 "beyond the limit" if pair.flagged else ""]
+        names = f"{label} {pair.left}", f"{beside} {pair.right}"
         made.append(Beside(picture(left, names[0]), picture(right, names[1]), *names,
                            ", ".join(word for word in words if word)))
     return made

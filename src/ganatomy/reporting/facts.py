@@ -109,8 +109,8 @@ def kind(recipe: Recipe) -> type[GAN]:
 
 
 def score(recipe: Recipe) -> str:
-    """Which of the log's distances chooses the checkpoint, or is shown where none does."""
-    return "fd" if recipe.select == "fd" else "kd"
+    """Which of the log's validation scores chooses the checkpoint, or is shown where none does."""
+    return {"fd": "fd", "critic": "critic_js"}.get(recipe.select, "kd")
 
 
 def generator_step(run: Run, recipe: Recipe, validation: Sequence[tuple[int, float]]) -> int | None:

@@ -17,7 +17,8 @@ COLOURS = ("#0072b2", "#c2410c", "#007a5a", "#8e4a8a", "#5c5c5c")
 INK, PALE = "#1d2329", "#d8dde2"
 MOST_POINTS = 800
 FEW_POINTS = 10  # are marked; a line of one point would not be seen
-DISTANCES = {"kd": "Kernel distance", "fd": "Fréchet distance"}
+DISTANCES = {"kd": "Kernel distance", "fd": "Fréchet distance", "critic_js": "Jensen-Shannon bound of a fresh critic"}
+AXES = {"kd": (1000, "KD × 1000"), "fd": (1, "FD"), "critic_js": (1, "Jensen-Shannon bound, nats")}
 Points = list[tuple[int, float]]
 Mark = tuple[str, float, tuple[float, float] | None, str]
 
@@ -36,7 +37,7 @@ def loss_series(log: Sequence[dict[str, Any]]) -> dict[str, Points]:
 
 
 def validation_series(log: Sequence[dict[str, Any]], score: str) -> Points:
-    """(step, kernel distance `kd` or Frechet distance `fd`) of the log's validation lines."""
+    """(step, score) of the log's validation lines; score is `kd`, `fd` or `critic_js`."""
     return [(int(e["step"]), float(e[score])) for e in log
             if e.get("kind") == "validation" and isinstance(e.get(score), int | float)]
 
@@ -77,8 +78,8 @@ def loss_figure(series: dict[str, Points]) -> tuple[Picture, int, bool]:
 
 
 def validation_figure(points: Points, selected: int | None, score: str) -> Picture:
-    """Kernel distance x 1000, or Frechet distance, on the validation subjects against step; the selected is marked."""
-    factor, name = (1, "FD") if score == "fd" else (1000, "KD × 1000")
+    """A score of `DISTANCES` on the validation subjects against step (KD times 1000); the selected is marked."""
+    factor, name = AXES[score]
     figure, axes = frame(f"{name}, validation")
     steps, values = np.array([s for s, _ in points]), np.array([factor * v for _, v in points])
     axes.plot(steps, values, color=COLOURS[0], linewidth=2.0, marker="o", markersize=4)

@@ -19,7 +19,7 @@ from ganatomy.run import Run
 Say = Callable[[str], None]
 Tile = NDArray[np.uint8]  # [h, w] or [h, w, 3]
 FARTHEST = 4000  # generated images are drawn one after the other; this many take seconds
-SHOWN = 160  # CSS pixels a single image takes, about
+SHOWN = 200  # CSS pixels a single image takes, about
 
 
 @dataclass
@@ -69,7 +69,7 @@ def _drawn(run: Run, numbers: list[int], seed: int) -> dict[str, Tile]:
 def picture(tile: Tile, alt: str, shown: int = SHOWN) -> Picture:
     """One image, enlarged by a whole number or reduced by averaging, to about `shown` CSS pixels."""
     side = max(tile.shape[:2])
-    shrink, zoom = max(1, side // (2 * shown)), max(1, shown // side)
+    shrink, zoom = max(1, side // (2 * shown)), max(1, round(shown / side))
     small = images.reduce(tile[None], shrink)[0]
     h, w = small.shape[:2]
     wide = zoom if shrink == 1 else 1

@@ -20,7 +20,7 @@ from ganatomy.files import read_json
 from ganatomy.pictures import to_uint8
 from ganatomy.recipe import Recipe
 from ganatomy.reporting import images
-from ganatomy.reporting.copies import audited, pairs_of
+from ganatomy.reporting.copies import audited, suspects
 from ganatomy.reporting.images import Picture, Tiles
 from ganatomy.reporting.results import Metrics, Read
 from ganatomy.run import Run
@@ -149,10 +149,10 @@ def _placed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _not_to_share(metrics: Metrics, about: MapFile) -> Sequence[str]:
-    """Generated images that may show a patient: all of a model that copies, else those that the audit names."""
+    """Generated images that may show a patient: all of a model that copies, else those that the audit has flagged."""
     if audited(metrics) == "copies":
         return [name for kind, name in zip(about.kind, about.id, strict=True) if kind == "synthetic"]
-    return [] if audited(metrics) == "clean" else [pair.left for pair in pairs_of(metrics.find("Copies", "train"))]
+    return sorted(suspects(metrics))
 
 
 def _generated(run: Run, about: MapFile, left_out: Sequence[str]) -> Sheet | None:

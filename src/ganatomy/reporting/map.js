@@ -39,6 +39,7 @@
     const [x, y] = mark[view];
     ring.setAttribute("transform", `translate(${x} ${y})`);
     ring.style.display = "inline";
+    if (!canvas) return;
     const shown = draw(mark);
     caption.textContent = `${words[mark.kind]} ${mark.name}`.trim() + (shown ? "" : " (no picture in this file)");
   }
@@ -90,4 +91,6 @@
     });
   }
   for (const element of document.querySelectorAll("[data-script]")) element.hidden = false;
+  const first = canvas && marks.find((mark) => mark.tile >= 0);
+  window.addEventListener("load", () => choose(first)); // the sheets of pictures are read by then
 })();

@@ -36,7 +36,7 @@ MEANINGS = {
     "patients in two splits.",
     "Leak": "Test images that are copies of training images: the split is not clean, and every figure against test "
     "flatters.",
-    "Membership-AUC": "How well the discriminator's score tells training images from test images of other patients. "
+    "Membership": "How well the discriminator's score tells training images from test images of other patients. "
     "0.5: not at all.",
     "Gaps": "Share of test images nearer to a generated than to any training image, at equal numbers. 0.5 is as good "
     "as new patients; below, generated images add less than these would.",
@@ -46,14 +46,14 @@ MEANINGS = {
     "Spectrum": "How far apart the power spectra are, from coarse to fine detail. Blur shows as too little at high "
     "frequencies, a checkerboard as a peak.",
     "Sharpness": "How much fine detail the images hold. Should match: less is blur, more is noise.",
-    "Variance": "How far apart the maps are that say how much each pixel differs from image to image. Less than real: "
-    "the generator repeats itself there.",
+    "Variance": "How much pixels differ from image to image; should match real pairs of different subjects. Less: the "
+    "generator repeats itself.",
 }
 SECTIONS = {
     "Do they look real?": ("KD", "KID", "FD", "FID", "Precision", "Density", "Critic-JS", "Critic-chi2", "Critic-KL",
                            "Critic-Wasserstein", "Critic-A"),
     "Are all kinds there, without repeats?": ("Recall", "Coverage", "Diversity", "MS-SSIM", "Duplicates"),
-    "Are they copies of patients?": ("Copies", "Copies-test", "Leak", "Membership-AUC", "Gaps"),
+    "Are they copies of patients?": ("Copies", "Copies-test", "Leak", "Membership", "Gaps"),
     "Are grey values and detail right?": ("SSIM", "Histogram", "Spectrum", "Sharpness", "Variance"),
 }
 OTHER = "Further figures"

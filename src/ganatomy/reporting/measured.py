@@ -33,7 +33,7 @@ def measured(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: Metrics
     repeats, strips = artefacts.duplicates(metrics, gallery)
     found = {"lights": lights(metrics), "copies": copies.copies(metrics, gallery, shareable, stale),
              "audited": copies.audited(metrics), "repeats": repeats, "strips": strips,
-             "artefacts": artefacts.artefacts(metrics)}
+             "artefacts": artefacts.artefacts(metrics, shareable)}
     found |= _mapped(image_map(run, recipe, dataset, metrics, shareable, say))
     if metrics is None:
         empty = dict.fromkeys(("verdict", "figures_said", "controls_said", "methods"), "")
@@ -46,8 +46,10 @@ def measured(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: Metrics
 def _gallery(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: Metrics, shareable: bool, say: Say) -> Gallery:
     """The images that the sections on copies and repeats show."""
     generated, real = (set(), set()) if shareable else copies.named(metrics)
-    shown = [] if shareable and copies.audited(metrics) == "copies" else artefacts.groups_of(metrics)
-    generated |= {name for group in shown for name in group[:artefacts.MOST_IN_GROUP]}
+    shown = {name for group in artefacts.groups_of(metrics) for name in group[:artefacts.MOST_IN_GROUP]}
+    if shareable:
+        shown = set() if copies.audited(metrics) == "copies" else shown - copies.suspects(metrics)
+    generated |= shown
     return gather(run, recipe, None if shareable else dataset, generated, real, metrics.seed or 0, say)
 
 
@@ -62,7 +64,7 @@ def _mapped(found: Map | None) -> dict[str, Any]:
 def shows_patients(found: dict[str, Any]) -> bool:
     """Whether any of it is an image of a patient."""
     section, drawn = found["copies"], found["map"]
-    return bool(section and (section.pairs or section.leaks)) or bool(drawn and drawn.real)
+    return bool(section and (section.pairs)) or bool(drawn and drawn.real)
 
 
 def _standing(metrics: Metrics) -> Picture | None:

@@ -20,8 +20,9 @@ def paragraph(metrics: Metrics) -> str:
     """Sample, measures, reference, intervals, audit, controls, then what limits them; only what was computed."""
     parts: list[Callable[[Metrics], str]] = [_sample, _distances, _balls, _diversity, _critic, _profiles, _audit]
     said = [text for part in parts if (text := part(metrics))]
-    said.append(_intervals(metrics))
-    return " ".join([*(text for text in said if text), verdict.beside_controls(metrics), *metrics.warnings]).strip()
+    controls = verdict.beside_controls(metrics)
+    warned = [text for text in metrics.warnings if not (controls and text.startswith("The control “"))]  # said already
+    return " ".join(text for text in (*said, _intervals(metrics), controls, *warned) if text)
 
 
 def _sample(metrics: Metrics) -> str:

@@ -16,15 +16,17 @@ from ganatomy.evaluation import PATIENTS_UNKNOWN
 from ganatomy.files import write_text
 from ganatomy.recipe import Recipe
 from ganatomy.reporting import facts, figures, images, numbers, reproduce, results, translation
+from ganatomy.reporting.copies import audited
 from ganatomy.reporting.images import Picture
 from ganatomy.reporting.measured import measured, shows_patients
-from ganatomy.reporting.sides import sheets, sides
+from ganatomy.reporting.sides import Side, sheets, sides
 from ganatomy.reporting.translation_film import letting_go
 from ganatomy.reporting.translation_results import TranslationMetrics
 from ganatomy.run import Run
 from ganatomy.wording import grouped
 
 Say = Callable[[str], None]
+COPIED = "Left out: this is the version made for sharing, and the audit found copies of patients among these images."
 WARN_BYTES = 5_000_000
 STATES = {"finished": "finished", "running": "still running, or killed", "interrupted": "interrupted",
           "stopped": "stopped", "new": "not started"}
@@ -91,13 +93,22 @@ def _context(run: Run, dataset: Dataset | None, shareable: bool, say: Say) -> tu
         assert metrics is None or isinstance(metrics, TranslationMetrics)
         return "translation.html", common | translation.context(
             run, recipe, dataset, metrics, shareable=shareable, known=known, stale=bool(common["stale"]), say=say)
+    return "template.html", common | _from_noise(run, recipe, dataset, metrics, shareable, known,
+                                                 bool(common["stale"]), say)
+
+
+def _from_noise(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: results.Metrics | None, shareable: bool,
+                known: bool, stale: bool, say: Say) -> dict[str, Any]:
+    """What the report of a generator of images shows beside that of every run."""
+    copied = shareable and audited(metrics) == "copies"
     real, synthetic = sides(run, recipe, dataset, shareable, known, say)
+    synthetic = Side("Generated", None, COPIED) if copied else synthetic
     frames = letting_go(run, recipe, int(run.status().get("steps") or 0)) \
         if recipe.gan == "hybrid" and not shareable else []
-    found = measured(run, recipe, dataset, metrics, shareable=shareable, stale=bool(common["stale"]), say=say)
-    return "template.html", common | found | {
-        "real": real, "synthetic": synthetic, "film": _film(run, say), "film_chosen": len(sheets(run)) > images.FRAMES,
-        "film_few": images.FEW_FRAMES, "frames": frames,
+    found = measured(run, recipe, dataset, metrics, shareable=shareable, stale=stale, say=say)
+    return found | {
+        "real": real, "synthetic": synthetic, "film": [] if copied else _film(run, say), "frames": frames,
+        "film_chosen": len(sheets(run)) > images.FRAMES, "film_few": images.FEW_FRAMES,
         "shows_patients": real.picture is not None or bool(frames) or shows_patients(found),
         "held_out": translation.held_out(recipe, dataset) if frames else ""}
 

@@ -1,0 +1,79 @@
+"""Independent critics: networks that learn to tell synthetic images from real ones, judged on images they never saw.
+
+Each figure but two is a lower bound, in expectation, of a divergence between real and synthetic images: how far apart
+they are for a network trained on this many images. See docs/critic.md, and critic_objectives.py for the formulas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Samples
+from ganatomy.metrics.critic_judging import Figure, Kind, blur_figure, model_figure, real_figure
+from ganatomy.metrics.critic_networks import PUBLISHED, ImageCritic, mirrored_and_shifted
+from ganatomy.metrics.critic_objectives import CHI2, JS, KL, SWAPPED, WASSERSTEIN, Objective
+from ganatomy.metrics.critic_parts import Parts, image_parts, too_little
+from ganatomy.metrics.critic_training import Plan
+
+ORDER = 20
+ON_DEMAND = True
+CONTROLS = False
+NAMES = ("JS", "chi2", "KL", "Wasserstein", "A")
+OURS = Plan(rate=1e-3, augment=mirrored_and_shifted)
+SLOPES = replace(OURS, steps=100)
+BOUND = "a lower bound in expectation: small may also mean that the critic is weak; blind to copies of patients"
+_ABOUT = {"JS": f"nats, at most ln 2 = 0.693; {BOUND}", "chi2": f"at most 1; {BOUND}",
+          "KL": f"nats, of real against synthetic; {BOUND}",
+          "Wasserstein": "a critic's score, not a bound: compare it at the same size and setting only",
+          "A": "cross-entropy with labels swapped (Schilling 2020), large means far apart; of a critic trained for "
+               "100 batches, about ln 2 = 0.693 or a little more where it can tell nothing"}
+TOO_LITTLE = "too little data to tell: critics as these do not detect that real images have been blurred; "
+
+
+def compute(samples: Samples) -> list[MetricResult]:
+    """Critic-JS, -chi2, -KL, -Wasserstein and -A against test; without a value, and with the reason, where none can be.
+
+    `details` holds the value of each seed and how many steps it was trained, the number of images of each part, the
+    figure of blurred real images (`blur`), and whether it is detected (`enough`).
+    """
+    reason = too_little(samples)
+    if reason:
+        return [_result(samples, f"Critic-{name}", value=None, caveat=reason) for name in NAMES]
+    parts = image_parts(samples)
+    size, channels = parts["test"].real.shape[-1], parts["test"].real.shape[1]
+
+    def network() -> ImageCritic:
+        return ImageCritic(size, channels)
+
+    kinds = [Kind(JS, network, OURS, planted=2), Kind(CHI2, network, OURS), Kind(KL, network, OURS),
+             Kind(WASSERSTEIN, lambda: ImageCritic(size, channels, norms=False), SLOPES),
+             Kind(SWAPPED, lambda: ImageCritic(size, channels, from_nothing=False), PUBLISHED, stops=False, seeds=1)]
+    return [_measured(samples, kind, parts) for kind in kinds]
+
+
+def _measured(samples: Samples, kind: Kind, parts: Parts) -> MetricResult:
+    name, seed = kind.objective.name, samples.seed
+    model, blur = model_figure(kind, parts, seed), blur_figure(kind, parts, seed)
+    real = real_figure(kind, parts, seed)
+    floor, spread = real or (None, None)
+    enough = detected(blur, floor, kind.objective)
+    details: dict[str, Any] = {
+        "seeds": model.seeds, "steps": model.steps, "enough": enough,
+        "blur": {"value": blur.value, "interval": blur.interval, "seeds": blur.seeds, "steps": blur.steps},
+        "images": {split: [len(part.real), len(part.fake)] for split, part in parts.items()}}
+    few = len(model.per_subject) < MIN_SUBJECTS
+    per_subject = dict(zip(samples.test.names, model.per_subject.tolist(), strict=False)) if few else None
+    return _result(samples, f"Critic-{name}", value=model.value, interval=model.interval, floor=floor,
+                   floor_interval=spread, per_subject=per_subject, details=details,
+                   caveat=("" if enough else TOO_LITTLE) + _ABOUT[name])
+
+
+def detected(blur: Figure, floor: float | None, objective: Objective) -> bool:
+    """Whether the interval of the blur lies above real against real, and above what a critic that knows nothing has."""
+    return blur.interval is not None and blur.interval[0] > max(objective.none, floor or objective.none)
+
+
+def _result(samples: Samples, name: str, value: float | None, **more: Any) -> MetricResult:
+    return MetricResult(name, "test", value, samples.test.n_images, samples.test.n_subjects,
+                        samples.synthetic.n_images, "lower", **more)
