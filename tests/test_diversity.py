@@ -47,3 +47,14 @@ def test_identical_images_have_none() -> None:
     real = sample(np.random.default_rng(2).uniform(-1, 1, (6, 1, 4, 4)), list("abcdef"))
     found = results(Samples(real, sample(np.full((8, 1, 4, 4), 0.3))))
     assert found["Diversity-Lite0"].value == pytest.approx(0, abs=1e-6)
+    assert "all the same" in found["Diversity-pixels"].caveat and found["Diversity-pixels"].ratio == 0
+
+
+def test_fewer_than_two_images_or_patients_get_a_clear_answer() -> None:
+    rng = np.random.default_rng(3)
+    one = results(Samples(sample(rng.uniform(-1, 1, (6, 1, 4, 4)), list("aabbcc")), sample(np.zeros((1, 1, 4, 4)))))
+    alone = results(Samples(sample(rng.uniform(-1, 1, (6, 1, 4, 4)), ["a"] * 6), sample(rng.normal(size=(9, 1, 4, 4)))))
+    for name in ("Diversity-Lite0", "Diversity-pixels"):
+        assert one[name].value is None and "two synthetic images" in one[name].caveat
+        assert alone[name].value is not None and alone[name].reference is None and alone[name].interval is None
+        assert "no two real patients" in alone[name].caveat

@@ -98,5 +98,5 @@ def test_extractors_have_identities_of_their_own() -> None:
 
 
 def test_an_unknown_extractor_is_refused() -> None:
-    with pytest.raises(UserError, match="no feature extractor is called 'vgg'.*lite0, inception, random"):
+    with pytest.raises(UserError, match=r"no feature extractor is called 'vgg'.*lite0, inception, random"):
         choose("vgg")

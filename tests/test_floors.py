@@ -13,6 +13,7 @@ from ganatomy.metrics.resampling import (
     jackknife_groups,
     jackknife_variance,
     multinomial_weights,
+    pair_variance,
 )
 
 
@@ -74,3 +75,17 @@ def test_intervals_cover_the_mean_of_few_subjects() -> None:
         low, high = bootstrap_interval(float(values.mean()), multinomial_weights(6, 300, rng) @ values / 6, 6) or (1, 0)
         hits += low <= 0 <= high
     assert 0.9 <= hits / 300 <= 0.99
+
+
+def test_variance_of_a_mean_over_pairs_counts_the_subjects_of_both_sides() -> None:
+    rng, means, known = np.random.default_rng(2), {True: [], False: []}, {True: [], False: []}
+    for _ in range(400):
+        own, other = rng.normal(size=12), rng.normal(size=8)
+        first = np.repeat(np.arange(12), 8)
+        for same in (True, False):
+            second = (first + rng.integers(1, 12, 96)) % 12 if same else np.tile(np.arange(8), 12)
+            values = own[first] + (own if same else other)[second]
+            means[same].append(values.mean())
+            known[same].append(pair_variance(values, first, second, same))
+    assert 0.85 < np.mean(known[False]) / np.var(means[False]) < 1.25
+    assert 1 < np.mean(known[True]) / np.var(means[True]) < 1.5  # too large by (11 / 10)^2, as a jackknife of pairs is

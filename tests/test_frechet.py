@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ganatomy.metrics import frechet
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.frechet import compute, frechet_distance, frechet_interval
 
@@ -31,6 +32,16 @@ def test_between_gaussians_of_known_moments(n: int, m: int, d: int) -> None:
     expected = float((mean**2).sum() + ((np.sqrt(va) - np.sqrt(vb)) ** 2).sum())
     assert frechet_distance(x, y) == pytest.approx(expected, abs=1e-6)
     assert frechet_distance(y, x) == pytest.approx(expected, abs=1e-6)
+
+
+def test_many_images_are_summed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    x, y = (with_moments(n, rng.normal(size=9), rng.uniform(0.5, 3, 9), rng) for n in (70, 50))
+    at_once, small = frechet_distance(x, y), frechet_distance(x[:9], y)
+    monkeypatch.setattr(frechet, "_CENTRED", 16)
+    assert frechet_distance(x, y) == pytest.approx(at_once, rel=1e-9)
+    assert frechet_distance(x[:9], y) == pytest.approx(small, rel=1e-9)
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
 
 
 def test_between_gaussians_with_other_axes() -> None:
@@ -94,3 +105,13 @@ def test_a_perfect_generator_is_not_flattered_where_patients_have_many_images() 
         assert paired is not None
         differences.append(paired["value"] / paired["score_at_equal_n"])
     assert abs(np.mean(differences)) < 0.1
+
+
+def test_fewer_than_two_images_or_subjects_get_a_clear_answer() -> None:
+    rng = np.random.default_rng(6)
+    for real, made in ((patients(6, rng), fakes(1, rng)), (patients(6, rng).take(np.arange(1)), fakes(9, rng))):
+        result = compute(Samples(real, made, train=patients(5, rng)))[0]
+        assert (result.value, result.interval, result.floor) == (None, None, None)
+        assert "at least two images" in result.caveat
+    one = compute(Samples(patients(1, rng), fakes(9, rng)))[0]
+    assert one.value is not None and one.interval is None and set(one.per_subject or {}) == {"0"}

@@ -7,7 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from ganatomy.features.lite0 import Lite0
+from ganatomy.data.phantom import subject_images
+from ganatomy.features.lite0 import Lite0, lite0
+from ganatomy.metrics import kernel as metric
+from ganatomy.metrics import kernel_blocks
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.kernel import Blocks, KDScorer, compute, kernel_distance, p_no_difference
 
@@ -73,6 +76,53 @@ def test_averages_zero_between_halves_of_correlated_data_where_image_pairs_do_no
     assert np.mean(usual) > 5 * np.std(usual) / np.sqrt(len(usual))
 
 
+@pytest.mark.slow
+def test_averages_zero_between_halves_of_the_phantom_where_image_pairs_do_not() -> None:
+    """Eighty phantom subjects of four slices, in random pairs of cohorts of eight."""
+    volumes = [subject_images(i, 3, 64, 4).t1 for i in range(80)]
+    features = np.stack([lite0((np.clip(v / 800, 0, 1) * 2 - 1)[:, None].astype(np.float32)) for v in volumes])
+    names, rng, ours, usual = [f"p{i // 4}" for i in range(32)], np.random.default_rng(10), [], []
+    for _ in range(150):
+        x, y = np.split(features[rng.choice(80, 16, replace=False)].reshape(64, -1), 2)
+        ours.append(kernel_distance(sample(x, names), sample(y, names)))
+        usual.append(kernel_distance(sample(x), sample(y)))
+    assert abs(np.mean(ours)) < 2 * np.std(ours) / np.sqrt(150)
+    assert np.mean(usual) > 5 * np.std(usual) / np.sqrt(150)
+
+
+def test_many_images_are_summed_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(9)
+    x, y = patients(9, 5, rng), sample(rng.normal(size=(40, D)), [f"s{i % 7}" for i in range(40)])
+    whole = Blocks.of(x, y)
+    monkeypatch.setattr(kernel_blocks, "_AT_ONCE", 100)
+    monkeypatch.setattr(kernel_blocks, "_TILE", 12)
+    tiled = Blocks.of(x, y)
+    for one, other in ((whole.xx, tiled.xx), (whole.yy, tiled.yy), (whole.xy, tiled.xy)):
+        assert other == pytest.approx(one, rel=1e-4, abs=1e-4)
+    assert float(tiled.distance()[0]) == pytest.approx(float(whole.distance()[0]), abs=1e-6)
+
+
+def test_groups_take_the_place_of_many_subjects_and_stay_unbiased(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other pairs than those within a group are lost, so value and interval hardly differ."""
+    rng = np.random.default_rng(11)
+    samples = Samples(patients(12, 5, rng), independent(600, rng, 0.4), patients(20, 5, rng))
+    exact = compute(samples)[0]
+    monkeypatch.setattr(kernel_blocks, "MOST_SUBJECTS", 200)
+    monkeypatch.setattr(metric, "MOST_SUBJECTS", 200)
+    monkeypatch.setattr(metric, "GROUPS", 60)
+    found = compute(samples)[0]
+    assert exact.value is not None and exact.interval is not None and found.value is not None and found.interval
+    width = exact.interval[1] - exact.interval[0]
+    assert found.value != exact.value and abs(found.value - exact.value) < 0.1 * width
+    assert found.interval[1] - found.interval[0] == pytest.approx(width, rel=0.2)
+    assert found.paired_difference is not None and exact.paired_difference is not None
+    assert found.paired_difference["value"] == pytest.approx(exact.paired_difference["value"], rel=0.1)
+    assert found.p_no_difference == exact.p_no_difference
+    monkeypatch.setattr(metric, "GROUPS", 10)
+    zero = [kernel_distance(patients(6, 5, rng), metric.dealt(independent(60, rng), 50, 10, rng)) for _ in range(150)]
+    assert abs(np.mean(zero)) < 2 * np.std(zero) / np.sqrt(150)
+
+
 @pytest.mark.parametrize(("subjects", "shift"), [(6, 0.3), (15, 0.3)])
 def test_interval_covers_the_distance_between_populations(subjects: int, shift: float) -> None:
     rng = np.random.default_rng(3)
@@ -136,3 +186,13 @@ def test_scorer_equals_the_metric_and_repeats_its_bits(monkeypatch: pytest.Monke
                                sample(fake.reshape(6, -1).astype(float)))
     assert score(fake) == pytest.approx(expected, rel=1e-9)
     assert score(fake) == KDScorer(real, subjects)(fake)
+
+
+def test_fewer_than_two_images_are_refused_with_a_reason_and_alike_ones_are_not() -> None:
+    rng = np.random.default_rng(12)
+    for real, made in ((patients(6, 2, rng), independent(1, rng)), (patients(1, 1, rng), independent(9, rng))):
+        result = compute(Samples(real, made, patients(5, 2, rng)))[0]
+        assert (result.value, result.interval, result.floor) == (None, None, None)
+        assert "at least two images" in result.caveat
+    alike = compute(Samples(sample(np.ones((10, D)), list("aabbccddee")), sample(np.ones((10, D)))))[0]
+    assert (alike.value, alike.p_no_difference) == (0, 1)

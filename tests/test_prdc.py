@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganatomy.evaluation import behind_model
+from ganatomy.metrics import neighbours, prdc
 from ganatomy.metrics.base import MetricResult, Sample, Samples
 from ganatomy.metrics.neighbours import K
 from ganatomy.metrics.prdc import Comparison, compute, wilson
@@ -177,6 +178,19 @@ def test_more_synthetic_images_do_not_raise_recall_and_coverage_and_all_are_used
     inside = np.linalg.norm(many[:, None] - real.features[None], axis=2) <= radius
     assert found["Precision"].value == pytest.approx(inside.any(1).mean())
     assert found["Density"].value == pytest.approx(inside.mean() * 40 / K)
+
+
+def test_distances_of_many_images_are_found_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(13)
+    samples = Samples(cohort(rng, 20, 3, 4, 0.5), cohort(rng, 150, 1, 4), cohort(rng, 30, 3, 4, 0.5))
+    kept = [r.to_json() for r in compute(samples)]
+    monkeypatch.setattr(neighbours, "_KEPT", 0)
+    assert [r.to_json() for r in compute(samples)] == kept
+    monkeypatch.setattr(prdc, "MOST_AT_ONCE", 40)
+    for name, r in results(samples).items():
+        assert r.value is not None and r.interval is not None
+        assert "40 real and 40 synthetic images at a time, 4 draws" in r.caveat
+        assert name != "Density" or r.value == pytest.approx(1, abs=0.4)
 
 
 def test_fewer_synthetic_than_real_images() -> None:

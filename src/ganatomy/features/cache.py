@@ -38,9 +38,9 @@ def cache_folder() -> Path | None:
 class Cache:
     """Features of one extractor, a file for every chunk of images that went through it together.
 
-    The key is over the images' bytes and shape, the extractor's identity, and what decides about the last bits: torch's
-    version, the processor and the number of threads. A hit is therefore, bit by bit, what would be computed; nothing
-    is kept image by image, since a network's last bits may depend on what else is in its batch.
+    The key is over the images' bytes and shape, the extractor's identity, and what decides about the last bits: our
+    version and torch's, the processor and the number of threads. A hit is therefore, bit by bit, what would be
+    computed; nothing is kept image by image, since a network's last bits may depend on what else is in its batch.
 
     Features of patients may be told apart by them, so the folder has mode 0700 and its files 0600. A cache is only a
     help: entries that are damaged count as missing, and where nothing can be written, nothing is kept and nothing said.
@@ -111,7 +111,8 @@ class Cache:
     @cached_property
     def _made_on(self) -> str:
         known = environment(torch.device("cpu"), "fp32")
-        return f"{known['packages']['torch']} {known['device']} {known['system']} {known['threads']}"
+        versions = f"{known['packages']['ganatomy']} {known['packages']['torch']}"
+        return f"{versions} {known['device']} {known['system']} {known['threads']}"
 
 
 def _packed(features: NDArray[np.float64]) -> bytes:

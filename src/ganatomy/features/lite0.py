@@ -102,11 +102,11 @@ def _block(block: Any) -> nn.Module:
     return _Residual(inner) if stays and block.id_skip else inner
 
 
-def _fused(conv: Any, norm: nn.BatchNorm2d, activation: Activation = "relu6") -> nn.Module:
+def _fused(conv: Any, norm: nn.BatchNorm2d, activation: Activation = "relu6") -> FusedConv:
     assert norm.running_mean is not None and norm.running_var is not None
     weight, bias = fold(conv.weight, norm.running_mean, norm.running_var, norm.bias, norm.eps, norm.weight)
     left, right, top, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
-    even = left == right and top == bottom
-    fused = FusedConv(weight, bias, activation, tuple(conv.stride) * (2 // len(conv.stride)),
-                      (top, left) if even else (0, 0), conv.groups)
-    return fused if even else nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), fused)
+    # strided layers pad more at the far side; with as many zeros at the kernel's near side both sides are padded
+    # alike, which the convolution does by itself, without a padded copy of its input
+    weight = nn.functional.pad(weight, (right - left, 0, bottom - top, 0))
+    return FusedConv(weight, bias, activation, tuple(conv.stride), (bottom, right), conv.groups)

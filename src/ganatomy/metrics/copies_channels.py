@@ -2,7 +2,8 @@
 
 A distance alone cannot tell a copy: a blurred or an average image is near to everything. Divided by the distance to
 the third subject, what the image has in common with all subjects drops out. The third rather than the second, so that a
-patient who is there under two names does not hide copies of both.
+patient who is there under two names does not hide copies of both. The ratio alone cannot tell either: where few
+training subjects have slices of a kind, any new one is much nearer to them than to the rest. Hence both.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.data.prepare.likeness import FINE, FINE_BAND, ZOOMS, band, detail, to_grey, unit, variants
+from ganatomy.data.prepare.likeness import FINE, FINE_BAND, band, detail, to_grey, unit
 from ganatomy.features.base import Images
 from ganatomy.metrics.base import Sample
 from ganatomy.metrics.resampling import Array
@@ -28,6 +29,8 @@ REACH = 8
 LEAST_CONTENT = 0.2
 """Images with less contrast than this share of the usual are not judged: what the last slices show, a spot or nothing,
 is alike in all patients."""
+ZOOMS = (1.0, 0.93, 0.965, 1.035, 1.07)
+"""Fine detail of a large head no longer fits at 3% beside the right size."""
 FLIPS = ("as it is", "mirrored left-right", "turned by 180 degrees", "mirrored top-bottom")
 _BAND = 12  # frequencies each way of the power spectrum that finds candidates
 _CHUNK = 256
@@ -59,7 +62,7 @@ class Nearest:
 def view_name(view: int) -> str:
     """In words."""
     zoom = ZOOMS[view // len(FLIPS)]
-    size = "" if zoom == 1 else f", {abs(zoom - 1):.0%} {'smaller' if zoom > 1 else 'larger'}"
+    size = "" if zoom == 1 else f", {'reduced' if zoom > 1 else 'enlarged'}"
     return FLIPS[view % len(FLIPS)] + size
 
 
@@ -186,7 +189,7 @@ def nearest(query: Sample, references: Sequence[Reference], rows: Index | None =
     for start in range(0, len(rows), _CHUNK):
         chosen = rows[start:start + _CHUNK]
         images, features = query.images[chosen], query.features[chosen]
-        views = list(variants(_small(images)))
+        views = _views(_small(images))
         for part, reference in zip(parts, references, strict=True):
             own = query.subjects[chosen] if query is reference.sample else None
             ratios, distances, found = zip(reference.by_features(features, own),
@@ -208,6 +211,17 @@ def _chunks(sample: Sample) -> Iterator[Images]:
 
 def _small(images: Images) -> Float:
     return to_grey(np.moveaxis(images, 1, -1))
+
+
+def _views(small: Float) -> list[Float]:
+    """The images enlarged about the middle, linearly, by each of `ZOOMS`, and all of these mirrored left-right."""
+    places, found = np.arange(FINE), []
+    for zoom in ZOOMS:
+        wanted = np.clip((places - (FINE - 1) / 2) / zoom + (FINE - 1) / 2, 0, FINE - 1)
+        matrix = np.maximum(1 - np.abs(wanted[:, None] - places), 0).astype(np.float32)
+        enlarged = small if zoom == 1 else matrix @ small @ matrix.T
+        found += [enlarged, np.ascontiguousarray(enlarged[:, :, ::-1])]
+    return found
 
 
 def _spectrum(small: Float) -> NDArray[np.complex64]:

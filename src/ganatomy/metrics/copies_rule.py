@@ -1,7 +1,7 @@
-"""From ratios to a verdict: which images are nearer to the training images than fresh patients are, and how sure.
+"""From nearness to a verdict: which images are nearer to the training images than fresh patients are, and how sure.
 
-Channels are put on one scale, the logarithm of the ratio in units of its lower spread between real patients, and an
-image's score is the lower of the two. Real patients who were not looked at in training (and every training patient
+Logarithms of ratios and distances are put on one scale, in lower spreads below the median of real patients; a channel's
+score is the mean of both, and an image's the lower of its two channels'. Real patients who were not looked at in training (and every training patient
 against the others) give scores of their own; an image of a perfect generator ranks among them like one more patient.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS
+from ganatomy.metrics.copies_channels import Nearest
 from ganatomy.metrics.resampling import Array
 
 Verdict = Literal["clean", "suspicious", "copies"]
@@ -25,30 +26,40 @@ S subjects has P(Binomial(S, rate) < k) of being passed more often than the rate
 Below 299 subjects not even the lowest has that; the rate attained is then said, 1 / (S + 1) on average."""
 MARGIN = 0.5
 """Lower spreads by which an image must lie below the k-th lowest. It costs no copies, which lie 4 to 80 lower."""
-EVIDENT, EVIDENT_SPREADS = 0.4, 6.0
-"""Evident is a copy whose ratio is below 0.4 of what one in ten patients has, and 6 spreads below the median."""
+EVIDENT, EVIDENT_SCORE = 0.4, -6.0
+"""Evident is a copy whose ratio and distance are both below 0.4 of what the nearest tenth of patients has, in one
+channel, with a score below -6."""
 MATERIAL = 0.01
 CHANCE = 0.05
 _TENTH = 1.2816  # standard deviations from the median to the lowest tenth of a normal distribution
-_LEAST_RATIO, _LEAST_SPREAD = 1e-3, 0.02
+_LEAST, _LEAST_SPREAD = 1e-3, 0.02
 
 
 @dataclass(frozen=True)
 class Group:
-    """Ratios [n, 2] of images with the names [n] of their subjects; NaN for images that are not judged."""
+    """Images and the names [n] of their subjects.
 
-    ratio: Array
+    Attributes:
+        logs: [n, 2, 2], the logarithms of ratio and distance in both channels; NaN for images that are not judged.
+    """
+
+    logs: Array
     subjects: NDArray[np.object_]
+
+    @classmethod
+    def of(cls, found: Nearest, subjects: NDArray[np.object_]) -> Group:
+        """From what was found in both channels."""
+        return cls(np.log(np.maximum(np.stack([found.ratio, found.distance], 2), _LEAST)), subjects)
 
     def without(self, names: set[str]) -> Group:
         """The others."""
         keep = np.array([name not in names for name in self.subjects], bool)
-        return Group(self.ratio[keep], self.subjects[keep])
+        return Group(self.logs[keep], self.subjects[keep])
 
     def judged(self) -> Group:
-        """Those with a ratio."""
-        keep = np.isfinite(self.ratio).all(1)
-        return Group(self.ratio[keep], self.subjects[keep])
+        """Those that were."""
+        keep = np.isfinite(self.logs).all((1, 2))
+        return Group(self.logs[keep], self.subjects[keep])
 
     def weights(self) -> Array:
         """1 / images of the same subject, [n]: what drawing one image a subject gives on average."""
@@ -67,8 +78,8 @@ class Calibration:
     """What real patients have.
 
     Attributes:
-        middle, tenth: [2], median and lowest tenth of the log ratio in each channel, over subjects.
-        spread: [2], lower spread of it.
+        middle, tenth: [2, 2], median and lowest tenth of log ratio and distance in each channel, over subjects.
+        spread: [2, 2], lower spread of them.
         scores, weights: ascending scores of the images, and their weights, which sum to the subjects.
         n_subjects: S.
         rank: k; images below the k-th lowest subject, by a margin, are flagged.
@@ -96,18 +107,18 @@ class Calibration:
         if largest is None or not largest.n_subjects:
             return None
         first = cls._of(largest, ())
-        doubles = {str(name) for group in groups for name in group.subjects[first.evident(group.ratio)]}
+        doubles = {str(name) for group in groups for name in group.subjects[first.evident(group)]}
         kept = [group.without(doubles) for group in groups]
-        joined = Group(np.concatenate([group.ratio for group in kept]),
+        joined = Group(np.concatenate([group.logs for group in kept]),
                        np.concatenate([group.subjects for group in kept]))
         return cls._of(joined, tuple(sorted(doubles))) if joined.n_subjects else None
 
     @classmethod
     def _of(cls, group: Group, doubles: tuple[str, ...]) -> Calibration:
-        weights, logs = group.weights(), _logs(group.ratio)
-        middle, tenth = (np.array([_quantile(channel, weights, q) for channel in logs.T]) for q in (0.5, 0.1))
+        weights = group.weights()
+        middle, tenth = (np.apply_along_axis(_quantile, 0, group.logs, weights, q) for q in (0.5, 0.1))
         spread = np.maximum((middle - tenth) / _TENTH, _LEAST_SPREAD)
-        scores = ((logs - middle) / spread).min(1)
+        scores = ((group.logs - middle) / spread).mean(2).min(1)
         order = np.argsort(scores)
         return cls(middle, tenth, spread, scores[order], weights[order], group.n_subjects, rank(group.n_subjects),
                    doubles)
@@ -129,15 +140,10 @@ class Calibration:
 
         return float(beta.ppf(SURE, self.rank, self.n_subjects + 1 - self.rank))
 
-    def channels(self, ratio: Array) -> Array:
+    def channels(self, group: Group) -> Array:
         """Scores of both channels [n, 2]; infinite for images that are not judged."""
-        scores = (_logs(ratio) - self.middle) / self.spread
+        scores = ((group.logs - self.middle) / self.spread).mean(2)
         return np.where(np.isfinite(scores), scores, np.inf)
-
-    def score(self, ratio: Array) -> Array:
-        """The lower of both, [n]."""
-        lower: Array = self.channels(ratio).min(1)
-        return lower
 
     def p(self, scores: Array) -> Array:
         """Conformal p-values [n], averaged over draws of one image a subject; at least 1 / (S + 1).
@@ -152,10 +158,9 @@ class Calibration:
         """The share of the calibration's own images below the threshold, over subjects."""
         return float(self.weights[self.scores < self.threshold].sum()) / self.n_subjects
 
-    def evident(self, ratio: Array) -> NDArray[np.bool_]:
+    def evident(self, group: Group) -> NDArray[np.bool_]:
         """Which images are copies by so much that it takes no calibration at that rate: [n]."""
-        logs = _logs(ratio)
-        near = (logs < self.tenth + np.log(EVIDENT)) & (logs < self.middle - EVIDENT_SPREADS * self.spread)
+        near = (group.logs < self.tenth + np.log(EVIDENT)).all(2) & (self.channels(group) < EVIDENT_SCORE)
         found: NDArray[np.bool_] = near.any(1)
         return found
 
@@ -219,11 +224,6 @@ def summary(calibration: Calibration) -> dict[str, Any]:
     return {"rate": calibration.rate, "rate_at_most": calibration.rate_at_most(),
             "resolution": 1 / (calibration.n_subjects + 1), "calibration_subjects": calibration.n_subjects,
             "left_out": list(calibration.doubles)}
-
-
-def _logs(ratio: Array) -> Array:
-    logs: Array = np.log(np.maximum(ratio, _LEAST_RATIO))
-    return logs
 
 
 def _quantile(values: Array, weights: Array, q: float) -> float:

@@ -80,7 +80,7 @@ def _results(name: str, samples: Samples) -> list[MetricResult]:
         shown = samples.extractor.metric("Diversity") if name == "features" else "Diversity-pixels"
         results.append(MetricResult(shown, against, own.value if own else None, real.n_images, real.n_subjects,
                                     samples.synthetic.n_images, "match", interval=_interval(own, real),
-                                    caveat=_caveat(samples, real) if own else _NEEDS, **extra))
+                                    caveat=_caveat(samples, real, own), **extra))
     return results
 
 
@@ -113,7 +113,11 @@ def _beside(own: Diversity, real: Diversity | None, against: str) -> dict[str, A
     return extra | {"ratio": ratio, "ratio_interval": interval}
 
 
-def _caveat(samples: Samples, real: Sample) -> str:
+def _caveat(samples: Samples, real: Sample, own: Diversity | None) -> str:
+    if own is None:
+        return _NEEDS
+    if own.value == 0:
+        return "the synthetic images are all the same"
     if real.n_subjects < 2 and not samples.control:
         return f"{_CAVEAT}; here there are no two real patients to compare with"
     return _CAVEAT

@@ -29,7 +29,7 @@ ORDER = 0
 PERMUTATIONS = 499
 _DRAWS = 10  # draws of one image a subject in the permutation test
 _PERMUTED = 500  # synthetic images in the permutation test, at most
-_NEEDS = "needs at least two synthetic images"
+_NEEDS = "needs at least two images on either side"
 _TESTED = 2000  # subjects a side in it, drawn from samples of more than MOST_SUBJECTS
 
 
@@ -38,21 +38,20 @@ def compute(samples: Samples) -> list[MetricResult]:
 
     Of more than 5,000 subjects, groups of them take their place (see `dealt`), also in the interval and the halvings.
     """
-    if samples.synthetic.n_images < 2:
-        return [_none(samples, against, real) for against, real in samples.real()]
     prepared = {against: _prepared(real, samples.seed) for against, real in samples.real()}
     synthetic, results = _prepared(samples.synthetic, samples.seed), []
     for against, real in samples.real():
+        if min(real.n_images, samples.synthetic.n_images) < 2:
+            results.append(_none(samples, against, real))
+            continue
         blocks = Blocks.of(prepared[against], synthetic)
         few = _fewest(real, samples.synthetic) < MIN_SUBJECTS
         extra: dict[str, Any] = {"interval": None if few else blocks.interval(samples.seed)}
         if not samples.control:
             extra |= _evidence(samples, against, real, blocks, prepared)
-        value = float(blocks.distance()[0])
         results.append(MetricResult(
-            samples.extractor.metric("KD"), against, value if np.isfinite(value) else None, real.n_images,
-            real.n_subjects, samples.synthetic.n_images, "lower", caveat=_caveat(real, samples.synthetic, extra),
-            **extra))
+            samples.extractor.metric("KD"), against, float(blocks.distance()[0]), real.n_images, real.n_subjects,
+            samples.synthetic.n_images, "lower", caveat=_caveat(real, samples.synthetic, extra), **extra))
     return results
 
 
@@ -89,7 +88,7 @@ def _floor(real: Summed, synthetic: Sample, blocks: Blocks, seed: int) -> Floor:
 
 def _reference(samples: Samples, prepared: dict[str, Summed]) -> dict[str, Any] | None:
     train, test = samples.train, samples.test
-    if train is None:
+    if train is None or min(train.n_images, test.n_images) < 2:
         return None
     blocks = Blocks.of(prepared["test"], prepared["train"])
     few = min(train.n_subjects, test.n_subjects) < MIN_SUBJECTS
@@ -129,7 +128,8 @@ def p_no_difference(x: Sample | Points, y: Sample | Points, seed: int) -> float:
 def _fewer(sample: Sample | Points, seed: int) -> Sample | Points:
     if sample.n_subjects <= MOST_SUBJECTS:
         return sample
-    chosen = np.random.default_rng((seed, 502)).choice(sample.n_subjects, _TESTED, replace=False)
+    rng = np.random.default_rng((seed, 502))
+    chosen = rng.choice(sample.n_subjects, min(_TESTED, sample.n_subjects), replace=False)
     return Points.of(sample, np.flatnonzero(np.isin(sample.subjects, chosen)))
 
 

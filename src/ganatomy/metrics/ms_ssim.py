@@ -9,7 +9,7 @@ import numpy as np
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.similarity import FEW, RADIUS, ms_ssim_name, similarity
-from ganatomy.metrics.ssim import interval, of_other_subjects
+from ganatomy.metrics.ssim import NOTHING, interval, of_other_subjects
 
 ORDER = 3.5
 CONTROLS = False  # it is never ranked, and what it says of them is known: 1 for the mean image
@@ -89,7 +89,7 @@ def _beside(value: float, found: tuple[float, float] | None, real: Sample, again
     extra: dict[str, Any] = {
         "reference": {"what": f"{against} images of different patients", "value": reference, "interval": over,
                       "pairs": pairs}, "floor": reference, "floor_interval": over}
-    if reference <= 0:
+    if reference <= NOTHING:
         return extra
     ratio = extra["ratio"] = value / reference
     if found is not None and over is not None:

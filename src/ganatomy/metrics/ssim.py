@@ -16,6 +16,7 @@ __all__ = ["DATA_RANGE", "compute", "held_out", "ssim"]
 ORDER = 2
 NAME = "SSIM"
 _MOST_PAIRS, _FEWEST_PAIRS, _PIXELS = 1000, 200, 6_000_000
+NOTHING = 0.01  # images that have less in common have nothing in common, and a ratio to that says nothing
 _CAVEAT = "rises with blur and with empty background: it should match the figure between real patients, never beat it"
 
 
@@ -48,7 +49,7 @@ def _result(samples: Samples, against: str, real: Sample) -> MetricResult:
         extra |= {"reference": reference}
         if reference:
             extra |= {"floor": reference["value"], "floor_interval": reference["interval"],
-                      "ratio": value / reference["value"] if reference["value"] else None}
+                      "ratio": value / reference["value"] if reference["value"] > NOTHING else None}
         if real.n_subjects < MIN_SUBJECTS:
             extra["per_subject"] = {name: float(values[real.subjects[first] == i].mean())
                                     for i, name in enumerate(real.names) if i in real.subjects[first]}
@@ -61,7 +62,7 @@ def interval(values: Array, one: tuple[Sample, NDArray[np.intp]],
              other: tuple[Sample, NDArray[np.intp]]) -> tuple[float, float] | None:
     """95% of a mean over pairs, over the subjects on both sides (each a sample and its rows); None below five.
 
-    Synthetic images, each a subject of its own, count too; of one that was drawn twice it is known.
+    A synthetic image is a subject of its own.
     """
     (a, first), (b, second) = one, other
     fewest = min(len(np.unique(s.subjects[rows])) for s, rows in (one, other))

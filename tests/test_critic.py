@@ -1,0 +1,171 @@
+"""The independent critic as a metric: it finds what differs, is silent where nothing does, and says what it cannot tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from ganatomy.metrics import critic, critic_judging, critic_parts
+from ganatomy.metrics.base import Images, MetricResult, Sample, Samples, found
+from ganatomy.metrics.critic_networks import ImageCritic, mirrored_and_shifted, published_critic
+from ganatomy.metrics.critic_objectives import JS, LN2
+from ganatomy.metrics.critic_training import Plan, Sides, train_critic
+from tests.conftest import discs
+
+NAMES = [f"Critic-{name}" for name in critic.NAMES]
+
+
+def images(n: int, seed: int) -> Images:
+    stored = discs(n, 16, seed)[:, None].astype(np.float32)
+    return np.float32(stored / 127.5 - 1)
+
+
+def sample(n: int, seed: int, per_subject: int = 1) -> Sample:
+    return Sample(images(n, seed), [f"{seed}-{i // per_subject}" for i in range(n)])
+
+
+def samples(n: int, made: Images, per_subject: int = 1) -> Samples:
+    train, val, test = (sample(count, seed, per_subject) for seed, count in enumerate((n, n // 3, n // 3)))
+    return Samples(test, Sample(made), train, val)
+
+
+def blur(pictures: Images, sigma: float = 0.5) -> Images:
+    return np.float32(gaussian_filter(pictures, (0, 0, sigma, sigma), mode="nearest"))
+
+
+def by_name(results: list[MetricResult]) -> dict[str, MetricResult]:
+    return {result.name: result for result in results}
+
+
+@pytest.fixture(scope="module")
+def fresh_subjects() -> dict[str, MetricResult]:
+    """Of "fakes" that are real images of further subjects."""
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    results = by_name(critic.compute(samples(150, images(300, 9))))
+    assert torch.equal(before, torch.random.get_rng_state())
+    return results
+
+
+@pytest.fixture(scope="module")
+def blurred() -> dict[str, MetricResult]:
+    """Of a generator that only blurs."""
+    return by_name(critic.compute(samples(150, blur(images(300, 9)))))
+
+
+def test_all_figures_come_with_their_interval_floor_and_seeds(blurred: dict[str, MetricResult]) -> None:
+    assert list(blurred) == NAMES
+    for result in blurred.values():
+        assert result.interval is not None
+        assert result.interval[0] < result.value < result.interval[1]  # type: ignore[operator]
+        assert result.floor is not None
+        assert result.floor_interval is not None
+        assert result.details is not None
+        assert result.value == pytest.approx(np.mean(result.details["seeds"]))
+        assert (result.against, result.better, result.n_subjects) == ("test", "lower", 50)
+
+
+def test_a_generator_that_blurs_is_found_by_every_figure(blurred: dict[str, MetricResult]) -> None:
+    for result in blurred.values():
+        assert result.interval[0] > result.floor_interval[1], result.name  # type: ignore[index]
+        assert result.details["enough"], result.name  # type: ignore[index]
+    assert 0.3 < blurred["Critic-JS"].value < LN2  # type: ignore[operator]
+
+
+def test_images_of_further_subjects_cannot_be_told_apart(fresh_subjects: dict[str, MetricResult],
+                                                         blurred: dict[str, MetricResult]) -> None:
+    for name in ("Critic-JS", "Critic-chi2", "Critic-KL"):
+        assert fresh_subjects[name].interval[0] <= 0 or fresh_subjects[name].value < 0.02  # type: ignore
+        assert fresh_subjects[name].floor < 0.03  # type: ignore[operator]
+    assert all(fresh_subjects[name].value < blurred[name].value for name in NAMES)  # type: ignore[operator]
+
+
+def test_a_handful_of_images_is_too_little_to_tell() -> None:
+    results = critic.compute(samples(9, images(40, 9)))
+    assert all("too little data to tell" in result.caveat for result in results)
+    assert all(result.details is not None and not result.details["enough"] for result in results)
+    assert all(result.interval is None and len(result.per_subject or {}) == 3 for result in results)
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    ({"val": None}, "no val split"), ({"train": None}, "no train split"),
+    ({"train": sample(3, 0)}, "train has 3 images, a critic needs 8"),
+    ({"synthetic": sample(5, 9)}, "5 synthetic images do not make three parts")])
+def test_what_cannot_be_computed_is_said_and_has_no_value(change: dict[str, Sample | None], reason: str) -> None:
+    results = critic.compute(replace(samples(30, images(60, 9)), **change))  # type: ignore[arg-type]
+    assert [result.name for result in results] == NAMES
+    assert all(result.value is None and reason in result.caveat for result in results)
+
+
+def test_it_is_computed_only_when_asked_for() -> None:
+    assert critic not in found()
+    assert critic in found(frozenset({"critic"}))
+
+
+def test_the_three_parts_of_synthetic_images_share_none_and_use_all() -> None:
+    made = np.float32(np.arange(100)[:, None, None, None] / 100 * np.ones((1, 1, 16, 16)))
+    parts = critic_parts.image_parts(samples(60, made))
+    numbers = [part.fake[:, 0, 0, 0] for part in parts.values()]
+    assert sorted(np.concatenate(numbers)) == sorted(made[:, 0, 0, 0])
+    assert len(numbers[0]) > 2 * len(numbers[1])
+
+
+def test_a_generator_draws_fresh_fakes_for_every_part() -> None:
+    drawn: list[tuple[int, int]] = []
+
+    def fresh(n: int, seed: int) -> Images:
+        drawn.append((n, seed))
+        return images(n, seed)
+
+    parts = critic_parts.image_parts(replace(samples(300, images(3, 9)), fresh=fresh))
+    assert [n for n, _ in drawn] == [300, 200, 200] == [len(part.fake) for part in parts.values()]
+    assert len({seed for _, seed in drawn}) == 3
+
+
+def test_the_interval_of_independent_images_is_that_of_two_means() -> None:
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(0.2, 0.3, 200), rng.normal(0.1, 0.2, 300)
+    low, high = critic_judging.interval(real, fake, np.arange(200), np.arange(300), 0)  # type: ignore[misc]
+    expected = 2 * 1.972 * np.sqrt(real.var(ddof=1) / 200 + fake.var(ddof=1) / 300)
+    assert high - low == pytest.approx(expected, rel=0.1)
+
+
+def test_slices_of_one_patient_do_not_narrow_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(0.2, 0.3, 30), rng.normal(0.1, 0.2, 300)
+    spans = [critic_judging.interval(np.repeat(real, k), fake, np.repeat(np.arange(30), k), np.arange(300), 0)
+             for k in (1, 10)]
+    assert spans[0] == pytest.approx(spans[1])
+    assert critic_judging.interval(real, fake, np.arange(30) // 8, np.arange(300), 0) is None  # four subjects
+
+
+def test_a_critic_that_is_sure_of_its_training_images_is_as_sure_when_judged() -> None:
+    """Batch norms that kept the statistics of activations under dropout would put all scores on one side."""
+    train = Sides(images(100, 0), blur(images(100, 1), 1.0))
+    judged = published_critic(train, 30, 0, torch.device("cpu"))
+    assert judged.figure(JS, train) > 0.6
+    assert judged.figure(JS, Sides(images(60, 2), blur(images(60, 3), 1.0))) > 0.5
+
+
+def test_an_untrained_critic_of_ours_knows_nothing() -> None:
+    sides = Sides(images(20, 0), -images(20, 1))
+    untrained = train_critic(lambda: ImageCritic(16, 1), sides, None, JS, Plan(steps=0), 0)
+    assert untrained.figure(JS, sides) == 0
+
+
+def test_both_sides_are_mirrored_and_shifted_alike() -> None:
+    pictures = torch.full((64, 1, 32, 32), -1.0)
+    pictures[:, :, 16, 8] = 1.0
+    places = mirrored_and_shifted(pictures).flatten(1).argmax(1)
+    rows, columns = places // 32, places % 32
+    assert set(rows.tolist()) == {15, 16, 17}
+    assert set(columns.tolist()) == {7, 8, 9, 22, 23, 24}
+
+
+@pytest.mark.parametrize("size", [16, 48, 100])
+def test_a_critic_takes_images_of_any_side_from_16(size: int) -> None:
+    assert ImageCritic(size, 3)(torch.randn(2, 3, size, size)).shape == (2,)
