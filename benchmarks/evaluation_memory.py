@@ -5,7 +5,7 @@
 The images are 128 px bytes in a memory map, read in parts as a dataset's are. Their features come from a cheap stand-in
 (1,280 fixed random projections of the image shrunk to 16 px), since EfficientNet's take 13 ms an image: 100,000 of them
 22 minutes more and no more memory. Each metric is measured in a process of its own, and all in one. Prints the peak of
-resident memory (with the pages of the map that happen to be in it) and seconds.
+resident memory (with the pages of the map that happen to be in it) and seconds of processor time.
 """
 
 from __future__ import annotations
@@ -71,22 +71,22 @@ def write(path: Path, count: int, seed: int) -> None:
 
 
 def measure(folder: Path, names: list[str], counts: dict[str, int]) -> dict[str, Any]:
-    """Run these metrics in this process; seconds of each (features apart) and the peak, MB."""
+    """Run these metrics in this process; processor seconds of each (features apart), peak in MB."""
     extractor = StandIn()
     real = {name: Sample(Bytes(folder / name, counts[name]), [f"{name}{i // SLICES}" for i in range(counts[name])],
                          extractor=extractor) for name in ("test", "train", "val")}
     synthetic = Sample(Bytes(folder / "synthetic", counts["synthetic"]), extractor=extractor)
     samples, seconds = Samples(real["test"], synthetic, real["train"], real["val"]), {}
-    started = time.perf_counter()
+    started = time.process_time()
     for sample in (*real.values(), synthetic):
         assert len(sample.features)
-    seconds["features"] = time.perf_counter() - started
+    seconds["features"] = time.process_time() - started
     for module in found():
         name = module.__name__.rpartition(".")[2]
         if name in names:
-            started = time.perf_counter()
+            started = time.process_time()
             module.compute(samples)
-            seconds[name] = time.perf_counter() - started
+            seconds[name] = time.process_time() - started
     return {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
@@ -117,7 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed, (name, count) in enumerate(counts.items()):
             write(Path(folder) / name, count, seed)
-        print("| metric | seconds | peak, MB |\n|---|---|---|", flush=True)
+        print("| metric | processor seconds | peak, MB |\n|---|---|---|", flush=True)
         for name in () if asked.together else names:
             found_one = in_a_process(Path(folder), [name], counts)
             print(f"| {name} | {found_one['seconds'].get(name, float('nan')):.0f} | {found_one['peak']:.0f} | "

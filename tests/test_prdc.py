@@ -233,15 +233,18 @@ def test_the_same_seed_gives_the_same_figures() -> None:
     assert [r.to_json() for r in compute(samples)] == [r.to_json() for r in compute(samples)]
 
 
-def test_the_interval_agrees_with_a_bootstrap_over_subjects() -> None:
+def test_the_interval_agrees_with_a_bootstrap_over_subjects_and_synthetic_images_left_out() -> None:
     rng = np.random.default_rng(10)
-    real = cohort(rng, 40, 4, d=4, alike=0.7)
-    found = Comparison(real, sample(0.7 * rng.normal(size=(160, 4))), 0)
-    (name,) = [name for name in found.images if name.startswith("Recall")]
-    means = found.images[name].reshape(40, 4).mean(1)
-    draws = means[rng.integers(40, size=(4000, 40))].mean(1)
-    low, high = found.interval(name) or (0, 0)
-    assert high - low == pytest.approx(2 * 2.02 * draws.std() * np.sqrt(40 / 39), rel=0.1)
+    real, made = cohort(rng, 40, 4, d=4, alike=0.7), 0.7 * rng.normal(size=(160, 4))
+    found = Comparison(real, sample(made), 0)
+    means = found.images["Recall"].reshape(40, 4).mean(1)
+    over_subjects = means[rng.integers(40, size=(4000, 40))].mean(1).var() * 40 / 39
+    radius = np.sort(np.linalg.norm(made[:, None] - made[None], axis=2))[:, K]
+    holds = np.linalg.norm(real.features[:, None] - made[None], axis=2) <= radius
+    left_out = np.array([np.delete(holds, i, axis=1).any(1).mean() for i in range(160)])
+    over_made = 159 / 160 * ((left_out - left_out.mean()) ** 2).sum()
+    low, high = found.interval("Recall") or (0, 0)
+    assert high - low == pytest.approx(2 * 2.02 * np.sqrt(over_subjects + over_made), rel=0.1)
 
 
 def test_intervals_hold_what_other_patients_would_give() -> None:

@@ -105,7 +105,7 @@ class _Material:
         """How near one sample's images are."""
         sample = self.present[name]
         owners = np.array(sample.names, dtype=object)[sample.subjects[self.rows[name]]]
-        return Group.of(self.found[name][reference], owners)
+        return Group.of(self.found[name][reference], owners, 0.5 if name == reference else 1.0)
 
 
 def _result(audit: Audit, material: _Material) -> MetricResult:
@@ -163,10 +163,10 @@ def _pair(audit: Audit, material: _Material, i: int, scores: Array) -> dict[str,
 
 
 def _caveat(calibration: Calibration, empty: int) -> str:
-    said = [f"calibrated by {counted(calibration.n_subjects, 'subject')}: about {calibration.rate:.1%} of a perfect "
+    said = [f"calibrated by {counted(calibration.n_subjects, 'subject')}, which count as {calibration.size:g}: about {calibration.rate:.1%} of a perfect "
             f"generator's images would be flagged, surely less than {calibration.rate_at_most():.1%}"]
     if calibration.rate > TARGET:
-        said.append(f"too few for a rate of {TARGET:.0%}, which takes {round(1 / TARGET) - 1}")
+        said.append(f"too few for a rate of {TARGET:.0%}, which takes as many as {round(1 / TARGET) - 1}")
     if calibration.doubles:
         said.append(f"{counted(len(calibration.doubles), 'subject')} left out that are copies of others themselves")
     if empty:

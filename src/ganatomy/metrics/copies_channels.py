@@ -100,7 +100,7 @@ class Reference:
     def _learn(self) -> None:
         features = self.sample.features[self.rows]
         self._middle = features.mean(0)
-        self._features = unit((features - self._middle).astype(np.float32))
+        self._features = (features - self._middle).astype(np.float32)
         details, found = [], []
         for start in range(0, len(self.rows), _CHUNK):
             small = _small(self.sample.images[self.rows[start:start + _CHUNK]])
@@ -112,12 +112,36 @@ class Reference:
 
     def by_features(self, features: Array, own: Index | None) -> tuple[Array, Array, Index]:
         """Ratio, distance [n] and row [n] of the nearest in features [n, d]; images of subject `own` [n] left out."""
-        likeness = unit((features - self._middle).astype(np.float32)) @ self._features.T
+        likeness = self._cosines((features - self._middle).astype(np.float32), own)
         self._leave_out(likeness, own)
         nearest = likeness.argmax(1)
         distances = 1.0 - np.maximum.reduceat(likeness, self.starts, axis=1).astype(np.float64)
         ratio, distance = self._ratio(np.sort(np.maximum(distances, 0), axis=1))
         return ratio, distance, self.rows[nearest]
+
+    def _cosines(self, features: Float, own: Index | None) -> Float:
+        """Cosines of features [n, d], less the mean, with the reference's.
+
+        For the reference's own images the mean is that of the other subjects: it would push them apart, and new images
+        would seem nearer than they.
+        """
+        length = np.square(self._features).sum(1)
+        if own is None:
+            known: Float = unit(features) @ unit(self._features).T
+            return known
+        middle = np.stack([self._others_mean(subject) for subject in own])
+        to_middle = middle @ self._features.T
+        square = np.square(middle).sum(1, keepdims=True)
+        dots = features @ self._features.T - to_middle - (features * middle).sum(1, keepdims=True) + square
+        lengths = np.maximum(length - 2 * to_middle + square, 1e-12)
+        cosines: Float = dots / np.sqrt(lengths) / np.maximum(np.linalg.norm(features - middle, axis=1), 1e-6)[:, None]
+        return cosines
+
+    def _others_mean(self, subject: int) -> Float:
+        """Where the mean of the other subjects' features lies, from that of all, [d]."""
+        rows = self._features[self.owners == subject]
+        mean: Float = -rows.sum(0) / max(len(self.rows) - len(rows), 1)
+        return mean
 
     def by_pixels(self, views: Sequence[Float], own: Index | None) -> tuple[Array, Array, Index, Index]:
         """The same in pixels, and how they lie (see `Nearest`), of images in all `views`, [n, 64, 64] each.

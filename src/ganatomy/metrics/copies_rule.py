@@ -1,8 +1,14 @@
 """From nearness to a verdict: which images are nearer to the training images than fresh patients are, and how sure.
 
 Logarithms of ratios and distances are put on one scale, in lower spreads below the median of real patients; a channel's
-score is the mean of both, and an image's the lower of its two channels'. Real patients who were not looked at in training (and every training patient
-against the others) give scores of their own; an image of a perfect generator ranks among them like one more patient.
+score is the mean of both, and an image's the lower of its two channels'. Real patients who were not looked at in
+training (and every training patient against the others) give scores of their own; an image of a perfect generator ranks
+among them like one more patient.
+
+A reference subject counts as half a calibration subject: the two nearest of them are nearest to each other, so that
+their low scores come in pairs. Were distances all that counted, the nearest of S(S - 1)/2 pairs of reference subjects,
+S T pairs with T others and S with a new one would be one of the new one's with probability 1 / (S/2 + T + 1/2), and not
+1 / (S + T + 1); the same factor of two as in the guarantee of jackknife+ (Barber et al., Annals of Statistics 2021).
 """
 
 from __future__ import annotations
@@ -41,30 +47,33 @@ class Group:
 
     Attributes:
         logs: [n, 2, 2], the logarithms of ratio and distance in both channels; NaN for images that are not judged.
+        subjects: [n].
+        counts: how much a subject counts, a half for the reference's own.
     """
 
     logs: Array
     subjects: NDArray[np.object_]
+    counts: float = 1.0
 
     @classmethod
-    def of(cls, found: Nearest, subjects: NDArray[np.object_]) -> Group:
+    def of(cls, found: Nearest, subjects: NDArray[np.object_], counts: float = 1.0) -> Group:
         """From what was found in both channels."""
-        return cls(np.log(np.maximum(np.stack([found.ratio, found.distance], 2), _LEAST)), subjects)
+        return cls(np.log(np.maximum(np.stack([found.ratio, found.distance], 2), _LEAST)), subjects, counts)
 
     def without(self, names: set[str]) -> Group:
         """The others."""
         keep = np.array([name not in names for name in self.subjects], bool)
-        return Group(self.logs[keep], self.subjects[keep])
+        return Group(self.logs[keep], self.subjects[keep], self.counts)
 
     def judged(self) -> Group:
         """Those that were."""
         keep = np.isfinite(self.logs).all((1, 2))
-        return Group(self.logs[keep], self.subjects[keep])
+        return Group(self.logs[keep], self.subjects[keep], self.counts)
 
     def weights(self) -> Array:
-        """1 / images of the same subject, [n]: what drawing one image a subject gives on average."""
+        """What a subject counts / its images, [n]: what drawing one image a subject gives on average."""
         _, owner, counts = np.unique(self.subjects, return_inverse=True, return_counts=True)
-        weights: Array = 1.0 / counts[owner] if len(owner) else np.zeros(0)
+        weights: Array = self.counts / counts[owner] if len(owner) else np.zeros(0)
         return weights
 
     @property
@@ -80,8 +89,9 @@ class Calibration:
     Attributes:
         middle, tenth: [2, 2], median and lowest tenth of log ratio and distance in each channel, over subjects.
         spread: [2, 2], lower spread of them.
-        scores, weights: ascending scores of the images, and their weights, which sum to the subjects.
-        n_subjects: S.
+        scores, weights: ascending scores of the images, and their weights, which sum to `size`.
+        n_subjects: how many there are.
+        size: S, as how many they count.
         rank: k; images below the k-th lowest subject, by a margin, are flagged.
         doubles: subjects left out because they are copies of reference subjects themselves.
     """
@@ -92,6 +102,7 @@ class Calibration:
     scores: Array
     weights: Array
     n_subjects: int
+    size: float
     rank: int
     doubles: tuple[str, ...]
 
@@ -106,22 +117,21 @@ class Calibration:
         largest = max(groups, key=lambda group: group.n_subjects, default=None)
         if largest is None or not largest.n_subjects:
             return None
-        first = cls._of(largest, ())
+        first = cls._of([largest], ())
         doubles = {str(name) for group in groups for name in group.subjects[first.evident(group)]}
         kept = [group.without(doubles) for group in groups]
-        joined = Group(np.concatenate([group.logs for group in kept]),
-                       np.concatenate([group.subjects for group in kept]))
-        return cls._of(joined, tuple(sorted(doubles))) if joined.n_subjects else None
+        return cls._of(kept, tuple(sorted(doubles))) if any(group.n_subjects for group in kept) else None
 
     @classmethod
-    def _of(cls, group: Group, doubles: tuple[str, ...]) -> Calibration:
-        weights = group.weights()
-        middle, tenth = (np.apply_along_axis(_quantile, 0, group.logs, weights, q) for q in (0.5, 0.1))
+    def _of(cls, groups: Sequence[Group], doubles: tuple[str, ...]) -> Calibration:
+        weights = np.concatenate([group.weights() for group in groups])
+        logs = np.concatenate([group.logs for group in groups])
+        middle, tenth = (np.apply_along_axis(_quantile, 0, logs, weights, q) for q in (0.5, 0.1))
         spread = np.maximum((middle - tenth) / _TENTH, _LEAST_SPREAD)
-        scores = ((group.logs - middle) / spread).mean(2).min(1)
-        order = np.argsort(scores)
-        return cls(middle, tenth, spread, scores[order], weights[order], group.n_subjects, rank(group.n_subjects),
-                   doubles)
+        scores = ((logs - middle) / spread).mean(2).min(1)
+        order, size = np.argsort(scores), float(weights.sum())
+        return cls(middle, tenth, spread, scores[order], weights[order], sum(group.n_subjects for group in groups),
+                   size, rank(size), doubles)
 
     @property
     def threshold(self) -> float:
@@ -132,13 +142,13 @@ class Calibration:
     @property
     def rate(self) -> float:
         """The rate of false alarms that is claimed: k / (S + 1), on average over calibration subjects."""
-        return self.rank / (self.n_subjects + 1)
+        return self.rank / (self.size + 1)
 
     def rate_at_most(self) -> float:
         """The rate that false alarms do not exceed with a confidence of 95%."""
         from scipy.stats import beta
 
-        return float(beta.ppf(SURE, self.rank, self.n_subjects + 1 - self.rank))
+        return float(beta.ppf(SURE, self.rank, self.size + 1 - self.rank))
 
     def channels(self, group: Group) -> Array:
         """Scores of both channels [n, 2]; infinite for images that are not judged."""
@@ -151,12 +161,12 @@ class Calibration:
         Source: Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005, section 2.2.
         """
         below = np.concatenate([[0.0], np.cumsum(self.weights)])[np.searchsorted(self.scores, scores, side="right")]
-        found: Array = (1.0 + below) / (self.n_subjects + 1)
+        found: Array = (1.0 + below) / (self.size + 1)
         return np.minimum(found, 1.0)
 
     def below(self) -> float:
         """The share of the calibration's own images below the threshold, over subjects."""
-        return float(self.weights[self.scores < self.threshold].sum()) / self.n_subjects
+        return float(self.weights[self.scores < self.threshold].sum()) / self.size
 
     def evident(self, group: Group) -> NDArray[np.bool_]:
         """Which images are copies by so much that it takes no calibration at that rate: [n]."""
@@ -165,12 +175,12 @@ class Calibration:
         return found
 
 
-def rank(subjects: int) -> int:
+def rank(subjects: float) -> int:
     """k: the highest for which the rate is at most 1% with 95% confidence; 1 where none is."""
     from scipy.stats import binom
 
-    ranks = np.arange(1, subjects + 1)
-    return max(1, int((binom.cdf(ranks - 1, subjects, TARGET) <= 1 - SURE + 1e-12).sum()))
+    ranks = np.arange(1, int(subjects) + 1)
+    return max(1, int((binom.cdf(ranks - 1, int(subjects), TARGET) <= 1 - SURE + 1e-12).sum()))
 
 
 def share_of_copies(flagged: float, of: int, calibration: Calibration) -> tuple[float, Interval | None]:
@@ -184,17 +194,17 @@ def share_of_copies(flagged: float, of: int, calibration: Calibration) -> tuple[
     Source: both shares have Clopper and Pearson's interval (Biometrika 1934), which has a width at 0 too; the
     difference has Newcombe's (Statistics in Medicine 1998, method 10).
     """
-    own, subjects = calibration.below(), calibration.n_subjects
+    own = calibration.below()
     value = max(0.0, (flagged - own) / max(1.0 - own, 1e-9))
-    if min(of, subjects) < MIN_SUBJECTS:
+    if min(of, calibration.n_subjects) < MIN_SUBJECTS:
         return value, None
-    (low, high), (least, most) = clopper_pearson(flagged, of), clopper_pearson(own, subjects)
+    (low, high), (least, most) = clopper_pearson(flagged, of), clopper_pearson(own, calibration.size)
     apart = flagged - own
     down, up = np.hypot(flagged - low, most - own), np.hypot(high - flagged, own - least)
     return value, tuple(float(min(x / (1.0 - own), 1.0)) for x in (apart - down, apart + up))  # type: ignore[return-value]
 
 
-def clopper_pearson(share: float, n: int) -> Interval:
+def clopper_pearson(share: float, n: float) -> Interval:
     """95% interval of a share of n; the count need not be whole."""
     from scipy.stats import beta
 
@@ -208,8 +218,8 @@ def by_chance(flagged: int, of: int, calibration: Calibration) -> float:
     """The probability of as many flagged among images of a perfect generator: negative hypergeometric."""
     from scipy.stats import betabinom
 
-    k, subjects = calibration.rank, calibration.n_subjects
-    return float(betabinom.sf(flagged - 1, of, k, subjects + 1 - k)) if flagged else 1.0
+    k = calibration.rank
+    return float(betabinom.sf(flagged - 1, of, k, calibration.size + 1 - k)) if flagged else 1.0
 
 
 def verdict(evident: int, chance: float, interval: Interval | None) -> Verdict:
@@ -222,8 +232,8 @@ def verdict(evident: int, chance: float, interval: Interval | None) -> Verdict:
 def summary(calibration: Calibration) -> dict[str, Any]:
     """What a reader needs to know of the calibration."""
     return {"rate": calibration.rate, "rate_at_most": calibration.rate_at_most(),
-            "resolution": 1 / (calibration.n_subjects + 1), "calibration_subjects": calibration.n_subjects,
-            "left_out": list(calibration.doubles)}
+            "resolution": 1 / (calibration.size + 1), "calibration_subjects": calibration.n_subjects,
+            "counted_as": calibration.size, "left_out": list(calibration.doubles)}
 
 
 def _quantile(values: Array, weights: Array, q: float) -> float:

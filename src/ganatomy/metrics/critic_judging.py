@@ -31,6 +31,7 @@ class Kind:
     Attributes:
         stops: whether it is stopped by the validation split; otherwise it is trained to the plan's end.
         planted: seeds of the critics of real against real and of the blur, which only check the setting.
+        over_features: whether it looks at features instead of images.
     """
 
     objective: Objective
@@ -39,6 +40,7 @@ class Kind:
     stops: bool = True
     seeds: int = 3
     planted: int = 1
+    over_features: bool = False
 
     def critics(self, train: Sides, val: Sides, seed: int, count: int) -> list[Critic]:
         """Critics of `count` seeds from `seed` on."""
@@ -71,7 +73,7 @@ def blur_figure(kind: Kind, parts: Parts, seed: int) -> Figure:
     """
     critics = kind.critics(parts["train"].planted(), parts["val"].planted(), seed, kind.planted)
     test = parts["test"]
-    return _judged(kind, critics, test.planted(), test.subjects, test.subjects, seed)
+    return _judged(kind, critics, test.planted(), test.subjects, test.subjects[test.rows], seed)
 
 
 def real_figure(kind: Kind, parts: Parts, seed: int) -> tuple[float, Span] | None:

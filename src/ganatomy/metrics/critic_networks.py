@@ -45,15 +45,16 @@ class ImageCritic(nn.Module):
 
 
 class FeatureCritic(nn.Module):
-    """Features [n, d] to scores [n] by one linear layer that starts at 0."""
+    """Features [n, d], each brought to mean 0 and spread 1, to scores [n] by one linear layer that starts at 0."""
 
     def __init__(self, dimensions: int) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm2d(dimensions, affine=False)
         self.last = nn.Linear(dimensions, 1)
         _zero(self.last)
 
     def forward(self, features: Tensor) -> Tensor:
-        scores: Tensor = self.last(features)
+        scores: Tensor = self.last(self.norm(features[:, :, None, None]).flatten(1))
         return scores.flatten()
 
 

@@ -17,6 +17,7 @@ from ganatomy.metrics.resampling import halvings
 SPLITS = ("train", "val", "test")
 LEAST = {"train": 8, "val": 2, "test": 2}  # images a side
 MOST = {"train": 2000, "val": 500, "test": 2000}
+MOST_BLURRED = 500  # of which features are computed
 BYTES = 2**28  # of one side's images, at most
 FEWEST_FAKE = 200  # drawn from a generator for each split, even where there are fewer real images
 DRAWS = {"train": 200, "val": 201, "test": 202}  # numbers of the generator's draws, one a split
@@ -25,12 +26,13 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Part:
-    """One split: `real` [n, ...], `subjects` [n], `fake` [m, ...], and the real samples `blurred` [n, ...]."""
+    """One split: `real` [n, ...] of `subjects` [n], `fake` [m, ...]; `blurred` are the real ones of `rows` blurred."""
 
     real: Values
     subjects: Rows
     fake: Values
     blurred: Values
+    rows: Rows
 
     def sides(self) -> Sides:
         """Real samples against fakes."""
@@ -59,7 +61,7 @@ def too_little(samples: Samples) -> str:
     if samples.test.images.shape[-1] < LEAST_SIDE:
         return f"a critic needs images of {LEAST_SIDE} pixels or more"
     made, needed = samples.synthetic.n_images, sum(LEAST.values())
-    if samples.fresh is None and made < needed:
+    if made < needed:
         return f"{made} synthetic images do not make three parts; at least {needed} do"
     return ""
 
@@ -80,7 +82,25 @@ def image_parts(samples: Samples) -> Parts:
         else:
             fake = samples.synthetic.images[dealt[name][:min(cap, MOST[name])]]
         parts[name] = Part(np.asarray(real.images), real.subjects, np.asarray(fake, np.float32),
-                           np.asarray(blurred(real, real.n_images).images))
+                           np.asarray(blurred(real, real.n_images).images), np.arange(real.n_images))
+    return parts
+
+
+def feature_parts(samples: Samples, images: Parts) -> Parts:
+    """The parts as features; fakes are always the synthetic sample's, whose features are needed anyway.
+
+    `images` are those of `image_parts`.
+    """
+    parts, dealt = {}, _dealt(samples)
+    for name, sample in _splits(samples):
+        assert sample is not None
+        part = images[name]
+        chosen = _some(sample.n_images, len(part.real), samples.seed)
+        rows = _some(len(part.real), MOST_BLURRED, samples.seed)
+        features = [sample.features[chosen], samples.synthetic.features[dealt[name][:MOST[name]]],
+                    samples.extractor(part.blurred[rows])]
+        real, fake, blurry = (np.float32(values) for values in features)
+        parts[name] = Part(real, part.subjects, fake, blurry, rows)
     return parts
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,40 +47,66 @@ def filled(test: Sample, train: Sample, synthetic: Sample,
            seed: int) -> tuple[float, tuple[float, float] | None, int]:
     """The share, its 95% interval (None below five subjects on any side), and k.
 
-    The interval is over test subjects, training subjects and synthetic images: each is left out in turn (jackknife);
-    with a training image gone, test images fall to the second nearest. Were only the test subjects to vary, one
-    training image that is near to everything would go unnoticed.
+    The interval is over test subjects, training subjects and synthetic images (`_Changes`). Were only the test subjects
+    to vary, one training image that is near to everything would go unnoticed. It has Wilson's form, within 0 and 1.
     """
     k = min(train.n_subjects, synthetic.n_subjects, MOST)
     rng = np.random.default_rng((seed, 301))
     weights = 1.0 / (np.bincount(test.subjects)[test.subjects] * test.n_subjects)
     shares = np.zeros((DRAWS, test.n_images))
-    lost = [np.zeros(sample.n_subjects) for sample in (train, synthetic)]
-    drawn = [np.zeros(sample.n_subjects) for sample in (train, synthetic)]
+    changes = _Changes(test, train), _Changes(test, synthetic)
     for draw in range(DRAWS):
-        rows = [one_each(sample, k, rng) for sample in (train, synthetic)]
-        near = [_two_nearest(test, sample, own) for sample, own in zip((train, synthetic), rows, strict=True)]
-        shares[draw] = _nearer(near[1][0][:, 0], near[0][0][:, 0])
-        for side, (sample, own) in enumerate(zip((train, synthetic), rows, strict=True)):
-            changed = _nearer(near[1][0][:, int(side == 1)], near[0][0][:, int(side == 0)]) - shares[draw]
-            owner = sample.subjects[own]
-            lost[side] += np.bincount(owner[near[side][1]], changed * weights, sample.n_subjects)
-            drawn[side] += np.bincount(owner, minlength=sample.n_subjects)
+        real, made = (_two_nearest(test, sample, one_each(sample, k, rng)) for sample in (train, synthetic))
+        shares[draw] = _nearer(made.first, real.first)
+        changes[0].add(real, (_nearer(made.first, real.second) - shares[draw]) * weights)
+        changes[1].add(made, (_nearer(made.second, real.first) - shares[draw]) * weights)
     by_subject = np.bincount(test.subjects, shares.mean(0) * weights * test.n_subjects)
     value = float(by_subject.mean())
     if min(test.n_subjects, train.n_subjects, synthetic.n_subjects) < MIN_SUBJECTS:
         return value, None, k
     variance = jackknife_variance((by_subject.sum() - by_subject) / (len(by_subject) - 1))
-    for change, count in zip(lost, drawn, strict=True):
-        variance += _variance(change, count, k)
+    variance += sum(change.variance() for change in changes)
     return value, wilson(value, variance, test.n_subjects, test.n_images), k
 
 
-def _variance(change: Array, drawn: Array, k: int) -> float:
-    """The jackknife's variance of a mean over draws, from what leaving each subject out changes in them."""
-    seen = drawn > 0
-    influence = change[seen] / DRAWS  # of one that is in a part of the draws: the change of the mean over all draws
-    return float((k - 1) / k * np.square(influence - influence.mean()).sum())
+@dataclass(frozen=True)
+class _Near:
+    """Squared distances [n] of test images to the nearest and second nearest of the `rows` drawn, and which it is."""
+
+    first: Array
+    second: Array
+    nearest: Index
+    rows: Index
+
+
+class _Changes:
+    """What taking out each subject of one side changes, as test images then fall to their second nearest."""
+
+    def __init__(self, test: Sample, side: Sample) -> None:
+        self.test, self.side = test, side
+        self.drawn = np.zeros(side.n_subjects)
+        self.parts: list[tuple[Array, Index]] = []
+
+    def add(self, near: _Near, change: Array) -> None:
+        """One draw, and the change of each test image."""
+        self.drawn += np.bincount(self.side.subjects[near.rows], minlength=self.side.n_subjects)
+        self.parts.append((change / DRAWS, self.side.subjects[near.rows[near.nearest]]))
+
+    def variance(self) -> float:
+        """The jackknife's, of the share for all conceivable test subjects, at least 0.
+
+        What a subject changes in one and the same test subject is left out: the variance over test subjects has it
+        already. Draws of some of many have another in its place, which changes the mean the other way.
+        """
+        from scipy.sparse import coo_array
+
+        change = np.concatenate([part for part, _ in self.parts])
+        owner = np.concatenate([part for _, part in self.parts])
+        pairs = coo_array((change, (np.tile(self.test.subjects, DRAWS), owner)),
+                          shape=(self.test.n_subjects, self.side.n_subjects)).tocsr()
+        whole = np.bincount(owner, change, self.side.n_subjects)
+        influence = whole - self.drawn * (whole.sum() / self.drawn.sum())
+        return max(0.0, float(np.square(influence).sum()) - float(np.square(pairs.data).sum()))
 
 
 def one_each(sample: Sample, k: int, rng: np.random.Generator) -> Index:
@@ -89,11 +117,10 @@ def one_each(sample: Sample, k: int, rng: np.random.Generator) -> Index:
     return rows
 
 
-def _two_nearest(test: Sample, sample: Sample, rows: Index) -> tuple[Array, Index]:
-    """Squared distances to the two nearest of some images [n, 2], and which of `rows` the nearest is [n]."""
+def _two_nearest(test: Sample, sample: Sample, rows: Index) -> _Near:
     squared = squared_distances(test.features, sample.features[rows])
-    nearest = squared.argmin(1)
-    return np.partition(squared, 1, axis=1)[:, :2], nearest
+    two = np.partition(squared, 1, axis=1)
+    return _Near(two[:, 0], two[:, 1], squared.argmin(1), rows)
 
 
 def _nearer(synthetic: Array, real: Array) -> Array:

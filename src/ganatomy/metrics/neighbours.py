@@ -65,11 +65,12 @@ class Part:
     """Some real and some synthetic images: which of them lie in whose balls.
 
     inside [n, m] whether a real image's ball holds a synthetic image; recalled [n] whether any synthetic image's ball
-    holds a real one.
+    holds a real one; only [2, m] the shares of real images that are recalled, and covered, by this synthetic one alone.
     """
 
     inside: NDArray[np.bool_]
     recalled: NDArray[np.bool_]
+    only: Array
 
     @classmethod
     def of(cls, real: Array, synthetic: Array, across: Array,
@@ -78,7 +79,8 @@ class Part:
         around_real, around_synthetic = radii(real, subjects[0]), radii(synthetic, subjects[1])
         if around_real is None or around_synthetic is None:
             return None
-        return cls(across <= around_real[:, None], np.logical_or.reduce(across <= around_synthetic, axis=1))
+        inside, recalling = across <= around_real[:, None], across <= around_synthetic
+        return cls(inside, np.logical_or.reduce(recalling, axis=1), np.stack([_alone(recalling), _alone(inside)]))
 
     def images(self) -> tuple[Array, Array, Array, Array]:
         """For each image what precision [m], recall, density and coverage [n] are the means of.
@@ -98,3 +100,9 @@ class Part:
         starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
         joined: NDArray[np.bool_] = np.logical_or.reduceat(self.inside[order], starts, axis=0)
         return joined
+
+
+def _alone(held: NDArray[np.bool_]) -> Array:
+    """The share of rows [n, m] that are true in this column and in no other: [m]."""
+    shares: Array = held[held.sum(1) == 1].sum(0) / len(held)
+    return shares

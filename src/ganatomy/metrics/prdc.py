@@ -81,31 +81,38 @@ class Comparison:
             shares[1, present] += (held & (held.sum(0) == 1)).mean(1) / self.draws
         return shares[0], shares[1]
 
+    @cached_property
+    def only(self) -> Array:
+        """Shares of real images that each synthetic one alone recalls, and covers: [2, m]."""
+        drawn = self.dealt[1].ravel()
+        found = np.concatenate([part.only for part in self.parts], axis=1) / self.draws
+        return np.stack([np.bincount(drawn, shares) for shares in found])
+
     def value(self, name: str) -> float | None:
         """The figure; None if there are too few images."""
         return float(self.images[name].mean()) if self.computable else None
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """95%, over real subjects; for precision and density over synthetic images too. None below five subjects.
+        """95%, over real subjects and synthetic images. None below five subjects.
 
-        Each subject is left out in turn (jackknife). For recall and coverage, averages over real images, this agrees
-        with a bootstrap over subjects; precision is lost with the images that only the absent subject's balls hold,
-        which a bootstrap, in which a third of all subjects are absent, would overstate. The radii and, for recall
-        and coverage, the synthetic images are taken as given; for density neither (see `_density_interval`). Shares
-        have Wilson's interval for the number of independent observations that would vary as much: it stays within 0
-        and 1, and has a width where all subjects are alike.
+        Each subject and each synthetic image is left out in turn (jackknife). A share is lost with the images that
+        only the absent one's ball holds or, of recall and coverage, the absent subject's own images; a bootstrap, in
+        which a third of all subjects are absent, would overstate the former. Radii are taken as given, but for density
+        (see `_density_interval`). Shares have Wilson's interval for the number of independent observations that would
+        vary as much: it stays within 0 and 1, and has a width where all subjects are alike.
         """
         value, subjects = self.value(name), self.real.n_subjects
         if value is None or subjects < MIN_SUBJECTS:
             return None
         if name == DENSITY:
             return self._density_interval(value)
+        left_out: tuple[Array, Array]
         if name == PRECISION:
-            variance = jackknife_variance(value - self.by_subject[1]) \
-                + jackknife_variance(_left_out(self.images[name], self.synthetic.subjects))
+            left_out = value - self.by_subject[1], _left_out(self.images[name], self.synthetic.subjects)
         else:
-            variance = jackknife_variance(_left_out(self.images[name], self.real.subjects))
-        return wilson(value, variance, subjects, self.real.n_images)
+            lost: Array = np.bincount(self.synthetic.subjects, self.only[int(name == COVERAGE)])
+            left_out = _left_out(self.images[name], self.real.subjects), value - lost
+        return wilson(value, sum(map(jackknife_variance, left_out)), subjects, self.real.n_images)
 
     def _density_interval(self, value: float) -> tuple[float, float] | None:
         """Radii found anew without each of at most 20 groups of subjects: the few balls in dense places count for

@@ -27,7 +27,10 @@ def number_of_pairs(n_images: int, pixels: int) -> int:
 
 
 def compute(samples: Samples) -> list[MetricResult]:
-    """SSIM of held-out (and of training) images against generated ones, beside the real-real figure."""
+    """SSIM of held-out (and of training) images against generated ones, beside the real-real figure.
+
+    Black counts as 0 (see `similarity.ssim`). Intervals are over the subjects and the synthetic images of the pairs.
+    """
     return [_result(samples, against, real) for against, real in samples.real()]
 
 
