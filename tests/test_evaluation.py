@@ -16,6 +16,7 @@ from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
 from ganatomy.errors import UserError
 from ganatomy.evaluation import evaluate, table
+from ganatomy.metrics.table import LIGHTS
 from ganatomy.recipe import load
 from ganatomy.run import Run
 
@@ -152,9 +153,13 @@ def test_two_datasets_are_compared_at_the_smaller_size_and_nothing_is_written(tm
     paired = named(metrics, "KD-Lite0")["paired_difference"]
     assert f"n = {paired['n_images']:g}" in text and "times real" in text
     assert "KD-Lite0 x 1000" in text and f"{1000 * kd:.4g}" in text
+    assert "controls by KD-Lite0 x 1000: mean image" in text
+    assert text.count("Coverage-Lite0") == 1  # against test; train and the controls are in the full table
+    text = table(metrics, full=True)
     (controls,) = [line for line in text.splitlines() if line.startswith("control")]  # a column each, a line a metric
     assert "mean image, n = 50" in controls and "blurred real images, n = 28" in controls
     assert len([line for line in text.splitlines() if line.startswith("Coverage-Lite0")]) == 3  # test, train, controls
+    assert [line[:3] for line in text.splitlines()[:4]] == [LIGHTS[v["light"]] for v in metrics["verdicts"]]
 
 
 def test_few_test_subjects_are_shown_one_by_one(tmp_path: Path) -> None:

@@ -163,8 +163,9 @@ def _pair(audit: Audit, material: _Material, i: int, scores: Array) -> dict[str,
 
 
 def _caveat(calibration: Calibration, empty: int) -> str:
-    said = [f"calibrated by {counted(calibration.n_subjects, 'subject')}, which count as {calibration.size:g}: about {calibration.rate:.1%} of a perfect "
-            f"generator's images would be flagged, surely less than {calibration.rate_at_most():.1%}"]
+    said = [f"calibrated by {counted(calibration.n_subjects, 'subject')}, which count as {calibration.size:g}: about "
+            f"{calibration.rate:.1%} of a perfect generator's images would be flagged, surely less than "
+            f"{calibration.rate_at_most():.1%}"]
     if calibration.rate > TARGET:
         said.append(f"too few for a rate of {TARGET:.0%}, which takes as many as {round(1 / TARGET) - 1}")
     if calibration.doubles:

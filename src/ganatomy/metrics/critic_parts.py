@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import Images, Sample, Samples
+from ganatomy.metrics.base import Features, Images, Sample, Samples
 from ganatomy.metrics.controls import blurred
 from ganatomy.metrics.critic_networks import LEAST_SIDE
 from ganatomy.metrics.critic_training import Sides, Values
@@ -97,11 +97,14 @@ def feature_parts(samples: Samples, images: Parts) -> Parts:
         part = images[name]
         chosen = _some(sample.n_images, len(part.real), samples.seed)
         rows = _some(len(part.real), MOST_BLURRED, samples.seed)
-        features = [sample.features[chosen], samples.synthetic.features[dealt[name][:MOST[name]]],
-                    samples.extractor(part.blurred[rows])]
-        real, fake, blurry = (np.float32(values) for values in features)
-        parts[name] = Part(real, part.subjects, fake, blurry, rows)
+        real, fake = sample.features[chosen], samples.synthetic.features[dealt[name][:MOST[name]]]
+        blurry = samples.extractor(part.blurred[rows])
+        parts[name] = Part(_single(real), part.subjects, _single(fake), _single(blurry), rows)
     return parts
+
+
+def _single(features: Features) -> Values:
+    return features.astype(np.float32)
 
 
 def _splits(samples: Samples) -> Iterator[tuple[str, Sample | None]]:
@@ -117,7 +120,7 @@ def _some(n: int, most: int, seed: int) -> Rows:
 def _dealt(samples: Samples) -> dict[str, Rows]:
     """Synthetic images in three parts, as large to each other as the real splits are."""
     order = np.random.default_rng((samples.seed, 202)).permutation(samples.synthetic.n_images)
-    sizes = {name: sample.n_images for name, sample in _splits(samples) if sample is not None}
-    free = max(0, len(order) - sum(LEAST.values()))
-    counts = [LEAST[name] + int(free * sizes[name] / sum(sizes.values())) for name in SPLITS]
-    return dict(zip(SPLITS, np.split(order, np.cumsum(counts))[:len(SPLITS)], strict=True))
+    sizes = np.cumsum([sample.n_images for _, sample in _splits(samples) if sample is not None])
+    least = np.cumsum([LEAST[name] for name in SPLITS])
+    ends = least + np.round((len(order) - least[-1]) * sizes / sizes[-1]).astype(np.intp)
+    return dict(zip(SPLITS, np.split(order, ends[:-1]), strict=True))

@@ -30,7 +30,7 @@ PERMUTATIONS = 499
 _DRAWS = 10  # draws of one image a subject in the permutation test
 _PERMUTED = 500  # synthetic images in the permutation test, at most
 _NEEDS = "needs at least two images on either side"
-_TESTED = 2000  # subjects a side in it, drawn from samples of more than MOST_SUBJECTS
+_DRAWN = 2000  # of more than MOST_SUBJECTS: subjects in the permutation test, synthetic images in the halvings
 
 
 def compute(samples: Samples) -> list[MetricResult]:
@@ -76,12 +76,12 @@ def _evidence(samples: Samples, against: str, real: Sample, blocks: Blocks,
 
 
 def _floor(real: Summed, synthetic: Sample, blocks: Blocks, seed: int) -> Floor:
-    """Synthetic images are chosen one by one, not by subject: of more than 5,000 from as many drawn at random."""
+    """Synthetic images are chosen one by one, not by subject: of more than 5,000 from 2,000 drawn at random."""
     if len(blocks.ny) != synthetic.n_images:
         pool = synthetic.features
         if len(pool) > MOST_SUBJECTS:
             rng = np.random.default_rng((seed, 501))
-            pool = pool[np.sort(rng.choice(len(pool), MOST_SUBJECTS, replace=False))]
+            pool = pool[np.sort(rng.choice(len(pool), min(_DRAWN, len(pool)), replace=False))]
         blocks = Blocks.of(real, Points.alone(pool))
     return noise_floor(real, len(blocks.ny), lambda a: between_parts(blocks.xx, blocks.nx, a), blocks.distance, seed)
 
@@ -129,7 +129,7 @@ def _fewer(sample: Sample | Points, seed: int) -> Sample | Points:
     if sample.n_subjects <= MOST_SUBJECTS:
         return sample
     rng = np.random.default_rng((seed, 502))
-    chosen = rng.choice(sample.n_subjects, min(_TESTED, sample.n_subjects), replace=False)
+    chosen = rng.choice(sample.n_subjects, min(_DRAWN, sample.n_subjects), replace=False)
     return Points.of(sample, np.flatnonzero(np.isin(sample.subjects, chosen)))
 
 

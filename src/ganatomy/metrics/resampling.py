@@ -112,7 +112,8 @@ def between_mean(blocks: Array, counts: Array, weights: Array) -> Array:
         [draws]; NaN where fewer than two subjects have weight.
     """
     # the diagonal is left out even for a subject drawn twice: its copies would meet themselves
-    off = blocks - np.diag(np.diag(blocks))
+    off = blocks.copy()
+    np.fill_diagonal(off, 0)
     sums = ((weights @ off) * weights).sum(1)
     pairs = (weights @ counts) ** 2 - np.square(weights * counts).sum(1)
     mean: Array = np.divide(sums, pairs, out=np.full(len(weights), np.nan), where=pairs > 0.5)
