@@ -16,7 +16,8 @@ def entry(name: str, value: float, against: str = "test", subjects: int = 40, **
 
 
 def distance(value: float, p: float = 0.002, subjects: int = 40, name: str = "KD-Lite0") -> dict[str, Any]:
-    return entry(name, value, subjects=subjects, floor=0.004, interval=(value - 0.01, value + 0.01), p_no_difference=p)
+    return entry(name, value, subjects=subjects, floor=0.0, floor_interval=(-0.01, 0.01),
+                 interval=(value - 0.01, value + 0.01), p_no_difference=p)
 
 
 def control(value: float, model: float, name: str = "KD-Lite0") -> dict[str, Any]:
@@ -27,6 +28,11 @@ def audit(verdict: str, name: str = "Copies", resolution: float = 0.005, flagged
     details = {"verdict": verdict, "rate": 0.01, "resolution": resolution, "calibration_subjects": 150,
                "flagged": flagged, "expected": 5.0, "evident": 0, "pairs": []}
     return entry(name, 0.0, "train", interval=(-0.01, 0.01), details=details)
+
+
+def repeats(share: float = 0.01, against: str = "test", subjects: int = 40, rate_high: float = 0.1) -> dict[str, Any]:
+    details = {"rate": 0.01, "rate_high": rate_high, "compared": 40, "groups": [], "effective": None}
+    return entry("Duplicates-Lite0", share, against, subjects, interval=(share - 0.01, share + 0.01), details=details)
 
 
 def lights(results: list[dict[str, Any]], controls: list[dict[str, Any]] | None = None) -> dict[str, str]:
@@ -60,7 +66,15 @@ def test_other_extractors_have_the_same_lights() -> None:
     (1.0, (0.9, 1.1), "green"), (0.8, (0.7, 0.9), "amber"), (0.4, (0.3, 0.5), "red")])
 def test_diverse_follows_the_ratio_to_real_images(ratio: float, interval: tuple[float, float], light: str) -> None:
     found = entry("Diversity-Lite0", 1.0, ratio=ratio, ratio_interval=interval)
-    assert lights([distance(0.01), found])["diverse"] == light
+    assert lights([distance(0.01), found, repeats()])["diverse"] == light
+
+
+def test_duplicates_are_judged_by_the_split_with_more_patients() -> None:
+    diverse = entry("Diversity-Lite0", 1.0, ratio=1.0, ratio_interval=(0.9, 1.1))
+    few = repeats(0.5, "test", 8, rate_high=0.68)
+    assert lights([diverse, few])["diverse"] == "grey"  # 8 patients cannot tell
+    assert lights([diverse, few, repeats(0.5, "train", 60)])["diverse"] == "red"
+    assert lights([diverse, few, repeats(0.01, "train", 60)])["diverse"] == "green"
 
 
 @pytest.mark.parametrize(("name", "score", "light"), [
@@ -69,7 +83,7 @@ def test_diverse_follows_the_ratio_to_real_images(ratio: float, interval: tuple[
 def test_kinds_that_are_missing_are_no_diversity(name: str, score: float, light: str) -> None:
     paired = {"value": score - 0.9, "interval": [score - 0.95, score - 0.85], "score_at_equal_n": score, "n_images": 40}
     results = [entry("Diversity-Lite0", 1.0, ratio=1.0, ratio_interval=(0.9, 1.1)),
-               entry(name, score, floor=0.9, paired_difference=paired)]
+               entry(name, score, floor=0.9, paired_difference=paired), repeats()]
     assert lights(results)["diverse"] == light
 
 

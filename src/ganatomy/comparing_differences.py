@@ -77,8 +77,8 @@ def _test(value: float, variance: float, freedom: float, method: str) -> Test:
 
     error = math.sqrt(variance)
     half = float(t.ppf(0.975, freedom)) * error
-    if error == 0:  # no seed differs from another
-        return Test(value, (value, value), float(value == 0), freedom, method)
+    if error == 0:  # no seed differs from another: nothing is known of how seeds vary, whatever the difference
+        return Test(value, None, None, None, NONE)
     return Test(value, (value - half, value + half), 2 * float(t.sf(abs(value) / error, freedom)), freedom, method)
 
 
@@ -173,7 +173,8 @@ def _sentence(d: Difference, barred: str, factor: float) -> str:
     by = f"{names[0]} is ahead of {names[1]} by {number(sign * d.ahead_by)}"
     few = f"{_seeds(d.seeds)}, {CLAIM_SEEDS} a side are needed"
     if d.interval is None or d.p_holm is None:
-        said = f"No interval over seeds ({few}): {by} on average, which may be chance"
+        why = few if min(d.seeds) < 2 else "no seed differs from another"
+        said = f"No interval over seeds ({why}): {by} on average, which may be chance"
     elif d.p_holm <= LEVEL:
         said = f"{by} ({number(low)} to {number(high)}), Holm's p = {d.p_holm:.2g}"
         said = said if d.claim else f"An indication, no claim ({few}): {said}"

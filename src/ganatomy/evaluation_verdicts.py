@@ -14,7 +14,10 @@ from ganatomy.wording import grouped
 Light = Literal["green", "amber", "red", "grey"]  # grey: the data do not let one say
 Entry = Mapping[str, Any]
 LEVEL = 0.05
+NO_FLOOR = f"Fewer than {MIN_SUBJECTS} test subjects: there is no floor to judge by."
 NEAR = 0.5  # of the way from real images to the nearest control: beyond it, a model is nearer to the control
+LESS = 0.9  # of the diversity of real images: less is a shortcoming, if surely below 1
+DULL = 0.3  # a check for duplicates that allows for so many false alarms shows nothing
 HALF = 0.5  # of what real images have: less diversity or coverage than this is a failure, not a shortcoming
 MANY_SUBJECTS, RATE = 30, 0.01
 
@@ -31,7 +34,7 @@ class Verdict:
 def verdicts(results: Sequence[Entry], controls: Sequence[Entry]) -> list[dict[str, str]]:
     """The four verdicts as metrics.json holds them, from its `results` and `controls`."""
     of_test = {r["name"]: r for r in reversed(results) if r["against"] == "test"}
-    return [vars(v) for v in (_realistic(of_test, controls), _diverse(of_test), _copies(results),
+    return [vars(v) for v in (_realistic(of_test, controls), _diverse(of_test, results), _copies(results),
                               _enough(of_test, results))]
 
 
@@ -51,17 +54,19 @@ def _headline(of_test: Mapping[str, Entry]) -> Entry | None:
 def _realistic(of_test: Mapping[str, Entry], controls: Sequence[Entry]) -> Verdict:
     head = _headline(of_test)
     if head is None or head["floor"] is None:
-        return Verdict("realistic", "grey", f"Fewer than {MIN_SUBJECTS} test subjects: there is no floor to judge by.")
+        return Verdict("realistic", "grey", NO_FLOOR)
     name, k = head["name"], factor(head["name"])
-    figure = f"{name} × {k:g} is {k * head['value']:.3g}, real against real {k * head['floor']:.2g}"
+    ends = head["floor_interval"] or (head["floor"], head["floor"])
+    value, low, high = (f"{k * x:.3g}".replace("-", "−") for x in (head["value"], *ends))
+    figure = f"{name} × {k:g} is {value}, between halves of real patients {low} to {high}"
     own = [c for c in controls if c["name"] == name]
     nearest = min(own, key=lambda c: float(c["value"]), default=None)
     if nearest is not None and nearest["behind_model"] is False:
         return Verdict("realistic", "red", f"No nearer to real images than the control “{nearest['control']}”: "
                                            f"{figure}.")
     faults = _faults(of_test, {"Spectrum": spectrum.found, "Sharpness": spectrum.found, "Histogram": histogram.found})
-    if nearest is not None and nearest["value"] > head["floor"]:
-        way = (head["value"] - head["floor"]) / (nearest["value"] - head["floor"])
+    if nearest is not None and nearest["value"] > 0:  # real against real is 0 on average over halvings, by construction
+        way = head["value"] / nearest["value"]
         figure += f"; that is {max(0.0, way):.0%} of the way to the nearest control, {nearest['control']}"
         if way > NEAR:
             return Verdict("realistic", "red", " ".join([f"Nearer to a bad control than to real images: {figure}.",
@@ -79,8 +84,19 @@ def _faults(of_test: Mapping[str, Entry], checks: Mapping[str, Callable[[Entry],
     return [text for check, r in pairs if (text := check(r))]
 
 
-def _diverse(of_test: Mapping[str, Entry]) -> Verdict:
-    red = _faults(of_test, {"Duplicates": duplicates.found})
+def _duplicates(results: Sequence[Entry]) -> Entry | None:
+    """The check for duplicates that rests on more real subjects: training patients are as good a yardstick as others.
+
+    None where it could not be made, or where so few are alike by chance that hardly anything would be called one.
+    """
+    made = [r for r in results if r["name"].startswith("Duplicates") and r["details"]]
+    best = max(made, key=lambda r: int(r["n_subjects"]), default=None)
+    return best if best is not None and best["details"]["rate_high"] <= DULL else None
+
+
+def _diverse(of_test: Mapping[str, Entry], results: Sequence[Entry]) -> Verdict:
+    check = _duplicates(results)
+    red = [text for text in [duplicates.found(check)] if text] if check is not None else []
     amber = _faults(of_test, {"Variance": variance.found})
     ratios = {n: r["ratio"] for n, r in of_test.items() if n.startswith("Diversity") and r["ratio"] is not None}
     for name, ratio in ratios.items():
@@ -88,7 +104,7 @@ def _diverse(of_test: Mapping[str, Entry]) -> Verdict:
         text = f"{name} is {ratio:.2f} times that of real images."
         if ratio < HALF:
             red.append(text)
-        elif interval and interval[1] < 1:
+        elif ratio < LESS and interval and interval[1] < 1:
             amber.append(text)
     for kind in ("Coverage", "Recall"):
         share = next((r for n, r in of_test.items() if n.startswith(kind)), None)
@@ -96,15 +112,16 @@ def _diverse(of_test: Mapping[str, Entry]) -> Verdict:
         if share and paired and paired["interval"][1] < 0:
             text = f"{kind} is {paired['score_at_equal_n']:.2f}, between real images {share['floor']:.2f}."
             (red if kind == "Coverage" and paired["score_at_equal_n"] < HALF * share["floor"] else amber).append(text)
-    if not ratios:
-        return Verdict("diverse", "grey", "Diversity could not be compared with that of real images.")
     if red:
         return Verdict("diverse", "red", " ".join([*red, *amber]))
     if amber:
         return Verdict("diverse", "amber", " ".join(amber))
-    shown = ", ".join(f"{ratio:.2f}" for ratio in ratios.values())
-    return Verdict("diverse", "green", f"As diverse as real images of different patients by every measure ({shown} "
-                                       "times), and no duplicates.")
+    if check is None or not any(of_test[name]["ratio_interval"] for name in ratios):
+        return Verdict("diverse", "grey", "Too few real subjects to tell: a generator that repeats itself would not be "
+                                          "noticed.")
+    shown = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+    return Verdict("diverse", "green", f"About as diverse as real images of different patients ({shown} times), and no "
+                                       "more duplicates than among these.")
 
 
 def _copies(results: Sequence[Entry]) -> Verdict:

@@ -110,7 +110,7 @@ class Comparison:
         if name == PRECISION:
             left_out = value - self.by_subject[1], _left_out(self.images[name], self.synthetic.subjects)
         else:
-            lost: Array = np.bincount(self.synthetic.subjects, self.only[int(name == COVERAGE)])
+            lost = np.bincount(self.synthetic.subjects, self.only[int(name == COVERAGE)]).astype(np.float64)
             left_out = _left_out(self.images[name], self.real.subjects), value - lost
         return wilson(value, sum(map(jackknife_variance, left_out)), subjects, self.real.n_images)
 

@@ -125,10 +125,21 @@ def _floor(real: Profiles, synthetic: Profiles, distance: Distance, seed: int) -
         return distance(real.mean(a), picked)
 
     def between(a: Array) -> Array:
-        return distance(real.mean(a), real.mean(1 - a))
+        return distance(real.mean(a), _at_most(real, 1 - a, len(synthetic.values), seed))
 
     points = Points(real.values, real.subjects)
     return noise_floor(points, len(synthetic.values), between, score, seed).fields()
+
+
+def _at_most(real: Profiles, half: Array, most: int, seed: int) -> Array:
+    """The mean of each half [draws, S] of the subjects, of `most` of its images drawn at random where it has more: the
+    distance falls with n, so that the other side of the comparison must have no more images either."""
+    rng, means = np.random.default_rng((seed, 402)), real.mean(half)
+    for row, chosen in enumerate(half):
+        rows = np.flatnonzero(chosen[real.subjects])
+        if len(rows) > most:
+            means[row] = real.values[rng.choice(rows, most, replace=False)].mean(0)
+    return means
 
 
 def reference(samples: Samples, against: str, train: Profiles | None, test: Profiles,
