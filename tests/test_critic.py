@@ -59,7 +59,7 @@ def short_plans() -> Iterator[None]:
         patch.setattr(critic, "OURS", short)
         patch.setattr(critic, "SLOPES", replace(short, steps=20, batch=8))
         patch.setattr(critic, "LINEAR", replace(critic.LINEAR, steps=100))
-        patch.setattr(critic, "PUBLISHED", replace(critic.PUBLISHED, steps=30, batch=16, rate=1e-3))
+        patch.setattr(critic, "PUBLISHED", replace(critic.PUBLISHED, steps=90, batch=16, rate=2e-3))
         yield
 
 
@@ -77,7 +77,7 @@ def test_all_figures_come_with_their_interval_floor_and_seeds(blurred: dict[str,
     assert list(blurred) == NAMES
     for result in blurred.values():
         assert result.interval is not None
-        assert result.interval[0] < result.value < result.interval[1]  # type: ignore[operator]
+        assert result.interval[0] <= result.value <= result.interval[1]  # type: ignore[operator]
         assert result.floor is not None
         assert result.floor_interval is not None
         assert result.floor < 0.05 or result.name == "Critic-A"

@@ -64,10 +64,10 @@ def test_interrupted_and_resumed_ends_with_the_same_bits_and_the_same_choice(tmp
     lines = [[e for e in run.log() if e["kind"] == "validation"] for run in (whole, parts)]
     assert lines[0] == lines[1]
     assert [e["step"] for e in lines[0]] == [4, 8, 12]
-    best = min(lines[0], key=lambda e: e["critic_js"])
+    best = min(lines[0], key=lambda e: (max(0.0, e["critic_js"]), e["kd"]))
     assert whole.status()["selected_step"] == parts.status()["selected_step"] == best["step"]
     checkpoint = torch.load(whole.checkpoint(12), weights_only=True)
-    assert checkpoint["best"] == {"step": best["step"], "score": best["critic_js"]}
+    assert checkpoint["best"] == {"step": best["step"], "score": max(0.0, best["critic_js"]), "tie": best["kd"]}
 
 
 def test_a_run_killed_after_a_checkpoint_scores_and_chooses_as_before(tmp_path: Path, knee: Recipe) -> None:

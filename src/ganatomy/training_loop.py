@@ -23,7 +23,7 @@ from ganatomy.training_preview import Preview
 from ganatomy.training_schedule import checkpoint_interval, epochs_done, total_steps
 from ganatomy.training_state import TrainingState, selected_sampler
 from ganatomy.training_step import add_losses, update
-from ganatomy.validation import SCORES, Validator
+from ganatomy.validation import Validator
 from ganatomy.wording import counted
 
 LOG_EVERY = 50
@@ -147,9 +147,10 @@ class Loop:
         if self.validator.scores:
             scores = self.validator.score(self.state.sampler())
             self._write({"kind": "validation", "step": self.state.step, **scores})
-            self.state.scored, score = self.state.step, scores[SCORES[self.recipe.select]]
-            if self.state.best is None or score < self.state.best["score"]:
-                self.state.best = {"step": self.state.step, "score": score}
+            self.state.scored, best = self.state.step, self.state.best
+            score, tie = self.validator.rank(scores)
+            if best is None or (score, tie) < (best["score"], best.get("tie", tie)):
+                self.state.best = {"step": self.state.step, "score": score, "tie": tie}
         self._save()
 
     def _refuse_nan(self) -> None:

@@ -71,6 +71,15 @@ class Validator:
             scores |= self._critic_scores(sampler, Sides(real, made))
         return scores
 
+    def rank(self, scores: dict[str, float]) -> tuple[float, float]:
+        """What decides between checkpoints, smallest first, and what does where that is equal.
+
+        Below 0 a critic's bound says how wrong the critic is, not how good the images are: 0 is the least it counts as,
+        and the kernel distance decides among those.
+        """
+        chosen = scores[SCORES[self._recipe.select]]
+        return (max(0.0, chosen), scores["kd"]) if self._recipe.select == "critic" else (chosen, 0.0)
+
     def _critic_scores(self, sampler: Sampler, held_out: Sides) -> dict[str, float]:
         """What a fresh critic finds between the validation images and fresh fakes (Schilling 2020).
 
