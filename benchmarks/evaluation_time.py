@@ -39,8 +39,9 @@ def ganatomy(*words: str | Path) -> None:
 def prepared(folder: Path) -> Path:
     """A run on a phantom cohort of 500 training and 500 test subjects, one slice each; its quality is of no matter."""
     run = folder / "run"
-    if not (folder / "dataset").is_dir():
+    if not (folder / "scans").is_dir():
         ganatomy("phantom", folder / "scans", "--subjects", "1010", "--size", "128", "--seed", "3")
+    if not (folder / "dataset").is_dir():
         ganatomy("prepare", folder / "scans", folder / "dataset", "--size", "128", "--domains", "T1",
                  "--split", "49.5,1,49.5")
     ganatomy("train", folder / "dataset", run, "--steps", "20", "--set", "size=128", "--select", "last")

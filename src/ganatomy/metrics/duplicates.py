@@ -212,9 +212,9 @@ def _groups(close: NDArray[np.bool_], ids: tuple[str, ...]) -> list[list[str]]:
 def _effective(close: NDArray[np.bool_], yardstick: Yardstick) -> float | None:
     """How many equally likely images would give as many pairs of duplicates; None if more than there are images.
 
-    The reciprocal of the chance that two images are the same (the birthday paradox: Arora and Zhang, ICLR 2018; for
-    unequal chances Simpson's index, Nature 1949), less the share of such pairs among real ones. Rare images hardly
-    count, so the generator may know more.
+    The reciprocal of the chance that two images are the same (the birthday paradox: Arora, Risteski and Zhang, ICLR
+    2018; for unequal chances Simpson's index, Nature 1949), less the share of such pairs among real ones. Rare images
+    hardly count, so the generator may know more.
     """
     excess = float(close.sum()) / (len(close) * (len(close) - 1)) - yardstick.pairs
     return round(1 / excess, 1) if excess * len(close) >= 1 else None
