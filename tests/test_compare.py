@@ -272,3 +272,12 @@ def test_files_and_the_command_line(make: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither a .csv nor a .md"):
         write_table(found, tmp_path / "out.txt")
     assert not (tmp_path / "out.txt").exists()
+
+
+def test_seeds_that_each_begin_from_a_generator_of_their_own_are_one_group(make: Make) -> None:
+    own = [make(f"h{s}", noise_metrics(0.1 + 0.01 * s), s, init_from=f"generator {s}") for s in range(3)]
+    (found,) = compare(own)["tables"]
+    assert [g["seeds"] for g in found["groups"]] == [[0, 1, 2]]
+    again = make("again", noise_metrics(0.2), 0, init_from="generator 9")  # the same seed: the start is what differs
+    (found,) = compare([*own, again])["tables"]
+    assert len(found["groups"]) == 4

@@ -142,19 +142,28 @@ def groups_of(runs: Sequence[Measured], columns: Sequence[Column]) -> list[Group
     """
     by_recipe: dict[str, list[Measured]] = {}
     for one in runs:
-        by_recipe.setdefault(json.dumps(_settings(one.run), sort_keys=True, default=str), []).append(one)
+        by_recipe.setdefault(json.dumps(_settings(one.run, _apart(runs)), sort_keys=True, default=str), []).append(one)
     own = [sorted(found, key=lambda m: m.run.recipe.seed) for found in by_recipe.values()]
     for found in own:
         _refuse_same_seed(found)
-    settings = [_settings(found[0].run) for found in own]
+    settings = [_settings(found[0].run, _apart(runs)) for found in own]
     names = _names(settings)
     differ = _differing(settings)
     return [Group(name, found[0].run.recipe.name, {key: all_.get(key) for key in differ}, found,
                   _summaries(found, columns)) for name, found, all_ in zip(names, own, settings, strict=True)]
 
 
-def _settings(run: Evaluated) -> dict[str, Any]:
-    return {k: v for k, v in flat(run.recipe.model_dump(mode="json")).items() if k != "seed"}
+def _settings(run: Evaluated, starts: bool = True) -> dict[str, Any]:
+    """All settings but the seed; with `starts` also which generator training began from, not only that it did."""
+    found = {k: v for k, v in flat(run.recipe.model_dump(mode="json")).items() if k != "seed"}
+    return found if starts or found.get("init_from") is None else found | {"init_from": "a generator"}
+
+
+def _apart(runs: Sequence[Measured]) -> bool:
+    """Whether runs that begin from different generators are different things. Where each seed has a generator of its
+    own, as a hybrid that is trained from its translation on, they are seeds of one."""
+    alike = [(json.dumps(_settings(m.run, False), sort_keys=True, default=str), m.run.recipe.seed) for m in runs]
+    return len(set(alike)) < len(alike)
 
 
 def _refuse_same_seed(runs: Sequence[Measured]) -> None:

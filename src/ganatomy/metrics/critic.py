@@ -63,7 +63,8 @@ def kinds(parts: Parts, dimensions: int) -> list[Kind]:
 
     # a ratio of densities above the number of held-out fakes was never checked on one, and a single fake that is
     # wrongly scored that high would decide the whole mean of exp(s)
-    ratio = replace(KL, clip=min(KL.clip, math.log(len(parts["val"].fake))))
+    clip = min(KL.clip, math.log(len(parts["val"].fake)))
+    ratio = replace(KL, clip=clip, most=1 + clip)
     return [Kind(JS, network, OURS),
             Kind(JS, lambda: FeatureCritic(dimensions), LINEAR, planted=3, over_features=True),
             Kind(CHI2, network, OURS), Kind(ratio, network, OURS),
