@@ -16,6 +16,8 @@ from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
 from ganatomy.errors import UserError
 from ganatomy.evaluation import evaluate, table
+from ganatomy.evaluation_sets import _refuse_wild
+from ganatomy.metrics.base import Sample
 from ganatomy.metrics.table import LIGHTS
 from ganatomy.recipe import load
 from ganatomy.run import Run
@@ -227,3 +229,14 @@ def test_another_dataset_than_the_runs_own_is_named(tmp_path: Path, run: Path) -
     other = write(tmp_path / "other", SPLITS, each=1, seed=3)
     metrics = evaluate(run, n=10, data=other)
     assert any("not the dataset" in w for w in metrics["warnings"])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_values_that_no_image_has_are_named_and_not_measured(value: float, split: str) -> None:
+    images = np.zeros((12, 1, 8, 8), np.float32)
+    images[7, 0, 3, 3] = value
+    bad = Sample(images, ids=[f"image-{i}" for i in range(12)])
+    with pytest.raises(UserError, match=f"the {split} image image-7 holds values that are not finite"):
+        _refuse_wild(bad, split)
+    _refuse_wild(bad.take(np.arange(7)), split)

@@ -15,7 +15,7 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.errors import UserError
 from ganatomy.evaluation_rows import at_most, dataset_warnings, same_channels
-from ganatomy.features.base import Extractor, Stack
+from ganatomy.features.base import CHUNK, Extractor, Stack
 from ganatomy.metrics.base import Array, Images, Sample, Samples
 from ganatomy.run import Run
 from ganatomy.sampling import Sampler
@@ -24,6 +24,7 @@ FEWEST_SYNTHETIC = 500  # drawn from a run by default, even for a small test spl
 MOST_IMAGES = 2000  # of a sample, unless more are asked for: 2,000 images take half a minute on one core
 MOST_TRAINING = 20_000  # every training image counts: a copy may be of any of them
 IN_MEMORY = 2**29  # bytes of generated images; more are kept in a temporary file
+MOST_VALUE = 100.0  # where -1 to 1 is the dataset's range
 FRESH = 1  # added to the seed for images that are drawn beside those that are measured
 DEFAULT_NETWORK = "of the default recipe's network: what made the second dataset is not known"
 
@@ -140,6 +141,17 @@ def _sample(dataset: Dataset, rows: list[Row], size: int, extractor: Extractor, 
                   ids=[r.image_id for r in rows])
 
 
+def _refuse_wild(sample: Sample, name: str) -> None:
+    """Raise `UserError` if images hold values that are not finite, or far outside of the dataset's range."""
+    for start in range(0, sample.n_images, CHUNK):
+        largest = np.abs(sample.images[start:start + CHUNK]).max((1, 2, 3))
+        wild = np.flatnonzero(~(largest <= MOST_VALUE))  # NaN compares as false
+        if len(wild):
+            raise UserError(f"the {name} image {sample.ids[start + int(wild[0])]} holds values that are not finite, or "
+                            "far outside of the dataset's value range", where="images",
+                            fix="mend the files and prepare the dataset again")
+
+
 def samples_of(task: Task, seed: int) -> Samples:
     """The real images of the task's splits beside the synthetic ones."""
     extractor = task.synthetic.extractor
@@ -153,4 +165,7 @@ def samples_of(task: Task, seed: int) -> Samples:
 
     test, train, val = split("test"), split("train", MOST_TRAINING), split("val")
     assert test is not None  # `require` has seen to it
+    for name, sample in (("synthetic", task.synthetic), ("test", test), ("train", train), ("val", val)):
+        if sample is not None:
+            _refuse_wild(sample, name)
     return Samples(test, task.synthetic, train, val, seed, fresh=task.fresh, judge=task.judge)

@@ -60,6 +60,9 @@ def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
                 os.fsync(handle.fileno())
             if mode is not None:
                 temporary.chmod(mode)
+            if path.is_dir():
+                raise UserError("is a folder, and a file of that name is to be written", where=path,
+                                fix="move the folder away")
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -82,7 +85,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError("this file is missing", where=path) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise UserError(f"cannot be read as JSON ({error})", where=path) from error
 
 
@@ -144,6 +147,8 @@ def _remove_stale(target: Path) -> None:
 def private_path(of: Path) -> Path:
     """Where the private folder of a dataset or run lies, whether or not it is there."""
     of = of.absolute()  # "." has no name
+    if not of.name:
+        raise UserError("is no place for a dataset or a run", where=of, fix="name a folder of its own")
     return of.with_name(of.name + PRIVATE_SUFFIX)
 
 

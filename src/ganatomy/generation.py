@@ -70,9 +70,12 @@ def _audited_as_copies(run: Path) -> bool:
     """Whether metrics.json says so; of what was not evaluated, or by an older ganatomy, nothing is known."""
     if not Run.is_run(run) or not Run(run).metrics_file.is_file():
         return False
-    found = read_json(Run(run).metrics_file)
+    try:
+        found = read_json(Run(run).metrics_file)
+    except UserError:
+        return False
     verdicts = found.get("verdicts", []) if isinstance(found, dict) else []
-    return any(v["question"] == "copies" and v["light"] == "red" for v in verdicts)
+    return any(isinstance(v, dict) and v.get("question") == "copies" and v.get("light") == "red" for v in verdicts)
 
 
 def _check_options(n: int, seed: int, format: str, weights: str) -> None:

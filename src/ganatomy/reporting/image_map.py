@@ -165,7 +165,7 @@ def _generated(run: Run, about: MapFile, left_out: Sequence[str]) -> Sheet | Non
     try:
         with Image.open(path) as opened:
             sheet = np.asarray(opened.convert("L" if opened.mode in ("1", "L") else "RGB")).copy()
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError("these thumbnails cannot be read", where=path, fix=AGAIN) from error
     if sheet.shape[:2] != (rows * h, about.columns * w):
         return None
