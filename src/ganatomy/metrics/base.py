@@ -74,12 +74,6 @@ class Sample:
         return Sample(self.images[rows], [self.names[s] for s in self.subjects[rows]], features,
                       extractor=self.extractor, ids=[self.ids[row] for row in rows])
 
-    def of_subject(self, number: int) -> Sample:
-        """The images of one subject, each standing for itself."""
-        rows = np.flatnonzero(self.subjects == number)
-        features = None if self._features is None else self._features[rows]
-        return Sample(self.images[rows], None, features, extractor=self.extractor, ids=[self.ids[row] for row in rows])
-
 
 @dataclass(frozen=True)
 class Samples:

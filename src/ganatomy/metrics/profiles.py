@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from ganatomy.metrics.resampling import BOOTSTRAPS, Array, bootstrap_interval, m
 from ganatomy.metrics.subjects import Points
 
 MOST_IMAGES = 2000
+LOW, HIGH = 0.8, 1.25  # a ratio to real images between them matters to nobody
 _CHUNK_VALUES = 2**22  # pixels read at a time
 
 Distance = Callable[[Array, Array], Array]
@@ -156,3 +157,13 @@ def beyond(result: Mapping[str, Any], least: float) -> bool:
     """Whether a distance is surely above its floor: the paired difference's interval above 0, and at least `least`."""
     paired = result.get("paired_difference")
     return bool(paired and paired.get("interval") and paired["interval"][0] > 0 and paired["value"] >= least)
+
+
+def ratio_off(result: Mapping[str, Any]) -> Literal["", "low", "high"]:
+    """Whether a ratio to real images is surely off: below 0.8 or above 1.25, with its interval on that side of 1."""
+    ratio, interval = result.get("ratio"), result.get("ratio_interval")
+    if ratio is None or not interval:
+        return ""
+    if ratio < LOW and interval[1] < 1:
+        return "low"
+    return "high" if ratio > HIGH and interval[0] > 1 else ""

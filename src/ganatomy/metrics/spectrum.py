@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
-from ganatomy.metrics.profiles import Profiles, beyond, chosen_rows, chunks, compare, drawn, reference, said
+from ganatomy.metrics.profiles import Profiles, beyond, chosen_rows, chunks, compare, drawn, ratio_off, reference, said
 from ganatomy.metrics.resampling import (
     BOOTSTRAPS,
     HALVINGS,
@@ -25,7 +25,6 @@ from ganatomy.metrics.spectrum_peaks import GROUPS, group_means, peaks
 ORDER = 15
 NAME, SHARPNESS = "Spectrum", "Sharpness"
 LEAST = 1.0  # dB: a smaller difference matters to nobody
-BLURRED, NOISY = 0.8, 1.25  # a ratio of sharpness between them matters to nobody
 ROUNDING = (2 / 255) ** 2 / 12  # power of rounding to 256 grey levels: weaker frequencies cannot be seen
 _FINE = 0.25  # cycles a pixel: the upper half of the frequencies
 _CAVEAT = "from 1 cycle an image to 1/2 a pixel; power below that of rounding to 256 grey levels does not count"
@@ -181,7 +180,10 @@ def found(result: Mapping[str, Any]) -> str:
     least 1 dB. Of the sharpness, the ratio is below 0.8 or above 1.25 and its interval below or above 1 as a whole.
     """
     if result["name"] == SHARPNESS:
-        return _found_sharpness(result.get("ratio"), result.get("ratio_interval"))
+        faults = {"low": "blurred", "high": "noisy"}
+        off = ratio_off(result)
+        return f"Fine detail has {result['ratio']:.2g} times the power of real images: the images are {faults[off]}." \
+            if off else ""
     if result["name"] != NAME:
         return ""
     named = (result.get("details") or {}).get("peaks") or []
@@ -190,14 +192,4 @@ def found(result: Mapping[str, Any]) -> str:
         return f"A regular pattern that real images do not have: {'; '.join(each)}."
     if beyond(result, LEAST):
         return f"The power spectrum is off by {result['value']:.1f} dB (root mean square)."
-    return ""
-
-
-def _found_sharpness(ratio: float | None, interval: Any) -> str:
-    if ratio is None or not interval:
-        return ""
-    if ratio < BLURRED and interval[1] < 1:
-        return f"Fine detail has {ratio:.2g} times the power of real images: the images are blurred."
-    if ratio > NOISY and interval[0] > 1:
-        return f"Fine detail has {ratio:.2g} times the power of real images: the images are noisy."
     return ""

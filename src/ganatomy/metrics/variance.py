@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.profiles import MOST_IMAGES, block_means, chosen_rows, chunks, drawn, said
+from ganatomy.metrics.profiles import MOST_IMAGES, block_means, chosen_rows, chunks, drawn, ratio_off, said
 from ganatomy.metrics.resampling import (
     BOOTSTRAPS,
     HALVINGS,
@@ -24,7 +24,6 @@ from ganatomy.metrics.resampling import (
 
 ORDER = 16
 NAME = "Variance-pixels"
-LOW, HIGH = 0.8, 1.25  # a ratio between them matters to nobody
 MAP = 32  # pixels a side of the maps in `details`
 _MOST_VALUES = 2**27  # sums of all subjects that are held at a time: 512 MB
 _CAVEAT = "says nothing about whether the images are right: noise varies too"
@@ -158,11 +157,8 @@ def found(result: Mapping[str, Any]) -> str:
 
     Surely: the ratio is below 0.8 or above 1.25, and its interval as a whole below or above 1.
     """
-    ratio, interval = result.get("ratio"), result.get("ratio_interval")
-    if result["name"] != NAME or ratio is None or not interval:
+    off = ratio_off(result) if result["name"] == NAME else ""
+    if not off:
         return ""
-    if ratio < LOW and interval[1] < 1:
-        return f"Pixels vary {ratio:.2f} times as much as between real patients: the images are too alike."
-    if ratio > HIGH and interval[0] > 1:
-        return f"Pixels vary {ratio:.2f} times as much as between real patients: too much."
-    return ""
+    what = "the images are too alike" if off == "low" else "too much"
+    return f"Pixels vary {result['ratio']:.2f} times as much as between real patients: {what}."
