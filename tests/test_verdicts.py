@@ -53,6 +53,23 @@ def test_a_fault_named_by_a_check_takes_the_green_away() -> None:
     assert said["light"] == "amber" and "every 2 px" in said["says"]
 
 
+def test_few_patients_forbid_a_yes_and_not_a_no() -> None:
+    few = entry("KD-Lite0", 0.4, subjects=3)
+    assert lights([few], [control(0.2, 0.4)])["realistic"] == "red"
+    assert lights([few], [control(0.6, 0.4)])["realistic"] == "grey"
+
+
+def test_a_measure_that_takes_a_control_for_real_is_blind() -> None:
+    assert lights([distance(-0.02)], [control(-0.01, -0.02)])["realistic"] == "grey"
+
+
+def test_images_that_are_unlike_every_patient_pass_the_audit_with_reservations() -> None:
+    far = audit("clean", flagged=0)
+    far["details"]["expected"] = 31.0
+    (said,) = [v for v in verdicts([far], []) if v["question"] == "copies"]
+    assert said["light"] == "amber" and "unlike every patient" in said["says"]
+
+
 def test_without_a_floor_nothing_is_said() -> None:
     found = lights([entry("KD-Lite0", 0.1, subjects=3)])
     assert found == {"realistic": "grey", "diverse": "grey", "copies": "grey", "enough data": "red"}

@@ -164,11 +164,13 @@ def generate(run: Path, out: Path, **options: Any) -> None:
 @click.option("--full", is_flag=True, help="Also the figures against train, and every control.")
 def evaluate(as_json: bool, full: bool, **options: Any) -> None:
     """Measure a run, or a synthetic dataset against a real one: quality and diversity, with noise floors."""
+    from ganatomy.evaluation import check_gates, table
     from ganatomy.evaluation import evaluate as measure
-    from ganatomy.evaluation import table
 
+    gates = options.pop("fail_on")
     metrics = measure(options.pop("real"), options.pop("synthetic"), say=say, **options)
     click.echo(json.dumps(metrics, indent=2) if as_json else table(metrics, full))
+    check_gates(metrics, gates)  # after the figures: whoever is stopped wants to know why
 
 
 @cli.command()

@@ -68,7 +68,7 @@ def _primary(one: Table) -> str:
 
 def _legend(one: Table) -> list[str]:
     named = [c["head"] for c in one["columns"] if c["primary"]]
-    lines = [f"Mean over seeds (95% interval over seeds). Primary, named beforehand: {' and '.join(named)}; ranked by "
+    lines = [f"Mean over seeds (95% interval over seeds). Primary: {' and '.join(named)}; ranked by "
              f"{_primary(one)}.", f"Better: {'; '.join(_better(one))}."]
     if ONE_SEED in "".join(cell for line in _cells(one) for cell in line):
         lines.append(f"{ONE_SEED} interval over test patients: there is none over seeds of one seed, of seeds that are "

@@ -24,7 +24,7 @@ from ganatomy.metrics.table import table
 from ganatomy.run import Run
 from ganatomy.wording import grouped
 
-__all__ = ["evaluate", "table"]
+__all__ = ["check_gates", "evaluate", "table"]
 
 SCHEMA_VERSION = 1
 MOST_ASKED = 1_000_000

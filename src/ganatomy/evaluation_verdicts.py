@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ganatomy.errors import GateError
+from ganatomy.errors import GateError, UserError
 from ganatomy.metrics import duplicates, histogram, spectrum, variance
 from ganatomy.metrics.base import MIN_SUBJECTS, factor
 from ganatomy.wording import grouped
@@ -14,6 +14,7 @@ from ganatomy.wording import grouped
 Light = Literal["green", "amber", "red", "grey"]  # grey: the data do not let one say
 Entry = Mapping[str, Any]
 LEVEL = 0.05
+FAR = 5.0  # false alarms that a perfect generator would have, of which none says that the images are far from everybody
 NO_FLOOR = f"Fewer than {MIN_SUBJECTS} test subjects: there is no floor to judge by."
 NEAR = 0.5  # of the way from real images to the nearest control: beyond it, a model is nearer to the control
 LESS = 0.9  # of the diversity of real images: less is a shortcoming, if surely below 1
@@ -42,6 +43,8 @@ def check_gates(metrics: Mapping[str, Any], gates: Sequence[str]) -> None:
     """Raise `GateError` if a gate that the user asked for did not pass; what cannot be told does not pass."""
     if "copies" not in gates:
         return
+    if "verdicts" not in metrics:
+        raise UserError("the audit of copies is for images made from noise", where="--fail-on", fix="leave it out")
     (verdict,) = (v for v in metrics["verdicts"] if v["question"] == "copies")
     if verdict["light"] in ("red", "grey"):
         raise GateError(f"the gate “copies” did not pass: {verdict['says']}", where="--fail-on")
@@ -53,19 +56,25 @@ def _headline(of_test: Mapping[str, Entry]) -> Entry | None:
 
 def _realistic(of_test: Mapping[str, Entry], controls: Sequence[Entry]) -> Verdict:
     head = _headline(of_test)
-    if head is None or head["floor"] is None:
+    if head is None:
         return Verdict("realistic", "grey", NO_FLOOR)
     name, k = head["name"], factor(head["name"])
-    ends = head["floor_interval"] or (head["floor"], head["floor"])
-    value, low, high = (f"{k * x:.3g}".replace("-", "−") for x in (head["value"], *ends))
-    figure = f"{name} × {k:g} is {value}, between halves of real patients {low} to {high}"
+    ends = head["floor_interval"] or ((head["floor"],) * 2 if head["floor"] is not None else ())
+    value, *span = (f"{k * x:.3g}".replace("-", "−") for x in (head["value"], *ends))
+    figure = f"{name} × {k:g} is {value}" + (f", between halves of real patients {' to '.join(span)}" if span else "")
     own = [c for c in controls if c["name"] == name]
     nearest = min(own, key=lambda c: float(c["value"]), default=None)
-    if nearest is not None and nearest["behind_model"] is False:
-        return Verdict("realistic", "red", f"No nearer to real images than the control “{nearest['control']}”: "
-                                           f"{figure}.")
+    if nearest is not None and nearest["value"] <= max((0.0, *ends)):
+        return Verdict("realistic", "grey",
+                       f"{name} takes the control “{nearest['control']}” for real: it is blind here.")
     faults = _faults(of_test, {"Spectrum": spectrum.found, "Sharpness": spectrum.found, "Histogram": histogram.found})
-    if nearest is not None and nearest["value"] > 0:  # real against real is 0 on average over halvings, by construction
+    if nearest is not None and nearest["behind_model"] is False:  # few patients forbid a yes, not a no
+        at = f"“{nearest['control']}” ({k * nearest['value']:.3g})"
+        said = f"No nearer to real images than the control {at}: {figure}."
+        return Verdict("realistic", "red", " ".join([said, *faults]))
+    if head["floor"] is None:
+        return Verdict("realistic", "grey", NO_FLOOR)
+    if nearest is not None:  # real against real is 0 on average over halvings, by construction
         way = head["value"] / nearest["value"]
         figure += f"; that is {max(0.0, way):.0%} of the way to the nearest control, {nearest['control']}"
         if way > NEAR:
@@ -133,6 +142,9 @@ def _copies(results: Sequence[Entry]) -> Verdict:
     found = [lights.get(r["details"]["verdict"], "grey") for r in audits]
     light: Light = next((c for c in ("red", "amber") if c in found), lights.get(main["details"]["verdict"], "grey"))
     said = [_audited(r) for r in audits if r is main or lights.get(r["details"]["verdict"]) in ("red", "amber")]
+    if light == "green" and main["details"]["flagged"] == 0 and main["details"]["expected"] >= FAR:
+        light = "amber"
+        said.append("Fewer than new patients would have: images that are unlike every patient pass, which says little.")
     return Verdict("copies", light, " ".join(said))
 
 
@@ -163,7 +175,7 @@ def _enough(of_test: Mapping[str, Entry], results: Sequence[Entry]) -> Verdict:
     coarse = audit is not None and audit["resolution"] > RATE
     if audit is not None:
         said.append(f"The audit's false-alarm rate can be no lower than {audit['resolution']:.1%} with "
-                    f"{grouped(audit['calibration_subjects'], 'subject')}.")
+                    f"{grouped(audit['calibration_subjects'], 'subject')} (training patients count half).")
     critic = next((r["details"] for r in results if r["name"] == "Critic-JS" and r["details"]), None)
     blind = critic is not None and not critic["enough"]
     if blind:

@@ -134,8 +134,14 @@ def _spectrum(metrics: Metrics) -> Artefact | None:
             if sharp.ratio is not None else f": {bracketed(sharp.value, sharp.interval)}"
         words = [text for text in (f"Sharpness{beside}.", _found(spectrum, sharp)) if text]
     return Artefact("Power spectrum", _headed("Distance in dB", result),
-                    _found(spectrum, result) or "No regular pattern that real images lack.", words,
-                    [("", drawn)] if drawn else [], meaning("Spectrum"))
+                    _found(spectrum, result) or _silent(
+                        result, "No single frequency stands out from real images; broad textures are not searched."),
+                    words, [("", drawn)] if drawn else [], meaning("Spectrum"))
+
+
+def _silent(result: Result, said: str) -> str:
+    """What to say of a check that found nothing, unless it could not have found anything."""
+    return said if result.paired_difference else "Not tested: too few patients."
 
 
 def _histogram(metrics: Metrics) -> Artefact | None:
@@ -144,8 +150,8 @@ def _histogram(metrics: Metrics) -> Artefact | None:
         return None
     drawn = artefact_figures.histogram(result.details or {})
     return Artefact("Grey values", _headed("Distance in % of the grey range", result, 100.0),
-                    _found(histogram, result) or "No difference was shown.", [], [("", drawn)] if drawn else [],
-                    meaning("Histogram"))
+                    _found(histogram, result) or _silent(result, "No difference was shown."), [],
+                    [("", drawn)] if drawn else [], meaning("Histogram"))
 
 
 def _variance(metrics: Metrics, shareable: bool) -> Artefact | None:
