@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ganatomy.errors import GateError
+from ganatomy.errors import GateError, UserError
 from ganatomy.evaluation_verdicts import check_gates, verdicts
 from ganatomy.metrics.base import MetricResult
 
@@ -121,6 +121,16 @@ def test_enough_data_needs_subjects_for_intervals_and_for_the_audit() -> None:
     assert lights([distance(0.01), audit("clean", resolution=0.02)])["enough data"] == "amber"
     assert lights([distance(0.01), audit("clean"), entry("Critic-JS", 0.0, details={"enough": False})])[
         "enough data"] == "amber"
+
+
+def test_an_unknown_gate_never_passes() -> None:
+    with pytest.raises(UserError, match="there is no gate 'cop'"):
+        check_gates({"verdicts": verdicts([audit("clean")], [])}, "cop")
+
+
+def test_few_synthetic_images_are_not_enough() -> None:
+    few = distance(0.01) | {"n_synthetic": 3}
+    assert lights([few, audit("clean")])["enough data"] == "amber"
 
 
 @pytest.mark.parametrize(("results", "passes"), [

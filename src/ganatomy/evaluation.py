@@ -15,7 +15,7 @@ from ganatomy.evaluation_map import write_map
 from ganatomy.evaluation_rows import size_warning
 from ganatomy.evaluation_sets import MOST_IMAGES, Task, of_datasets, of_run, samples_of
 from ganatomy.evaluation_translation import evaluate_translation, translates
-from ganatomy.evaluation_verdicts import check_gates, verdicts
+from ganatomy.evaluation_verdicts import FEW_SYNTHETIC, check_gates, verdicts
 from ganatomy.features.choose import choose
 from ganatomy.files import write_json
 from ganatomy.metrics.base import MetricResult, Samples, found
@@ -28,7 +28,6 @@ __all__ = ["check_gates", "evaluate", "table"]
 
 SCHEMA_VERSION = 1
 MOST_ASKED = 1_000_000
-FEW_SYNTHETIC = 50
 UNTRAINED = "untrained generator"  # its name among the controls
 PATIENTS_UNKNOWN = "nothing says which images belong to one patient"
 

@@ -20,7 +20,7 @@ NEAR = 0.5  # of the way from real images to the nearest control: beyond it, a m
 LESS = 0.9  # of the diversity of real images: less is a shortcoming, if surely below 1
 DULL = 0.3  # a check for duplicates that allows for so many false alarms shows nothing
 HALF = 0.5  # of what real images have: less diversity or coverage than this is a failure, not a shortcoming
-MANY_SUBJECTS, RATE = 30, 0.01
+MANY_SUBJECTS, FEW_SYNTHETIC, RATE = 30, 50, 0.01
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ def verdicts(results: Sequence[Entry], controls: Sequence[Entry]) -> list[dict[s
 
 def check_gates(metrics: Mapping[str, Any], gates: Sequence[str]) -> None:
     """Raise `GateError` if a gate that the user asked for did not pass; what cannot be told does not pass."""
-    if "copies" not in gates:
+    unknown = [gate for gate in ([gates] if isinstance(gates, str) else gates) if gate != "copies"]
+    if unknown:
+        raise UserError(f"there is no gate {unknown[0]!r}", where="--fail-on", fix="use copies")
+    if not gates:
         return
     if "verdicts" not in metrics:
         raise UserError("the audit of copies is for images made from noise", where="--fail-on", fix="leave it out")
@@ -171,6 +174,9 @@ def _enough(of_test: Mapping[str, Entry], results: Sequence[Entry]) -> Verdict:
     few = head["n_subjects"] < MANY_SUBJECTS
     if few:
         said.append("Intervals over so few are wide.")
+    if head["n_synthetic"] < FEW_SYNTHETIC:
+        few = True
+        said.append(f"Only {grouped(head['n_synthetic'], 'synthetic image')}.")
     audit = next((r["details"] for r in results if r["name"] == "Copies" and r["details"]), None)
     coarse = audit is not None and audit["resolution"] > RATE
     if audit is not None:

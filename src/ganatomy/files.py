@@ -85,7 +85,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError("this file is missing", where=path) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"cannot be read as JSON ({error})", where=path) from error
 
 

@@ -74,8 +74,9 @@ def _audited_as_copies(run: Path) -> bool:
         found = read_json(Run(run).metrics_file)
     except UserError:
         return False
-    verdicts = found.get("verdicts", []) if isinstance(found, dict) else []
-    return any(isinstance(v, dict) and v.get("question") == "copies" and v.get("light") == "red" for v in verdicts)
+    verdicts = found.get("verdicts") if isinstance(found, dict) else None
+    return isinstance(verdicts, list) and any(
+        isinstance(v, dict) and v.get("question") == "copies" and v.get("light") == "red" for v in verdicts)
 
 
 def _check_options(n: int, seed: int, format: str, weights: str) -> None:

@@ -93,7 +93,7 @@ class Custom(Extractor):
 
         def run(images: NDArray[np.float32], device: str) -> Any:
             with torch.inference_mode():
-                found = net.to(device)(torch.from_numpy(images).to(device))
+                found = net.to(device)(torch.from_numpy(images.copy()).to(device))
             return found.cpu().numpy() if isinstance(found, torch.Tensor) else found
 
         return run
