@@ -17,9 +17,9 @@ FLOORS = {"errors": 0, "files": 0, "wording": 0, "recipe": 0, "run": 0, "data": 
           "evaluation": 4, "evaluation_rows": 4, "evaluation_sets": 4, "evaluation_verdicts": 4, "evaluation_map": 4,
           "evaluation_translation": 4, "evaluation_pairs": 4, "comparing": 4,
           "comparing_runs": 4, "comparing_figures": 4, "comparing_groups": 4, "comparing_differences": 4,
-          "comparing_notes": 4, "comparing_table": 4,
-          "reporting": 6, "cli": 7, "cli_compare": 7, "cli_options": 7, "cli_prepare": 7, "cli_translate": 7,
-          "cli_weights": 7, "progress": 7, "testing": 7, "__main__": 8}
+          "comparing_notes": 4, "comparing_table": 4, "studying": 5,
+          "reporting": 6, "cli": 7, "cli_compare": 7, "cli_options": 7, "cli_prepare": 7, "cli_study": 7,
+          "cli_translate": 7, "cli_weights": 7, "progress": 7, "testing": 7, "__main__": 8}
 RULED_OUT = {"torchvision", "timm", "pickle", "torch_fidelity", "lpips", "cleanfid"}
 
 

@@ -29,7 +29,8 @@ def _keep_freed_memory() -> None:
 _keep_freed_memory()
 
 __version__ = metadata.version("ganatomy")
-__all__ = ["__version__", "compare", "evaluate", "generate", "phantom", "prepare", "report", "train", "translate"]
+__all__ = ["__version__", "compare", "evaluate", "generate", "phantom", "prepare", "report", "train", "study",
+           "translate"]
 
 if TYPE_CHECKING:
     from ganatomy.comparing import compare
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
     from ganatomy.evaluation import evaluate
     from ganatomy.generation import generate
     from ganatomy.reporting.report import report
+    from ganatomy.studying.study import study
     from ganatomy.training import train
     from ganatomy.translation import translate
 
 _HOMES = {"phantom": "ganatomy.data.phantom", "prepare": "ganatomy.data.prepare", "train": "ganatomy.training",
           "generate": "ganatomy.generation", "evaluate": "ganatomy.evaluation", "report": "ganatomy.reporting.report",
-          "translate": "ganatomy.translation", "compare": "ganatomy.comparing"}
+          "translate": "ganatomy.translation", "compare": "ganatomy.comparing", "study": "ganatomy.studying.study"}
 
 
 def __getattr__(name: str) -> Any:

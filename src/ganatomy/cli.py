@@ -14,8 +14,9 @@ import click
 
 from ganatomy import __version__
 from ganatomy.cli_compare import compare
-from ganatomy.cli_options import FOLDER, say
+from ganatomy.cli_options import FOLDER, say, seconds
 from ganatomy.cli_prepare import prepare
+from ganatomy.cli_study import study
 from ganatomy.cli_translate import translate
 from ganatomy.cli_weights import weights
 from ganatomy.errors import UserError
@@ -35,6 +36,7 @@ def cli() -> None:
     translate RUN INPUT OUT  whole volumes in the other contrast, in their own format
     evaluate RUN             how good, how diverse
     compare RUN RUN ...      who is ahead, over seeds
+    study DATASET STUDY      do synthetic images help a classifier?
     report RUN               one HTML file with all of it
     """
 
@@ -60,6 +62,7 @@ cli.add_command(prepare)
 cli.add_command(translate)
 cli.add_command(weights)
 cli.add_command(compare)
+cli.add_command(study)
 
 
 @cli.command()
@@ -107,25 +110,11 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
 
     with TrainingProgress() as progress:
         try:
-            start(dataset, run, settings, device=device, budget=_seconds(budget), debug=debug,
+            start(dataset, run, settings, device=device, budget=seconds(budget), debug=debug,
                   say=progress.say, on_log=progress.on_log)
         except Interrupted as stopped:
             progress.say(str(stopped))
             raise SystemExit(EXIT_INTERRUPTED) from None
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    try:
-        seconds = float(number) * units[unit]
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{text!r} is not a time", where="--budget", fix="give seconds, or 90s, 15m, 2h")
-    return seconds
 
 
 @cli.command()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ganatomy.errors import UserError
 from ganatomy.wording import printable
 
 
@@ -39,3 +40,18 @@ def floats(context: click.Context, parameter: click.Parameter, value: str) -> tu
 
 def names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if value else None
+
+
+def seconds(text: str | None) -> float | None:
+    """A time such as 90, 90s, 15m or 2h in seconds; None for none."""
+    if text is None:
+        return None
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"{text!r} is not a time", where="--budget", fix="give seconds, or 90s, 15m, 2h")
+    return seconds

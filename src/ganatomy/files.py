@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import glob
 import json
 import os
@@ -162,3 +163,23 @@ def private_folder(of: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / ".gitignore").write_text("*\n")  # nobody shall commit it by accident
     return folder
+
+
+@contextmanager
+def locked(lock: Path, where: Path, taken: str) -> Iterator[None]:
+    """Hold a lock file for this process; it is free again when the process ends, however it ends.
+
+    Raises:
+        UserError: another process holds it; `taken` says what that means, `where` is the folder it is about.
+    """
+    with disk_errors(where):
+        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(taken, where=where, fix="wait for it, stop it, or choose another folder") from error
+    try:
+        yield
+    finally:
+        os.close(handle)

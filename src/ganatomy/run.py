@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ganatomy.errors import UserError
-from ganatomy.files import disk_errors, private_folder, private_path, read_json, write_json, write_text
+from ganatomy.files import disk_errors, locked, private_folder, private_path, read_json, write_json, write_text
 from ganatomy.recipe import Recipe, flat, parse, text
 
 KEEP_CHECKPOINTS = 2
@@ -170,17 +168,8 @@ class Run:
         """Hold the run for this process. Raises `UserError` if another training is writing to it."""
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(private_folder(self.path) / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise UserError("another training is writing to this run folder", where=self.path,
-                            fix="wait for it, stop it, or choose another folder") from error
-        try:
+        with locked(private_folder(self.path) / "lock", self.path, "another training is writing to this run folder"):
             yield
-        finally:
-            os.close(handle)
 
 
 def _field(path: Path, key: str) -> str:

@@ -1,0 +1,1 @@
+"""The augmentation study: do synthetic images help a classifier? See docs/study.md."""

@@ -1,0 +1,41 @@
+"""The audit of a cell's GAN: how far its images are from the held-out patients', and whether they copy its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.manifest import Row
+from ganatomy.evaluation_verdicts import verdicts
+from ganatomy.features.choose import choose
+from ganatomy.metrics import copies, diversity, kernel
+from ganatomy.metrics.base import Sample, Samples
+
+
+def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row], unseen: Sequence[Row],
+          held_out: Sequence[Row], size: int) -> dict[str, Any]:
+    """Kernel distance, diversity and the memorisation audit of one GAN's images in its cell.
+
+    The reference is the fold's held-out images of the class. The audit of copies calibrates itself by these and by the
+    images that lie outside of the fold and that this GAN has not learnt from either.
+
+    Returns:
+        `label`, `training_subjects`, `training_images`, `results` (as in metrics.json) and `copies`: light and
+        sentence of the verdict, where green says clean, red copies, grey that it could not be audited.
+    """
+    extractor = choose()
+
+    def real(chosen: Sequence[Row]) -> Sample:
+        return Sample(dataset.stack(chosen, size), [r.subject for r in chosen], extractor=extractor,
+                      ids=[r.image_id for r in chosen])
+
+    made = synthetic.rows()
+    samples = Samples(real(held_out), Sample(synthetic.stack(made, size), extractor=extractor), real(rows),
+                      real(unseen) if unseen else None)
+    results = [r for metric in (kernel, diversity, copies) for r in metric.compute(samples)]
+    entries = [entry for entry in (r.to_json() for r in results) if entry["value"] is not None]
+    verdict = next(v for v in verdicts(entries, []) if v["question"] == "copies")
+    return {"label": label, "training_subjects": len({r.subject for r in rows}), "training_images": len(rows),
+            "synthetic_images": len(made), "results": entries,
+            "copies": {"light": verdict["light"], "says": verdict["says"]}}

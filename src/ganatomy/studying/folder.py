@@ -1,0 +1,223 @@
+"""The study folder: the only place that knows its paths."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from ganatomy import __version__
+from ganatomy.data.dataset import Dataset
+from ganatomy.errors import UserError
+from ganatomy.files import disk_errors, locked, private_folder, private_path, read_json, write_json, write_text
+from ganatomy.recipe import flat
+from ganatomy.studying.folds import Place
+from ganatomy.studying.settings import StudySettings
+
+SCHEMA_VERSION = 1
+_CELL = re.compile(r"k(\d+)-fold(\d+)-seed(\d+)$")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One subset, its GANs and its classifiers: what a worker does in one go."""
+
+    k: int
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its folder's name."""
+        return f"k{self.k:04d}-fold{self.fold}-seed{self.seed}"
+
+    @classmethod
+    def of(cls, name: str) -> Cell:
+        """The cell of a folder's name. Raises `ValueError` for any other name."""
+        match = _CELL.match(name)
+        if match is None:
+            raise ValueError(name)
+        return cls(*map(int, match.groups()))
+
+
+class StudyFolder:
+    """Paths and small files of one study.
+
+    study.json (settings, dataset's identity), folds.csv, cells/, results.json, results.csv, report.html; beside it
+    STUDY.private/ with the paths of the datasets. cells/ holds the images that the GANs learnt from: real patients.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.settings_file = self.path / "study.json"
+        self.folds_file = self.path / "folds.csv"
+        self.cells = self.path / "cells"
+        self.results_file = self.path / "results.json"
+        self.table_file = self.path / "results.csv"
+        self.report_file = self.path / "report.html"
+        self.slurm_file = self.path / "slurm.sh"
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """An existing study. Raises `UserError` if the folder is none."""
+        folder = cls(path)
+        if not folder.settings_file.is_file():
+            raise UserError("is not a study folder (it has no study.json)", where=folder.path,
+                            fix="start one with `ganatomy study DATASET STUDY`")
+        return folder
+
+    @classmethod
+    def is_study(cls, path: str | Path) -> bool:
+        """Whether the folder looks like a study."""
+        return (Path(path) / "study.json").is_file()
+
+    def exists(self) -> bool:
+        """Whether the study has been started."""
+        return self.settings_file.is_file()
+
+    def settings(self) -> StudySettings:
+        """The protocol it was started with. Raises `UserError` if study.json is broken or of another version."""
+        raw = self._read()
+        try:
+            return StudySettings.model_validate(raw.get("settings"))
+        except ValidationError as error:
+            raise UserError(f"its settings are broken ({error.error_count()} faults)", where=self.settings_file,
+                            fix="start the study again in another folder") from error
+
+    def about(self) -> dict[str, Any]:
+        """What else study.json holds: `dataset` and `external` (hashes of the datasets' content), `ganatomy`."""
+        return {key: value for key, value in self._read().items() if key != "settings"}
+
+    def _read(self) -> dict[str, Any]:
+        raw = read_json(self.settings_file)
+        if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
+            raise UserError("is not of a study that this ganatomy can read", where=self.settings_file,
+                            fix="start the study again in another folder")
+        return raw
+
+    def start(self, settings: StudySettings, places: Mapping[str, Place], dataset: Dataset,
+              external: Dataset | None) -> None:
+        """Make the folder. Raises `UserError` if something else is there."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError("exists and is not a study folder", where=self.path, fix="choose another folder")
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self.note_datasets(dataset, external)
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(["subject", "fold", "half"])
+        writer.writerows([s, p.fold, p.half] for s, p in sorted(places.items()))
+        write_text(self.folds_file, buffer.getvalue())
+        write_json(self.settings_file, {  # last: with it the study is there
+            "schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": dataset.info.content,
+            "external": external.info.content if external else None, "settings": settings.model_dump(mode="json")})
+
+    def note_datasets(self, dataset: Dataset, external: Dataset | None) -> None:
+        """Keep where the datasets are, outside of what may travel."""
+        write_json(private_folder(self.path) / "datasets.json",
+                   {"dataset": str(dataset.path.resolve()), "external": str(external.path.resolve()) if external else
+                    None}, mode=0o600)
+
+    def external_path(self) -> Path | None:
+        """Where the external dataset was when the study was last started."""
+        note = private_path(self.path) / "datasets.json"
+        kept = read_json(note).get("external") if note.is_file() else None
+        return Path(kept) if kept else None
+
+    def dataset_path(self) -> Path | None:
+        """Where the dataset was when the study was last started."""
+        note = private_path(self.path) / "datasets.json"
+        return Path(read_json(note)["dataset"]) if note.is_file() else None
+
+    def refuse_difference(self, settings: StudySettings, dataset: Dataset, external: Dataset | None) -> None:
+        """Raise `UserError` if the study was started with other settings (naming the keys that differ) or data."""
+        old, new = (flat(s.model_dump(mode="json")) for s in (self.settings(), settings))
+        differ = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        if differ:
+            what = "; ".join(f"{k} was {old.get(k)}, now {new.get(k)}" for k in differ)
+            raise UserError(f"was started with other settings: {what}", where=self.path,
+                            fix="leave the options out to go on with it, or choose another folder")
+        about = self.about()
+        for name, given in (("dataset", dataset), ("external", external)):
+            if about[name] != (given.info.content if given else None):
+                raise UserError(f"was started with another {name} dataset, or the dataset has changed since",
+                                where=self.path, fix="give the one it was started with, or choose another folder")
+
+    def places(self) -> dict[str, Place]:
+        """folds.csv. Raises `UserError` if it is broken or a subject is in it twice."""
+        try:
+            with self.folds_file.open(newline="", encoding="utf-8") as handle:
+                lines = list(csv.DictReader(handle))
+            found = {line["subject"]: Place(int(line["fold"]), int(line["half"])) for line in lines}
+        except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"cannot be read ({error})", where=self.folds_file,
+                            fix="start the study again in another folder") from error
+        if len(found) < len(lines):
+            raise UserError("a subject is in it twice", where=self.folds_file,
+                            fix="start the study again in another folder")
+        return found
+
+    def cell(self, cell: Cell) -> CellFolder:
+        """The folder of a cell."""
+        return CellFolder(self.cells / cell.name)
+
+    def all_cells(self) -> list[Cell]:
+        """Every cell of the study, the smallest k first."""
+        s = self.settings()
+        return [Cell(k, fold, seed) for k in s.k for fold in range(s.folds) for seed in range(s.seeds)]
+
+
+class CellFolder:
+    """Paths of one cell: manifest.csv, a folder gan-<number of the class> for each GAN, arms/, done.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest_file = path / "manifest.csv"
+        self.fresh_file = path / "fresh.csv"
+        self.done_file = path / "done.json"
+        self.log_file = path / "log.txt"
+
+    def gan(self, number: int) -> GanFolder:
+        """The folder of the GAN of a class, by the class's number."""
+        return GanFolder(self.path / f"gan-{number}")
+
+    def gans(self) -> list[GanFolder]:
+        """Those that there are."""
+        return [GanFolder(p) for p in sorted(self.path.glob("gan-*")) if p.is_dir()]
+
+    def predictions(self, arm: str, external: bool = False) -> Path:
+        """The file of an arm's predictions, on the held-out subjects or on the external set."""
+        return self.path / ("external" if external else "arms") / f"{arm}.csv"
+
+    def is_done(self) -> bool:
+        """Whether everything in it is finished."""
+        return self.done_file.is_file()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the cell for this process. Raises `UserError` if another one is at it."""
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path / ".lock", self.path, "another process is at this cell"):
+            yield
+
+
+class GanFolder:
+    """Paths of one GAN of a cell: the images it learns from, its runs, its synthetic images, its audit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data = path / "data"
+        self.synthetic = path / "synthetic"
+        self.audit_file = path / "audit.json"
+
+    def run(self, attempt: int) -> Path:
+        """The run folder of an attempt, from 0."""
+        return self.path / ("run" if attempt == 0 else f"run-again-{attempt}")

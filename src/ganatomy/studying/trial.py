@@ -1,0 +1,50 @@
+"""A budget of time as a number of steps: found once, by a short trial, so that every GAN of a study gets the same."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ganatomy.data.dataset import Dataset
+from ganatomy.studying.folds import Place, draw_subset
+from ganatomy.studying.gans import write_images
+from ganatomy.studying.settings import StudySettings
+from ganatomy.training import train
+
+SECONDS = 12.0
+MANY = 10**7  # steps, more than the trial can make
+
+
+def with_budget(settings: StudySettings, dataset: Dataset, places: Mapping[str, Place], budget: float, device: str,
+                say: Callable[[str], None]) -> StudySettings:
+    """The settings with the number of steps that a GAN makes in `budget` seconds, on one thread of this machine.
+
+    Times of a trial vary by some percent with what else the machine does, so two studies of the same budget may differ
+    in steps; with `--set steps=N` they do not.
+    """
+    rows = draw_subset(dataset.rows(settings.domain), dict(places), settings, settings.k[-1], 0, 0).rows
+    label = settings.positives[0]
+    with tempfile.TemporaryDirectory() as scratch, _one_thread():
+        data = Path(scratch) / "data"
+        write_images(dataset, [r for r in rows if r.label == label], label, data, settings)
+        recipe = settings.recipe.model_copy(update={"label": label, "steps": MANY, "epochs": None, "select": "last"})
+        run = train(data, Path(scratch) / "run", recipe, device=device, budget=min(SECONDS, budget))
+        rate = [e["images_per_second"] for e in run.log() if e["kind"] == "train"][-1]
+    steps = max(1, int(budget * rate / recipe.batch_size))
+    say(f"about {steps:,} steps are made in {budget:.0f} s here: every GAN of the study gets so many")
+    chosen = settings.recipe.model_copy(update={"steps": steps, "epochs": None})
+    return settings.model_copy(update={"recipe": chosen})
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
