@@ -167,11 +167,11 @@ def test_without_training_images_or_too_few_or_empty_ones_it_says_why() -> None:
         return found[0].caveat
 
     assert "no train split" in reason(None)
-    assert "needs 3 subjects" in reason(sample(KNOWN[:2]))
-    assert "needs 3 subjects" in reason(sample(np.full((9, 1, SIZE, SIZE), -1, np.float32)))
+    assert "needs 2 subjects" in reason(sample(KNOWN[:2]))
+    assert "needs 2 subjects" in reason(sample(np.full((9, 1, SIZE, SIZE), -1, np.float32)))
     assert "not finite" in reason(sample(np.where(KNOWN > 0.9, np.nan, KNOWN).astype(np.float32)))
     black = sample(np.full((9, 1, SIZE, SIZE), -1, np.float32), prefix="b")
-    assert "needs 3 subjects" in reason(black, black)
+    assert "needs 2 subjects" in reason(black, black)
 
 
 def test_black_images_are_not_judged_and_counted() -> None:

@@ -165,10 +165,10 @@ def evaluate(as_json: bool, full: bool, **options: Any) -> None:
 @cli.command()
 @click.argument("run", type=FOLDER)
 @click.option("--out", type=FOLDER, help="Where to write; RUN/report.html by default.")
-@click.option("--data", type=FOLDER, help="The run's dataset, if it has moved.")
+@click.option("--data", type=FOLDER, help="The run's dataset, if it has moved; a study needs none.")
 @click.option("--shareable", is_flag=True, help="Without any real image.")
 def report(run: Path, **options: Any) -> None:
-    """Write one self-contained HTML file about a run."""
+    """Write one self-contained HTML file about a run, or about a finished study."""
     from ganatomy.reporting.report import report as write
 
     say(f"report: {write(run, say=say, **options)}")

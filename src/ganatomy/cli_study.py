@@ -44,27 +44,74 @@ def _numbers(kind: type[int] | type[float]) -> Any:
 @click.option("--margin", type=float, help="Smallest difference in F1 that would matter.  [0.02]")
 @click.option("--seed", type=int, help="[0]")
 @click.option("--external", type=FOLDER, metavar="DATASET", help="A second test set, from elsewhere.")
-@click.option("--workers", default=1, show_default=True, help="Cells at a time, each with one thread.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Cells at a time, each with one thread.")
+@click.option("--ray", metavar="ADDRESS", help="Run the cells on a Ray cluster: its address, auto, or local.")
+@click.option("--gpu-share", type=click.FloatRange(0, 1), help="Of one GPU, for each cell on Ray.  [0.25 with GPUs]")
+@click.option("--slurm", is_flag=True, help="Write job scripts for SLURM and print how to submit them; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Show folds, cells and what it would take; write nothing.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--cell", help="Run this one cell and stop; what workers and job arrays call.", hidden=True)
-def study(dataset: Path, study: Path, cell: str | None, **options: Any) -> None:
+@click.option("--worker-of", type=int, help="End when this process is no longer the parent.", hidden=True)
+def study(dataset: Path, study: Path, cell: str | None, worker_of: int | None, slurm: bool, dry_run: bool,
+          **options: Any) -> None:
     """Do synthetic images help a classifier? Trains GANs and classifiers on few patients, tests on others.
 
     Run again, the same command goes on where it was; options of a study that has begun can be left out.
     """
     if cell is not None:
-        from ganatomy.studying.cells import run_cell
-        from ganatomy.studying.folder import Cell
+        from ganatomy.studying.worker import work
 
-        run_cell(dataset, study, Cell.of(cell), external=options["external"], device=options["device"], say=say)
-        return
+        raise SystemExit(work(dataset, study, cell, options["external"], options["device"], worker_of, say))
+    if slurm + dry_run + (options["ray"] is not None) > 1:
+        raise click.UsageError("give one of --slurm, --ray and --dry-run")
+    _run(dataset, study, _given(options), slurm, dry_run)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, as `study` takes them."""
     from ganatomy.recipe import parse_assignments
-    from ganatomy.studying.study import study as run
-    from ganatomy.studying.table import table
 
     budget, assignments = seconds(options.pop("budget")), parse_assignments(options.pop("assignments"))
     classifier = {"name": options.pop("classifier"), "updates": options.pop("updates")}
-    given = {name: value for name, value in options.items() if value is not None}
     chosen = {name: value for name, value in classifier.items() if value is not None}
-    click.echo(table(run(dataset, study, set=assignments, budget=budget, say=say,
-                         **given, **({"classifier": chosen} if chosen else {}))))
+    given = {"set": assignments, "budget": budget, "classifier": chosen or None, **options}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _run(dataset: Path, study: Path, given: dict[str, Any], slurm: bool, dry_run: bool) -> None:
+    from ganatomy.studying.processes import INTERRUPTED, sigterm_interrupts
+    from ganatomy.training import Interrupted
+
+    start = _write_jobs if slurm else _describe if dry_run else _study
+    try:
+        with sigterm_interrupts():
+            start(dataset, study, given)
+    except (KeyboardInterrupt, Interrupted):  # the second comes from a trial
+        say("stopped; run the same command again to go on")
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _study(dataset: Path, study: Path, given: dict[str, Any]) -> None:
+    from ganatomy.studying.progress import StudyProgress
+    from ganatomy.studying.study import study as run
+    from ganatomy.studying.table import table
+
+    with StudyProgress() as progress:
+        results = run(dataset, study, say=progress.say, show=progress.show, **given)
+    click.echo(table(results))
+
+
+def _describe(dataset: Path, study: Path, given: dict[str, Any]) -> None:
+    from ganatomy.studying.dry_run import dry_run
+
+    given.pop("gpu_share", None)
+    click.echo(dry_run(dataset, study, say=say, **given))
+
+
+def _write_jobs(dataset: Path, study: Path, given: dict[str, Any]) -> None:
+    from ganatomy.studying.slurm import jobs
+
+    for name in ("workers", "gpu_share"):
+        given.pop(name, None)
+    click.echo("\n".join(jobs(dataset, study, say=say, **given)))

@@ -21,7 +21,7 @@ from ganatomy.metrics.resampling import Array
 
 FEATURES, PIXELS = CHANNELS = ("features", "pixels")
 RANK = 3
-FEWEST_SUBJECTS = 3
+FEWEST_SUBJECTS = 2
 SHORTLIST = 10
 """Subjects whose images are laid over an image, pixel by pixel."""
 REACH = 8
@@ -192,8 +192,8 @@ class Reference:
             likeness[own[:, None] == self.owners[None]] = _OWN
 
     def _ratio(self, distances: Array) -> tuple[Array, Array]:
-        """Of distances to subjects, nearest first, [n, k]; with three subjects the second stands for the third."""
-        first, later = distances[:, 0], distances[:, min(RANK, self.n_subjects - 1) - 1]
+        """Of distances to subjects, nearest first, [n, k]; below four subjects the second stands for the third."""
+        first, later = distances[:, 0], distances[:, min(RANK, max(2, self.n_subjects - 1)) - 1]
         ratio = np.divide(first, later, out=np.ones(len(first)), where=later > _SAME)
         return np.where(first <= _SAME, np.where(later > _SAME, 0.0, 1.0), ratio), first
 
@@ -205,7 +205,7 @@ def nearest(query: Sample, references: Sequence[Reference], rows: Index | None =
 
     Args:
         query: any number of images.
-        references: of at least three subjects each.
+        references: of at least two subjects each; of two, their own images cannot be judged.
         rows: of the query; all if not given.
     """
     rows = np.arange(query.n_images) if rows is None else rows
@@ -219,7 +219,8 @@ def nearest(query: Sample, references: Sequence[Reference], rows: Index | None =
             ratios, distances, found = zip(reference.by_features(features, own),
                                            (pixels := reference.by_pixels(views, own))[:3], strict=True)
             empty = ~(content(images) >= reference.least)
-            ratio = np.where(empty[:, None], np.nan, np.stack(ratios, 1))
+            alone = own is not None and reference.n_subjects < 3  # one other subject is left, and nothing to divide by
+            ratio = np.where(empty[:, None] | alone, np.nan, np.stack(ratios, 1))
             part.append(Nearest(ratio, np.stack(distances, 1), np.stack(found, 1), pixels[3]))
     return [_joined(part) for part in parts]
 

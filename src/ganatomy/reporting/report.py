@@ -1,10 +1,9 @@
-"""One self-contained HTML file about a run: what was trained on what, what came out, what is not shown."""
+"""One self-contained HTML file about a run or a study: what was trained on what, what came out, what is not shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,30 @@ import numpy as np
 from ganatomy.data.dataset import Dataset
 from ganatomy.errors import UserError
 from ganatomy.evaluation import PATIENTS_UNKNOWN
-from ganatomy.files import write_text
 from ganatomy.recipe import Recipe
-from ganatomy.reporting import facts, figures, images, numbers, reproduce, results, translation
+from ganatomy.reporting import facts, figures, images, numbers, page, reproduce, results, translation
 from ganatomy.reporting.copies import audited
 from ganatomy.reporting.images import Picture
 from ganatomy.reporting.measured import measured, shows_patients
 from ganatomy.reporting.sides import Side, sheets, sides
+from ganatomy.reporting.study import study_report
 from ganatomy.reporting.translation_film import letting_go
 from ganatomy.reporting.translation_results import TranslationMetrics
 from ganatomy.run import Run
-from ganatomy.wording import grouped
+from ganatomy.studying.folder import StudyFolder
 
 Say = Callable[[str], None]
-COPIED = "Left out: this is the version made for sharing, and the audit found copies of patients among these images."
-WARN_BYTES = 5_000_000
 STATES = {"finished": "finished", "running": "still running, or killed", "interrupted": "interrupted",
           "stopped": "stopped", "new": "not started"}
 
 
 def report(run: str | Path, *, data: str | Path | None = None, shareable: bool = False,
            out: Path | None = None, say: Say = lambda _: None) -> Path:
-    """Write a run's report: one HTML file that holds everything it shows and loads nothing.
+    """Write the report of a run or a study: one HTML file that holds everything it shows and loads nothing.
 
     Args:
-        run: the run folder.
-        data: its dataset folder, where that has moved.
+        run: the run folder, or that of a finished study.
+        data: a run's dataset folder, where that has moved; a study's report needs none.
         shareable: leave out every real image. Otherwise the report shows some and says so on top.
         out: the file to write; RUN/report.html if None.
         say: called with progress messages.
@@ -47,22 +44,19 @@ def report(run: str | Path, *, data: str | Path | None = None, shareable: bool =
         the path of the file.
 
     Raises:
-        UserError: no such run, a broken file in it, or `data` is not the dataset it was trained on.
+        UserError: no such run, a broken file in it, an unfinished study, or `data` is not the dataset that it was
+            trained on.
     """
+    if StudyFolder.is_study(run):
+        if data is not None:
+            raise UserError("the report of a study needs no dataset", where="--data", fix="leave it out")
+        return study_report(run, shareable=shareable, out=out, say=say)
     opened = Run.open(run)
-    target = Path(out) if out is not None else opened.report_file
-    if target.suffix not in (".html", ".htm") and not target.is_dir():
-        raise UserError("is no name for a report", where=target, fix="let it end in .html")
-    if target.is_dir():
-        raise UserError("is a folder, not a file", where=target, fix="name an .html file")
+    target = page.target_of(out, opened.report_file)
     dataset = _dataset(opened, data, say)
     places = [opened.path] if dataset is None else [opened.path, dataset.path]
     template, context = _context(opened, dataset, shareable, say)
-    page = _render(template, context, places)
-    write_text(target, page)
-    size = len(page.encode("utf-8"))
-    say(f"wrote {target} ({size / 1e6:.1f} MB)" + (", larger than intended" if size > WARN_BYTES else ""))
-    return target
+    return page.write(target, page.render(template, context, places), say)
 
 
 def _dataset(run: Run, data: str | Path | None, say: Say) -> Dataset | None:
@@ -102,7 +96,7 @@ def _from_noise(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: resu
     """What the report of a generator of images shows beside that of every run."""
     copied = shareable and audited(metrics) == "copies"
     real, synthetic = sides(run, recipe, dataset, shareable, known, say)
-    synthetic = Side("Generated", None, COPIED) if copied else synthetic
+    synthetic = Side("Generated", None, page.COPIED) if copied else synthetic
     frames = letting_go(run, recipe, int(run.status().get("steps") or 0)) \
         if recipe.gan == "hybrid" and not shareable else []
     found = measured(run, recipe, dataset, metrics, shareable=shareable, stale=stale, say=say)
@@ -121,7 +115,7 @@ def _common(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: results.
     step, domain = facts.generator_step(run, recipe, validation), facts.domain(recipe, dataset)
     return {
         "recipe": recipe, "recipe_yaml": recipe.to_yaml(), "date": datetime.now(UTC).date().isoformat(),
-        "version": _version(), "state": STATES.get(str(status.get("state")), "in an unknown state"),
+        "version": page.version(), "state": STATES.get(str(status.get("state")), "in an unknown state"),
         "finished": status.get("state") == "finished", "message": status.get("message") or "",
         "training": facts.training(run, recipe, domain, log, step), "domain": domain, "metrics": metrics,
         "dataset_rows": facts.dataset_rows(dataset) if dataset else [], "known": known,
@@ -196,29 +190,3 @@ def _stale(run: Run, metrics: results.Metrics | None, step: int | None) -> str:
 def _ended_early(status: dict[str, Any]) -> bool:
     """Whether a time limit ended the training before its steps were done."""
     return status.get("state") == "finished" and int(status.get("step", 0)) < int(status.get("steps") or 0)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("ganatomy")
-    except metadata.PackageNotFoundError:
-        return "(version unknown)"
-
-
-def _render(template: str, context: dict[str, Any], places: list[Path]) -> str:
-    """Fill a template. Every value loses its paths and is escaped; only our own data URIs go in as they are."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def clean(value: Any) -> Any:
-        free_text = isinstance(value, str) and not isinstance(value, Markup)
-        return facts.without_paths(value, places) if free_text else value
-
-    def source(name: str) -> str:
-        return (resources.files("ganatomy.reporting") / name).read_text(encoding="utf-8")
-
-    environment = Environment(autoescape=True, finalize=clean, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True, loader=FunctionLoader(source))
-    environment.filters["count"] = grouped
-    environment.filters["uri"] = lambda picture: Markup(picture.uri)
-    return environment.get_template(template).render(context)

@@ -53,7 +53,7 @@ def train_command(recipe: Recipe, ended: int | None = None) -> str:
         unset = key in ("steps", "epochs") and value is None
         flagged = (key in FLAGS and value is not None) or key == "init_from"
         if not flagged and not unset and value != packaged.get(key, ...):
-            words += ["--set", f"{key}={_yaml(value)}"]
+            words += ["--set", f"{key}={yaml_value(value)}"]
     return shlex.join(words)
 
 
@@ -118,6 +118,7 @@ def _packaged(name: str) -> dict[str, Any] | None:
         return None
 
 
-def _yaml(value: Any) -> str:
+def yaml_value(value: Any) -> str:
+    """A value as `--set` takes it."""
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000)
     return text.removesuffix("...\n").strip()

@@ -64,7 +64,7 @@ def estimate(measured: Measured, ks: Sequence[int], arm: int, reference: int | N
     if freedom is None or not math.isfinite(value):
         return Estimate(value)
     subjects = Error(_variance(own(measured.draws)), freedom)
-    boot = _sum(subjects, over_seeds(own(measured.exchanged), own(measured.crossed)))
+    boot = _sum(subjects, over_seeds(own(measured.exchanged)))
     refits = over_refits(own(measured.refits))
     refits = _sum(refits, subjects) if external else refits
     if not (math.isfinite(boot.variance) and math.isfinite(refits.variance)):
@@ -74,25 +74,20 @@ def estimate(measured: Measured, ks: Sequence[int], arm: int, reference: int | N
     return Estimate(value, wider, first, second, max(p_first, p_second), limit)
 
 
-def over_seeds(exchanged: Array, crossed: Array) -> Error:
+def over_seeds(exchanged: Array) -> Error:
     """What seeds add to the variance over subjects of a mean over seeds.
 
-    Seeds are independent in each fold, so the mean's variance by seeds is the sum over folds of s^2 / seeds, with s^2
-    the variance between the values that each of the fold's seeds would give. (Drawing two seeds with replacement
-    would find half of it.) Part of s^2 is that seeds differ on these test subjects, which the subjects' variance has
-    already: it is how much the differences between seeds vary when subjects are resampled, and is taken off, as in
-    Var(mean) = (MS_subjects + MS_seeds - MS_both) / n of a crossed layout.
+    Seeds are independent in each fold, so this is the sum over folds of s^2 / seeds, with s^2 the variance between the
+    values that each of the fold's seeds would give. (Drawing two seeds with replacement would find half of it.) That
+    seeds differ on just these test subjects is in both variances and so counted twice: the sum is rather too large.
 
     Args:
         exchanged: [folds, seeds], as in `Measured`.
-        crossed: [folds, seeds, replicates].
     """
     folds, seeds = exchanged.shape
     if seeds < 2:
         return Error(0.0, math.inf)
-    both = (crossed - crossed.mean(1, keepdims=True)).var(-1, ddof=1).sum(1) / (seeds - 1)
-    spread = float((exchanged.var(1, ddof=1) - both).sum()) / seeds
-    return Error(max(0.0, spread), folds * (seeds - 1))
+    return Error(float(exchanged.var(1, ddof=1).sum()) / seeds, folds * (seeds - 1))
 
 
 def over_refits(refits: Array) -> Error:
@@ -103,7 +98,8 @@ def over_refits(refits: Array) -> Error:
     alike; the k images are drawn anew from it for every seed, which makes them less alike, not more. With the k images
     as n_train the correction would say that fewer training images make refits more alike.
 
-    Source: Nadeau and Bengio, Machine Learning 2003, section 3, the corrected resampled t-test.
+    Source: Nadeau and Bengio, Machine Learning 2003, the corrected resampled t-test (for random splits); Bouckaert and
+    Frank, PAKDD 2004, use it for repeated folds.
 
     Args:
         refits: [folds, seeds], at least two folds; the figure of each refit on its own test subjects.

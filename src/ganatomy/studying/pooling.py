@@ -8,7 +8,7 @@ weighted S / (S - 1): then the variance of the replicates is right for few subje
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from ganatomy.studying.predictions import Outcomes, Predictions
 from ganatomy.studying.scores import Array, Bools, Metric
 
 REPLICATES = 2000
-CROSSED = 200  # replicates of the values with seeds exchanged, from which only a correction is taken
+NEW_FOLDER = "run the study again in a new folder"
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Pool:
         return [self.names[s] for s in np.unique(self.subjects[self.truth[positive]])]
 
     def freedom(self) -> int:
-        """Degrees of freedom of a variance over subjects: those of the positives, the fewer ones, within their folds."""
-        found = []
+        """Degrees of freedom of a variance over subjects: of the positives, the fewer ones, within folds."""
+        found: list[int] = []
         for truth in self.truth.values():
             pairs = np.unique(np.stack([self.fold[truth], self.subjects[truth]]), axis=1)
             found.append(pairs.shape[1] - len(np.unique(pairs[0])))
@@ -75,14 +75,12 @@ class Measured:
         draws: [arms, k, replicates], the value with subjects resampled and the seeds as they are.
         refits: [arms, k, folds, seeds], of each classifier on its own test images.
         exchanged: [arms, k, folds, seeds], the value if this seed had taken the place of all in its fold.
-        crossed: [arms, k, folds, seeds, some replicates], the same with subjects resampled.
     """
 
     per_seed: Array
     draws: Array
     refits: Array
     exchanged: Array
-    crossed: Array
 
 
 def pool_held_out(outcomes: Outcomes, grid: Grid, positives: Sequence[str]) -> Pool:
@@ -97,7 +95,7 @@ def pool_held_out(outcomes: Outcomes, grid: Grid, positives: Sequence[str]) -> P
     for place, part in enumerate(parts):
         for subject in part.subjects:
             if owner.setdefault(subject, place) != place:
-                raise UserError(f"subject {subject} is held out in two folds", fix="run the study again in a new folder")
+                raise UserError(f"subject {subject} is held out in two folds", fix=NEW_FOLDER)
     return _pool(images, [part.subjects for part in parts], [part.labels for part in parts], positives,
                  {c: np.concatenate([part.scores[c] for part in parts], axis=-1) for c in positives},
                  {c: np.concatenate([part.decisions[c] for part in parts], axis=-1) for c in positives})
@@ -161,13 +159,13 @@ def _said(outcomes: Outcomes, key: tuple[int, int, int, str]) -> Predictions:
 def _refuse_others(same: bool, where: str) -> None:
     if not same:
         raise UserError("other images were judged here than in the other cells", where=where,
-                        fix="run the study again in a new folder")
+                        fix=NEW_FOLDER)
 
 
 def _pool(images: Sequence[str], subjects: Sequence[Sequence[str]], labels: Sequence[Sequence[str]],
           positives: Sequence[str], scores: dict[str, Array], decisions: dict[str, Bools]) -> Pool:
     if len(set(images)) < len(images):
-        raise UserError("an image is judged twice", fix="run the study again in a new folder")
+        raise UserError("an image is judged twice", fix=NEW_FOLDER)
     everyone, every_label = [s for part in subjects for s in part], tuple(label for part in labels for label in part)
     names, numbers = np.unique(np.array(everyone, dtype=str), return_inverse=True)
     fold = np.repeat(np.arange(len(subjects)), [len(part) for part in subjects])
@@ -207,8 +205,7 @@ def _strata(pool: Pool) -> Iterator[list[int]]:
 
 def measure(pool: Pool, metric: Metric, weights: Array) -> Measured:
     """A metric of the held-out images. `weights` are those of `replicate_weights`."""
-    parts = [_measure_class(pool, metric, weights, c) for c in pool.truth]
-    return _mean(parts)
+    return _mean([_measure_class(pool, metric, weights, c) for c in pool.truth])
 
 
 def measure_external(pool: Pool, metric: Metric, weights: Array) -> Measured:
@@ -219,10 +216,9 @@ def measure_external(pool: Pool, metric: Metric, weights: Array) -> Measured:
         own = np.vstack([np.ones((1, len(truth))), weights])
         each = np.stack([metric(truth, pool.scores[c][at], pool.decisions[c][at], own) for at in np.ndindex(shape)])
         refits = np.swapaxes(each.reshape(*shape, -1).mean(-2), 2, 3)  # [arms, k, folds, seeds, 1 + replicates]
-        value = refits.mean((2, 3))
-        moved = value[:, :, None, None] + (refits - refits.mean(3, keepdims=True)) / refits.shape[2]
-        found.append(Measured(refits[..., 0].mean(2), value[..., 1:], refits[..., 0], moved[..., 0],
-                              moved[..., 1:1 + CROSSED]))
+        draws, refits = refits[..., 1:].mean((2, 3)), refits[..., 0]
+        value, own_fold = refits.mean((2, 3), keepdims=True), refits.mean(3, keepdims=True)
+        found.append(Measured(refits.mean(2), draws, refits, value + (refits - own_fold) / refits.shape[2]))
     return _mean(found)
 
 
@@ -231,25 +227,22 @@ def _measure_class(pool: Pool, metric: Metric, weights: Array, c: str) -> Measur
     truth, scores, decisions = pool.truth[c], pool.scores[c], pool.decisions[c]
     arms, ks, seeds, n = scores.shape
     folds = int(pool.fold.max()) + 1
-    alone = (pool.fold == np.arange(folds)[:, None]).astype(np.float64)
-    own = np.vstack([np.ones((1, n)), alone, weights])
-    few = np.r_[0, 1 + folds:min(1 + folds + CROSSED, len(own))]
+    alone = pool.fold == np.arange(folds)[:, None]
+    own = np.vstack([np.ones((1, n)), alone.astype(np.float64), weights])
     pooled = np.empty((arms, ks, seeds, len(own)))
-    moved = np.empty((arms, ks, folds, seeds, len(few)))
+    exchanged = np.empty((arms, ks, folds, seeds))
     for at in np.ndindex(arms, ks):
         for s in range(seeds):
             pooled[at][s] = metric(truth, scores[at][s], decisions[at][s], own)
         for f, s in np.ndindex(folds, seeds):
-            there = pool.fold == f
-            others = [metric(truth, np.where(there, scores[at][s], scores[at][j]),
-                             np.where(there, decisions[at][s], decisions[at][j]), own[few])
+            others = [metric(truth, np.where(alone[f], scores[at][s], scores[at][j]),
+                             np.where(alone[f], decisions[at][s], decisions[at][j]), own[:1])[0]
                       for j in range(seeds) if j != s]
-            moved[at][f, s] = np.mean([pooled[at][s, few], *others], axis=0)
+            exchanged[at][f, s] = np.mean([pooled[at][s, 0], *others])
     refits = np.swapaxes(pooled[..., 1:1 + folds], 2, 3)
-    return Measured(pooled[..., 0], pooled[..., 1 + folds:].mean(2), refits, moved[..., 0], moved[..., 1:])
+    return Measured(pooled[..., 0], pooled[..., 1 + folds:].mean(2), refits, exchanged)
 
 
 def _mean(parts: Sequence[Measured]) -> Measured:
     """Over the positive classes."""
-    fields: Mapping[str, list[Array]] = {name: [vars(p)[name] for p in parts] for name in vars(parts[0])}
-    return Measured(**{name: np.mean(values, axis=0) for name, values in fields.items()})
+    return Measured(**{name: np.mean([vars(part)[name] for part in parts], axis=0) for name in vars(parts[0])})

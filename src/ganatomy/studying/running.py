@@ -1,102 +1,194 @@
-"""Running a study's cells on this machine: so many at a time, each in a process of its own with one thread."""
+"""Running a study's cells: what is begun when, what is done when one is lost, held or failed; whoever does the work.
+
+Cells know nothing of each other, so neither their number at a time nor their order nor the machine changes a result.
+"""
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Protocol
 
 from ganatomy.errors import UserError
 from ganatomy.studying.folder import Cell, StudyFolder
+from ganatomy.studying.forecast import Count, Forecast
+from ganatomy.studying.processes import Outcome, cell_of, last_words, outcome, sigterm_interrupts, start, stop
 from ganatomy.wording import counted
 
 Say = Callable[[str], None]
+Show = Callable[[Count], None]
 POLL = 0.2  # seconds
+LOOK_AGAIN = 5.0  # seconds, at a cell that another process holds
+CELL_TAKEN = "another process is at this cell"  # what a cell's lock says
 ATTEMPTS = 3  # of a cell whose process is killed: a lost worker costs its cell's unfinished part only
 
 
-def cell_command(data: Path, study: Path, cell: Cell, device: str, external: Path | None = None) -> list[str]:
-    """What a worker runs, on this machine or another."""
-    more = ["--external", str(external)] if external else []
-    return [sys.executable, "-m", "ganatomy", "study", str(data), str(study), "--cell", cell.name, "--device", device,
-            *more]
+class Crew(Protocol):
+    """Whoever runs cells: processes of this machine, or a cluster."""
+
+    def slots(self) -> int:
+        """How many cells it can run at a time, as of now."""
+
+    def start(self, cell: Cell) -> None:
+        """Begin one."""
+
+    def ended(self) -> list[tuple[Cell, Outcome, str]]:
+        """Those that have ended since it was last asked, with a word on how a lost one ended; waits a moment."""
+
+    def stop(self) -> None:
+        """Have those that run save what they have and end."""
 
 
-def cell_environment() -> dict[str, str]:
-    """One thread a worker: two on one core are slower than one, and the bits depend on their number."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-            "OMP_WAIT_POLICY": "passive"}
+class Here:
+    """Cells on this machine, `workers` at a time, each in a process of its own with one thread."""
+
+    def __init__(self, study: StudyFolder, command: Sequence[str], workers: int) -> None:
+        if workers < 1:
+            raise UserError(f"{workers} workers do nothing", where="--workers", fix="give at least 1")
+        self._study, self._command, self._workers = study, list(command), workers
+        self._running: dict[Cell, subprocess.Popen[bytes]] = {}
+
+    def slots(self) -> int:
+        """See `Crew`."""
+        return self._workers
+
+    def start(self, cell: Cell) -> None:
+        """See `Crew`."""
+        self._running[cell] = start(cell_of(self._command, cell.name), self._study.cell(cell).log_file)
+
+    def ended(self) -> list[tuple[Cell, Outcome, str]]:
+        """See `Crew`."""
+        time.sleep(POLL)
+        codes = {cell: process.poll() for cell, process in self._running.items()}
+        found = [(cell, outcome(code), f"exit code {code}" if code > 0 else f"signal {-code}")
+                 for cell, code in codes.items() if code is not None]
+        for cell, _, _ in found:
+            del self._running[cell]
+        return found
+
+    def stop(self) -> None:
+        """See `Crew`."""
+        stop(self._running.values())
+        self._running.clear()
 
 
-def run_here(study: StudyFolder, cells: Sequence[Cell], command: Callable[[Cell], list[str]], workers: int,
-             say: Say) -> None:
-    """Run cells, `workers` at a time. A process that is killed has its cell run again.
+def at_work(error: UserError) -> bool:
+    """Whether the error says that another process is at a cell."""
+    return error.what == CELL_TAKEN
+
+
+def run_cells(study: StudyFolder, cells: Sequence[Cell], crew: Crew, say: Say,
+              show: Show = lambda count: None) -> None:
+    """Run cells to their end. One whose process is killed is run again, one that another process holds is waited for.
+
+    Args:
+        study: the folder.
+        cells: those that are not done.
+        crew: who does it.
+        say: called with lines for the user.
+        show: called with every change, and now and then.
 
     Raises:
         UserError: a cell failed; the others that were running are brought to their end first.
+        KeyboardInterrupt: SIGINT or SIGTERM; every cell has been stopped, and goes on when it is run again.
     """
-    waiting, running, lost = list(cells), dict[Cell, subprocess.Popen[bytes]](), dict[Cell, int]()
-    progress = Progress(len(study.all_cells()), len(cells), say)
-    failed: Cell | None = None
-    try:
-        while running or (waiting and failed is None):
-            while waiting and len(running) < workers and failed is None:
-                cell = waiting.pop(0)
-                running[cell] = _start(study, cell, command(cell))
-            time.sleep(POLL)
-            for cell in [c for c, process in running.items() if process.poll() is not None]:
-                code = running.pop(cell).returncode
-                if code == 0:
-                    progress.done(cell, len(running), len(waiting))
-                elif code < 0 and lost.get(cell, 0) + 1 < ATTEMPTS:
-                    lost[cell] = lost.get(cell, 0) + 1
-                    say(f"warning: the worker of {cell.name} was killed (signal {-code}); the cell goes on from where "
-                        "it was")
-                    waiting.insert(0, cell)
-                else:
-                    failed = failed or cell
-    finally:
-        for process in running.values():
-            process.terminate()
-    if failed is not None:
-        raise UserError(f"{failed.name} failed: {last_words(study, failed)}", where=study.path,
-                        fix=f"its log is {study.cell(failed).log_file}; run the same command again to go on")
+    queue = _Queue(study, cells, crew, say, show)
+    with sigterm_interrupts():
+        try:
+            queue.run()
+        except KeyboardInterrupt:
+            if queue.running:
+                say(f"stopping {counted(len(queue.running), 'cell')}, which will go on from where they are")
+            raise
+        finally:
+            crew.stop()
+    if queue.failed is not None:
+        cell, how = queue.failed
+        log = study.cell(cell).log_file
+        raise UserError(f"{cell.name} {how}: {last_words(log)}", where=study.path,
+                        fix=f"its log is {log}; run the same command again to go on")
 
 
-def _start(study: StudyFolder, cell: Cell, command: list[str]) -> subprocess.Popen[bytes]:
-    folder = study.cell(cell)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.log_file.open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=cell_environment())
+class _Queue:
+    """Which cells wait, which run, and the first that failed."""
 
+    def __init__(self, study: StudyFolder, cells: Sequence[Cell], crew: Crew, say: Say, show: Show) -> None:
+        self.study, self.crew, self.say, self.show = study, crew, say, show
+        self.total = len(study.all_cells())
+        self.waiting, self.running = list(cells), dict[Cell, float]()  # since when
+        self.held, self.told = dict[Cell, float](), set[Cell]()  # by another process: when that was last looked at
+        self.lost, self.taken_up = Counter[Cell](), set[Cell]()
+        self.failed: tuple[Cell, str] | None = None
+        self.forecast = Forecast()
+        if len(cells) < self.total:
+            say(f"{self.total - len(cells)} of {counted(self.total, 'cell')} are done already")
 
-def last_words(study: StudyFolder, cell: Cell) -> str:
-    """The last line of a cell's log, which says why it failed."""
-    log = study.cell(cell).log_file
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    return next((line.removeprefix("error: ") for line in reversed(lines) if line.strip()), "it left no message")
+    def run(self) -> None:
+        """Begin cells and take note of how they end, until there is nothing left to do."""
+        while True:
+            if self.failed is None:
+                self._begin()
+            self.show(self.count())
+            if not self.running and (self.failed is not None or not (self.waiting or self.held)):
+                return
+            for cell, how, word in self.crew.ended():
+                self._note(cell, how, word)
 
+    def count(self) -> Count:
+        """Where it stands."""
+        now, left = time.monotonic(), [*self.waiting, *self.held]
+        seconds = self.forecast.left([(c.k, now - begun) for c, begun in self.running.items()], [c.k for c in left],
+                                     self.crew.slots())
+        return Count(self.total, self.total - len(left) - len(self.running), tuple(c.name for c in self.running),
+                     len(left), seconds)
 
-class Progress:
-    """Says how many cells are done, running and left, and about how long the rest will take."""
+    def _begin(self) -> None:
+        """Fill the free slots."""
+        for cell in [c for c, looked in self.held.items() if time.monotonic() - looked >= LOOK_AGAIN]:
+            del self.held[cell]
+            self.waiting.append(cell)
+        while self.waiting and len(self.running) < self.crew.slots():
+            cell = self.waiting.pop(0)
+            if self.study.cell(cell).is_done():
+                self.say(f"{cell.name} has been done by another process: {self.count()}")
+            elif self._is_held(cell):
+                self._hold(cell)
+            else:
+                if self.study.cell(cell).manifest_file.exists():
+                    self.taken_up.add(cell)
+                self.crew.start(cell)
+                self.running[cell] = time.monotonic()
 
-    def __init__(self, total: int, left: int, say: Say) -> None:
-        self.total, self.finished, self.say = total, total - left, say
-        self.before, self.started = total - left, time.perf_counter()
-        if self.before:
-            say(f"{self.before} of {counted(total, 'cell')} are done already")
+    def _is_held(self, cell: Cell) -> bool:
+        try:
+            with self.study.cell(cell).lock():
+                return False
+        except UserError as error:
+            if not at_work(error):
+                raise
+            return True
 
-    def done(self, cell: Cell, running: int, waiting: int) -> None:
-        """A cell is finished."""
-        self.finished += 1
-        passed = time.perf_counter() - self.started
-        left = passed / (self.finished - self.before) * (self.total - self.finished)
-        self.say(f"{cell.name} is done: {self.finished} of {self.total} cells, {running} running, {waiting} waiting, "
-                 f"about {_minutes(left)} left")
+    def _hold(self, cell: Cell) -> None:
+        self.held[cell] = time.monotonic()
+        if cell not in self.told:
+            self.told.add(cell)
+            self.say(f"{cell.name}: {CELL_TAKEN}; others go first, and it is looked at again every {LOOK_AGAIN:.0f} s")
 
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    def _note(self, cell: Cell, how: Outcome, word: str) -> None:
+        """A cell's process has ended."""
+        seconds = time.monotonic() - self.running.pop(cell)
+        if how == "done":
+            if cell not in self.taken_up:  # of others, no whole time is known
+                self.forecast.note(cell.k, seconds)
+            self.say(f"{cell.name} is done: {self.count()}")
+        elif how == "busy":
+            self._hold(cell)
+        elif how == "lost" and self.lost[cell] + 1 < ATTEMPTS:
+            self.lost[cell] += 1
+            self.say(f"warning: the worker of {cell.name} was lost ({word}); the cell goes on from where it was")
+            self.waiting.insert(0, cell)
+        elif self.failed is None:
+            self.failed = cell, "failed" if how == "failed" else \
+                f"was lost {ATTEMPTS} times ({word}: memory may have run out) and said last"

@@ -20,7 +20,8 @@ _AT_ONCE = 256  # weightings, so that the sums stay in the processor's cache
 
 
 def _ratio(above: Array, below: Array, otherwise: float = float("nan")) -> Array:
-    return np.divide(above, below, out=np.full(np.shape(below), otherwise), where=below > 0)
+    found: Array = np.divide(above, below, out=np.full(np.shape(below), otherwise), where=below > 0)
+    return found
 
 
 def _counts(truth: Bools, decisions: Bools, weights: Array) -> tuple[Array, Array, Array]:

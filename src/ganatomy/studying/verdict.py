@@ -1,0 +1,80 @@
+"""The one answer of a study, from its primary comparison and those that must agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ganatomy.studying.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, LEVEL, Answer, Frame, arm_words
+from ganatomy.studying.contrasts import companion_of, named
+
+Row = Mapping[str, Any]
+
+
+def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[str], frame: Frame) -> dict[str, Any]:
+    """The study's answer: verdict, sentence, why (sentences), and the primary comparison's arms.
+
+    Helps needs two: the primary comparison helps, and without augmentation the same images beat OVERSAMPLE (Holm),
+    where that is in the study. If one of the two says so and the other does not, it is can't tell.
+
+    Args:
+        contrasts, controls: rows of these tables.
+        arms: names of the study's arms.
+        frame: for the sentences.
+    """
+    primary = next((row for row in contrasts if row["primary"] and row["answer"] is not None), None)
+    if primary is None:
+        return {"verdict": CANT_TELL, "primary": None, "why": [],
+                "sentence": "Nothing can be said about synthetic images: no arm that adds images stands beside an "
+                            "OVERSAMPLE arm with the same augmentation and as many images."}
+    names = primary["treatment"], primary["reference"]
+    partner = companion_of(names, arms)
+    other = next((row for row in contrasts if (row["treatment"], row["reference"]) == partner
+                  and row["answer"] is not None), None)
+    answer, against = _agreed(primary, other)
+    why = [*against, primary["sentence"], *([other["sentence"]] if other else []), *(c["says"] for c in controls),
+           *_limits(primary, other, frame)]
+    return {"verdict": answer, "primary": list(names), "sentence": _sentence(answer, primary, other, frame),
+            "why": why}
+
+
+def _agreed(primary: Row, other: Row | None) -> tuple[Answer, list[str]]:
+    answer: Answer = primary["answer"]
+    if other is None or (answer == HELPS) == _beats(other):
+        return answer, []
+    won, lost = (primary, other) if answer == HELPS else (other, primary)
+    return CANT_TELL, [f"The two comparisons that must agree do not: {won['treatment']} beats {won['reference']}, but "
+                       f"{lost['treatment']} against {lost['reference']} is: {lost['answer']}."]
+
+
+def _beats(row: Row) -> bool:
+    return row["difference"] is not None and row["difference"] > 0 and row["p_holm"] is not None \
+        and row["p_holm"] < LEVEL
+
+
+def _sentence(answer: Answer, primary: Row, other: Row | None, frame: Frame) -> str:
+    what = {"GAN": "synthetic images"}.get(named(primary["treatment"]).source, arm_words(primary["treatment"]))
+    interval = primary["interval"]
+    told = f"F1 {primary['difference']:+.3f}" if primary["difference"] is not None else "F1 unknown"
+    told += f", 95% interval {interval[0]:+.3f} to {interval[1]:+.3f}" if interval else ", no interval"
+    beside = f"{primary['treatment']} - {primary['reference']}: {told}; {frame.words()}"
+    said = {HELPS: f"Yes: adding {what} makes this classifier better than repeating the real ones",
+            HURTS: f"No: adding {what} makes this classifier worse than repeating the real ones",
+            DOES_NOT: f"No: adding {what} brings no gain of {frame.margin:g} or more over repeating the real ones",
+            CANT_TELL: f"These data can't tell whether adding {what} makes this classifier better than repeating the "
+                       "real ones"}[answer]
+    return f"{said} ({beside})."
+
+
+def _limits(primary: Row, other: Row | None, frame: Frame) -> list[str]:
+    said = []
+    if other is None and named(primary["treatment"]).prefix:
+        said.append("There is no comparison without augmentation beside it, which ought to agree.")
+    if named(primary["treatment"]).source != "GAN":
+        said.append("There is no arm with a GAN's images to compare: this is about a control in its place.")
+    if frame.seeds < 2:
+        said.append("With one seed it is not known how much another training would change: the bootstrap's interval is "
+                    "over subjects only.")
+    said.append("This holds for this classifier, these GANs, these numbers of images and patients like these, not for "
+                "others.")
+    return said

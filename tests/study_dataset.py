@@ -1,0 +1,41 @@
+"""A little labelled dataset for studies: bright discs are common, dark ones rare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.manifest import Row
+from ganatomy.data.writers import new_dataset
+from ganatomy.studying.folder import StudyFolder
+from ganatomy.studying.study import begin
+from tests.conftest import TINY, discs
+
+OPTIONS: dict[str, Any] = {"k": (4,), "folds": 2, "seeds": 2, "arms": ("ORG", "AUG_GAN"), "imbalance": 3.0,
+                           "classifier": {"updates": 20}}
+"""Four cells, of which each takes some seconds."""
+
+
+def write_labelled(path: Path, subjects: int = 24, per_subject: int = 4, size: int = 16) -> Dataset:
+    """Every third subject is of the class rare, the others of common."""
+    images = discs(subjects * per_subject, size)
+    with new_dataset(path, (size, size), 1, np.uint8) as writer:
+        for i, image in enumerate(images):
+            subject = i // per_subject
+            rare = subject % 3 == 0
+            writer.add(255 - image if rare else image,
+                       Row(f"image-{i:03d}", f"sub-{subject:03d}", "", i % per_subject, "disc",
+                           "rare" if rare else "common", "train", 0, 0.0, 1.0, "1x1", "", ""))
+        writer.finish(DatasetInfo(size=(size, size), channels=1, value_range=(0, 255), domains=("disc",), paired=True,
+                                  content="", classes=("common", "rare")))
+    return Dataset.open(path)
+
+
+def begun(folder: Path) -> StudyFolder:
+    """The study folder/study of folder/data, of which no cell is done."""
+    data = write_labelled(folder / "data").path
+    return begin(data, folder / "study", recipe=None, set=TINY, budget=None, external=None, device="cpu",
+                 say=lambda text: None, **OPTIONS)
