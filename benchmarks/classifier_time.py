@@ -55,8 +55,8 @@ def main() -> None:
         seconds(name, TrainingSet(train.images[:10], train.labels[:10]), judged[:10], options.augment)  # imports
         times = [seconds(name, train, judged, options.augment) for _ in range(options.rounds)]
         passed, processor = (median(column) for column in zip(*times, strict=True))
-        print(f"{name}: {', '.join(f'{t:.1f}' for t, _ in times)} s, median {passed:.1f} s (processor {processor:.1f} s), "
-              f"{passed / MOST:.2f} of {MOST:.0f} s", flush=True)
+        print(f"{name}: {', '.join(f'{t:.1f}' for t, _ in times)} s, median {passed:.1f} s, "
+              f"of which the processor {processor:.1f} s, {passed / MOST:.2f} of {MOST:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -167,11 +167,32 @@ def test_without_training_images_or_too_few_or_empty_ones_it_says_why() -> None:
         return found[0].caveat
 
     assert "no train split" in reason(None)
-    assert "needs 2 subjects" in reason(sample(KNOWN[:2]))
+    assert "needs 2 subjects" in reason(sample(KNOWN[:1]))
     assert "needs 2 subjects" in reason(sample(np.full((9, 1, SIZE, SIZE), -1, np.float32)))
     assert "not finite" in reason(sample(np.where(KNOWN > 0.9, np.nan, KNOWN).astype(np.float32)))
     black = sample(np.full((9, 1, SIZE, SIZE), -1, np.float32), prefix="b")
     assert "needs 2 subjects" in reason(black, black)
+
+
+def test_copies_of_two_training_patients_are_found_and_other_patients_pass() -> None:
+    slices = np.concatenate([anatomies(1, seed) + ndimage.gaussian_filter(
+        np.random.default_rng(seed + 1).normal(0, 0.5, (6, 1, SIZE, SIZE)), (0, 0, 3, 3)) for seed in (101, 102)])
+    train = sample(np.clip(slices, -1, 1).astype(np.float32), ["a"] * 6 + ["b"] * 6)
+    test = sample(TESTED, prefix="test")
+
+    def asked(images: Images) -> dict[str, Any]:
+        details = audit(Samples(test, Sample(images, None, sample(images).features), train)).details
+        assert details is not None and details["calibration_subjects"] == TEST  # not the two
+        return details
+
+    assert asked(anatomies(30, 7))["verdict"] == "clean"
+    assert asked(np.concatenate([train.images[:8], anatomies(8, 8)]))["flagged_images"] == [str(i) for i in range(8)]
+
+
+def test_fewer_than_five_other_patients_cannot_calibrate_an_audit() -> None:
+    train, made = sample(KNOWN, ["a", "b"] * (TRAIN // 2)), sample(anatomies(5, 4))
+    found = audit(Samples(sample(TESTED[:4], prefix="test"), made, train))
+    assert found.value is None and found.caveat.startswith("needs 5 subjects")
 
 
 def test_black_images_are_not_judged_and_counted() -> None:

@@ -29,7 +29,7 @@ def _keep_freed_memory() -> None:
 _keep_freed_memory()
 
 __version__ = metadata.version("ganatomy")
-__all__ = ["__version__", "compare", "evaluate", "generate", "phantom", "prepare", "report", "train", "study",
+__all__ = ["__version__", "compare", "evaluate", "generate", "phantom", "prepare", "report", "study", "train",
            "translate"]
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.metrics.base import MetricResult, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.copies_channels import CHANNELS, FEWEST_SUBJECTS, Index, Nearest, Reference, nearest, view_name
 from ganatomy.metrics.copies_rule import (
     TARGET,
@@ -26,6 +26,7 @@ ORDER, CONTROLS = 10, False
 MOST_CALIBRATION = 2000  # images of a split
 WORST, MOST_LISTED = 12, 1000
 _NO_TRAIN = "there is no train split: what the model has learnt from is not there to compare with"
+_UNCALIBRATED = f"needs {MIN_SUBJECTS} subjects to know how near other patients come"
 _FEW = f"needs {FEWEST_SUBJECTS} subjects to compare with whose images show something"
 _NOT_FINITE = "there are values that are not finite"
 _EMPTY = "no image shows enough to be judged"
@@ -117,6 +118,8 @@ def _result(audit: Audit, material: _Material) -> MetricResult:
         calibration = Calibration.of([material.group(name, audit.reference) for name in known])
         if calibration is None or not material.group(audit.query, audit.reference).judged().n_subjects:
             reason = _EMPTY
+        elif calibration.n_subjects < MIN_SUBJECTS:
+            reason = _UNCALIBRATED
     beside = audit.reference if audit.query == "synthetic" else audit.query
     base = material.present.get(beside)
     sizes = (base.n_images, base.n_subjects) if base else (0, 0)
