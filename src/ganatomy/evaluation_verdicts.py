@@ -162,7 +162,12 @@ def _audited(result: Entry) -> str:
     are = "is" if d["flagged"] == 1 else "are"
     return (f"{d['flagged']} of {n:,} {whose} {are} {what} than {1 - d['rate']:.1%} of other "
             f"patients' are ({d['expected']:.1f} by chance): estimated share of copies {result['value']:.1%}"
-            f"{spread}.")
+            f"{spread}.{_evident(d['evident'])}")
+
+
+def _evident(n: int) -> str:
+    """What no rate explains: the verdict may rest on it alone."""
+    return f" {n} of them so near that chance does not explain it." if n else ""
 
 
 def _enough(of_test: Mapping[str, Entry], results: Sequence[Entry]) -> Verdict:
