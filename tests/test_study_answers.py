@@ -36,7 +36,7 @@ def test_without_an_interval_nothing_can_be_told() -> None:
 
 def test_how_many_subjects_would_tell() -> None:
     assert subjects_needed(found(0.05, 0.10), 0.02, None, 55) == 220  # half the width: four times as many
-    assert subjects_needed(found(-0.05, 0.10), 0.02, None, 55) == 220
+    assert subjects_needed(found(-0.05, 0.10), 0.02, None, 55) == 120  # 0.07 from a gain that matters
     assert subjects_needed(found(0.01, 0.02), 0.02, None, 50) == 200  # to rule out 0.02 from 0.01
     holm = subjects_needed(found(0.05, 0.048, p=0.04), 0.02, 0.12, 50)
     assert holm is not None and holm == math.ceil(50 * (0.96 * 2.394 / 1.960) ** 2)  # three comparisons: 1 - 0.05 / 6
@@ -126,4 +126,4 @@ def test_controls_say_what_the_study_can_see() -> None:
     assert [(c["source"], c["as_expected"]) for c in found] == [("FRESH", False), ("COPIES", False), ("NOISE", True)]
     assert "too small" in found[0]["says"]
     assert "do not trust" in found[1]["says"]
-    assert "little that any generator could add" in control_says("FRESH", "does not help", 0.02)
+    assert "little that so many images of any generator could add" in control_says("FRESH", "does not help", 0.02)

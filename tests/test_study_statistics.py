@@ -84,10 +84,16 @@ def test_worse_images_hurt() -> None:
 def test_the_same_predictions_differ_by_exactly_0_and_do_not_help() -> None:
     said = outcomes(("AUG_OVERSAMPLE",), ks=(25, 50, 100), seeds=3)
     said |= {(k, f, s, "AUG_GAN"): p for (k, f, s, _), p in said.items()}
-    result = analysed(said, ("AUG_OVERSAMPLE", "AUG_GAN"), ks=(25, 50, 100), seeds=3, margin=1e-9)
-    found = contrast(result, "AUG_GAN", "AUG_OVERSAMPLE")
-    assert (found["difference"], found["interval"], found["p"]) == (0, [0, 0], 1)
-    assert found["answer"] == result["answer"]["verdict"] == "does not help"
+    few = min(sum(label == name for label in {s: lab for f in range(3) for s, lab in zip(
+        said[25, f, 0, "AUG_GAN"].subjects, said[25, f, 0, "AUG_GAN"].labels, strict=True)}.values())
+        for name in set(said[25, 0, 0, "AUG_GAN"].labels))
+    q = 1 - 0.025 ** (1 / few)  # of so many subjects none differs; of others so large a share may
+    for margin, answer in ((1.01 * q / (2 - q), "does not help"), (0.99 * q / (2 - q), "can't tell")):
+        result = analysed(said, ("AUG_OVERSAMPLE", "AUG_GAN"), ks=(25, 50, 100), seeds=3, margin=margin)
+        found = contrast(result, "AUG_GAN", "AUG_OVERSAMPLE")
+        assert (found["difference"], found["p"]) == (0, 1)
+        assert found["interval"] == pytest.approx([-q / (2 - q), q / (2 - q)])
+        assert found["answer"] == result["answer"]["verdict"] == answer
 
 
 def test_intervals_agree_with_each_other_and_with_p(better: dict) -> None:

@@ -160,8 +160,8 @@ def _audited(result: Entry) -> str:
     interval = result["interval"]
     spread = f" ({max(0.0, interval[0]):.1%} to {interval[1]:.1%})" if interval else ""
     are = "is" if d["flagged"] == 1 else "are"
-    return (f"{d['flagged']} of {n:,} {whose} {are} {what} than {1 - d['rate']:.1%} of other "
-            f"patients' are ({d['expected']:.1f} by chance): estimated share of copies {result['value']:.1%}"
+    return (f"{d['flagged']} of {n:,} {whose} {are} {what} than at least {1 - d['rate']:.1%} of other "
+            f"patients' are (about {d['expected']:.1f} by chance): estimated share of copies {result['value']:.1%}"
             f"{spread}.{_evident(d['evident'])}")
 
 

@@ -116,9 +116,9 @@ def _result(audit: Audit, material: _Material) -> MetricResult:
     if not reason:
         known = [name for name in audit.calibrated if name in material.present]
         calibration = Calibration.of([material.group(name, audit.reference) for name in known])
-        if calibration is None or not material.group(audit.query, audit.reference).judged().n_subjects:
+        if not material.group(audit.query, audit.reference).judged().n_subjects:
             reason = _EMPTY
-        elif calibration.n_subjects < MIN_SUBJECTS:
+        elif calibration is None or calibration.n_subjects < MIN_SUBJECTS:
             reason = _UNCALIBRATED
     beside = audit.reference if audit.query == "synthetic" else audit.query
     base = material.present.get(beside)
@@ -142,7 +142,7 @@ def _judged(audit: Audit, material: _Material, calibration: Calibration) -> dict
     value, interval = share_of_copies(share, of, calibration)
     chance = by_chance(round(share * of), of, calibration)
     details = {"verdict": verdict(int(evident.sum()), chance, interval), **summary(calibration),
-               "flagged": int(flagged.sum()), "expected": calibration.rate * int(judged.sum()),
+               "flagged": int(flagged.sum()), "expected": calibration.usual() * int(judged.sum()),
                "p_by_chance": chance, "evident": int(evident.sum()), "judged": int(judged.sum()),
                "flagged_images": _ids(audit, material, np.flatnonzero(flagged)[:MOST_LISTED]),
                "pairs": [_pair(audit, material, int(i), channels[i]) | {"p": float(calibration.p(scores[i:i + 1])[0]),

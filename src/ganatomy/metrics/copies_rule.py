@@ -91,7 +91,8 @@ class Calibration:
     Attributes:
         middle, tenth: [2, 2], median and lowest tenth of log ratio and distance in each channel, over subjects.
         spread: [2, 2], lower spread of them.
-        scores, weights: ascending scores of the images, and their weights, which sum to `size`.
+        scores, weights, owners: ascending scores of the images, their weights, which sum to `size`, and the numbers
+            of their subjects.
         n_subjects: how many there are.
         size: S, as how many they count.
         rank: k; images below the k-th lowest subject, by a margin, are flagged.
@@ -103,6 +104,7 @@ class Calibration:
     spread: Array
     scores: Array
     weights: Array
+    owners: NDArray[np.intp]
     n_subjects: int
     size: float
     rank: int
@@ -132,14 +134,36 @@ class Calibration:
         spread = np.maximum((middle - tenth) / _TENTH, _LEAST_SPREAD)
         scores = ((logs - middle) / spread).mean(2).min(1)
         order, size = np.argsort(scores), float(weights.sum())
-        return cls(middle, tenth, spread, scores[order], weights[order], sum(group.n_subjects for group in groups),
-                   size, rank(size), doubles)
+        places = np.cumsum([0, *(group.n_subjects for group in groups)])
+        owners = np.concatenate([np.unique(group.subjects, return_inverse=True)[1] + place
+                                 for group, place in zip(groups, places[:-1], strict=True)]).astype(np.intp)
+        return cls(middle, tenth, spread, scores[order], weights[order], owners[order], int(places[-1]), size,
+                   rank(size), doubles)
 
     @property
     def threshold(self) -> float:
         """Scores below are flagged."""
-        passed = np.cumsum(self.weights) > self.rank - 1 + 1e-9
-        return float(self.scores[int(passed.argmax())]) - MARGIN
+        return self._threshold(np.ones(len(self.scores), bool), self.rank)
+
+    def _threshold(self, kept: NDArray[np.bool_], k: int) -> float:
+        passed = np.cumsum(self.weights[kept]) > k - 1 + 1e-9
+        return float(self.scores[kept][int(passed.argmax())]) - MARGIN
+
+    def usual(self) -> float:
+        """About which share of other patients' images is flagged: each subject judged by the others, in turn.
+
+        Far below `rate` where patients have many slices: the threshold lies below all of them, and what can be claimed
+        of it is what one slice a patient gives.
+        """
+        shares, counts = [], []
+        for subject in range(self.n_subjects):
+            own = self.owners == subject
+            if own.any() and not own.all():
+                count = float(self.weights[own].sum())
+                cut = self._threshold(~own, rank(self.size - count))
+                shares.append(float((self.scores[own] < cut).mean()))
+                counts.append(count)
+        return float(np.average(shares, weights=counts)) if shares else self.rate
 
     @property
     def rate(self) -> float:

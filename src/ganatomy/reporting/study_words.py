@@ -55,15 +55,18 @@ def methods(settings: StudySettings, results: Results) -> list[str]:
 def _data(s: StudySettings, results: Results) -> str:
     whose = "; ".join(f"{grouped(n, 'subject')} with {c}" for c, n in results["n_positive_subjects"].items())
     also = ", nested: the subjects drawn for a smaller k are among those for a larger one" if s.k[1:] else ""
+    chosen, had = ("decision threshold", "was that with") if s.classifier.name == "features" else \
+        ("checkpoint and the decision threshold", "were those with")
     each, cells = " each" if s.positives[1:] else "", grouped(len(s.k) * s.folds * s.seeds, "cell")
     return (f"The data were {grouped(results['n_images'], s.domain + ' image')} of "
             f"{grouped(results['n_subjects'], 'subject')} ({whose}), {s.size} × {s.size} pixels. Subjects were dealt "
             f"into {s.folds} folds, stratified by class; each fold was held out in turn and is the same for every k, "
-            f"arm and seed. A held-out fold was divided by subject into two halves: the checkpoint and the decision "
-            f"threshold applied to one half were those with the best F1 on the other, so that no image was judged by "
+            f"arm and seed. A held-out fold was divided by subject into two halves: the {chosen} "
+            f"applied to one half {had} the best F1 on the other, so that no image was judged by "
             f"what had been chosen on it. Of the other folds, k images of {listed(s.positives)}{each} "
-            f"were drawn by whole subjects (k = {listed(s.k)}{also}), and {s.imbalance:g} × k images of other "
-            f"classes. This was repeated with {grouped(s.seeds, 'seed')}: {cells} in all.")
+            f"were drawn subject by subject, the last one in part (k = {listed(s.k)}{also}), and likewise "
+            f"{s.imbalance:g} × k images of other classes. This was repeated with {grouped(s.seeds, 'seed')}: "
+            f"{cells} in all.")
 
 
 def _training(s: StudySettings) -> str:
@@ -77,12 +80,13 @@ def _training(s: StudySettings) -> str:
         return classifier
     r = s.recipe
     steps = grouped(r.steps, "generator step") if r.steps else f"{r.epochs:g} epochs"
-    start = " starting from the weights of another run," if r.init_from else ""
-    which = "each class that gets synthetic images" if len(s.positives) > 1 else listed(s.positives)
+    only = any(arm.source == "GAN_ONLY" for arm in s.parsed_arms())
+    which = "every class" if only else "each positive class" if len(s.positives) > 1 else listed(s.positives)
     average = "averaged weights of the last step" if r.ema is not None else "weights of the last step"
-    return (f"In each cell a GAN ({r.gan}, recipe {r.name}, {r.size} × {r.size} pixels,{start} {steps}, batch size "
+    return (f"In each cell a GAN ({r.gan}, recipe {r.name}, {r.size} × {r.size} pixels, {steps}, batch size "
             f"{r.batch_size}) was trained for {which} on the cell's own real training images of that class and no "
-            f"others, and shared by the cell's arms. The {average} were used: no validation image guided the choice. "
+            f"others (begun again with another seed where it collapsed), and shared by the cell's arms. The {average} "
+            f"were used: no validation image guided the choice. "
             f"Each GAN was audited by its kernel distance from the held-out images of its class and for copies of "
             f"training images. {classifier}")
 
@@ -104,23 +108,26 @@ def _many(arm: Arm) -> str:
 
 def _statistics(s: StudySettings, results: Results) -> str:
     primary = results["answer"].get("primary")
+    added = ", with the variance between seeds added" if s.seeds > 1 else ""
     said = ["F1, average precision, ROC AUC and the other figures were computed from the held-out images of all folds "
             "pooled within a seed, then averaged over seeds"
             f"{'; with several positive classes, each one against the rest, then averaged' * bool(s.positives[1:])}.",
             "Of two 95% intervals the wider is given: one from resampling test subjects, jointly for all arms, k and "
-            "seeds, within folds and strata of class, with the variance between seeds added; and the corrected "
+            f"seeds, within folds and strata of class{added}; and the corrected "
             "resampled t interval of Nadeau and Bengio over refits. Below five subjects with or without a class no "
             "interval is given."]
     if primary:
         said.append(f"The primary comparison, named before any result was known, was {primary[0]} − {primary[1]} in "
                     f"F1, averaged over k, with {s.margin:g} as the smallest difference that would matter; all other "
-                    "comparisons averaged over k were corrected after Holm, single k are descriptions.")
+                    "comparisons averaged over k had to pass Holm's correction to be said to help or hurt; single k "
+                    "are descriptions.")
         other = companion_of((primary[0], primary[1]), [a.name for a in s.parsed_arms()])
         beside = f", and {other[0]} also beat {other[1]}" if other else ""
         said.append(f"“Helps” was to be said only if the interval lay above 0, the difference was {s.margin:g} or more"
                     f"{beside}; “does not help” only if the interval lay below {s.margin:g}.")
     if results.get("external"):
-        said.append("The same classifiers judged an external set; its figures are means over those of all classifiers.")
+        said.append("The same classifiers judged an external set; its figures are means over those of all classifiers, "
+                    "and the variance over its subjects is added to that over refits.")
     return " ".join(said)
 
 

@@ -86,13 +86,13 @@ def answer_of(found: Estimate, margin: float, p_holm: float | None) -> Answer:
 def subjects_needed(found: Estimate, margin: float, p_holm: float | None, n_subjects: int) -> int | None:
     """About how many test subjects would tell, if the difference stayed as it is: n x (half width / gap)^2.
 
-    The gap is from the difference to 0 where it is as large as the margin (the half width is then that at Holm's
-    level), else to the margin, which the interval would then lie below. None without an interval. Two digits are given.
+    The gap is from the difference to 0 where it is at least the margin (the half width is then that at Holm's level),
+    else to the margin, below which the interval would then lie. None without an interval. Two digits are given.
     """
     if found.interval is None:
         return None
-    matters = abs(found.value) >= margin
-    gap = abs(found.value) if matters else margin - found.value
+    matters = found.value >= margin
+    gap = found.value if matters else margin - found.value
     half = (found.interval[1] - found.interval[0]) / 2 * (_holm_factor(found.p, p_holm) if matters else 1.0)
     needed = n_subjects * (half / gap) ** 2
     digits: int = 10 ** max(0, math.floor(math.log10(max(1.0, needed))) - 1)
@@ -145,8 +145,7 @@ def _says(row: Mapping[str, Any], found: Estimate, frame: Frame) -> str:
     if row["answer"] == HURTS:
         return f"Hurts: the whole interval is below 0 and the loss is at least {margin}{corrected}."
     if row["answer"] == DOES_NOT:
-        alike = " Both do equally well on every image." if found.interval == (0.0, 0.0) else ""
-        return f"Does not help: a gain of {margin} or more, the smallest that would matter, is ruled out.{alike}"
+        return f"Does not help: a gain of {margin} or more, the smallest that would matter, is ruled out."
     return f"Can't tell: {_why_not(found, holm, frame)}. {_needed(row['subjects_needed'], found, frame)}".rstrip()
 
 
@@ -179,8 +178,8 @@ def control_says(source: str, answer: Answer, margin: float) -> str:
     if source == "FRESH":
         return {HELPS: "Real images of further patients help, and the study sees it: it can see such an effect.",
                 HURTS: "Real images of further patients hurt: something is amiss with the data or the classifier.",
-                DOES_NOT: f"Even real images of further patients bring no gain of {margin:g}: there is little that any "
-                          "generator could add here.",
+                DOES_NOT: f"Even as many real images of further patients bring no gain of {margin:g}: there is little "
+                          "that so many images of any generator could add here.",
                 CANT_TELL: "Even of real images of further patients it can't be told whether they help: the study is "
                            "too small to see what a perfect generator would bring."}[answer]
     what = "Random draws of the training images" if source == "COPIES" else "Images of noise"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ from ganatomy.studying.folds import Place
 from ganatomy.studying.settings import StudySettings
 
 SCHEMA_VERSION = 1
+CELL_TAKEN = "another process is at this cell"  # what a cell's lock says
+_OTHER = "start the study again in another folder"
+_LEFT_OVER = re.compile(r"folds\.csv$|\.(folds\.csv|study\.json)\.partial-\d+$")  # by a start that was killed
 _CELL = re.compile(r"k(\d+)-fold(\d+)-seed(\d+)$")
 
 
@@ -89,7 +92,7 @@ class StudyFolder:
             return StudySettings.model_validate(raw.get("settings"))
         except ValidationError as error:
             raise UserError(f"its settings are broken ({error.error_count()} faults)", where=self.settings_file,
-                            fix="start the study again in another folder") from error
+                            fix=_OTHER) from error
 
     def about(self) -> dict[str, Any]:
         """What else study.json holds: `dataset` and `external` (hashes of the datasets' content), `ganatomy`."""
@@ -97,27 +100,39 @@ class StudyFolder:
 
     def _read(self) -> dict[str, Any]:
         raw = read_json(self.settings_file)
-        if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
-            raise UserError("is not of a study that this ganatomy can read", where=self.settings_file,
-                            fix="start the study again in another folder")
+        if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION or \
+                not isinstance(raw.get("dataset"), str) or not isinstance(raw.get("external", 0), str | None):
+            raise UserError("is not of a study that this ganatomy can read", where=self.settings_file, fix=_OTHER)
         return raw
 
     def start(self, settings: StudySettings, places: Mapping[str, Place], dataset: Dataset,
               external: Dataset | None) -> None:
-        """Make the folder. Raises `UserError` if something else is there."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Make the folder. Raises `UserError` if something else is there, or another process has been quicker."""
+        self._refuse_occupied()  # before anything is written beside it
+        with locked(private_folder(self.path) / ".start", self.path, "another process is beginning a study here"):
+            if self.exists():
+                raise UserError("another process has just begun a study here", where=self.path,
+                                fix="run the command again to go on with it")
+            self._refuse_occupied()
+            with disk_errors(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+            self.note_datasets(dataset, external)
+            self._write_folds(places)
+            write_json(self.settings_file, {  # last: with it the study is there
+                "schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": dataset.info.content,
+                "external": external.info.content if external else None, "settings": settings.model_dump(mode="json")})
+
+    def _refuse_occupied(self) -> None:
+        occupied = not self.path.is_dir() or any(not _LEFT_OVER.match(p.name) for p in self.path.iterdir())
+        if self.path.exists() and occupied and not self.exists():
             raise UserError("exists and is not a study folder", where=self.path, fix="choose another folder")
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self.note_datasets(dataset, external)
+
+    def _write_folds(self, places: Mapping[str, Place]) -> None:
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(["subject", "fold", "half"])
         writer.writerows([s, p.fold, p.half] for s, p in sorted(places.items()))
         write_text(self.folds_file, buffer.getvalue())
-        write_json(self.settings_file, {  # last: with it the study is there
-            "schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": dataset.info.content,
-            "external": external.info.content if external else None, "settings": settings.model_dump(mode="json")})
 
     def note_datasets(self, dataset: Dataset, external: Dataset | None) -> None:
         """Keep where the datasets are, outside of what may travel."""
@@ -127,14 +142,17 @@ class StudyFolder:
 
     def external_path(self) -> Path | None:
         """Where the external dataset was when the study was last started."""
-        note = private_path(self.path) / "datasets.json"
-        kept = read_json(note).get("external") if note.is_file() else None
-        return Path(kept) if kept else None
+        return self._noted("external")
 
     def dataset_path(self) -> Path | None:
         """Where the dataset was when the study was last started."""
+        return self._noted("dataset")
+
+    def _noted(self, name: str) -> Path | None:
         note = private_path(self.path) / "datasets.json"
-        return Path(read_json(note)["dataset"]) if note.is_file() else None
+        kept = read_json(note) if note.is_file() else None
+        path = kept.get(name) if isinstance(kept, dict) else None
+        return Path(path) if isinstance(path, str) else None
 
     def refuse_difference(self, settings: StudySettings, dataset: Dataset, external: Dataset | None) -> None:
         """Raise `UserError` if the study was started with other settings (naming the keys that differ) or data."""
@@ -145,23 +163,26 @@ class StudyFolder:
             raise UserError(f"was started with other settings: {what}", where=self.path,
                             fix="leave the options out to go on with it, or choose another folder")
         about = self.about()
-        for name, given in (("dataset", dataset), ("external", external)):
+        for name, called, given in (("dataset", "dataset", dataset), ("external", "external dataset", external)):
             if about[name] != (given.info.content if given else None):
-                raise UserError(f"was started with another {name} dataset, or the dataset has changed since",
+                raise UserError(f"was started with another {called}, or the {called} has changed since",
                                 where=self.path, fix="give the one it was started with, or choose another folder")
 
     def places(self) -> dict[str, Place]:
-        """folds.csv. Raises `UserError` if it is broken or a subject is in it twice."""
+        """folds.csv. Raises `UserError` if it is broken, or a subject is in it twice or in a fold that is none."""
         try:
             with self.folds_file.open(newline="", encoding="utf-8") as handle:
                 lines = list(csv.DictReader(handle))
             found = {line["subject"]: Place(int(line["fold"]), int(line["half"])) for line in lines}
         except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"cannot be read ({error})", where=self.folds_file,
-                            fix="start the study again in another folder") from error
+            raise UserError(f"cannot be read ({error})", where=self.folds_file, fix=_OTHER) from error
         if len(found) < len(lines):
-            raise UserError("a subject is in it twice", where=self.folds_file,
-                            fix="start the study again in another folder")
+            raise UserError("a subject is in it twice", where=self.folds_file, fix=_OTHER)
+        folds = self.settings().folds
+        for subject, place in found.items():
+            if not 0 <= place.fold < folds or place.half not in (0, 1):
+                raise UserError(f"{subject} is in fold {place.fold}, half {place.half}, and there are folds 0 to "
+                                f"{folds - 1} with halves 0 and 1", where=self.folds_file, fix=_OTHER)
         return found
 
     def cell(self, cell: Cell) -> CellFolder:
@@ -197,15 +218,23 @@ class CellFolder:
         return self.path / ("external" if external else "arms") / f"{arm}.csv"
 
     def is_done(self) -> bool:
-        """Whether everything in it is finished."""
-        return self.done_file.is_file()
+        """Whether everything in it is finished: done.json is there, and all the files that it lists."""
+        try:
+            files = read_json(self.done_file)["files"]
+            return all((self.path / name).is_file() for name in files)
+        except (UserError, KeyError, TypeError):
+            return False
+
+    def note_done(self, files: Iterable[Path], **more: float) -> None:
+        """Write done.json: the cell is finished, and these are the files without which it would not be."""
+        write_json(self.done_file, {**more, "files": [str(f.relative_to(self.path)) for f in files]})
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the cell for this process. Raises `UserError` if another one is at it."""
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / ".lock", self.path, "another process is at this cell"):
+        with locked(self.path / ".lock", self.path, CELL_TAKEN):
             yield
 
 
@@ -216,6 +245,7 @@ class GanFolder:
         self.path = path
         self.data = path / "data"
         self.synthetic = path / "synthetic"
+        self.made_file = path / "made.json"  # hashes of the real images learnt from and of the synthetic ones drawn
         self.audit_file = path / "audit.json"
 
     def run(self, attempt: int) -> Path:

@@ -13,6 +13,7 @@ from ganatomy.studying.pooling import Measured
 from ganatomy.studying.scores import Array
 
 Interval = tuple[float, float]
+NONE = 1e-18  # a variance that is rounding
 
 
 class Error(NamedTuple):
@@ -63,7 +64,8 @@ def estimate(measured: Measured, ks: Sequence[int], arm: int, reference: int | N
     value = float(own(measured.per_seed).mean())
     if freedom is None or not math.isfinite(value):
         return Estimate(value)
-    subjects = Error(_variance(own(measured.draws)), freedom)
+    fewest = freedom + (1 if external else measured.refits.shape[2])
+    subjects = _at_least(Error(_variance(own(measured.draws)), freedom), fewest)
     boot = _sum(subjects, over_seeds(own(measured.exchanged)))
     refits = over_refits(own(measured.refits))
     refits = _sum(refits, subjects) if external else refits
@@ -106,6 +108,20 @@ def over_refits(refits: Array) -> Error:
     """
     folds, count = len(refits), refits.size
     return Error(float(refits.var(ddof=1)) * (1 / count + 1 / (folds - 1)), count - 1)
+
+
+def _at_least(error: Error, subjects: int) -> Error:
+    """An error that is not 0 where no test subject differs: others may, and resampling these cannot know of them.
+
+    A share q of subjects has no member among n with a probability of 2.5% at most if q is 1 - 0.025^(1/n). If as many
+    positive subjects were missed by one arm alone, F1 would differ by q / (2 - q): that becomes the half width.
+    """
+    from scipy.stats import t
+
+    if not error.variance <= NONE:
+        return error
+    q = 1 - 0.025 ** (1 / subjects)
+    return Error((q / (2 - q) / float(t.ppf(0.975, error.freedom))) ** 2, error.freedom)
 
 
 def _variance(draws: Array) -> float:

@@ -58,9 +58,9 @@ class Pool:
         return [self.names[s] for s in np.unique(self.subjects[self.truth[positive]])]
 
     def freedom(self) -> int:
-        """Degrees of freedom of a variance over subjects: of the positives, the fewer ones, within folds."""
+        """Degrees of freedom of a variance over subjects within folds: of those with or without a class, the fewer."""
         found: list[int] = []
-        for truth in self.truth.values():
+        for truth in (side for own in self.truth.values() for side in (own, ~own)):
             pairs = np.unique(np.stack([self.fold[truth], self.subjects[truth]]), axis=1)
             found.append(pairs.shape[1] - len(np.unique(pairs[0])))
         return max(1, min(found))

@@ -101,9 +101,10 @@ def tables(pool: Pool, measured: Mapping[str, Measured], grid: Grid, margin: flo
                   sum(not pair.primary for pair in pairs), external)
     contrasts = contrast_rows(pairs, measured, grid, freedom, frame)
     controls = controls_of(contrasts, margin)
-    return {**counts, "scores": score_rows(pool, measured, grid, freedom, external),
+    scores = score_rows(pool, measured, grid, freedom, external)
+    return {**counts, "scores": scores,
             "cells": cell_rows(measured, grid), "contrasts": contrasts, "controls": controls,
-            "answer": verdict(contrasts, controls, grid.arms, frame),
+            "answer": verdict(contrasts, controls, grid.arms, frame, scores),
             "per_subject": right_by_subject(pool, grid) if few else None}
 
 
@@ -157,7 +158,7 @@ def _row(key: tuple[Pair, str, int | None], found: Estimate, p_holm: float | Non
     answer = answer_of(found, frame.margin, p_holm) if (metric, k) == (COMPARED[0], None) else None
     needed = subjects_needed(found, frame.margin, p_holm, frame.n_subjects) if answer == CANT_TELL else None
     row = {"treatment": pair.treatment, "reference": pair.reference, "metric": metric, "k": k,
-           "difference": finite(found.value), **_intervals(found), "p": found.p, "p_holm": p_holm,
+           "difference": finite(found.value), **_intervals(found, (-1.0, 1.0)), "p": found.p, "p_holm": p_holm,
            "floor": finite(floor), "answer": answer, "subjects_needed": needed, "primary": pair.primary,
            "control": pair.control}
     return {**row, "sentence": sentence(row, found, frame)}
