@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,36 @@ from ganatomy.cli_options import FOLDER, names, say, seconds
 
 def _numbers(kind: type[int] | type[float]) -> Any:
     def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
         try:
-            return tuple(kind(part) for part in value.split(",")) if value else None
+            found = tuple(kind(part) for part in value.split(","))
         except ValueError as error:
             raise click.BadParameter(f"{value!r} is not numbers with commas between") from error
+        return _finite(context, parameter, found)
 
     return convert
+
+
+def _finite(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """One number or several, none of which is nan or infinite."""
+    if value is not None and not all(map(math.isfinite, value if isinstance(value, tuple) else (value,))):
+        raise click.BadParameter("a number is not finite")
+    return value
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Names with commas between; given but empty, as an empty variable of a script is, must not mean the default."""
+    found = names(context, parameter, value)
+    if value is not None and not found:
+        raise click.BadParameter("no name is given")
+    return found
+
+
+def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty")
+    return value
 
 
 @click.command()
@@ -26,13 +51,13 @@ def _numbers(kind: type[int] | type[float]) -> Any:
 @click.option("--k", callback=_numbers(int), metavar="N,N,...", help="Real positive training images.  [25,50,100]")
 @click.option("--folds", type=int, help="Parts of the subjects, each held out once.  [3]")
 @click.option("--seeds", type=int, help="Repetitions in each fold.  [2]")
-@click.option("--arms", callback=names, metavar="NAME,...",
+@click.option("--arms", callback=_names, metavar="NAME,...",
               help="ORG, OVERSAMPLE, GAN, GAN_ONLY; controls FRESH, COPIES, NOISE; each also with AUG_ (flips) or "
                    "AUG2_ (rotation, contrast, elastic).  [ORG, OVERSAMPLE, GAN, each also with AUG_]")
-@click.option("--imbalance", type=float, help="Real negatives for each real positive.  [10]")
+@click.option("--imbalance", type=float, callback=_finite, help="Real negatives for each real positive.  [10]")
 @click.option("--synthetic", callback=_numbers(float), metavar="X,X,...",
               help="Images added, as multiples of k.  [1.5]")
-@click.option("--positive", "positives", callback=names, metavar="CLASS,...",
+@click.option("--positive", "positives", callback=_names, metavar="CLASS,...",
               help="Which classes are rare and get synthetic images.  [of two, the rarer]")
 @click.option("--domain", help="Which contrast, where the dataset has several.")
 @click.option("--recipe", help="Of the GANs: a recipe's name or a YAML file.  [rpgan-64]")
@@ -41,13 +66,15 @@ def _numbers(kind: type[int] | type[float]) -> Any:
 @click.option("--budget", help="Time to train each GAN in, such as 4m; turned into steps once, by a short trial.")
 @click.option("--classifier", type=click.Choice(["fcn", "resnet", "features"]), help="[fcn]")
 @click.option("--updates", type=int, help="Gradient updates of a classifier, the same in every arm.")
-@click.option("--margin", type=float, help="Smallest difference in F1 that would matter.  [0.02]")
+@click.option("--margin", type=float, callback=_finite, help="Smallest difference in F1 that would matter.  [0.02]")
 @click.option("--seed", type=int, help="[0]")
 @click.option("--external", type=FOLDER, metavar="DATASET", help="A second test set, from elsewhere.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True,
               help="Cells at a time, each with one thread.")
-@click.option("--ray", metavar="ADDRESS", help="Run the cells on a Ray cluster: its address, auto, or local.")
-@click.option("--gpu-share", type=click.FloatRange(0, 1), help="Of one GPU, for each cell on Ray.  [0.25 with GPUs]")
+@click.option("--ray", callback=_not_empty, metavar="ADDRESS",
+              help="Run the cells on a Ray cluster: its address, auto, or local.")
+@click.option("--gpu-share", type=click.FloatRange(0, 1), callback=_finite,
+              help="Of one GPU, for each cell on Ray.  [0.25 with GPUs]")
 @click.option("--slurm", is_flag=True, help="Write job scripts for SLURM and print how to submit them; run nothing.")
 @click.option("--dry-run", is_flag=True, help="Show folds, cells and what it would take; write nothing.")
 @click.option("--device", default="auto", show_default=True)

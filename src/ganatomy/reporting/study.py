@@ -11,22 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
-from ganatomy.files import read_json
 from ganatomy.reporting import page, study_audits, study_figures, study_tables, study_words
 from ganatomy.reporting.images import Picture
 from ganatomy.reporting.lights import SHAPES
 from ganatomy.reporting.numbers import pair
 from ganatomy.reporting.study_pictures import strips
+from ganatomy.reporting.study_results import read_results
 from ganatomy.studying.answers import CANT_TELL, DOES_NOT, HELPS, HURTS
 from ganatomy.studying.folder import StudyFolder
 from ganatomy.studying.predictions import read_predictions
-from ganatomy.studying.results import SCHEMA_VERSION
 from ganatomy.studying.settings import StudySettings
 
 Say = Callable[[str], None]
 LIGHTS = {HELPS: ("green", "Helps"), DOES_NOT: ("amber", "Does not help"), HURTS: ("red", "Hurts"),
           CANT_TELL: ("grey", "Can't tell")}
-NEEDED = ("answer", "scores", "contrasts", "arms", "ks", "n_images", "n_subjects", "n_positive_subjects")
 BINS = 10  # of the calibration curves
 
 
@@ -49,21 +47,10 @@ def study_report(study: str | Path, *, shareable: bool = False, out: str | Path 
     """
     folder = StudyFolder.open(study)
     target = page.target_of(out, folder.report_file)
-    settings, results = folder.settings(), _results(folder)
+    settings = folder.settings()
+    results = read_results(folder, settings)
     context = _context(folder, settings, results, shareable, say)
     return page.write(target, page.render("study.html", context, [folder.path]), say)
-
-
-def _results(folder: StudyFolder) -> dict[str, Any]:
-    if not folder.results_file.is_file():
-        raise UserError("has no results yet", where=folder.path,
-                        fix="run `ganatomy study DATASET STUDY` to its end, then report again")
-    results = read_json(folder.results_file)
-    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION or \
-            any(key not in results for key in NEEDED):
-        raise UserError("is not of a study that this ganatomy can read", where=folder.results_file,
-                        fix="run `ganatomy study DATASET STUDY` again: it writes the results anew")
-    return results
 
 
 def _context(folder: StudyFolder, settings: StudySettings, results: dict[str, Any], shareable: bool,

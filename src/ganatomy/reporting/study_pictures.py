@@ -10,7 +10,6 @@ import numpy as np
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.errors import UserError
-from ganatomy.files import read_json
 from ganatomy.pictures import to_uint8
 from ganatomy.reporting import images, page
 from ganatomy.reporting.images import Picture
@@ -73,7 +72,7 @@ def strips(folder: StudyFolder, size: int, one_class: bool, shareable: bool, say
 
 
 def _strip(cell: Cell, gan: GanFolder, size: int, one_class: bool, shareable: bool) -> Strip:
-    audit = read_json(gan.audit_file)
+    audit = read_audit(gan.audit_file)
     light = str((audit.get("copies") or {}).get("light"))
     light = light if light in WORDS else "grey"
     whose = "" if one_class else f", {audit.get('label')}"

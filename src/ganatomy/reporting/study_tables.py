@@ -17,11 +17,12 @@ MEANINGS = {
     "f1": "Harmonic mean of precision and recall at the threshold chosen on the other half. This is what the answers "
           "are about.",
     "average_precision": "Area under precision against recall, over all thresholds; the share of positives is what "
-                         "chance gives.",
+                         "chance gives. Pooled over folds and checkpoints, whose scores need not be on one scale: that "
+                         "lowers it, and not in every arm alike.",
     "precision": "Share of the images called positive that are, at the chosen threshold.",
     "recall": "Share of the positive images that are called so, at the chosen threshold (sensitivity).",
     "roc_auc": "Probability that a positive image has a higher score than a negative one. Looks good easily where "
-               "positives are rare.",
+               "positives are rare. Pooled like average precision, with the same caveat.",
     "balanced_accuracy": "Mean of sensitivity and specificity at the chosen threshold.",
     "brier": "Mean squared distance of the score from the truth.",
     "calibration_error": "Mean distance between score and observed share, in ten bins of equally many images; above 0 "

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
+from ganatomy.errors import UserError
 from ganatomy.evaluation_verdicts import verdicts
 from ganatomy.features.choose import choose
+from ganatomy.files import read_json
 from ganatomy.metrics import copies, diversity, kernel
 from ganatomy.metrics.base import Sample, Samples
 
+_SHAPE = {"label": str, "training_subjects": int, "training_images": int, "synthetic_images": int, "results": list,
+          "copies": dict}
 OTHERS = ("Copies-test", "Leak")
 """What the audit says besides: of test patients, whom no GAN here has seen and the protocol keeps out."""
 
@@ -43,3 +49,28 @@ def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row],
     return {"label": label, "training_subjects": len({r.subject for r in rows}), "training_images": len(rows),
             "synthetic_images": len(made), "results": entries,
             "copies": {"light": verdict["light"], "says": verdict["says"]}}
+
+
+def read_audit(path: Path, label: str | None = None) -> dict[str, Any]:
+    """What `audit` found, and `of` which images (see cell_checks.made_of). Raises `UserError` if it is broken.
+
+    Args:
+        path: audit.json.
+        label: the class that it must be of.
+    """
+    try:
+        found = read_json(path)
+        json.dumps(found, allow_nan=False)
+        whole = isinstance(found, dict) and all(isinstance(found.get(k), kind) for k, kind in _SHAPE.items()) and \
+            all(_is_result(entry) for entry in found["results"]) and label in (None, found["label"])
+    except (UserError, ValueError):
+        whole = False
+    if not whole:
+        raise UserError("is missing or no audit of this GAN", where=path,
+                        fix="remove this file and run the study again: the rest is kept")
+    return {"of": None, **found}
+
+
+def _is_result(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(k), str) for k in ("name", "against")) and \
+        isinstance(entry.get("value"), int | float)

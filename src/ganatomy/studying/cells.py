@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.manifest import Row, read_manifest, write_manifest
+from ganatomy.data.manifest import Row, write_manifest
 from ganatomy.errors import UserError
-from ganatomy.files import write_json
 from ganatomy.nn.hardware import choose_device
 from ganatomy.studying.arms import Arm
+from ganatomy.studying.cell_checks import check_gan_data, check_manifest, check_places, refuse_leaks
 from ganatomy.studying.classifiers import train_classifier
 from ganatomy.studying.folder import Cell, StudyFolder
-from ganatomy.studying.folds import Place, Subset, draw_subset
+from ganatomy.studying.folds import Subset, draw_subset
 from ganatomy.studying.gans import make_synthetic
-from ganatomy.studying.predictions import Predictions, write_predictions
+from ganatomy.studying.predictions import Predictions, read_predictions, write_predictions
 from ganatomy.studying.selection import decide, select
 from ganatomy.studying.settings import StudySettings
 from ganatomy.studying.training_sets import Material, synthetic_needed, training_set
@@ -77,14 +77,6 @@ def cell_seed(settings: StudySettings, cell: Cell) -> int:
     return int(drawn[0]) % 2**31
 
 
-def refuse_leaks(training: Sequence[Row], places: Mapping[str, Place], fold: int, where: Path) -> None:
-    """Raise `UserError` if a training image is of a subject that this fold holds out, or that no fold knows."""
-    wrong = sorted({r.subject for r in training if r.subject not in places or places[r.subject].fold == fold})
-    if wrong:
-        raise UserError(f"held-out subjects are among the training images: {', '.join(wrong[:5])} ({len(wrong)} in "
-                        "all)", where=where, fix="remove this cell's folder and run the study again")
-
-
 class _Work:
     """What is done in a cell."""
 
@@ -95,13 +87,8 @@ class _Work:
         self.folder, self.places = study.cell(cell), study.places()
         self.seed = cell_seed(settings, cell)
         self.rows = dataset.rows(settings.domain)
-        self.held_out = [r for r in self.rows if self._place(r).fold == cell.fold]
-
-    def _place(self, row: Row) -> Place:
-        if row.subject not in self.places:
-            raise UserError(f"does not know the subject {row.subject}", where="folds.csv",
-                            fix="start the study again in another folder")
-        return self.places[row.subject]
+        check_places(self.places, self.rows, study.folds_file)
+        self.held_out = [r for r in self.rows if self.places[r.subject].fold == cell.fold]
 
     def do(self) -> None:
         """All of it, in order; what is finished is not done again."""
@@ -111,11 +98,11 @@ class _Work:
         material = Material(self.dataset, subset, self._synthetic(subset), self.settings, self.cell.k, self.seed)
         gans = time.perf_counter() - started
         for arm in self.settings.parsed_arms():
-            if not self._files(arm)[-1].is_file():
+            if not self._is_judged(arm):
                 self.say(f"arm {arm.name}")
                 self._classify(arm, material)
-        write_json(self.folder.done_file, {"seconds": round(time.perf_counter() - started, 1),
-                                           "seconds_of_gans": round(gans, 1)})
+        self.folder.note_done(self._all_files(material), seconds=round(time.perf_counter() - started, 1),
+                              seconds_of_gans=round(gans, 1))
 
     def _subset(self) -> Subset:
         """The training images, written down before anything learns from them, and checked against who is held out."""
@@ -126,11 +113,7 @@ class _Work:
             if not path.is_file():
                 write_manifest(path, [replace(r, split="train") for r in rows] +
                                [replace(r, split="test") for r in self.held_out])
-            kept = [r for r in read_manifest(path) if r.split == "train"]
-            refuse_leaks(kept, self.places, self.cell.fold, path)
-            if [(r.image_id, r.sha256) for r in kept] != [(r.image_id, r.sha256) for r in rows]:
-                raise UserError("its training images are not those that this cell draws", where=path,
-                                fix="remove this cell's folder and run the study again")
+            check_manifest(path, rows, self.held_out, self.places, self.cell.fold)
         return subset
 
     def _synthetic(self, subset: Subset) -> dict[str, Dataset]:
@@ -140,24 +123,32 @@ class _Work:
             own = [r for r in subset.rows if r.label == label]
             held_out = [r for r in self.held_out if r.label == label]
             folder = self.folder.gan(number[label])
-            self._refuse_foreign(folder.data, own)
+            if folder.data.is_dir():
+                check_gan_data(folder.data, own, self.places, self.cell.fold)
             found[label] = make_synthetic(self.dataset, label, own, subset.unseen[label], held_out, wanted, folder,
                                           self.settings, self.seed, str(self.device), self.say)
         return found
 
-    def _refuse_foreign(self, data: Path, rows: Sequence[Row]) -> None:
-        """Raise `UserError` if a GAN's dataset that is already there holds other images than this cell's."""
-        if data.is_dir():
-            kept = Dataset.open(data).rows()
-            refuse_leaks(kept, self.places, self.cell.fold, data)
-            if sorted(r.sha256 for r in kept) != sorted(r.sha256 for r in rows):
-                raise UserError("its images are not those that this cell draws", where=data,
-                                fix="remove this cell's folder and run the study again")
-
     def _files(self, arm: Arm) -> list[Path]:
-        """The files of an arm's predictions; the last one is written last."""
+        """The files of an arm's predictions."""
         sets = [False] if self.external is None else [True, False]
         return [self.folder.predictions(arm.name, external) for external in sets]
+
+    def _is_judged(self, arm: Arm) -> bool:
+        """Whether all the files of an arm are there and can be read; those that cannot are made anew."""
+        try:
+            return all(path.is_file() and read_predictions(path) for path in self._files(arm))
+        except UserError:
+            return False
+
+    def _all_files(self, material: Material) -> list[Path]:
+        """What a finished cell has."""
+        number = {label: i for i, label in enumerate(self.dataset.info.classes)}
+        gans = [self.folder.gan(number[label]) for label in material.synthetic]
+        return [self.folder.manifest_file, self.folder.fresh_file,
+                *(p for g in gans for p in (g.data / "manifest.csv", g.synthetic / "manifest.csv", g.made_file,
+                                            g.audit_file)),
+                *(p for arm in self.settings.parsed_arms() for p in self._files(arm))]
 
     def _classify(self, arm: Arm, material: Material) -> None:
         """Train an arm's classifier, choose checkpoint and threshold on each half, apply them to the other."""
@@ -193,5 +184,3 @@ def external_rows(external: Dataset, settings: StudySettings) -> list[Row]:
     """The images of the external set: all of its splits, in the study's domain or its only one."""
     only = len(external.info.domains) == 1
     return external.rows(None if only else settings.domain)
-
-

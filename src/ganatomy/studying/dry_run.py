@@ -21,6 +21,7 @@ from ganatomy.studying.training_sets import synthetic_needed
 from ganatomy.wording import counted, grouped
 
 SAME = "each on a core of its own"
+_END = ("time         everything is done", "nothing has been written")
 
 
 def dry_run(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
@@ -31,11 +32,14 @@ def dry_run(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | 
     Raises:
         UserError: whatever `study` would refuse before its first cell.
     """
-    (dataset, other), folder = open_both(data, external), StudyFolder(out)
+    folder = StudyFolder(out)
+    dataset, other = open_both(data, external, folder)
     settled, places = settle(folder, dataset, other, recipe, set, budget, device, say, settings)
     cells = cells_left(folder) if folder.exists() else \
         [Cell(k, f, s) for k in settled.k for f in range(settled.folds) for s in range(settled.seeds)]
     outside = len(external_rows(other, settled)) if other else 0
+    if not cells:
+        return "\n".join([*_folds(settled, places, dataset), *_cells(settled, places, dataset, cells), *_END])
     return describe(settled, places, dataset, outside, cells, workers, measure(settled, dataset, places, device))
 
 
@@ -47,7 +51,7 @@ def describe(settings: StudySettings, places: dict[str, Place], dataset: Dataset
         settings, places: of the study.
         dataset: its.
         outside: number of external images.
-        cells: those that are not done.
+        cells: those that are not done, at least one.
         workers: how many shall run at a time.
         rates: as measured.
     """
@@ -115,8 +119,6 @@ def _work(settings: StudySettings, places: dict[str, Place], dataset: Dataset, c
 
 def _cost(cells: Sequence[Cell], costs: Mapping[int, CellCost], workers: int) -> list[str]:
     seconds = [costs[c.k].seconds for c in cells]
-    if not seconds:
-        return ["time         everything is done"]
     lines = [f"time         about {span(sum(seconds))} of one core in all, by a short trial on this machine"]
     if workers > 1:
         lines.append(f"             about {span(makespan(seconds, [], workers))} with {workers} workers, {SAME}")

@@ -7,7 +7,7 @@ and no choice has seen the subject that it is applied to. The dataset's own spli
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,30 +45,46 @@ def deal(rows: Sequence[Row], folds: int, seed: int) -> dict[str, Place]:
     for subject in sorted(classes):
         strata[tuple(sorted(classes[subject]))].append(subject)
     rng, places, dealt = np.random.default_rng((FOLDS, seed)), dict[str, Place](), 0
+    more = Counter[tuple[int, str]]()  # by fold and class: how many subjects half 0 has more than half 1
     for stratum in sorted(strata):
-        taken = [0] * folds
+        nexts = [_first_half(fold, sum(more[fold, label] for label in stratum)) for fold in range(folds)]
         for index in rng.permutation(len(strata[stratum])):
             fold = dealt % folds  # goes on where the last stratum ended, so that no fold gets all the odd ones
-            places[strata[stratum][index]] = Place(fold, (taken[fold] + fold) % 2)
-            taken[fold], dealt = taken[fold] + 1, dealt + 1
+            places[strata[stratum][index]] = Place(fold, nexts[fold])
+            more.update({(fold, label): 1 - 2 * nexts[fold] for label in stratum})
+            nexts[fold], dealt = 1 - nexts[fold], dealt + 1
     return places
+
+
+def _first_half(fold: int, more: int) -> int:
+    """Where a stratum begins: in the half that has fewer subjects of its classes, or else in each in turn."""
+    return fold % 2 if more == 0 else int(more > 0)
 
 
 def check_held_out(rows: Sequence[Row], places: dict[str, Place], settings: StudySettings) -> None:
     """Raise `UserError` unless every half of every fold has images of each positive class and of others."""
     found = {(places[r.subject].fold, places[r.subject].half, r.label) for r in rows}
-    labels = sorted({r.label for r in rows})
+    labels = sorted({r.label for r in rows} | set(settings.positives))
+    others = [label for label in labels if label not in settings.positives]
     for fold in range(settings.folds):
         for half in (0, 1):
             here = {label for label in labels if (fold, half, label) in found}
-            lacking = [c for c in settings.positives if c not in here] or \
-                ([] if here - set(settings.positives) else ["other"])
-            if lacking:
-                subjects = len({r.subject for r in rows if r.label == lacking[0] or lacking == ["other"]})
-                raise UserError(f"with {settings.folds} folds there would be no {lacking[0]} images to choose a "
-                                f"threshold on, or none to test ({counted(subjects, 'subject')})", where="--folds",
-                                fix=f"each class needs at least {2 * settings.folds} subjects: use fewer folds, or "
-                                    "more subjects")
+            for wanted in ([c] for c in settings.positives):
+                _require(wanted, here, fold, half, rows, settings)
+            _require(others, here, fold, half, rows, settings)
+
+
+def _require(wanted: Sequence[str], here: set[str], fold: int, half: int, rows: Sequence[Row],
+             settings: StudySettings) -> None:
+    """Raise `UserError` if a half of a fold has none of these classes."""
+    if here & set(wanted):
+        return
+    subjects = len({r.subject for r in rows if r.label in wanted})
+    enough = subjects >= 2 * settings.folds
+    raise UserError(f"half {half} of fold {fold} would have no images of class {' or '.join(wanted)}: nothing to test, "
+                    f"or to choose a threshold on ({counted(subjects, 'subject')} in all {settings.folds} folds)",
+                    where="--folds", fix="use fewer folds, or another --seed" if enough else
+                    f"each class needs at least {2 * settings.folds} subjects: use fewer folds, or more subjects")
 
 
 @dataclass(frozen=True)

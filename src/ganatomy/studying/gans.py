@@ -12,9 +12,10 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
 from ganatomy.errors import UserError
-from ganatomy.files import write_json
+from ganatomy.files import disk_errors, write_json
 from ganatomy.generation import generate
-from ganatomy.studying.audit import audit
+from ganatomy.studying.audit import audit, read_audit
+from ganatomy.studying.cell_checks import made_of, of_a_cell, open_synthetic
 from ganatomy.studying.folder import GanFolder
 from ganatomy.studying.settings import StudySettings
 from ganatomy.training import TrainingStopped, train
@@ -44,19 +45,39 @@ def make_synthetic(dataset: Dataset, label: str, rows: Sequence[Row], unseen: Se
         say: called with lines for the log.
 
     Raises:
-        UserError: training stopped at every attempt.
+        UserError: training stopped at every attempt, or the images that are there are not this GAN's.
     """
     if not folder.data.is_dir():
         write_images(dataset, rows, label, folder.data, settings)
-    if not folder.synthetic.is_dir():
-        run = _train(folder, settings, label, seed, device, say)
-        generate(run, folder.synthetic, max(wanted, AUDITED), seed=seed, format="none", device=device, say=say)
-        shutil.rmtree(run / "checkpoints", ignore_errors=True)  # the generator is kept; a study has many of these
-    synthetic = Dataset.open(folder.synthetic)
-    if not folder.audit_file.is_file():
+    if not (folder.synthetic.is_dir() and folder.made_file.is_file()):
+        _draw(folder, settings, label, wanted, seed, device, say)
+    synthetic = open_synthetic(folder, wanted)
+    with of_a_cell():
+        synthetic.verify(synthetic.rows())
+    if not _is_audited(folder, label):
         say(f"auditing the images of class {label}")
-        write_json(folder.audit_file, audit(dataset, synthetic, label, rows, unseen, held_out, settings.size))
+        found = audit(dataset, synthetic, label, rows, unseen, held_out, settings.size)
+        write_json(folder.audit_file, {**found, "of": made_of(folder)})
     return synthetic
+
+
+def _draw(folder: GanFolder, settings: StudySettings, label: str, wanted: int, seed: int, device: str,
+          say: Say) -> None:
+    """Train and draw, and note what was drawn, so that nothing else is taken for it."""
+    run = _train(folder, settings, label, seed, device, say)
+    with disk_errors(folder.synthetic):
+        shutil.rmtree(folder.synthetic, ignore_errors=True)  # without a note, whoever put it there
+    generate(run, folder.synthetic, max(wanted, AUDITED), seed=seed, format="none", device=device, say=say)
+    write_json(folder.made_file, made_of(folder))
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)  # the generator is kept; a study has many of these
+
+
+def _is_audited(folder: GanFolder, label: str) -> bool:
+    """Whether there is an audit of these very images."""
+    try:
+        return bool(read_audit(folder.audit_file, label)["of"] == made_of(folder))
+    except UserError:
+        return False
 
 
 def write_images(dataset: Dataset, rows: Sequence[Row], label: str, out: Path, settings: StudySettings) -> None:

@@ -19,6 +19,8 @@ Key = tuple[int, int, int, str]
 """k, fold, seed, arm."""
 _FIXED = ["image_id", "subject", "label", "half"]
 _SCORE, _DECISION = "score:", "decision:"
+REMOVE_FILE = "remove this file and run the study again: the rest is kept"
+_BIT = {"0": 0, "1": 1}
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,15 @@ def read_predictions(path: Path) -> Predictions:
         columns = dict(zip(head, zip(*lines, strict=True), strict=True))
         classes = [name.removeprefix(_SCORE) for name in head if name.startswith(_SCORE)]
         return Predictions(columns["image_id"], columns["subject"], columns["label"],
-                           np.array([int(v) for v in columns["half"]], np.intp),
-                           {c: np.array([float(v) for v in columns[_SCORE + c]]) for c in classes},
-                           {c: np.array([v == "1" for v in columns[_DECISION + c]]) for c in classes})
+                           np.array([_BIT[v] for v in columns["half"]], np.intp),
+                           {c: np.array([_probability(v) for v in columns[_SCORE + c]]) for c in classes},
+                           {c: np.array([_BIT[v] == 1 for v in columns[_DECISION + c]]) for c in classes})
     except (OSError, ValueError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot be read as predictions ({error})", where=path,
-                        fix="remove this file and run the study again: the rest is kept") from error
+        raise UserError(f"cannot be read as predictions ({error})", where=path, fix=REMOVE_FILE) from error
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:  # NaN is not either
+        raise ValueError(f"{text} is no probability")
+    return value

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,10 @@ from ganatomy.studying.ray_node import look, run
 POLL = 0.5  # seconds
 ON_A_GPU = 4  # cells share one, unless --gpu-share says otherwise
 PATIENCE = 60.0  # seconds for every node to answer
+CONNECT = 5.0  # seconds: Ray itself goes on trying a dead address for minutes
 OBJECTS = 100 * 2**20  # bytes of shared memory for a cluster of this machine: its tasks send nothing but numbers
+
+_ADDRESSES = "give the address that `ray start --head` printed, auto on a machine of the cluster, or local"
 
 
 class OnRay:
@@ -43,7 +47,9 @@ class OnRay:
         Raises:
             UserError: no Ray, no cluster, no GPU, or a node that has not the same folders or the same ganatomy.
         """
-        self._ray = _import()
+        if gpu_share is not None and not 0 <= gpu_share <= 1:
+            raise UserError(f"{gpu_share} is no share of a GPU", where="--gpu-share", fix="give 0 to 1")
+        self._ray = check_address(address)
         self._study, self._command = study, list(command)
         _join(self._ray, address, workers)
         self._running: dict[Any, Cell] = {}
@@ -148,6 +154,21 @@ def _import() -> Any:
     return ray
 
 
+def check_address(address: str) -> Any:
+    """Ray's module. Raises `UserError` without it, or if nobody listens at an address of the form host:port."""
+    if not address.strip():
+        raise UserError("the address of the Ray cluster is empty", where="--ray", fix=_ADDRESSES)
+    ray = _import()
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+        except (OSError, OverflowError, UnicodeError) as error:
+            raise UserError(f"no Ray cluster could be joined ({error})", where=f"--ray {address}",
+                            fix=_ADDRESSES) from error
+    return ray
+
+
 def _join(ray: Any, address: str, workers: int) -> None:
     """Connect, quietly."""
     own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECTS} \
@@ -156,5 +177,4 @@ def _join(ray: Any, address: str, workers: int) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError, RuntimeError, OSError, ImportError) as error:
         raise UserError(f"no Ray cluster could be joined ({str(error).strip().splitlines()[0]})",
-                        where=f"--ray {address}", fix="give the address that `ray start --head` printed, auto on a "
-                        "machine of the cluster, or local") from error
+                        where=f"--ray {address}", fix=_ADDRESSES) from error

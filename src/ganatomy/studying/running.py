@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ganatomy.errors import UserError
-from ganatomy.studying.folder import Cell, StudyFolder
+from ganatomy.studying.folder import CELL_TAKEN, Cell, StudyFolder
 from ganatomy.studying.forecast import Count, Forecast
 from ganatomy.studying.processes import Outcome, cell_of, last_words, outcome, sigterm_interrupts, start, stop
 from ganatomy.wording import counted
@@ -21,7 +21,6 @@ Say = Callable[[str], None]
 Show = Callable[[Count], None]
 POLL = 0.2  # seconds
 LOOK_AGAIN = 5.0  # seconds, at a cell that another process holds
-CELL_TAKEN = "another process is at this cell"  # what a cell's lock says
 ATTEMPTS = 3  # of a cell whose process is killed: a lost worker costs its cell's unfinished part only
 
 
@@ -107,8 +106,10 @@ def run_cells(study: StudyFolder, cells: Sequence[Cell], crew: Crew, say: Say,
     if queue.failed is not None:
         cell, how = queue.failed
         log = study.cell(cell).log_file
-        raise UserError(f"{cell.name} {how}: {last_words(log)}", where=study.path,
-                        fix=f"its log is {log}; run the same command again to go on")
+        what, _, own_fix = last_words(log).partition(" -> ")
+        mend = f"{own_fix}; " if own_fix else ""
+        raise UserError(f"{cell.name} {how}: {what}", where=study.path,
+                        fix=f"{mend}its log is {log}; run the same command again to go on")
 
 
 class _Queue:

@@ -14,9 +14,10 @@ from ganatomy.recipe import Frozen, Recipe, validation_error
 from ganatomy.studying.arms import DEFAULT, Arm, parse_arms
 from ganatomy.studying.classifiers import ClassifierSettings
 
-Factor = Annotated[float, Field(gt=0, le=100)]
+Factor = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Images = Annotated[int, Field(ge=2, le=100_000)]
 MOST_SEEDS, MOST_FOLDS = 100, 20
+BEGIN_ANEW = "a study's GANs begin from random weights, since others may have seen the patients that are held out"
 
 
 class StudySettings(Frozen):
@@ -42,6 +43,20 @@ class StudySettings(Frozen):
         if not k or list(k) != sorted(set(k)):
             raise ValueError("give rising numbers, each once, such as 25,50,100")
         return k
+
+    @field_validator("positives")
+    @classmethod
+    def _once(cls, positives: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(positives)) < len(positives):
+            raise ValueError("name each class once")
+        return positives
+
+    @field_validator("recipe")
+    @classmethod
+    def _from_nothing(cls, recipe: Recipe) -> Recipe:
+        if recipe.init_from is not None:
+            raise ValueError(f"init_from: {BEGIN_ANEW}")
+        return recipe
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -70,20 +85,36 @@ def resolve(dataset: Dataset, recipe: Recipe, given: Mapping[str, Any]) -> Study
         UserError: a value out of range, an unknown class or domain, or a recipe that is of no use here.
     """
     domain = dataset.domain(given.get("domain"))
-    positives = tuple(given.get("positives") or _rarer(dataset, domain))
+    positives = tuple(given["positives"]) if given.get("positives") is not None else _rarer(dataset, domain)
     _check_classes(dataset, positives)
-    values = {**given, "domain": domain, "positives": positives,
-              "recipe": recipe.model_copy(update={"domain": domain, "label": None, "select": "last"})}
+    _check_recipe(recipe)
+    values = {**given, "domain": domain, "positives": positives, "recipe": recipe_of_study(recipe, domain)}
+    if "size" not in values:
+        values["size"] = dataset.size
+        if validated(values).needs_gan:
+            values["size"] = recipe.size
+    return validated(values)
+
+
+def recipe_of_study(recipe: Recipe, domain: str) -> Recipe:
+    """The recipe with what a study decides: the domain, all classes, and the last weights."""
+    return recipe.model_copy(update={"domain": domain, "label": None, "select": "last"})
+
+
+def validated(values: Mapping[str, Any]) -> StudySettings:
+    """Settings of these values. Raises `UserError` with all that is wrong with them."""
     try:
-        arms = parse_arms(given.get("arms", DEFAULT), given.get("synthetic", (1.5,)))
-        values.setdefault("size", recipe.size if any(arm.needs_gan for arm in arms) else dataset.size)
-        settings = StudySettings.model_validate(values)
+        return StudySettings.model_validate(values)
     except ValidationError as error:
         raise validation_error(error, "study", list(StudySettings.model_fields)) from error
-    if settings.needs_gan and models.kind(settings.recipe).translates:
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    if recipe.init_from is not None:
+        raise UserError(BEGIN_ANEW, where="--recipe, --set init_from", fix="leave init_from out")
+    if models.kind(recipe).translates:
         raise UserError(f"{recipe.gan} starts from images, and a study needs images from noise", where="--recipe",
                         fix="choose rpgan-64 or one of the dcgan recipes")
-    return settings
 
 
 def _check_classes(dataset: Dataset, positives: tuple[str, ...]) -> None:
@@ -94,7 +125,9 @@ def _check_classes(dataset: Dataset, positives: tuple[str, ...]) -> None:
     for name in positives:
         if name not in classes:
             raise UserError(f"has no class {name!r}", where=dataset.path, fix=f"known classes: {', '.join(classes)}")
-    if len(set(positives)) == len(classes):
+    if len(set(positives)) < len(positives):
+        raise UserError(f"a class is named twice: {', '.join(positives)}", where="--positive", fix="name each once")
+    if len(positives) == len(classes):
         raise UserError("all classes are called positive", where="--positive",
                         fix="leave at least one class as the negatives")
 

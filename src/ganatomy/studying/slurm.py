@@ -74,8 +74,8 @@ def jobs(data: str | Path, out: str | Path, *, external: str | Path | None = Non
     say("a short trial, for the time that the jobs ask for")
     rates = measure(settings, dataset, places, device)
     longest = max(cell_cost(settings, dataset, places, rates, k).seconds for k in {c.k for c in left})
-    return write_jobs(folder, left[:MOST_TASKS], Path(data), Path(external) if external is not None else None, device,
-                      longest, memory(settings, dataset))
+    outside = Path(external) if external is not None else folder.external_path()
+    return write_jobs(folder, left[:MOST_TASKS], Path(data), outside, device, longest, memory(settings, dataset))
 
 
 def write_jobs(study: StudyFolder, cells: Sequence[Cell], data: Path, external: Path | None, device: str,

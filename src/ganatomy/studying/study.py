@@ -11,14 +11,23 @@ from typing import Any
 
 from ganatomy.data.dataset import Dataset
 from ganatomy.errors import UserError
-from ganatomy.recipe import Recipe, load
-from ganatomy.studying.cells import external_rows
+from ganatomy.recipe import Recipe, load, parse
+from ganatomy.studying.classifiers import ClassifierSettings
 from ganatomy.studying.folder import Cell, StudyFolder
 from ganatomy.studying.folds import Place, check_held_out, deal, draw_subset, refuse_twins
 from ganatomy.studying.processes import study_command
+from ganatomy.studying.refusals import (
+    check_counts,
+    check_external,
+    check_recipe,
+    check_sizes,
+    refuse_place,
+    refuse_synthetic,
+    refuse_unlabelled,
+)
 from ganatomy.studying.results import write_results
 from ganatomy.studying.running import Here, Say, Show, run_cells
-from ganatomy.studying.settings import StudySettings, resolve
+from ganatomy.studying.settings import StudySettings, recipe_of_study, resolve, validated
 from ganatomy.studying.trial import with_budget
 
 
@@ -35,7 +44,8 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
         set: dotted recipe keys to override, such as {"steps": 500}.
         budget: seconds of training for each GAN, turned into a number of steps once, by a short trial, when the study
             begins: every GAN gets the same steps, however busy its machine is.
-        external: a second, labelled dataset folder from elsewhere, to test on too.
+        external: a second, labelled dataset folder from elsewhere, to test on too; where it was when the study was last
+            started if None.
         workers: how many cells run at a time, each in a process of its own with one thread.
         ray: run them on a Ray cluster instead: its address, `auto` for the one that this machine belongs to, or `local`
             for one of this machine with `workers` CPUs.
@@ -53,6 +63,10 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
         UserError: unusable data or settings, a study of other settings, or a cell that failed.
         KeyboardInterrupt: SIGINT or SIGTERM; what runs has been saved.
     """
+    if ray is not None and not StudyFolder(out).exists():
+        from ganatomy.studying.ray_cluster import check_address
+
+        check_address(ray)  # before anything is written
     folder = begin(data, out, recipe=recipe, set=set, budget=budget, external=external, device=device, say=say,
                    **settings)
     outside = Path(external) if external is not None else folder.external_path()
@@ -72,7 +86,8 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
 def begin(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
           budget: float | None, external: str | Path | None, device: str, say: Say, **given: Any) -> StudyFolder:
     """Make the study folder, or check that the one there is of the same study. For the rest see `study`."""
-    (dataset, other), folder = open_both(data, external), StudyFolder(out)
+    folder = StudyFolder(out)
+    dataset, other = open_both(data, external, folder)
     begun = folder.exists()
     settings, places = settle(folder, dataset, other, recipe, set, budget, device, say, given)
     if begun:
@@ -82,9 +97,18 @@ def begin(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
     return folder
 
 
-def open_both(data: str | Path, external: str | Path | None) -> tuple[Dataset, Dataset | None]:
-    """The dataset and the external one."""
-    return Dataset.open(data), Dataset.open(external) if external is not None else None
+def open_both(data: str | Path, external: str | Path | None, folder: StudyFolder) -> tuple[Dataset, Dataset | None]:
+    """The dataset and the external one, which a study that has begun knows itself."""
+    if external is None and folder.exists() and folder.about().get("external") is not None:
+        external = folder.external_path()
+        if external is None or not external.is_dir():
+            raise UserError("does not know where its external dataset is now", where=folder.path,
+                            fix="name it with --external")
+    dataset, other = Dataset.open(data), Dataset.open(external) if external is not None else None
+    refuse_synthetic(dataset)
+    if other is not None:
+        refuse_synthetic(other, "--external")
+    return dataset, other
 
 
 def cells_left(folder: StudyFolder) -> list[Cell]:
@@ -97,52 +121,65 @@ def settle(folder: StudyFolder, dataset: Dataset, other: Dataset | None, recipe:
            given: Mapping[str, Any]) -> tuple[StudySettings, dict[str, Place]]:
     """The settings and folds of the study that is there, checked against what is given, or of a new one."""
     if folder.exists():
-        if recipe is not None or set or budget is not None:
-            say("the study has begun: its recipe and steps stay what they are, here they are not read again")
-        kept = folder.settings()
-        asked = StudySettings.model_validate({**kept.model_dump(), **given})
-        folder.refuse_difference(asked, dataset, other)
-        return kept, folder.places()
-    settings, places = plan(dataset, recipe, set, other, given)
+        return _kept(folder, dataset, other, _asked(folder.settings(), recipe, set, budget, say, given))
+    refuse_place(folder.path, [dataset, *([other] if other else [])])
+    settings, places = plan(dataset, recipe, set, other, given, say)
     if budget is not None and settings.needs_gan:
         settings = with_budget(settings, dataset, places, budget, device, say)
+        check_recipe(dataset, places, settings)
     return settings, places
+
+
+def _kept(folder: StudyFolder, dataset: Dataset, other: Dataset | None,
+          asked: StudySettings) -> tuple[StudySettings, dict[str, Place]]:
+    """The settings and folds of the study that is there. Raises `UserError` for other ones, or other data."""
+    folder.refuse_difference(asked, dataset, other)
+    settings, places = folder.settings(), folder.places()
+    if places != deal(dataset.rows(settings.domain), settings.folds, settings.seed):
+        raise UserError("its folds are not those that this dataset and seed give: the file has been changed, or "
+                        "is of another version", where=folder.folds_file, fix="start the study again in another folder")
+    return settings, places
+
+
+def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
+           budget: float | None, say: Say, given: Mapping[str, Any]) -> StudySettings:
+    """The kept settings with what is given in their place; steps that came of a budget stay."""
+    values: dict[str, Any] = {**kept.model_dump(), **given}
+    classifier = given.get("classifier")
+    if classifier is not None and not isinstance(classifier, ClassifierSettings):
+        values["classifier"] = {**kept.classifier.model_dump(), **classifier}
+    if recipe is not None or set:
+        asked = recipe_of_study(_chosen(kept.recipe if recipe is None else recipe, set), kept.domain)
+        if budget is not None:
+            asked = asked.model_copy(update={"steps": kept.recipe.steps, "epochs": kept.recipe.epochs})
+        values["recipe"] = asked
+    if budget is not None and kept.needs_gan:
+        say(f"the study has begun: every GAN gets the {kept.recipe.steps or 0:,} steps of before, and --budget is not "
+            "read again" if kept.recipe.steps else "the study has begun: --budget is not read again")
+    return validated(values)
+
+
+def _chosen(recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None) -> Recipe:
+    """The recipe of that name or file, with single keys set."""
+    return parse(recipe.to_yaml(), f"recipe {recipe.name}", set) if isinstance(recipe, Recipe) \
+        else load(str(recipe or "rpgan-64"), set)
 
 
 def plan(dataset: Dataset, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
-         external: Dataset | None, given: Mapping[str, Any]) -> tuple[StudySettings, dict[str, Place]]:
+         external: Dataset | None, given: Mapping[str, Any],
+         say: Say = lambda text: None) -> tuple[StudySettings, dict[str, Place]]:
     """The settings and folds of a new study, with everything checked that can be before hours are spent."""
-    chosen = recipe if isinstance(recipe, Recipe) else load(str(recipe or "rpgan-64"), set)
-    settings = resolve(dataset, chosen, given)
+    settings = resolve(dataset, _chosen(recipe, set), given)
     rows = dataset.rows(settings.domain)
+    refuse_unlabelled(dataset, rows)
     refuse_twins(dataset, rows)
+    check_sizes(dataset, settings)
     places = deal(rows, settings.folds, settings.seed)
     check_held_out(rows, places, settings)
-    dataset.stack(rows[:1], settings.size)
     for cell in (Cell(settings.k[-1], f, s) for f in range(settings.folds) for s in range(settings.seeds)):
         draw_subset(rows, places, settings, cell.k, cell.fold, cell.seed)
+    check_counts(rows, places, settings)
+    check_recipe(dataset, places, settings)
     if external is not None:
-        _check_external(external, dataset, settings)
+        check_external(external, dataset, settings, say)
     return settings, places
-
-
-def _check_external(external: Dataset, dataset: Dataset, settings: StudySettings) -> None:
-    """Raise `UserError` if the external set cannot be judged by classifiers of this study."""
-    rows = external_rows(external, settings)
-    if external.info.channels != dataset.info.channels:
-        raise UserError("has another number of colour channels than the study's dataset", where=external.path,
-                        fix="prepare both alike")
-    external.stack(rows[:1], settings.size)
-    unknown = sorted({r.label for r in rows} - {*dataset.info.classes})
-    if unknown:
-        raise UserError(f"has classes that the study's dataset has not: {', '.join(unknown)}", where=external.path,
-                        fix="name the classes alike in both")
-    for label in settings.positives:
-        if label not in {r.label for r in rows}:
-            raise UserError(f"has no images of class {label}", where=external.path,
-                            fix="name the classes alike in both")
-    ours, theirs = ({r.sha256 for r in found} for found in (dataset.rows(settings.domain), rows))
-    if ours & theirs:
-        raise UserError(f"shares {len(ours & theirs)} images with the study's dataset", where=external.path,
-                        fix="give images of other patients")
-

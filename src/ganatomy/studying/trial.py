@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from ganatomy.data.dataset import Dataset
+from ganatomy.errors import UserError
+from ganatomy.recipe import Recipe
 from ganatomy.studying.folds import Place, draw_subset
 from ganatomy.studying.gans import write_images
 from ganatomy.studying.settings import StudySettings
@@ -25,7 +29,12 @@ def with_budget(settings: StudySettings, dataset: Dataset, places: Mapping[str, 
 
     Times of a trial vary by some percent with what else the machine does, so two studies of the same budget may differ
     in steps; with `--set steps=N` they do not.
+
+    Raises:
+        UserError: no time, too little for a step, or so much that the steps are more than a recipe can have.
     """
+    if not 0 < budget < math.inf:
+        raise UserError(f"{budget} seconds are no time to train in", where="--budget", fix="give more than 0")
     rows = draw_subset(dataset.rows(settings.domain), dict(places), settings, settings.k[-1], 0, 0).rows
     label = settings.positives[0]
     with tempfile.TemporaryDirectory() as scratch, _one_thread():
@@ -33,10 +42,17 @@ def with_budget(settings: StudySettings, dataset: Dataset, places: Mapping[str, 
         write_images(dataset, [r for r in rows if r.label == label], label, data, settings)
         recipe = settings.recipe.model_copy(update={"label": label, "steps": MANY, "epochs": None, "select": "last"})
         run = train(data, Path(scratch) / "run", recipe, device=device, budget=min(SECONDS, budget))
-        rate = [e["images_per_second"] for e in run.log() if e["kind"] == "train"][-1]
-    steps = max(1, int(budget * rate / recipe.batch_size))
-    say(f"about {steps:,} steps are made in {budget:.0f} s here: every GAN of the study gets so many")
-    chosen = settings.recipe.model_copy(update={"steps": steps, "epochs": None})
+        rates = [e["images_per_second"] for e in run.log() if e["kind"] == "train"]
+    if not rates:
+        raise UserError(f"{budget:g} seconds are too short to make a step in", where="--budget",
+                        fix="give more, such as 4m, or say --set steps=N")
+    steps = max(1, int(budget * rates[-1] / recipe.batch_size))
+    try:
+        chosen = Recipe.model_validate({**settings.recipe.model_dump(), "steps": steps, "epochs": None})
+    except ValidationError as error:
+        raise UserError(f"{budget:g} seconds would be {steps:,} steps, more than a recipe can have", where="--budget",
+                        fix="give less, or say --set steps=N") from error
+    say(f"about {steps:,} steps are made in {budget:g} s here: every GAN of the study gets so many")
     return settings.model_copy(update={"recipe": chosen})
 
 
