@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,17 @@ def write_labelled(path: Path, subjects: int = 24, per_subject: int = 4, size: i
                            "rare" if rare else "common", "train", 0, 0.0, 1.0, "1x1", "", ""))
         writer.finish(DatasetInfo(size=(size, size), channels=1, value_range=(0, 255), domains=("disc",), paired=True,
                                   content="", classes=("common", "rare")))
+    return Dataset.open(path)
+
+
+def changed(dataset: Dataset, path: Path, change: Callable[[int, Row], Row] = lambda i, row: row,
+            **info: Any) -> Dataset:
+    """A dataset of the same images upside down, with other rows."""
+    pixels = dataset.pixels(dataset.rows())
+    with new_dataset(path, dataset.info.size, 1, np.uint8) as writer:
+        for i, row in enumerate(dataset.rows()):
+            writer.add(np.flipud(pixels[i]), change(i, row))
+        writer.finish(dataset.info.model_copy(update={"content": "", **info}))
     return Dataset.open(path)
 
 

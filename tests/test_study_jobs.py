@@ -67,13 +67,13 @@ def test_job_scripts_are_of_what_is_left(folder: StudyFolder, monkeypatch: pytes
     monkeypatch.setattr(slurm, "measure", lambda *args: RATES)
     data = folder.dataset_path() or Path()
     folder.cell(folder.all_cells()[1]).path.mkdir(parents=True)
-    folder.cell(folder.all_cells()[1]).done_file.touch()
+    folder.cell(folder.all_cells()[1]).note_done([])
     assert len(slurm.jobs(data, folder.path)) == 2
     assert re.findall(r"^  (k\S+)$", folder.slurm_file.read_text(), re.M) == [
         "k0004-fold0-seed0", "k0004-fold1-seed0", "k0004-fold1-seed1"]
     for cell in folder.all_cells():
         folder.cell(cell).path.mkdir(exist_ok=True)
-        folder.cell(cell).done_file.touch()
+        folder.cell(cell).note_done([])
     assert slurm.jobs(data, folder.path) == []
 
 
@@ -112,7 +112,7 @@ def test_a_plan_of_a_study_that_has_begun_is_of_what_is_left(folder: StudyFolder
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dry_run, "measure", lambda *args: RATES)
     folder.cell(folder.all_cells()[0]).path.mkdir(parents=True)
-    folder.cell(folder.all_cells()[0]).done_file.touch()
+    folder.cell(folder.all_cells()[0]).note_done([])
     text = dry_run.dry_run(folder.dataset_path() or Path(), folder.path)
     assert "1 are done, 3 left" in text
     with pytest.raises(UserError, match="other settings"):

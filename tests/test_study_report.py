@@ -32,7 +32,8 @@ KS, FOLDS, SEEDS, CLASSES = (25, 100), 2, 2, ("healthy", "tumour")
 def write_study(root: Path, results: dict[str, Any]) -> StudyFolder:
     """A study folder that holds study.json and results.json alone."""
     root.mkdir()
-    kept = {"schema_version": 1, "dataset": "abc", "external": None, "settings": results["settings"]}
+    kept = {"schema_version": 1, "dataset": "abc", "external": results["external_dataset"],
+            "settings": results["settings"]}
     (root / "study.json").write_text(json.dumps(kept))
     (root / "results.json").write_text(json.dumps(results))
     return StudyFolder(root)
@@ -51,6 +52,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_dataset(gan.data, subjects=3, seed=number)
         write_dataset(gan.synthetic, subjects=6, seed=100 + number)
         gan.audit_file.write_text(json.dumps(audit))
+    for cell in folder.all_cells():
+        folder.cell(cell).note_done([])
     return root
 
 

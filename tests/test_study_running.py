@@ -36,7 +36,7 @@ attempt = (folder / "attempts").stat().st_size
 print("begun today", flush=True)
 print("reading", flush=True)
 {what}
-(folder / "done.json").write_text(json.dumps([begun, time.time()]))
+(folder / "done.json").write_text(json.dumps({{"files": [], "times": [begun, time.time()]}}))
 """
 
 
@@ -67,7 +67,7 @@ def go(folder: StudyFolder, what: str = "", workers: int = 2) -> tuple[list[str]
 @pytest.mark.parametrize("workers", [1, 3])
 def test_as_many_run_at_a_time_as_there_are_workers(folder: StudyFolder, workers: int) -> None:
     said, counts = go(folder, "time.sleep(0.3)", workers)
-    times = [json.loads(folder.cell(c).done_file.read_text()) for c in folder.all_cells()]
+    times = [json.loads(folder.cell(c).done_file.read_text())["times"] for c in folder.all_cells()]
     most = max(sum(a <= begun < b for a, b in times) for begun, _ in times)
     assert most == workers
     assert max(len(c.running) for c in counts) == workers
@@ -141,7 +141,7 @@ def test_a_cell_that_another_process_holds_is_waited_for(folder: StudyFolder, mo
 def test_a_cell_that_another_process_finishes_is_left_alone(folder: StudyFolder) -> None:
     first, *_, last = folder.all_cells()
     what = f"if cell == {first.name!r}: (Path({str(folder.cells)!r}) / {last.name!r}).mkdir(); " \
-           f"(Path({str(folder.cells)!r}) / {last.name!r} / 'done.json').touch()"
+           f"(Path({str(folder.cells)!r}) / {last.name!r} / 'done.json').write_text(json.dumps({{'files': []}}))"
     go(folder, what, workers=1)
     assert attempts(folder) == [1, 1, 1, 0]
 

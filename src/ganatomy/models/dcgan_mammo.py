@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -43,6 +44,18 @@ def channels_downwards(size: int, width: int) -> list[int]:
     return [width * WIDTHS[min(i, len(WIDTHS) - 1)] for i in range(steps)]
 
 
+def strided(channels: Sequence[int]) -> list[nn.Module]:
+    """Convolutions that halve the side, from each number of channels to the next: 4x4 and without norm, then 6x6."""
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(itertools.pairwise(channels)):
+        kernel = 4 if i == 0 else 6
+        layers.append(nn.Conv2d(a, b, kernel, 2, kernel // 2 - 1, bias=False))
+        if i > 0:
+            layers.append(nn.BatchNorm2d(b))
+        layers.append(nn.LeakyReLU(0.2, inplace=True))
+    return layers
+
+
 class Generator(nn.Module):
     """Latents [n, z_dim] to images [n, c, size, size] in [-1, 1]."""
 
@@ -68,14 +81,7 @@ class Discriminator(Scores):
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__()
         channels = [shape.channels, *channels_downwards(shape.size, config.ndf)]
-        layers: list[nn.Module] = []
-        for i, (a, b) in enumerate(itertools.pairwise(channels)):
-            kernel = 4 if i == 0 else 6
-            layers.append(nn.Conv2d(a, b, kernel, 2, kernel // 2 - 1, bias=False))
-            if i > 0:
-                layers.append(nn.BatchNorm2d(b))
-            layers.append(nn.LeakyReLU(0.2, inplace=True))
-        self.net = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 4, bias=False))
+        self.net = nn.Sequential(*strided(channels), nn.Conv2d(channels[-1], 1, 4, bias=False))
 
 
 class Model(BCEGAN):

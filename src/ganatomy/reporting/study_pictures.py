@@ -14,6 +14,7 @@ from ganatomy.pictures import to_uint8
 from ganatomy.reporting import images, page
 from ganatomy.reporting.images import Picture
 from ganatomy.reporting.study_audits import WORDS
+from ganatomy.studying.audit import read_audit
 from ganatomy.studying.folder import Cell, GanFolder, StudyFolder
 
 MOST = 24  # GANs that are shown; a study may have hundreds

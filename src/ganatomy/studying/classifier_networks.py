@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganatomy.errors import UserError
 from ganatomy.models._bce import initialise
 from ganatomy.models.base import Shape
-from ganatomy.models.dcgan_mammo import channels_downwards
+from ganatomy.models.dcgan_mammo import channels_downwards, strided
 
 SMALLEST = 16  # px a side: two halvings at least
 
@@ -32,15 +32,8 @@ class FullyConvolutional(nn.Module):
     def __init__(self, shape: Shape, classes: int, width: int = 9) -> None:
         super().__init__()
         channels = [shape.channels, *channels_downwards(shape.size, width)]
-        layers: list[nn.Module] = []
-        for i, (a, b) in enumerate(itertools.pairwise(channels)):
-            kernel = 4 if i == 0 else 6
-            layers.append(nn.Conv2d(a, b, kernel, 2, kernel // 2 - 1, bias=False))
-            if i > 0:
-                layers.append(nn.BatchNorm2d(b))
-            layers.append(nn.LeakyReLU(0.2, inplace=True))
         left = shape.size >> (len(channels) - 1)
-        self.net = nn.Sequential(*layers, nn.Conv2d(channels[-1], classes, left))
+        self.net = nn.Sequential(*strided(channels), nn.Conv2d(channels[-1], classes, left))
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:

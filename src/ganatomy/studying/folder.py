@@ -108,12 +108,12 @@ class StudyFolder:
     def start(self, settings: StudySettings, places: Mapping[str, Place], dataset: Dataset,
               external: Dataset | None) -> None:
         """Make the folder. Raises `UserError` if something else is there, or another process has been quicker."""
-        self._refuse_occupied()  # before anything is written beside it
+        self.refuse_occupied()  # before anything is written beside it
         with locked(private_folder(self.path) / ".start", self.path, "another process is beginning a study here"):
             if self.exists():
                 raise UserError("another process has just begun a study here", where=self.path,
                                 fix="run the command again to go on with it")
-            self._refuse_occupied()
+            self.refuse_occupied()
             with disk_errors(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
             self.note_datasets(dataset, external)
@@ -122,7 +122,8 @@ class StudyFolder:
                 "schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": dataset.info.content,
                 "external": external.info.content if external else None, "settings": settings.model_dump(mode="json")})
 
-    def _refuse_occupied(self) -> None:
+    def refuse_occupied(self) -> None:
+        """Raise `UserError` if something else than a study, or than what a killed start leaves, is there."""
         occupied = not self.path.is_dir() or any(not _LEFT_OVER.match(p.name) for p in self.path.iterdir())
         if self.path.exists() and occupied and not self.exists():
             raise UserError("exists and is not a study folder", where=self.path, fix="choose another folder")

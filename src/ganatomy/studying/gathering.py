@@ -13,8 +13,8 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.errors import UserError
 from ganatomy.studying.audit import read_audit
-from ganatomy.studying.cells import external_rows
 from ganatomy.studying.cell_checks import check_gan_data, check_manifest, check_places, made_of, open_synthetic
+from ganatomy.studying.cells import external_rows
 from ganatomy.studying.folder import Cell, StudyFolder
 from ganatomy.studying.folds import draw_subset
 from ganatomy.studying.predictions import REMOVE_FILE, Key, Outcomes, Predictions, read_predictions

@@ -17,6 +17,7 @@ from ganatomy.errors import UserError
 from ganatomy.files import private_path
 from ganatomy.studying.cells import external_rows
 from ganatomy.studying.classifier_networks import SMALLEST
+from ganatomy.studying.folder import StudyFolder
 from ganatomy.studying.folds import Place, draw_subset
 from ganatomy.studying.settings import StudySettings
 from ganatomy.studying.training_sets import synthetic_needed
@@ -43,8 +44,7 @@ def refuse_place(study: Path, datasets: Sequence[Dataset]) -> None:
         if here == other or here in other.parents or other in here.parents:
             raise UserError(f"the study would lie in a dataset, or around one ({other})", where=study,
                             fix="choose another folder for the study")
-    if study.exists() and (not study.is_dir() or any(study.iterdir())):
-        raise UserError("exists and is not a study folder", where=study, fix="choose another folder")
+    StudyFolder(study).refuse_occupied()
 
 
 def refuse_unlabelled(dataset: Dataset, rows: Sequence[Row]) -> None:

@@ -28,7 +28,7 @@ class StudySettings(Frozen):
     seeds: int = Field(2, ge=1, le=MOST_SEEDS, description="repetitions in each fold: subset, GAN, initial weights")
     arms: tuple[str, ...] = Field(DEFAULT, min_length=1, description="see arms.py")
     imbalance: float = Field(10.0, gt=0, le=1000, description="real negatives for each real positive")
-    synthetic: tuple[Factor, ...] = Field((1.5,), min_length=1, description="images added, as multiples of k")
+    synthetic: tuple[Factor, ...] = Field((1.5,), description="images added, as multiples of k")
     positives: tuple[str, ...] = Field(min_length=1, description="classes that are rare and get synthetic images")
     domain: str = Field(description="which contrast")
     recipe: Recipe = Field(description="of the GANs; select: last, since no validation image may guide them")
@@ -43,6 +43,13 @@ class StudySettings(Frozen):
         if not k or list(k) != sorted(set(k)):
             raise ValueError("give rising numbers, each once, such as 25,50,100")
         return k
+
+    @field_validator("synthetic")
+    @classmethod
+    def _some(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if not factors:  # not min_length, which complains of a wrong number a second time
+            raise ValueError("give at least one factor")
+        return factors
 
     @field_validator("positives")
     @classmethod

@@ -154,8 +154,8 @@ def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping
             asked = asked.model_copy(update={"steps": kept.recipe.steps, "epochs": kept.recipe.epochs})
         values["recipe"] = asked
     if budget is not None and kept.needs_gan:
-        say(f"the study has begun: every GAN gets the {kept.recipe.steps or 0:,} steps of before, and --budget is not "
-            "read again" if kept.recipe.steps else "the study has begun: --budget is not read again")
+        length = f"{kept.recipe.steps:,} steps" if kept.recipe.steps else f"{kept.recipe.epochs:g} epochs"
+        say(f"the study has begun: every GAN gets the {length} of before, and --budget is not read again")
     return validated(values)
 
 
