@@ -38,6 +38,7 @@ def test_how_many_subjects_would_tell() -> None:
     assert subjects_needed(found(0.05, 0.10), 0.02, None, 55) == 220  # half the width: four times as many
     assert subjects_needed(found(-0.05, 0.10), 0.02, None, 55) == 120  # 0.07 from a gain that matters
     assert subjects_needed(found(0.01, 0.02), 0.02, None, 50) == 200  # to rule out 0.02 from 0.01
+    assert subjects_needed(found(0.01, 0.04), 0.02, None, 50) is None  # sixteen times as many
     holm = subjects_needed(found(0.05, 0.048, p=0.04), 0.02, 0.12, 50)
     assert holm is not None and holm == math.ceil(50 * (0.96 * 2.394 / 1.960) ** 2)  # three comparisons: 1 - 0.05 / 6
 
@@ -127,3 +128,22 @@ def test_controls_say_what_the_study_can_see() -> None:
     assert "too small" in found[0]["says"]
     assert "do not trust" in found[1]["says"]
     assert "little that so many images of any generator could add" in control_says("FRESH", "does not help", 0.02)
+
+
+def test_a_negative_control_that_helps_forbids_a_yes() -> None:
+    rows = [row("AUG_GAN", "AUG_OVERSAMPLE", "helps", True), row("GAN", "OVERSAMPLE", "helps", p_holm=0.01)]
+    controls = controls_of([row("COPIES", "OVERSAMPLE", "helps")], 0.02)
+    found = verdict(rows, controls, (*SIX, "COPIES"), FRAME)
+    assert found["verdict"] == "can't tell" and "COPIES came out as helping too" in found["why"][0]
+    fresh = controls_of([row("FRESH", "OVERSAMPLE", "can't tell")], 0.02)
+    assert verdict(rows, fresh, (*SIX, "FRESH"), FRAME)["verdict"] == "helps"
+
+
+@pytest.mark.parametrize(("low", "told"), [(0.45, "can't tell"), (0.55, "does not help")])
+def test_classifiers_that_have_learnt_nothing_forbid_a_no(low: float, told: str) -> None:
+    arms = ("AUG_GAN", "AUG_OVERSAMPLE")
+    scores = [{"arm": arm, "metric": "roc_auc", "k": None, "value": 0.6, "interval": [at, 0.7], "floor": 0.5}
+              for arm, at in zip(arms, (low, 0.4), strict=True)]
+    found = verdict([row(*arms, "does not help", True)], [], arms, FRAME, scores)
+    assert found["verdict"] == told
+    assert any("learnt anything" in why for why in found["why"]) == (told == "can't tell")

@@ -13,7 +13,7 @@ from ganatomy.recipe import load
 from ganatomy.studying.predictions import Outcomes, Predictions
 from ganatomy.studying.settings import StudySettings
 from ganatomy.studying.statistics import analyse
-from ganatomy.studying.table import table
+from ganatomy.studying.table import poor_gans, table
 
 SIX = ("ORG", "AUG_ORG", "OVERSAMPLE", "AUG_OVERSAMPLE", "GAN", "AUG_GAN")
 GAINS = {"ORG": -0.3, "GAN": 1.0, "GAN_ONLY": -0.5, "FRESH": 1.2, "NOISE": -0.2}
@@ -55,7 +55,7 @@ def audits(ks: Sequence[int], folds: int, seeds: int, labels: Sequence[str]) -> 
         value = (20.0 + fold + 3 * seed) / k
         found.append({
             "cell": f"k{k:04d}-fold{fold}-seed{seed}", "k": k, "fold": fold, "seed": seed, "label": label,
-            "training_subjects": k // 4, "training_images": k, "synthetic_images": 200,
+            "training_subjects": k // 4, "training_images": k, "synthetic_images": 200, "blurred": 0.3,
             "copies": {"light": light, "says": f"This is {light}."},
             "results": [{"name": "KD-Lite0", "against": "test", "value": value, "interval": [0.8 * value, 1.3 * value],
                          "floor": 0.02, "floor_interval": None, "n_images": 40, "n_subjects": 10},
@@ -132,3 +132,9 @@ def test_of_few_subjects_each_stands_by_itself() -> None:
     results = simulated(subjects=8)
     line = next(line for line in table(results).splitlines() if line.startswith("called right"))
     assert line.split()[2:] == sorted(f"s{i}" for i in range(8))
+
+
+def test_gans_farther_than_blurred_images_are_named() -> None:
+    few = audits([25], 2, 1, ["tumour"])  # distances of 0.8 and 0.84
+    assert "of 1 of 2 GANs" in poor_gans([{**few[0], "blurred": 0.7}, {**few[1], "blurred": 0.9}])[0]
+    assert poor_gans([{**few[0], "blurred": 0.9}, {**few[1], "blurred": None}]) == []

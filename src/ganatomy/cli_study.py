@@ -65,7 +65,7 @@ def _not_empty(context: click.Context, parameter: click.Parameter, value: str | 
               help="Any key of the recipe, such as steps=500.")
 @click.option("--budget", help="Time to train each GAN in, such as 4m; turned into steps once, by a short trial.")
 @click.option("--classifier", type=click.Choice(["fcn", "resnet", "features"]), help="[fcn]")
-@click.option("--updates", type=int, help="Gradient updates of a classifier, the same in every arm.")
+@click.option("--updates", type=int, help="Gradient updates of a classifier, the same in every arm.  [500]")
 @click.option("--margin", type=float, callback=_finite, help="Smallest difference in F1 that would matter.  [0.02]")
 @click.option("--seed", type=int, help="[0]")
 @click.option("--external", type=FOLDER, metavar="DATASET", help="A second test set, from elsewhere.")
@@ -141,4 +141,8 @@ def _write_jobs(dataset: Path, study: Path, given: dict[str, Any]) -> None:
 
     for name in ("workers", "gpu_share"):
         given.pop(name, None)
-    click.echo("\n".join(jobs(dataset, study, say=say, **given)))
+    lines = jobs(dataset, study, say=say, **given)
+    if lines:
+        say(f"wrote {study / 'slurm.sh'} and {study / 'slurm-gather.sh'}: edit partition, account and GPU there, then "
+            "submit with the lines below; `ganatomy report STUDY` after that")
+    click.echo("\n".join(lines))

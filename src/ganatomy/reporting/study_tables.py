@@ -33,7 +33,6 @@ FLOORS = {"f1": "everything called positive", "average_precision": "equal scores
           "positive", "roc_auc": "equal scores", "balanced_accuracy": "everything called positive",
           "brier": "the share of positives as every score"}
 MEAN = "mean over k"
-MOST_NAMED = 100_000  # subjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def answers(contrasts: Sequence[Row]) -> list[dict[str, Any]]:
         found.append({"name": _name(row), "primary": row["primary"], "difference": cell.value or "–",
                       "interval": cell.interval or "–", "p": p_value(row["p"]), "p_holm": p_value(row["p_holm"]),
                       "limited_by": row.get("limited_by") or "", "floor": _floor(row["floor"]), "answer": row["answer"],
-                      "needed": f"about {needed:,}" if needed and needed <= MOST_NAMED else "",
+                      "needed": f"about {needed:,}" if needed else "",
                       "sentence": row["sentence"]})
     return found
 

@@ -14,11 +14,13 @@ from ganatomy.studying.arms import DEFAULT, Arm
 from ganatomy.studying.classifiers import ClassifierSettings
 from ganatomy.studying.contrasts import companion_of
 from ganatomy.studying.settings import StudySettings
+from ganatomy.studying.table import poor_gans
+from ganatomy.studying.verdict import LEARNT_NOTHING
 from ganatomy.wording import grouped
 
 FEW_SUBJECTS = 30
 CLASSIFIERS = {"fcn": "a small fully convolutional network", "resnet": "a small residual network",
-               "features": "a logistic regression on the features of EfficientNet-Lite0, trained on "
+               "features": "a logistic regression on the features of EfficientNet-Lite0, which was trained on "
                            "photographs (ImageNet)"}
 SOURCES = {"ORG": "{name}: the cell's real images alone",
            "OVERSAMPLE": "{name}: with {many} repeated {what}",
@@ -72,10 +74,10 @@ def _data(s: StudySettings, results: Results) -> str:
 def _training(s: StudySettings) -> str:
     c = s.classifier
     fitted = "" if c.name == "features" else (
-        f" with {grouped(c.updates, 'gradient update')} of {grouped(c.batch_size, 'image')} (Adam, step size "
+        f", trained with {grouped(c.updates, 'gradient update')} of {grouped(c.batch_size, 'image')} (Adam, step size "
         f"{c.learning_rate:g} falling to {c.learning_rate * c.final_rate:g}, weight decay {c.weight_decay:g}; the best "
         f"of {grouped(c.checkpoints, 'checkpoint')}), from the same first weights in every arm")
-    classifier = f"The classifier was {CLASSIFIERS[c.name]}, trained{fitted}."
+    classifier = f"The classifier was {CLASSIFIERS[c.name]}{fitted}."
     if not s.needs_gan:
         return classifier
     r = s.recipe
@@ -140,8 +142,10 @@ def warnings(results: Results, settings: StudySettings) -> list[str]:
     elif fewest < FEW_SUBJECTS:
         said.append(f"There are {grouped(fewest, 'test subject')} with the rarest positive class. Intervals are wide, "
                     "and patients of a kind that is not among them may be judged quite differently.")
+    said += [text for text in results["answer"]["why"] if text.startswith(LEARNT_NOTHING)]
+    said += poor_gans(results.get("audits") or [])
     said += _of_gans(results.get("audits") or [])
-    said += [f"Control {c['treatment']}: {c['says']}" for c in results.get("controls") or [] if not c["as_expected"]]
+    said += [f"Control {c['says']}" for c in results.get("controls") or [] if not c["as_expected"]]
     if not results.get("external"):
         said.append("The test subjects come from the same dataset as the training subjects. On images from elsewhere "
                     "the answer may be another: --external tests on them.")

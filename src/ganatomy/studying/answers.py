@@ -18,7 +18,7 @@ HURTS: Answer = "hurts"
 DOES_NOT: Answer = "does not help"
 CANT_TELL: Answer = "can't tell"
 LEVEL = 0.05
-MOST_NAMED = 100_000  # subjects; beyond that the number says nothing
+MOST_NAMED = 10  # times as many subjects; a larger number says nothing
 _SOURCES = {"ORG": "the real images alone", "OVERSAMPLE": "repeated real images", "GAN": "synthetic images",
             "GAN_ONLY": "synthetic images alone", "FRESH": "real images of further patients",
             "COPIES": "random draws of the training images", "NOISE": "images of noise"}
@@ -87,7 +87,8 @@ def subjects_needed(found: Estimate, margin: float, p_holm: float | None, n_subj
     """About how many test subjects would tell, if the difference stayed as it is: n x (half width / gap)^2.
 
     The gap is from the difference to 0 where it is at least the margin (the half width is then that at Holm's level),
-    else to the margin, below which the interval would then lie. None without an interval. Two digits are given.
+    else to the margin, below which the interval would then lie. None without an interval, or if it is more than ten
+    times as many. Two digits are given.
     """
     if found.interval is None:
         return None
@@ -95,6 +96,8 @@ def subjects_needed(found: Estimate, margin: float, p_holm: float | None, n_subj
     gap = found.value if matters else margin - found.value
     half = (found.interval[1] - found.interval[0]) / 2 * (_holm_factor(found.p, p_holm) if matters else 1.0)
     needed = n_subjects * (half / gap) ** 2
+    if needed > MOST_NAMED * n_subjects:
+        return None
     digits: int = 10 ** max(0, math.floor(math.log10(max(1.0, needed))) - 1)
     return max(n_subjects + 1, math.ceil(needed / digits) * digits)
 
@@ -133,7 +136,13 @@ def difference_words(name: str, found: Estimate) -> str:
     way = "equal" if found.value == 0 else f"{'higher' if found.value > 0 else 'lower'} by {abs(found.value):.3f}"
     if found.interval is None:
         return f"{name} {way} (no interval)"
-    return f"{name} {way} (95% interval {found.interval[0]:.3f} to {found.interval[1]:.3f})"
+    low, high = (f"{limit:.3f}".replace("-", "−") for limit in found.interval)
+    return f"{name} {way} (95% interval {low} to {high})"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, a minus where it is negative."""
+    return f"{value:+.3f}".replace("-", "−")
 
 
 def _says(row: Mapping[str, Any], found: Estimate, frame: Frame) -> str:
@@ -163,10 +172,10 @@ def _why_not(found: Estimate, holm: float | None, frame: Frame) -> str:
 
 
 def _needed(needed: int | None, found: Estimate, frame: Frame) -> str:
-    if needed is None:
+    if found.interval is None:
         return ""
-    if needed > MOST_NAMED:
-        return "The difference is so near to the smallest that would matter that no number of subjects would soon tell."
+    if needed is None:
+        return "If the difference stays so, it would take more than ten times as many test subjects to tell."
     many = f"If the difference stays so, about {needed:,} test subjects in place of {frame.n_subjects:,} would tell"
     more = "; with more subjects there is also more to train on and refits differ less, so that fewer may do"
     limit = ". More seeds or folds narrow this interval too" if found.limited_by == "refits" else ""

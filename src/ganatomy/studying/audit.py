@@ -15,9 +15,10 @@ from ganatomy.features.choose import choose
 from ganatomy.files import read_json
 from ganatomy.metrics import copies, diversity, kernel
 from ganatomy.metrics.base import Sample, Samples
+from ganatomy.metrics.controls import blurred
 
 _SHAPE = {"label": str, "training_subjects": int, "training_images": int, "synthetic_images": int, "results": list,
-          "copies": dict}
+          "blurred": float, "copies": dict}
 OTHERS = ("Copies-test", "Leak")
 """What the audit says besides: of test patients, whom no GAN here has seen and the protocol keeps out."""
 
@@ -30,8 +31,9 @@ def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row],
     images that lie outside of the fold and that this GAN has not learnt from either.
 
     Returns:
-        `label`, `training_subjects`, `training_images`, `results` (as in metrics.json) and `copies`: light and
-        sentence of the verdict, where green says clean, red copies, grey that it could not be audited.
+        `label`, `training_subjects`, `training_images`, `results` (as in metrics.json), `blurred` (the kernel distance
+        of the blurred training images, a yardstick: worse than these is poor) and `copies`: light and sentence of the
+        verdict, where green says clean, red copies, grey that it could not be audited.
     """
     extractor = choose()
 
@@ -39,15 +41,16 @@ def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row],
         return Sample(dataset.stack(chosen, size), [r.subject for r in chosen], extractor=extractor,
                       ids=[r.image_id for r in chosen])
 
-    made = synthetic.rows()
-    samples = Samples(real(held_out), Sample(synthetic.stack(made, size), extractor=extractor), real(rows),
+    made, train = synthetic.rows(), real(rows)
+    samples = Samples(real(held_out), Sample(synthetic.stack(made, size), extractor=extractor), train,
                       real(unseen) if unseen else None)
+    soft = kernel.compute(samples.with_control(blurred(train, len(made))))[0].value
     results = [r for metric in (kernel, diversity, copies) for r in metric.compute(samples)]
     entries = [entry for entry in (r.to_json() for r in results) if entry["value"] is not None]
     of_training = [entry for entry in entries if entry["name"] not in OTHERS]
     verdict = next(v for v in verdicts(of_training, []) if v["question"] == "copies")
     return {"label": label, "training_subjects": len({r.subject for r in rows}), "training_images": len(rows),
-            "synthetic_images": len(made), "results": entries,
+            "synthetic_images": len(made), "results": entries, "blurred": soft,
             "copies": {"light": verdict["light"], "says": verdict["says"]}}
 
 

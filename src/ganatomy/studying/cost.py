@@ -185,5 +185,5 @@ def _held_out(rows: Sequence[Row], places: Mapping[str, Place], label: str | Non
 
 
 def _pixels(dataset: Dataset, size: tuple[int, ...], images: int) -> float:
-    stored = dataset.pixels(dataset.rows()[:1])
+    stored = dataset.pixels(dataset.rows(dataset.info.domains[0])[:1])  # all domains have the same type
     return float(images * math.prod(size) * dataset.info.channels * stored.itemsize)

@@ -47,13 +47,19 @@ def write_results(folder: StudyFolder, say: Callable[[str], None]) -> dict[str, 
 
 
 def _csv(results: dict[str, Any]) -> str:
-    """The scores as a table, one figure a line."""
+    """Scores and comparisons as a table, one figure a line; k is empty for the mean over k."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for name, table in (("held out", results), ("external", results.get("external") or {"scores": []})):
+    tables = {"held out": results} | ({"external": results["external"]} if results.get("external") else {})
+    for name, table in tables.items():
         for s in table["scores"]:
             low, high = s["interval"] or ("", "")
             writer.writerow([name, s["arm"], s["k"], s["metric"], s["value"], low, high, s["floor"], s["n_images"],
                              s["n_subjects"], s["n_positive_subjects"]])
+        for c in table["contrasts"]:
+            low, high = c["interval"] or ("", "")
+            writer.writerow([name, f"{c['treatment']} - {c['reference']}", c["k"], c["metric"], c["difference"], low,
+                             high, c["floor"], table["n_images"], table["n_subjects"],
+                             sum(table["n_positive_subjects"].values())])
     return buffer.getvalue()

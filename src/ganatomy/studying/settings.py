@@ -37,6 +37,16 @@ class StudySettings(Frozen):
     margin: float = Field(0.02, gt=0, lt=1, description="smallest difference in F1 that would matter")
     seed: int = Field(0, ge=0, lt=2**31)
 
+    @field_validator("k", "arms", "synthetic", "positives", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | int | float) else value
+
+    @field_validator("classifier", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
     @field_validator("k")
     @classmethod
     def _rising(cls, k: tuple[int, ...]) -> tuple[int, ...]:
@@ -92,7 +102,8 @@ def resolve(dataset: Dataset, recipe: Recipe, given: Mapping[str, Any]) -> Study
         UserError: a value out of range, an unknown class or domain, or a recipe that is of no use here.
     """
     domain = dataset.domain(given.get("domain"))
-    positives = tuple(given["positives"]) if given.get("positives") is not None else _rarer(dataset, domain)
+    asked = given.get("positives")
+    positives = (asked,) if isinstance(asked, str) else _rarer(dataset, domain) if asked is None else tuple(asked)
     _check_classes(dataset, positives)
     _check_recipe(recipe)
     values = {**given, "domain": domain, "positives": positives, "recipe": recipe_of_study(recipe, domain)}

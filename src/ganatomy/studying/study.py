@@ -53,8 +53,9 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
         device: auto, cpu or cuda.
         say: called with lines for the user.
         show: called with where the study stands, at every change and now and then.
-        settings: fields of `StudySettings`, such as k=(25, 50, 100) or positives=("tumour",). Those left out take
-            their defaults in a new study, and what they were in one that is gone on with.
+        settings: fields of `StudySettings`, such as k=(25, 50, 100), positives="tumour", classifier="resnet" or
+            classifier={"name": "fcn", "updates": 300}. Those left out take their defaults in a new study, and what they
+            were in one that is gone on with.
 
     Returns:
         What results.json holds; see docs/study.md.
@@ -146,6 +147,8 @@ def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping
     """The kept settings with what is given in their place; steps that came of a budget stay."""
     values: dict[str, Any] = {**kept.model_dump(), **given}
     classifier = given.get("classifier")
+    if isinstance(classifier, str):
+        classifier = {"name": classifier}
     if classifier is not None and not isinstance(classifier, ClassifierSettings):
         values["classifier"] = {**kept.classifier.model_dump(), **classifier}
     if recipe is not None or set:

@@ -69,7 +69,7 @@ def _contrasts(contrasts: Sequence[Entry]) -> list[str]:
 
 def _needed(contrast: Entry) -> str:
     needed = contrast["subjects_needed"]
-    return f"; about {needed:,} subjects would" if needed and needed <= 100_000 else ""
+    return f"; about {needed:,} subjects would" if needed else ""
 
 
 def _per_subject(per_subject: Mapping[str, Mapping[str, float]] | None) -> list[str]:
@@ -91,18 +91,33 @@ def _audits(audits: Sequence[Entry]) -> list[str]:
     said = ", ".join(f"{known.count(light)} {what}" for light, what in AUDITS.items() if light in known)
     copied = [a["cell"] for a, light in zip(audits, known, strict=True) if light == "red"]
     named = f" ({', '.join(dict.fromkeys(copied))})" if copied else ""
-    return [f"{counted(len(audits), 'GAN')}: {said}{named}{_distances(audits)}"]
+    return [f"{counted(len(audits), 'GAN')}: {said}{named}{_distances(audits)}", *poor_gans(audits)]
+
+
+def poor_gans(audits: Sequence[Entry]) -> list[str]:
+    """A sentence if GANs are farther from the held-out patients than blurred real images are."""
+    far = [a for a in audits if a.get("blurred") is not None
+           and any(1000 * a["blurred"] < d for d in kernel_distances(a))]
+    if not far:
+        return []
+    return [f"The synthetic images of {len(far)} of {counted(len(audits), 'GAN')} are farther from held-out patients "
+            "than blurred real images are: where they are many, the answer is about poor images. Train longer "
+            "(--budget, --set steps=N)."]
+
+
+def kernel_distances(audit: Entry) -> list[float]:
+    """Its kernel distance from the held-out patients x 1000, in a list that is empty where there is none."""
+    return [1000 * r["value"] for r in audit.get("results") or []
+            if r["name"].startswith("KD") and r["against"] == "test" and r["value"] is not None]
 
 
 def _distances(audits: Sequence[Entry]) -> str:
     """The median kernel distance of the GANs of every k, times 1000."""
     by_k: dict[int, list[float]] = {}
     for a in audits:
-        by_k.setdefault(a["k"], []).extend(1000 * r["value"] for r in a.get("results") or [] if
-                                           r["name"].startswith("KD") and r["against"] == "test"
-                                           and r["value"] is not None)
+        by_k.setdefault(a["k"], []).extend(kernel_distances(a))
     said = ", ".join(f"{statistics.median(values):.3g} (k = {k})" for k, values in sorted(by_k.items()) if values)
-    return f"; median kernel distance x 1000 from held-out patients: {said}" if said else ""
+    return f"; median kernel distance x 1000 from held-out patients: {said}; real images 0 on average" if said else ""
 
 
 def _p(value: float | None) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganatomy.studying.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, LEVEL, Answer, Frame, arm_words
+from ganatomy.studying.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, LEVEL, Answer, Frame, arm_words, signed
 from ganatomy.studying.contrasts import companion_of, named
 
 Row = Mapping[str, Any]
+LEARNT_NOTHING = "Neither arm's classifier has surely learnt anything"
 
 
 def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[str], frame: Frame,
@@ -70,7 +71,7 @@ def _ignorance(names: tuple[str, str], scores: Sequence[Row]) -> str:
         return ""
     told = ", ".join(f"{name} {found[name]['value']:.2f}, {found[name]['interval'][0]:.2f} to "
                      f"{found[name]['interval'][1]:.2f}" for name in names)
-    return (f"Neither arm's classifier has surely learnt anything (ROC AUC of {told}; 0.5 is chance): this says "
+    return (f"{LEARNT_NOTHING} (ROC AUC of {told}; 0.5 is chance): this says "
             "little about the images that were added.")
 
 
@@ -84,9 +85,9 @@ def _sentence(answer: Answer, primary: Row, other: Row | None, frame: Frame) -> 
     what = f"synthetic images{f' ({arm.factor} x k)' if arm.factor else ''}" if arm.source == "GAN" \
         else arm_words(primary["treatment"])
     interval = primary["interval"]
-    told = f"F1 {primary['difference']:+.3f}" if primary["difference"] is not None else "F1 unknown"
-    told += f", 95% interval {interval[0]:+.3f} to {interval[1]:+.3f}" if interval else ", no interval"
-    beside = f"{primary['treatment']} - {primary['reference']}: {told}; {frame.words()}"
+    told = f"F1 {signed(primary['difference'])}" if primary["difference"] is not None else "F1 unknown"
+    told += f", 95% interval {signed(interval[0])} to {signed(interval[1])}" if interval else ", no interval"
+    beside = f"{primary['treatment']} − {primary['reference']}: {told}; {frame.margin:g} would matter; {frame.words()}"
     said = {HELPS: f"Yes: adding {what} makes this classifier better than repeating the real ones",
             HURTS: f"No: adding {what} makes this classifier worse than repeating the real ones",
             DOES_NOT: f"No: adding {what} brings no gain of {frame.margin:g} or more over repeating the real ones",
