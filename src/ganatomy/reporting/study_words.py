@@ -157,9 +157,9 @@ def warnings(results: Results, settings: StudySettings) -> list[str]:
 def _of_gans(audits: Sequence[Mapping[str, Any]]) -> list[str]:
     n, total, said = counts(audits), len(audits), []
     if n["red"]:
-        said.append(f"{n['red']} of {grouped(total, 'GAN')} copy training images: in their cells the GAN arms hold "
-                    "repeated patients rather than new images, and their images must be treated like scans of "
-                    "patients.")
+        said.append(f"{n['red']} of {grouped(total, 'GAN')} {'makes' if n['red'] == 1 else 'make'} copies of training "
+                    "images: part of what the GAN arms add in such a cell are repeated patients, and its images must "
+                    "be treated like scans of patients.")
     if n["amber"]:
         said.append(f"{n['amber']} of {grouped(total, 'GAN')} passed the audit for copies with reservations: see the "
                     "sentence about each below.")
