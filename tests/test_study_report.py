@@ -126,7 +126,8 @@ def test_images_of_a_gan_that_copies_are_not_shared(shared: Page, whole: Path) -
 
 def test_gans_that_copy_are_marked_and_warned_of(full: Page) -> None:
     assert full.source.count('<tr class="copied above">') == 1
-    assert "1 of 8 GANs makes copies of training images" in full.text and "1 of 8 GANs could not be audited" in full.text
+    assert "1 of 8 GANs makes copies of training images" in full.text
+    assert "1 of 8 GANs could not be audited" in full.text
     assert "This is red." in full.text
 
 
