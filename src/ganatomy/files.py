@@ -166,11 +166,11 @@ def private_folder(of: Path) -> Path:
 
 
 @contextmanager
-def locked(lock: Path, where: Path, taken: str) -> Iterator[None]:
+def locked(lock: Path, where: Path, taken: str, kind: type[UserError] = UserError) -> Iterator[None]:
     """Hold a lock file for this process; it is free again when the process ends, however it ends.
 
     Raises:
-        UserError: another process holds it; `taken` says what that means, `where` is the folder it is about.
+        UserError: of this `kind`: another process holds it; `taken` says what that means, `where` is the folder.
     """
     with disk_errors(where):
         handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
@@ -178,7 +178,7 @@ def locked(lock: Path, where: Path, taken: str) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(handle)
-        raise UserError(taken, where=where, fix="wait for it, stop it, or choose another folder") from error
+        raise kind(taken, where=where, fix="wait for it, stop it, or choose another folder") from error
     try:
         yield
     finally:

@@ -12,10 +12,15 @@ from ganatomy.wording import counted
 
 def total_steps(recipe: Recipe, feed: Feed) -> int:
     """Generator updates that the recipe asks for."""
+    return steps_for(recipe, feed.length)
+
+
+def steps_for(recipe: Recipe, images: int) -> int:
+    """Generator updates that the recipe asks for where there are so many training images."""
     if recipe.steps is not None:
         return recipe.steps
     assert recipe.epochs is not None
-    return steps_of(recipe, feed, recipe.epochs)
+    return _steps_of(recipe, images, recipe.epochs)
 
 
 def check_steps(recipe: Recipe, feed: Feed, least: int) -> None:
@@ -34,8 +39,12 @@ def checkpoint_interval(recipe: Recipe, feed: Feed) -> int:
 
 def steps_of(recipe: Recipe, feed: Feed, epochs: float) -> int:
     """Steps that `epochs` passes over the training images take, at least one."""
+    return _steps_of(recipe, feed.length, epochs)
+
+
+def _steps_of(recipe: Recipe, images: int, epochs: float) -> int:
     # multiplied before it is divided: 50 epochs of 66 images in batches of 30 are 110 steps, 50 * (66 / 30) is above
-    return max(1, math.ceil(epochs * feed.length / (recipe.batch_size * recipe.d_steps)))
+    return max(1, math.ceil(epochs * images / (recipe.batch_size * recipe.d_steps)))
 
 
 def epochs_done(recipe: Recipe, feed: Feed, step: int) -> int:

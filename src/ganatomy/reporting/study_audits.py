@@ -14,6 +14,7 @@ from ganatomy.reporting import study_figures
 from ganatomy.reporting.images import Picture
 from ganatomy.reporting.lights import SHAPES
 from ganatomy.reporting.numbers import bracketed, number, pair, spanned
+from ganatomy.studying.audit import figure_of, light_of
 from ganatomy.studying.contrasts import Named, named
 from ganatomy.studying.folder import Cell, StudyFolder
 from ganatomy.studying.predictions import Predictions, read_predictions
@@ -46,19 +47,13 @@ class Audited:
     says: str
 
 
-def light_of(audit: Row) -> str:
-    """green, amber, red, or grey where it is not known whether the GAN copies."""
-    light = str((audit.get("copies") or {}).get("light"))
-    return light if light in WORDS else "grey"
-
-
 def lines(audits: Sequence[Row]) -> list[Audited]:
     """A line a GAN, in the order of k, fold, seed."""
     return [_line(a) for a in sorted(audits, key=lambda a: (a["k"], a["fold"], a["seed"], a["label"]))]
 
 
 def _line(audit: Row) -> Audited:
-    kernel, spread, light = _result(audit, "KD"), _result(audit, "Diversity"), light_of(audit)
+    kernel, spread, light = figure_of(audit, "KD"), figure_of(audit, "Diversity"), light_of(audit)
     value, interval = spanned(kernel["value"], pair(kernel.get("interval")), 1000) if kernel else ("–", "")
     floor = kernel.get("floor") if kernel else None
     return Audited(f"{audit['k']:,}", audit["fold"], audit["seed"], audit["label"], audit["training_subjects"],
@@ -70,12 +65,6 @@ def _diversity(result: Row | None) -> str:
     """As a share of the diversity of real images of different patients."""
     ratio = result.get("ratio") if result else None
     return "–" if ratio is None else f"{ratio:.2f}"
-
-
-def _result(audit: Row, kind: str) -> Row | None:
-    """The first figure of a kind against the held-out patients."""
-    return next((r for r in audit.get("results") or () if r["name"].partition("-")[0] == kind and r["against"] == "test"
-                 and r["value"] is not None), None)
 
 
 def counts(audits: Sequence[Row]) -> dict[str, int]:
@@ -102,7 +91,7 @@ def relation(folder: StudyFolder, audits: Sequence[Row], arms: Sequence[str]) ->
     pairs, gains = _gan_arms(arms)
     points = []
     for audit in audits:
-        kernel = _result(audit, "KD")
+        kernel = figure_of(audit, "KD")
         found = _gain(folder, audit, pairs) if kernel and pairs else None
         if kernel and found is not None:
             points.append((1000 * float(kernel["value"]), found, int(audit["k"]), light_of(audit) == "red"))

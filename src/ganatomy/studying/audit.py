@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ganatomy.metrics.controls import blurred
 
 _SHAPE = {"label": str, "training_subjects": int, "training_images": int, "synthetic_images": int, "results": list,
           "blurred": float, "copies": dict}
+LIGHTS = ("green", "amber", "red", "grey")
 OTHERS = ("Copies-test", "Leak")
 """What the audit says besides: of test patients, whom no GAN here has seen and the protocol keeps out."""
 
@@ -52,6 +53,18 @@ def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row],
     return {"label": label, "training_subjects": len({r.subject for r in rows}), "training_images": len(rows),
             "synthetic_images": len(made), "results": entries, "blurred": soft,
             "copies": {"light": verdict["light"], "says": verdict["says"]}}
+
+
+def light_of(found: Mapping[str, Any]) -> str:
+    """green, amber, red, or grey where it is not known whether the GAN copies."""
+    light = str((found.get("copies") or {}).get("light"))
+    return light if light in LIGHTS else "grey"
+
+
+def figure_of(found: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    """An audit's figure against the held-out patients: KD or Diversity, whatever the features; None without one."""
+    return next((r for r in found.get("results") or () if r["name"].partition("-")[0] == kind and r["against"] == "test"
+                 and r["value"] is not None), None)
 
 
 def read_audit(path: Path, label: str | None = None) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class _Work:
         self.device, self.say = device, say
         self.folder, self.places = study.cell(cell), study.places()
         self.seed = cell_seed(settings, cell)
+        self.number = {label: i for i, label in enumerate(dataset.info.classes)}
         self.rows = dataset.rows(settings.domain)
         check_places(self.places, self.rows, study.folds_file)
         self.held_out = [r for r in self.rows if self.places[r.subject].fold == cell.fold]
@@ -107,8 +108,7 @@ class _Work:
     def _subset(self) -> Subset:
         """The training images, written down before anything learns from them, and checked against who is held out."""
         subset = draw_subset(self.rows, self.places, self.settings, self.cell.k, self.cell.fold, self.cell.seed)
-        fresh = [r for rows in subset.fresh.values() for r in rows]
-        for path, rows in ((self.folder.manifest_file, subset.rows), (self.folder.fresh_file, fresh)):
+        for path, rows in ((self.folder.manifest_file, subset.rows), (self.folder.fresh_file, subset.fresh_rows)):
             refuse_leaks(rows, self.places, self.cell.fold, path)
             if not path.is_file():
                 write_manifest(path, [replace(r, split="train") for r in rows] +
@@ -117,12 +117,11 @@ class _Work:
         return subset
 
     def _synthetic(self, subset: Subset) -> dict[str, Dataset]:
-        number = {label: i for i, label in enumerate(self.dataset.info.classes)}
         found = {}
         for label, wanted in synthetic_needed(self.settings, self.cell.k, subset).items():
             own = [r for r in subset.rows if r.label == label]
             held_out = [r for r in self.held_out if r.label == label]
-            folder = self.folder.gan(number[label])
+            folder = self.folder.gan(self.number[label])
             if folder.data.is_dir():
                 check_gan_data(folder.data, own, self.places, self.cell.fold)
             found[label] = make_synthetic(self.dataset, label, own, subset.unseen[label], held_out, wanted, folder,
@@ -143,8 +142,7 @@ class _Work:
 
     def _all_files(self, material: Material) -> list[Path]:
         """What a finished cell has."""
-        number = {label: i for i, label in enumerate(self.dataset.info.classes)}
-        gans = [self.folder.gan(number[label]) for label in material.synthetic]
+        gans = [self.folder.gan(self.number[label]) for label in material.synthetic]
         return [self.folder.manifest_file, self.folder.fresh_file,
                 *(p for g in gans for p in (g.data / "manifest.csv", g.synthetic / "manifest.csv", g.made_file,
                                             g.audit_file)),
@@ -153,16 +151,16 @@ class _Work:
     def _classify(self, arm: Arm, material: Material) -> None:
         """Train an arm's classifier, choose checkpoint and threshold on each half, apply them to the other."""
         classes = self.dataset.info.classes
-        number = {label: i for i, label in enumerate(classes)}
         judged = [self.dataset.stack(self.held_out, self.settings.size)]
-        outside = self._outside_rows()
+        outside = [] if self.external is None else external_rows(self.external, self.settings)
         if self.external is not None:
             judged.append(self.external.stack(outside, self.settings.size))
         probabilities = train_classifier(training_set(arm, material), len(classes), judged, self.settings.classifier,
                                          arm.augment, self.seed, self.device)
         half = np.array([self.places[r.subject].half for r in self.held_out], np.intp)
-        positives = [number[c] for c in self.settings.positives]
-        chosen = select(probabilities[0], np.array([number[r.label] for r in self.held_out], np.intp), half, positives)
+        positives = [self.number[c] for c in self.settings.positives]
+        labels = np.array([self.number[r.label] for r in self.held_out], np.intp)
+        chosen = select(probabilities[0], labels, half, positives)
 
         def said(rows: Sequence[Row], judged: Any, half: Any) -> Predictions:
             scores, decisions = decide(judged, chosen, half, positives)
@@ -175,9 +173,6 @@ class _Work:
             write_predictions(self.folder.predictions(arm.name, external=True),
                               said(twice, np.concatenate([probabilities[1]] * 2, axis=1), halves))
         write_predictions(self.folder.predictions(arm.name), said(self.held_out, probabilities[0], half))
-
-    def _outside_rows(self) -> list[Row]:
-        return [] if self.external is None else external_rows(self.external, self.settings)
 
 
 def external_rows(external: Dataset, settings: StudySettings) -> list[Row]:

@@ -21,9 +21,9 @@ from ganatomy.models.base import Shape
 from ganatomy.nn.hardware import make_deterministic, place
 from ganatomy.recipe import Frozen
 from ganatomy.studying import classifier_images
+from ganatomy.studying.arms import Augment
 from ganatomy.studying.classifier_networks import build
 
-Augment = Literal["none", "flips", "strong"]
 Probabilities = NDArray[np.float32]
 
 VERSIONS = 4  # changed copies of an image that features are taken of, as many as there are ways to mirror it

@@ -21,7 +21,8 @@ from ganatomy.studying.folds import Place, Subset, draw_subset
 from ganatomy.studying.gans import AUDITED
 from ganatomy.studying.settings import StudySettings
 from ganatomy.studying.training_sets import synthetic_needed
-from ganatomy.studying.trial import SECONDS, with_budget
+from ganatomy.studying.trial import SECONDS, one_thread, with_budget
+from ganatomy.training_schedule import steps_for
 
 START = 5.0  # seconds until a process has imported what it needs
 FEATURES_OF_IMAGE = 0.03  # seconds of the audit's extractor on one core
@@ -76,12 +77,8 @@ def measure(settings: StudySettings, dataset: Dataset, places: Mapping[str, Plac
         tried = with_budget(settings, dataset, places, SECONDS, device, lambda text: None)
         share = (_clock(where) - used) / (time.perf_counter() - begun)
         step = SECONDS * share / (tried.recipe.steps or 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return Rates(step, *_classifier_rates(settings, dataset, where))
-    finally:
-        torch.set_num_threads(before)
 
 
 def _clock(device: torch.device) -> float:
@@ -111,7 +108,7 @@ def _classifier_rates(settings: StudySettings, dataset: Dataset,
     return {augment: passed / each for augment, passed in alone.items()}, judged
 
 
-def cell_cost(settings: StudySettings, dataset: Dataset, places: dict[str, Place], rates: Rates, k: int,
+def cell_cost(settings: StudySettings, dataset: Dataset, places: Mapping[str, Place], rates: Rates, k: int,
               outside: int = 0) -> CellCost:
     """What a cell of this k takes; `outside` is the number of external images."""
     rows = dataset.rows(settings.domain)
@@ -120,10 +117,11 @@ def cell_cost(settings: StudySettings, dataset: Dataset, places: dict[str, Place
     gans = audits = disk = 0.0
     for label, wanted in needed.items():
         own, made = sum(r.label == label for r in subset.rows), max(wanted, AUDITED)
-        gans += rates.step * (steps(settings, own) + made / settings.recipe.batch_size)
+        gans += rates.step * (steps_for(settings.recipe, own) + made / settings.recipe.batch_size)
         audits += FEATURES_OF_IMAGE * (made + own + len(subset.unseen[label]) + _held_out(rows, places, label))
         disk += _pixels(dataset, dataset.info.size, own) + _pixels(dataset, (settings.size,) * 2, made)
-        disk += FLOAT * _parameters(settings, dataset)[0] + _run_disk(settings, dataset, steps(settings, own))
+        disk += FLOAT * _parameters(settings, dataset)[0]
+        disk += _run_disk(settings, dataset, steps_for(settings.recipe, own))
     held_out, arms = _held_out(rows, places), settings.parsed_arms()
     disk += LINE * (len(rows) + len(arms) * (held_out + 2 * outside))
     return CellCost(gans, audits, _classifiers(settings, subset, rates, k, held_out + outside), disk)
@@ -141,14 +139,6 @@ def _classifiers(settings: StudySettings, subset: Subset, rates: Rates, k: int, 
 def images_of_arm(arm: Arm, settings: StudySettings, subset: Subset, k: int) -> int:
     """How many images a classifier of this arm learns from."""
     return len(subset.rows) + arm.added(k) * len(settings.positives)
-
-
-def steps(settings: StudySettings, images: int) -> int:
-    """Updates of a GAN that has so many training images."""
-    recipe = settings.recipe
-    if recipe.steps is not None:
-        return recipe.steps
-    return max(1, math.ceil((recipe.epochs or 0) * images / (recipe.batch_size * recipe.d_steps)))
 
 
 def memory(settings: StudySettings, dataset: Dataset) -> float:

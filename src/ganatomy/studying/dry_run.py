@@ -10,14 +10,15 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.recipe import Recipe
 from ganatomy.studying.cells import external_rows
-from ganatomy.studying.cost import CellCost, Rates, cell_cost, images_of_arm, measure, memory, steps, training_disk
-from ganatomy.studying.folder import Cell, StudyFolder
+from ganatomy.studying.cost import CellCost, Rates, cell_cost, images_of_arm, measure, memory, training_disk
+from ganatomy.studying.folder import Cell, StudyFolder, cells_of
 from ganatomy.studying.folds import Place, draw_subset
 from ganatomy.studying.forecast import makespan, span
 from ganatomy.studying.running import Say
 from ganatomy.studying.settings import StudySettings
 from ganatomy.studying.study import cells_left, open_both, settle
 from ganatomy.studying.training_sets import synthetic_needed
+from ganatomy.training_schedule import steps_for
 from ganatomy.wording import counted, grouped
 
 SAME = "each on a core of its own"
@@ -35,16 +36,15 @@ def dry_run(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | 
     folder = StudyFolder(out)
     dataset, other = open_both(data, external, folder)
     settled, places = settle(folder, dataset, other, recipe, set, budget, device, say, settings)
-    cells = cells_left(folder) if folder.exists() else \
-        [Cell(k, f, s) for k in settled.k for f in range(settled.folds) for s in range(settled.seeds)]
+    cells = cells_left(folder) if folder.exists() else cells_of(settled)
     outside = len(external_rows(other, settled)) if other else 0
     if not cells:
         return "\n".join([*_folds(settled, places, dataset), *_cells(settled, places, dataset, cells), *_END])
     return describe(settled, places, dataset, outside, cells, workers, measure(settled, dataset, places, device))
 
 
-def describe(settings: StudySettings, places: dict[str, Place], dataset: Dataset, outside: int, cells: Sequence[Cell],
-             workers: int, rates: Rates) -> str:
+def describe(settings: StudySettings, places: Mapping[str, Place], dataset: Dataset, outside: int,
+             cells: Sequence[Cell], workers: int, rates: Rates) -> str:
     """The text of `--dry-run`.
 
     Args:
@@ -76,8 +76,8 @@ def _folds(settings: StudySettings, places: Mapping[str, Place], dataset: Datase
     return lines
 
 
-def _cells(settings: StudySettings, places: dict[str, Place], dataset: Dataset, cells: Sequence[Cell]) -> list[str]:
-    total = len(settings.k) * settings.folds * settings.seeds
+def _cells(settings: StudySettings, places: Mapping[str, Place], dataset: Dataset, cells: Sequence[Cell]) -> list[str]:
+    total = len(cells_of(settings))
     done = f"; {total - len(cells)} are done, {len(cells)} left" if len(cells) < total else ""
     lines = [f"cells        {total} = {len(settings.k)} k x {counted(settings.folds, 'fold')} x "
              f"{counted(settings.seeds, 'seed')}{done}"]
@@ -98,7 +98,7 @@ def _cells(settings: StudySettings, places: dict[str, Place], dataset: Dataset, 
     return lines
 
 
-def _work(settings: StudySettings, places: dict[str, Place], dataset: Dataset, cells: Sequence[Cell],
+def _work(settings: StudySettings, places: Mapping[str, Place], dataset: Dataset, cells: Sequence[Cell],
           costs: Mapping[int, CellCost]) -> list[str]:
     rows, recipe, chosen = dataset.rows(settings.domain), settings.recipe, settings.classifier
     k = settings.k[-1]
@@ -109,7 +109,7 @@ def _work(settings: StudySettings, places: dict[str, Place], dataset: Dataset, c
     lines = [f"classifiers  {arms * len(cells)} ({arms} a cell): {how}, about "
              f"{span(costs[k].classifiers / arms)} each"]
     if own:
-        made = sorted({steps(settings, n) for n in settings.k})
+        made = sorted({steps_for(recipe, n) for n in settings.k})
         often = f"{made[0]:,}" if len(made) == 1 else f"{made[0]:,} to {made[-1]:,}"
         lines.insert(0, f"GANs         {len(own) * len(cells)} ({len(own)} a cell, of class {', '.join(own)}): "
                         f"{recipe.name}, {often} steps of {counted(recipe.batch_size, 'image')} each, about "

@@ -22,10 +22,14 @@ from ganatomy.studying.folds import Place
 from ganatomy.studying.settings import StudySettings
 
 SCHEMA_VERSION = 1
-CELL_TAKEN = "another process is at this cell"  # what a cell's lock says
+CELL_TAKEN = "another process is at this cell"
 _OTHER = "start the study again in another folder"
 _LEFT_OVER = re.compile(r"folds\.csv$|\.(folds\.csv|study\.json)\.partial-\d+$")  # by a start that was killed
 _CELL = re.compile(r"k(\d+)-fold(\d+)-seed(\d+)$")
+
+
+class CellTaken(UserError):
+    """Another process holds a cell's lock: it is to be waited for."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,6 +54,11 @@ class Cell:
         return cls(*map(int, match.groups()))
 
 
+def cells_of(settings: StudySettings) -> list[Cell]:
+    """Every cell of a study, the smallest k first."""
+    return [Cell(k, fold, seed) for k in settings.k for fold in range(settings.folds) for seed in range(settings.seeds)]
+
+
 class StudyFolder:
     """Paths and small files of one study.
 
@@ -71,7 +80,7 @@ class StudyFolder:
     def open(cls, path: str | Path) -> Self:
         """An existing study. Raises `UserError` if the folder is none."""
         folder = cls(path)
-        if not folder.settings_file.is_file():
+        if not folder.exists():
             raise UserError("is not a study folder (it has no study.json)", where=folder.path,
                             fix="start one with `ganatomy study DATASET STUDY`")
         return folder
@@ -79,7 +88,7 @@ class StudyFolder:
     @classmethod
     def is_study(cls, path: str | Path) -> bool:
         """Whether the folder looks like a study."""
-        return (Path(path) / "study.json").is_file()
+        return cls(path).exists()
 
     def exists(self) -> bool:
         """Whether the study has been started."""
@@ -192,8 +201,7 @@ class StudyFolder:
 
     def all_cells(self) -> list[Cell]:
         """Every cell of the study, the smallest k first."""
-        s = self.settings()
-        return [Cell(k, fold, seed) for k in s.k for fold in range(s.folds) for seed in range(s.seeds)]
+        return cells_of(self.settings())
 
 
 class CellFolder:
@@ -232,10 +240,10 @@ class CellFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the cell for this process. Raises `UserError` if another one is at it."""
+        """Hold the cell for this process. Raises `CellTaken` if another one is at it."""
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / ".lock", self.path, CELL_TAKEN):
+        with locked(self.path / ".lock", self.path, CELL_TAKEN, CellTaken):
             yield
 
 

@@ -8,7 +8,7 @@ and no choice has seen the subject that it is applied to. The dataset's own spli
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,7 @@ def _first_half(fold: int, more: int) -> int:
     return fold % 2 if more == 0 else int(more > 0)
 
 
-def check_held_out(rows: Sequence[Row], places: dict[str, Place], settings: StudySettings) -> None:
+def check_held_out(rows: Sequence[Row], places: Mapping[str, Place], settings: StudySettings) -> None:
     """Raise `UserError` unless every half of every fold has images of each positive class and of others."""
     found = {(places[r.subject].fold, places[r.subject].half, r.label) for r in rows}
     labels = sorted({r.label for r in rows} | set(settings.positives))
@@ -102,8 +102,13 @@ class Subset:
     fresh: dict[str, list[Row]]
     unseen: dict[str, list[Row]]
 
+    @property
+    def fresh_rows(self) -> list[Row]:
+        """The further images of all positive classes."""
+        return [row for rows in self.fresh.values() for row in rows]
 
-def draw_subset(rows: Sequence[Row], places: dict[str, Place], settings: StudySettings, k: int, fold: int,
+
+def draw_subset(rows: Sequence[Row], places: Mapping[str, Place], settings: StudySettings, k: int, fold: int,
                 seed: int) -> Subset:
     """The training images of a cell: whole subjects in an order that depends on fold and seed, the last one cut.
 

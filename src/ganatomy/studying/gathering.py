@@ -12,8 +12,9 @@ import numpy as np
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.errors import UserError
+from ganatomy.files import read_json
 from ganatomy.studying.audit import read_audit
-from ganatomy.studying.cell_checks import check_gan_data, check_manifest, check_places, made_of, open_synthetic
+from ganatomy.studying.cell_checks import check_gan_data, check_manifest, check_places, open_synthetic
 from ganatomy.studying.cells import external_rows
 from ganatomy.studying.folder import Cell, StudyFolder
 from ganatomy.studying.folds import draw_subset
@@ -74,8 +75,7 @@ class _Gathering:
         """The audits of a cell, once it is known whom its classifiers and GANs have learnt from."""
         subset = draw_subset(self.rows, self.places, self.settings, cell.k, cell.fold, cell.seed)
         place, held_out = self.folder.cell(cell), self._held_out(cell)
-        fresh = [r for rows in subset.fresh.values() for r in rows]
-        for path, rows in ((place.manifest_file, subset.rows), (place.fresh_file, fresh)):
+        for path, rows in ((place.manifest_file, subset.rows), (place.fresh_file, subset.fresh_rows)):
             check_manifest(path, rows, held_out, self.places, cell.fold)
         audits = []
         for label, wanted in synthetic_needed(self.settings, cell.k, subset).items():
@@ -83,7 +83,7 @@ class _Gathering:
             check_gan_data(gan.data, [r for r in subset.rows if r.label == label], self.places, cell.fold)
             open_synthetic(gan, wanted)
             audit = read_audit(gan.audit_file, label)
-            if audit.pop("of") != made_of(gan):
+            if audit.pop("of") != read_json(gan.made_file):  # which open_synthetic has just compared
                 raise UserError("is the audit of other images than this GAN's", where=gan.audit_file, fix=REMOVE_FILE)
             audits.append({"cell": cell.name, "k": cell.k, "fold": cell.fold, "seed": cell.seed, **audit})
         return audits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -71,7 +71,7 @@ def check_sizes(dataset: Dataset, settings: StudySettings) -> None:
                         f"{size}x{size}", where="--set size", fix=f"give --set size={size}")
 
 
-def check_recipe(dataset: Dataset, places: dict[str, Place], settings: StudySettings) -> None:
+def check_recipe(dataset: Dataset, places: Mapping[str, Place], settings: StudySettings) -> None:
     """Raise `UserError` for what the training of a cell's GAN would refuse."""
     if not settings.needs_gan:
         return
@@ -87,7 +87,7 @@ def check_recipe(dataset: Dataset, places: dict[str, Place], settings: StudySett
         raise UserError(error.what, where=f"--recipe, --set ({recipe.name})", fix=error.fix) from error
 
 
-def check_counts(rows: Sequence[Row], places: dict[str, Place], settings: StudySettings) -> None:
+def check_counts(rows: Sequence[Row], places: Mapping[str, Place], settings: StudySettings) -> None:
     """Raise `UserError` if the smallest cells have too few images of a class, or nothing that an arm would add."""
     k = settings.k[0]
     there = Counter(r.label for r in draw_subset(rows, places, settings, k, 0, 0).rows)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ganatomy.errors import UserError
-from ganatomy.studying.folder import CELL_TAKEN, Cell, StudyFolder
+from ganatomy.studying.folder import CELL_TAKEN, Cell, CellTaken, StudyFolder
 from ganatomy.studying.forecast import Count, Forecast
 from ganatomy.studying.processes import Outcome, cell_of, last_words, outcome, sigterm_interrupts, start, stop
 from ganatomy.wording import counted
@@ -71,11 +71,6 @@ class Here:
         """See `Crew`."""
         stop(self._running.values())
         self._running.clear()
-
-
-def at_work(error: UserError) -> bool:
-    """Whether the error says that another process is at a cell."""
-    return error.what == CELL_TAKEN
 
 
 def run_cells(study: StudyFolder, cells: Sequence[Cell], crew: Crew, say: Say,
@@ -166,9 +161,7 @@ class _Queue:
         try:
             with self.study.cell(cell).lock():
                 return False
-        except UserError as error:
-            if not at_work(error):
-                raise
+        except CellTaken:
             return True
 
     def _hold(self, cell: Cell) -> None:

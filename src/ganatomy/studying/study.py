@@ -13,7 +13,7 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.errors import UserError
 from ganatomy.recipe import Recipe, load, parse
 from ganatomy.studying.classifiers import ClassifierSettings
-from ganatomy.studying.folder import Cell, StudyFolder
+from ganatomy.studying.folder import Cell, StudyFolder, cells_of
 from ganatomy.studying.folds import Place, check_held_out, deal, draw_subset, refuse_twins
 from ganatomy.studying.processes import study_command
 from ganatomy.studying.refusals import (
@@ -179,7 +179,7 @@ def plan(dataset: Dataset, recipe: str | Path | Recipe | None, set: Mapping[str,
     check_sizes(dataset, settings)
     places = deal(rows, settings.folds, settings.seed)
     check_held_out(rows, places, settings)
-    for cell in (Cell(settings.k[-1], f, s) for f in range(settings.folds) for s in range(settings.seeds)):
+    for cell in (c for c in cells_of(settings) if c.k == settings.k[-1]):  # where most images are asked for
         draw_subset(rows, places, settings, cell.k, cell.fold, cell.seed)
     check_counts(rows, places, settings)
     check_recipe(dataset, places, settings)

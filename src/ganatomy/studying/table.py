@@ -8,6 +8,7 @@ from typing import Any
 
 from ganatomy.metrics.translation_table import aligned
 from ganatomy.studying.answers import CANT_TELL, DOES_NOT, HELPS, HURTS
+from ganatomy.studying.audit import figure_of, light_of
 from ganatomy.wording import counted
 
 LIGHTS = {HELPS: "[+]", DOES_NOT: "[!]", HURTS: "[x]", CANT_TELL: "[?]"}
@@ -23,17 +24,19 @@ def table(results: dict[str, Any]) -> str:
     The answer and why, F1 of every arm for every k, the comparisons that have an answer, the audits of the GANs in one
     line; then the same of the external set, where there is one.
     """
-    floor = next((s["floor"] for s in results["scores"] if s["metric"] == "f1" and s["k"] is None), None)
-    parts = [_answer(results), _scores(results, results["ks"], floor), _contrasts(results["contrasts"]),
-             _per_subject(results.get("per_subject")), _audits(results.get("audits") or [])]
+    parts = [_answer(results), *_figures(results, results["ks"]), _audits(results.get("audits") or [])]
     external = results.get("external")
     if external:
-        floor = next((s["floor"] for s in external["scores"] if s["metric"] == "f1" and s["k"] is None), None)
         parts += [[f"On the external set ({counted(external['n_images'], 'image')} of "
                    f"{counted(external['n_subjects'], 'subject')}):", *_answer(external)],
-                  _scores(external, results["ks"], floor), _contrasts(external["contrasts"]),
-                  _per_subject(external.get("per_subject"))]
+                  *_figures(external, results["ks"])]
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _figures(found: Entry, ks: Sequence[int]) -> list[list[str]]:
+    """Scores, comparisons and, where subjects are few, each one's share, of one set of test images."""
+    floor = next((s["floor"] for s in found["scores"] if s["metric"] == "f1" and s["k"] is None), None)
+    return [_scores(found, ks, floor), _contrasts(found["contrasts"]), _per_subject(found.get("per_subject"))]
 
 
 def _answer(found: Entry) -> list[str]:
@@ -86,8 +89,7 @@ def _audits(audits: Sequence[Entry]) -> list[str]:
     """All GANs in one line: how many copy, and the kernel distance by k."""
     if not audits:
         return []
-    lights = [(a.get("copies") or {}).get("light") for a in audits]
-    known = [light if light in AUDITS else "grey" for light in lights]
+    known = [light_of(a) for a in audits]
     said = ", ".join(f"{known.count(light)} {what}" for light, what in AUDITS.items() if light in known)
     copied = [a["cell"] for a, light in zip(audits, known, strict=True) if light == "red"]
     named = f" ({', '.join(dict.fromkeys(copied))})" if copied else ""
@@ -97,7 +99,7 @@ def _audits(audits: Sequence[Entry]) -> list[str]:
 def poor_gans(audits: Sequence[Entry]) -> list[str]:
     """A sentence if GANs are farther from the held-out patients than blurred real images are."""
     far = [a for a in audits if a.get("blurred") is not None
-           and any(1000 * a["blurred"] < d for d in kernel_distances(a))]
+           and (distance := figure_of(a, "KD")) and a["blurred"] < distance["value"]]
     if not far:
         return []
     return [f"The synthetic images of {len(far)} of {counted(len(audits), 'GAN')} are farther from held-out patients "
@@ -105,17 +107,12 @@ def poor_gans(audits: Sequence[Entry]) -> list[str]:
             "(--budget, --set steps=N)."]
 
 
-def kernel_distances(audit: Entry) -> list[float]:
-    """Its kernel distance from the held-out patients x 1000, in a list that is empty where there is none."""
-    return [1000 * r["value"] for r in audit.get("results") or []
-            if r["name"].startswith("KD") and r["against"] == "test" and r["value"] is not None]
-
-
 def _distances(audits: Sequence[Entry]) -> str:
     """The median kernel distance of the GANs of every k, times 1000."""
     by_k: dict[int, list[float]] = {}
     for a in audits:
-        by_k.setdefault(a["k"], []).extend(kernel_distances(a))
+        distance = figure_of(a, "KD")
+        by_k.setdefault(a["k"], []).extend([1000 * distance["value"]] if distance else [])
     said = ", ".join(f"{statistics.median(values):.3g} (k = {k})" for k, values in sorted(by_k.items()) if values)
     return f"; median kernel distance x 1000 from held-out patients: {said}; real images 0 on average" if said else ""
 

@@ -35,9 +35,9 @@ def with_budget(settings: StudySettings, dataset: Dataset, places: Mapping[str, 
     """
     if not 0 < budget < math.inf:
         raise UserError(f"{budget} seconds are no time to train in", where="--budget", fix="give more than 0")
-    rows = draw_subset(dataset.rows(settings.domain), dict(places), settings, settings.k[-1], 0, 0).rows
+    rows = draw_subset(dataset.rows(settings.domain), places, settings, settings.k[-1], 0, 0).rows
     label = settings.positives[0]
-    with tempfile.TemporaryDirectory() as scratch, _one_thread():
+    with tempfile.TemporaryDirectory() as scratch, one_thread():
         data = Path(scratch) / "data"
         write_images(dataset, [r for r in rows if r.label == label], label, data, settings)
         recipe = settings.recipe.model_copy(update={"label": label, "steps": MANY, "epochs": None, "select": "last"})
@@ -57,7 +57,8 @@ def with_budget(settings: StudySettings, dataset: Dataset, places: Mapping[str, 
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Have torch compute with one thread, as a worker does."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -44,8 +44,7 @@ def work(data: Path, study: Path, cell: str, external: Path | None, device: str,
 
 def _run(data: Path, study: Path, cell: str, external: Path | None, device: str, say: Callable[[str], None]) -> int:
     from ganatomy.studying.cells import run_cell
-    from ganatomy.studying.folder import Cell
-    from ganatomy.studying.running import at_work
+    from ganatomy.studying.folder import Cell, CellTaken
     from ganatomy.training import Interrupted
 
     try:
@@ -57,9 +56,7 @@ def _run(data: Path, study: Path, cell: str, external: Path | None, device: str,
     except Interrupted as stopped:
         say(str(stopped))
         return INTERRUPTED
-    except UserError as error:
-        if not at_work(error):
-            raise
+    except CellTaken as error:
         say(f"{error.where}: {error.what}")
         return BUSY
     return 0
