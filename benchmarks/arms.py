@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
+from ganatomy.generators.sampling import load_generator
 from ganatomy.metrics import prdc
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.kernel import kernel_distance
-from ganatomy.metrics.resampling import student
-from ganatomy.run import Run
-from ganatomy.sampling import load_generator
+from ganatomy.statistics.resampling import student
 
 SHARE, RECALL_MARGIN = 0.20, 0.10
 Table = dict[str, dict[str, np.ndarray]]

@@ -39,7 +39,7 @@ population: Arrays = {}  # of this process
 
 def slices(index: int, seed: int) -> np.ndarray:
     """The slices of a phantom subject, [3, 1, 64, 64] in [-1, 1]."""
-    from ganatomy.data.phantom import subject_images
+    from ganatomy.phantoms.cohort import subject_images
 
     t1 = subject_images(index, seed, SIZE, SLICES).t1
     return (np.clip(t1 / WHITE, 0, 1) * 2 - 1)[:, None].astype(np.float32)
@@ -115,7 +115,7 @@ def coverage(found: list[Figures]) -> Iterator[tuple[str, float, float]]:
 def unbiased(each: int, pairs: int, subjects: int = 10) -> str:
     """The kernel distance of disjoint real cohorts over pairs of different subjects, and over pairs of images."""
     from ganatomy.metrics.kernel import kernel_distance
-    from ganatomy.metrics.subjects import Points
+    from ganatomy.statistics.subjects import Points
 
     rng, found = np.random.default_rng(each), []
     features = population["real_features"].reshape(-1, SLICES, population["real_features"].shape[1])

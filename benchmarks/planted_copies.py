@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.phantom import subject_images
 from ganatomy.metrics.base import MetricResult, Sample, Samples
 from ganatomy.metrics.copies import compute
+from ganatomy.phantoms.cohort import subject_images
 
 TRAIN, TEST, FRESH = 200, 60, 300
 SHARES = (0.01, 0.05, 0.2)

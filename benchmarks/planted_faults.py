@@ -26,11 +26,11 @@ from scipy.ndimage import gaussian_filter, shift
 
 from ganatomy import prepare
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.phantom import subject_images
 from ganatomy.features.base import Images
 from ganatomy.features.choose import choose
 from ganatomy.metrics import duplicates, histogram, spectrum, variance
 from ganatomy.metrics.base import MetricResult, Sample, Samples
+from ganatomy.phantoms.cohort import subject_images
 
 CHECKS = (duplicates, histogram, spectrum, variance)
 INNOCENT = "fresh real patients"

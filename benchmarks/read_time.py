@@ -18,9 +18,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
+from ganatomy.core.hardware import native_bf16
+from ganatomy.core.recipe import load
 from ganatomy.data.feed import Feed
-from ganatomy.nn.hardware import native_bf16
-from ganatomy.recipe import load
 from step_time import noise_dataset, our_loop
 
 

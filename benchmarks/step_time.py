@@ -25,19 +25,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import torch
 
-from ganatomy import models
+from ganatomy import gans
+from ganatomy.core.hardware import choose_device, native_bf16
+from ganatomy.core.recipe import Recipe, load
 from ganatomy.data.dataset import Dataset, DatasetInfo
 from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
-from ganatomy.models import cyclegan, kind
-from ganatomy.models.base import GAN, Batch, Context
-from ganatomy.nn.blocks import UpConv2d
-from ganatomy.nn.hardware import choose_device, native_bf16
-from ganatomy.recipe import Recipe, load
-from ganatomy.training_images import make_feed, real_images
-from ganatomy.training_state import TrainingState, seed_step
-from ganatomy.training_step import NOISE, update
+from ganatomy.gans import cyclegan, kind
+from ganatomy.gans.base import GAN, Batch, Context
+from ganatomy.networks.blocks import UpConv2d
+from ganatomy.training.images import make_feed, real_images
+from ganatomy.training.state import TrainingState, seed_step
+from ganatomy.training.step import NOISE, update
 
 
 def noise_dataset(folder: Path, size: int, n: int = 256, domains: tuple[str, ...] = ("T1", "T2")) -> Dataset:
@@ -76,7 +76,7 @@ class PlainLoop:
     def __init__(self, recipe: Recipe, feed: Feed) -> None:
         seed_step(recipe.seed, -1)
         self.recipe, self.feed, self.step = recipe, feed, 0
-        self.model = models.resolve(recipe, 1).to(feed.device)
+        self.model = gans.resolve(recipe, 1).to(feed.device)
         unfuse(self.model)
         one_by_one(self.model)
         rate = recipe.learning_rate

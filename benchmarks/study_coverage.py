@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ganatomy.studying.answers import HELPS, HURTS, answer_of
-from ganatomy.studying.inference import estimate
-from ganatomy.studying.pooling import Grid, measure, pool_held_out, replicate_weights
-from ganatomy.studying.predictions import Predictions
-from ganatomy.studying.scores import f1
-from ganatomy.studying.selection import best_threshold
+from ganatomy.studies.answers import HELPS, HURTS, answer_of
+from ganatomy.studies.inference import estimate
+from ganatomy.studies.pooling import Grid, measure, pool_held_out, replicate_weights
+from ganatomy.studies.predictions import Predictions
+from ganatomy.studies.scores import f1
+from ganatomy.studies.selection import best_threshold
 
 ARMS = ("OVERSAMPLE", "GAN")
 MARGIN, REPLICATES = 0.02, 500

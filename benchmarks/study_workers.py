@@ -22,9 +22,9 @@ import numpy as np
 from ganatomy.data.dataset import DatasetInfo
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
-from ganatomy.studying.processes import study_command
-from ganatomy.studying.running import Here, run_cells
-from ganatomy.studying.study import begin, cells_left
+from ganatomy.studies.processes import study_command
+from ganatomy.studies.running import Here, run_cells
+from ganatomy.studies.study import begin, cells_left
 
 SIZE, SUBJECTS, PER_SUBJECT = 64, 48, 5
 SETTINGS: dict[str, Any] = {"k": (25,), "folds": 2, "seeds": 2, "imbalance": 2.0,

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ganatomy.core.recipe import Recipe, load
 from ganatomy.data.dataset import Dataset, DatasetInfo
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
-from ganatomy.recipe import Recipe, load
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # here and not in a fixture, so that commands that tests start get it too

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganatomy import models
+from ganatomy import gans
+from ganatomy.core.recipe import load
 from ganatomy.data.dataset import Dataset, DatasetInfo
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
-from ganatomy.models.base import GAN, Batch, Context
-from ganatomy.recipe import load
+from ganatomy.gans.base import GAN, Batch, Context
 from tests.conftest import discs
 
 START = Context(0, 0, 0.0)
@@ -72,7 +72,7 @@ def _images(n: int, size: int, seed: int, channels: int) -> np.ndarray:
 
 def small(name: str, channels: int = 1, **settings: Any) -> GAN:
     torch.manual_seed(0)
-    return models.resolve(load(name, SMALL[name] | settings), channels)
+    return gans.resolve(load(name, SMALL[name] | settings), channels)
 
 
 def a_batch(model: GAN, n: int = 3, seed: int = 0) -> Batch:

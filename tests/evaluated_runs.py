@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ganatomy.recipe import load
-from ganatomy.run import Run
+from ganatomy.core.recipe import load
+from ganatomy.core.run import Run
 
 CONTENT = "c0ffee" * 10
 

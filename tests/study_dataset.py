@@ -11,8 +11,8 @@ import numpy as np
 from ganatomy.data.dataset import Dataset, DatasetInfo
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
-from ganatomy.studying.folder import StudyFolder
-from ganatomy.studying.study import begin
+from ganatomy.studies.folder import StudyFolder
+from ganatomy.studies.study import begin
 from tests.conftest import TINY, discs
 
 OPTIONS: dict[str, Any] = {"k": (4,), "folds": 2, "seeds": 2, "arms": ("ORG", "AUG_GAN"), "imbalance": 3.0,

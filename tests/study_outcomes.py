@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ganatomy.studying.predictions import Key, Predictions
+from ganatomy.studies.predictions import Key, Predictions
 
 SIX = ("ORG", "AUG_ORG", "OVERSAMPLE", "AUG_OVERSAMPLE", "GAN", "AUG_GAN")
 

@@ -50,5 +50,5 @@ def grid(axis: str = "axial", fit: str = "crop", mm: float | None = 1.0) -> dict
 
 def instead_of_a_run(monkeypatch: Any, fake: Fake) -> Path:
     """Have `translate` load `fake` whatever run is named."""
-    monkeypatch.setattr("ganatomy.translation.load_generator", lambda run, device: fake)
+    monkeypatch.setattr("ganatomy.translation.translate.load_generator", lambda run, device: fake)
     return Path("run")

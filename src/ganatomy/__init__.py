@@ -33,19 +33,19 @@ __all__ = ["__version__", "compare", "evaluate", "generate", "phantom", "prepare
            "translate"]
 
 if TYPE_CHECKING:
-    from ganatomy.comparing import compare
-    from ganatomy.data.phantom import phantom
-    from ganatomy.data.prepare import prepare
-    from ganatomy.evaluation import evaluate
-    from ganatomy.generation import generate
-    from ganatomy.reporting.report import report
-    from ganatomy.studying.study import study
-    from ganatomy.training import train
-    from ganatomy.translation import translate
+    from ganatomy.comparison.compare import compare
+    from ganatomy.evaluation.evaluate import evaluate
+    from ganatomy.generators.generation import generate
+    from ganatomy.phantoms.cohort import phantom
+    from ganatomy.preparation.prepare import prepare
+    from ganatomy.reports.report import report
+    from ganatomy.studies.study import study
+    from ganatomy.training.train import train
+    from ganatomy.translation.translate import translate
 
-_HOMES = {"phantom": "ganatomy.data.phantom", "prepare": "ganatomy.data.prepare", "train": "ganatomy.training",
-          "generate": "ganatomy.generation", "evaluate": "ganatomy.evaluation", "report": "ganatomy.reporting.report",
-          "translate": "ganatomy.translation", "compare": "ganatomy.comparing", "study": "ganatomy.studying.study"}
+_HOMES = {"phantom": "phantoms.cohort", "prepare": "preparation.prepare", "train": "training.train",
+          "generate": "generators.generation", "evaluate": "evaluation.evaluate", "report": "reports.report",
+          "translate": "translation.translate", "compare": "comparison.compare", "study": "studies.study"}
 
 
 def __getattr__(name: str) -> Any:
@@ -54,4 +54,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ganatomy' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"ganatomy.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

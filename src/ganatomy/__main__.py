@@ -1,5 +1,5 @@
 """python -m ganatomy"""
 
-from ganatomy.cli import main
+from ganatomy.cli.main import main
 
 main()

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganatomy import models
+from ganatomy import gans
+from ganatomy.core.recipe import Recipe
 from ganatomy.data.dataset import Dataset, DatasetInfo
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
-from ganatomy.models.base import GAN, Batch, Context
-from ganatomy.recipe import Recipe
-from ganatomy.sampling import load_generator
-from ganatomy.training import train
+from ganatomy.gans.base import GAN, Batch, Context
+from ganatomy.generators.sampling import load_generator
+from ganatomy.training.train import train
 
 SIZE, BATCH = 32, 4
 
@@ -35,7 +35,7 @@ def check_gan(name: str, folder: str | Path) -> None:
         "learning_rate": {"generator": 1e-4, "discriminator": 1e-4}, "precision": "fp32"})
     for channels in (1, 3):
         torch.manual_seed(0)
-        model = models.resolve(recipe, channels)
+        model = gans.resolve(recipe, channels)
         batch = _batch(model, channels)
         _check_losses(model, batch)
         _check_images(model, batch, channels)
@@ -96,7 +96,7 @@ def _check_answers(answers: list[Tensor | None], channels: int) -> None:
 
 
 def _check_resume(recipe: Recipe, folder: Path) -> None:
-    domains = ("one", "other") if "source" in models.kind(recipe).needs else ("one",)
+    domains = ("one", "other") if "source" in gans.kind(recipe).needs else ("one",)
     data = _little_dataset(folder / "dataset", domains).path
     whole = train(data, folder / "whole", recipe)
     parts = train(data, folder / "parts", recipe)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ganatomy.recipe import Frozen
+from ganatomy.core.recipe import Frozen
 
 Volume = NDArray[np.float32]
 Figures = NDArray[np.float64]

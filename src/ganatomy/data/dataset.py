@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import read_json
+from ganatomy.core.recipe import Frozen
 from ganatomy.data.manifest import Row, read_manifest
-from ganatomy.errors import UserError
-from ganatomy.files import read_json
-from ganatomy.recipe import Frozen
 
 SCHEMA_VERSION = 2
 _AGAIN = "prepare the dataset again"

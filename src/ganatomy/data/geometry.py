@@ -20,8 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.data.readers import Header, Pixels
-from ganatomy.errors import UserError
+from ganatomy.core.errors import UserError
+from ganatomy.formats import Header, Pixels
 
 Axis = Literal["axial", "coronal", "sagittal"]
 Fit = Literal["resize", "crop", "pad"]

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ganatomy.errors import UserError
-from ganatomy.files import write_text
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import write_text
 
 SPLITS = ("train", "val", "test")
 

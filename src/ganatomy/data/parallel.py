@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
-from ganatomy.errors import UserError
+from ganatomy.core.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")

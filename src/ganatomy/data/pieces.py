@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from ganatomy.data import readers
-from ganatomy.data.readers import Header, Pixels, Unreadable
-from ganatomy.data.sources import Entry
+from ganatomy import formats
+from ganatomy.formats import Header, Pixels, Unreadable
+from ganatomy.sources.entry import Entry
 
 
 def scan_entry(entry: Entry) -> Header:
     """The header of an entry, pixels not decoded. Raises `Unreadable` with the reason."""
     if entry.header is not None:
         return entry.header
-    header = readers.scan(entry.path)
+    header = formats.scan(entry.path)
     slices, height, width = header.shape
     if entry.piece.index is not None:
         if not 0 <= entry.piece.index < slices:
@@ -29,13 +29,13 @@ def scan_entry(entry: Entry) -> Header:
 
 
 def read_entry(entry: Entry) -> Pixels:
-    """Pixels of an entry as `readers.read` gives them; all finite. Raises `Unreadable` with the reason."""
+    """Pixels of an entry as `formats.read` gives them; all finite. Raises `Unreadable` with the reason."""
     piece = entry.piece
     if piece.frames:
-        return readers.read_frames(piece.frames)
+        return formats.read_frames(piece.frames)
     if piece.index is not None:
-        return np.asarray(readers.read_one(entry.path, piece.index)[None])
-    pixels = readers.read(entry.path)
+        return np.asarray(formats.read_one(entry.path, piece.index)[None])
+    pixels = formats.read(entry.path)
     if not piece.half:
         return pixels
     middle = pixels.shape[2] // 2

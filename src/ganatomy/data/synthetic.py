@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ganatomy.data.readers import Unreadable, dicom, nifti
+from ganatomy.formats import Unreadable, dicom, nifti
 
 SYNTHETIC = re.compile(r"synthetic .*\(ganatomy\), not for diagnosis$")
 """SeriesDescription of a derived DICOM series."""

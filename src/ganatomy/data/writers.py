@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.core.files import staged_folder, write_text
 from ganatomy.data.dataset import DatasetInfo, Pixels, content_hash, is_dataset
 from ganatomy.data.manifest import Row, refuse_overlap, write_manifest
-from ganatomy.files import staged_folder, write_text
 
 
 class _NpyStream:

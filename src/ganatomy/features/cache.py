@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganatomy.errors import UserError
-from ganatomy.files import atomic_path
-from ganatomy.nn.hardware import environment
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import atomic_path
+from ganatomy.core.hardware import environment
 
 MOST_BYTES = 10**9
 MOST_ENTRIES = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from ganatomy.errors import UserError
+from ganatomy.core.errors import UserError
 from ganatomy.features.base import Extractor
 from ganatomy.features.custom import SUFFIXES, Custom
 from ganatomy.features.inception import Inception2015

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganatomy.errors import UserError
+from ganatomy.core.errors import UserError
 from ganatomy.features.base import Extractor, Features
 
 TORCHSCRIPT, ONNX = (".pt", ".pts", ".ts", ".torchscript"), (".onnx",)

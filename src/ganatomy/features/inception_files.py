@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ganatomy.errors import UserError
+from ganatomy.core.errors import UserError
 from ganatomy.features.inception_network import PARTS, shapes
 
 URL = ("https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"

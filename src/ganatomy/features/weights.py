@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from ganatomy.errors import UserError
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import atomic_path, disk_errors
 from ganatomy.features import inception_files
-from ganatomy.files import atomic_path, disk_errors
 
 Say = Callable[[str], None]
 _SHA = "tensors_sha256"  # in the file's metadata

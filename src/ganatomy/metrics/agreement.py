@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import Better, Images
 from ganatomy.metrics.registration import BLOCK_LOST, Masks, block_shifts, gradients, grey, image_shifts, structure
-from ganatomy.metrics.resampling import Array
+from ganatomy.statistics.resampling import Array
 
 SHIFT, DEFORMATION, MEDIAN_DEFORMATION = "Shift", "Deformation", "Deformation, median"
 LOST, KEPT, INVENTED, AGREEMENT = "Lost parts", "Edges kept", "Edges invented", "Edge agreement"

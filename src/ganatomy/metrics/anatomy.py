@@ -28,8 +28,8 @@ from ganatomy.metrics.agreement import (
 )
 from ganatomy.metrics.base import MIN_SUBJECTS, Better, Images, finite, refuse_not_finite
 from ganatomy.metrics.registration import Masks
-from ganatomy.metrics.resampling import Array
-from ganatomy.metrics.subjects import by_subject, over_subjects
+from ganatomy.statistics.resampling import Array
+from ganatomy.statistics.subjects import by_subject, over_subjects
 
 JUDGED = (SHIFT, DEFORMATION, LOST, KEPT, INVENTED)
 """The rest says the same in other words, or (mutual information) also falls for a better contrast."""

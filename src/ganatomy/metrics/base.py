@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy import metrics
-from ganatomy.errors import UserError
+from ganatomy.core.errors import UserError
 from ganatomy.features.base import Extractor, Features, Images, Stack
 from ganatomy.features.choose import choose
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.errors import UserError
+from ganatomy.core.errors import UserError
 from ganatomy.metrics.base import Images
 from ganatomy.metrics.paired import LOWEST, foreground
-from ganatomy.metrics.resampling import Array
-from ganatomy.metrics.subjects import rows_of
+from ganatomy.statistics.resampling import Array
+from ganatomy.statistics.subjects import rows_of
 
 INPUT_RETURNED, HISTOGRAM_MATCHED = "input returned", "histogram matching"
 _QUANTILES = np.linspace(0, 1, 1001)

@@ -13,7 +13,7 @@ from ganatomy.metrics.agreement import clipped
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite
 from ganatomy.metrics.registration import Masks, grey
 from ganatomy.metrics.ssim import DATA_RANGE
-from ganatomy.metrics.subjects import by_subject, over_subjects
+from ganatomy.statistics.subjects import by_subject, over_subjects
 
 GAP, WIDTH = 1, 3
 """The surroundings of a blob begin 1 pixel outside of it and are 3 pixels wide, as a lesion's."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ganatomy.core.text import counted
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.copies_channels import CHANNELS, FEWEST_SUBJECTS, Index, Nearest, Reference, nearest, view_name
 from ganatomy.metrics.copies_rule import (
@@ -19,8 +20,7 @@ from ganatomy.metrics.copies_rule import (
     summary,
     verdict,
 )
-from ganatomy.metrics.resampling import Array
-from ganatomy.wording import counted
+from ganatomy.statistics.resampling import Array
 
 ORDER, CONTROLS = 10, False
 MOST_CALIBRATION = 2000  # images of a split

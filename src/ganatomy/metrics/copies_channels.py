@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.data.prepare.likeness import FINE, FINE_BAND, band, detail, to_grey, unit
 from ganatomy.features.base import Images
 from ganatomy.metrics.base import Sample
-from ganatomy.metrics.resampling import Array
+from ganatomy.preparation.likeness import FINE, FINE_BAND, band, detail, to_grey, unit
+from ganatomy.statistics.resampling import Array
 
 FEATURES, PIXELS = CHANNELS = ("features", "pixels")
 RANK = 3

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.copies_channels import Nearest
-from ganatomy.metrics.resampling import Array
+from ganatomy.statistics.resampling import Array
 
 Verdict = Literal["clean", "suspicious", "copies"]
 Interval = tuple[float, float]

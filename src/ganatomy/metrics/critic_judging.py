@@ -11,7 +11,7 @@ from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.critic_objectives import Array, Objective
 from ganatomy.metrics.critic_parts import Part, Parts, Rows
 from ganatomy.metrics.critic_training import Build, Critic, Plan, Sides, train_critic
-from ganatomy.metrics.resampling import (
+from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     HALVINGS,
     bootstrap_interval,

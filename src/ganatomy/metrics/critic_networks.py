@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ganatomy.metrics.critic_objectives import JS
 from ganatomy.metrics.critic_training import Critic, Plan, Sides, train_critic
-from ganatomy.nn.augment import translate
-from ganatomy.nn.dense_dcgan import WIDTHS, dense_feature_length, dense_features
+from ganatomy.networks.augment import translate
+from ganatomy.networks.dense_dcgan import WIDTHS, dense_feature_length, dense_features
 
 LEAST_SIDE = 2 ** len(WIDTHS)  # pixels
 DROPOUT = 0.25

@@ -12,7 +12,7 @@ from ganatomy.metrics.base import Features, Images, Sample, Samples
 from ganatomy.metrics.controls import blurred
 from ganatomy.metrics.critic_networks import LEAST_SIDE
 from ganatomy.metrics.critic_training import Sides, Values
-from ganatomy.metrics.resampling import halvings
+from ganatomy.statistics.resampling import halvings
 
 SPLITS = ("train", "val", "test")
 LEAST = {"train": 8, "val": 2, "test": 2}  # images a side

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ganatomy.core.hardware import place
 from ganatomy.metrics.critic_objectives import Array, Objective, slope_penalty
-from ganatomy.nn.blocks import refresh_batch_norm
-from ganatomy.nn.hardware import place
+from ganatomy.networks.blocks import refresh_batch_norm
 
 CHUNK = 256  # samples judged at a time
 SLOPE_WEIGHT = 10.0  # of the penalty, as Gulrajani et al. 2017

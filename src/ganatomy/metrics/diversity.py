@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.resampling import (
+from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     Array,
     between_mean,

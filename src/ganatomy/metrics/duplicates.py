@@ -14,7 +14,7 @@ from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.neighbours import squared_distances
 from ganatomy.metrics.prdc import wilson
 from ganatomy.metrics.profiles import block_means, chosen_rows, chunks, drawn, said
-from ganatomy.metrics.resampling import Array
+from ganatomy.statistics.resampling import Array
 
 ORDER = 13
 NAME = "Duplicates"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ganatomy.metrics.base import Sample
-from ganatomy.metrics.resampling import HALVINGS, Array, central, halvings
-from ganatomy.metrics.subjects import Points
+from ganatomy.statistics.resampling import HALVINGS, Array, central, halvings
+from ganatomy.statistics.subjects import Points
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 from ganatomy.features.base import Features
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
-from ganatomy.metrics.resampling import Array, jackknife_groups, jackknife_variance, student
-from ganatomy.metrics.subjects import Points
+from ganatomy.statistics.resampling import Array, jackknife_groups, jackknife_variance, student
+from ganatomy.statistics.subjects import Points
 
 ORDER = 1
 MOST_RESAMPLED = 400  # images a side in halvings and jackknife, where a hundred distances are computed

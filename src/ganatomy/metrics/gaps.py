@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.neighbours import squared_distances
 from ganatomy.metrics.prdc import wilson
-from ganatomy.metrics.resampling import Array, jackknife_variance
+from ganatomy.statistics.resampling import Array, jackknife_variance
 
 ORDER, CONTROLS = 12, False
 DRAWS, MOST = 60, 500

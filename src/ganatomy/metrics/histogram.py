@@ -9,7 +9,7 @@ import numpy as np
 
 from ganatomy.metrics.base import Images, MetricResult, Sample, Samples
 from ganatomy.metrics.profiles import Profiles, beyond, chosen_rows, chunks, compare, drawn, reference, said
-from ganatomy.metrics.resampling import Array
+from ganatomy.statistics.resampling import Array
 
 ORDER = 14
 NAME = "Histogram"

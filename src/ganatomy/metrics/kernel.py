@@ -21,8 +21,8 @@ from ganatomy.metrics.kernel_blocks import (
     kernel,
     kernel_distance,
 )
-from ganatomy.metrics.resampling import between_mean
-from ganatomy.metrics.subjects import Points, dealt
+from ganatomy.statistics.resampling import between_mean
+from ganatomy.statistics.subjects import Points, dealt
 
 __all__ = ["Blocks", "KDScorer", "compute", "kernel_distance", "p_no_difference"]
 

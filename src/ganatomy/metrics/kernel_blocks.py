@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import Sample
-from ganatomy.metrics.resampling import (
+from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     Array,
     across_mean,
@@ -20,7 +20,7 @@ from ganatomy.metrics.resampling import (
     bootstrap_interval,
     multinomial_weights,
 )
-from ganatomy.metrics.subjects import Points
+from ganatomy.statistics.subjects import Points
 
 MOST_SUBJECTS, GROUPS = 5000, 1000  # more subjects than the former are dealt into the latter: sums are [S, S]
 _AT_ONCE = 16_000_000  # kernel values held at a time; more are summed in tiles

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample
 from ganatomy.metrics.kernel import Blocks
-from ganatomy.metrics.resampling import BOOTSTRAPS, Array, between_mean, bootstrap_interval, multinomial_weights
+from ganatomy.statistics.resampling import BOOTSTRAPS, Array, between_mean, bootstrap_interval, multinomial_weights
 
 ONE_SUBJECT = "one subject only: its slices stand in for subjects"
 TOO_HIGH = "and are nearer to each other than those of several, so the figure is too high"

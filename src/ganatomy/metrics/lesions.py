@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.core.text import counted, grouped
 from ganatomy.metrics.agreement import clipped
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite, refuse_not_finite
 from ganatomy.metrics.blobs import LEAST_CONTRAST, Blobs, count_blobs, noise_level, with_noise
 from ganatomy.metrics.registration import Masks, grey
-from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.ssim import DATA_RANGE
-from ganatomy.metrics.subjects import by_subject, over_subjects
-from ganatomy.wording import counted, grouped
+from ganatomy.statistics.resampling import Array
+from ganatomy.statistics.subjects import by_subject, over_subjects
 
 LEAST_PIXELS = 4
 RING = (1, 4)

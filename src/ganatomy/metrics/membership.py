@@ -10,7 +10,7 @@ import numpy as np
 from ganatomy.features.base import CHUNK, Images
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.prdc import wilson
-from ganatomy.metrics.resampling import Array, jackknife_variance
+from ganatomy.statistics.resampling import Array, jackknife_variance
 
 ORDER, CONTROLS = 11, False
 CHANCE = 0.5

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.similarity import FEW, RADIUS, ms_ssim_name, similarity
 from ganatomy.metrics.ssim import NOTHING, interval, of_other_subjects
+from ganatomy.statistics.resampling import Array
 
 ORDER = 3.5
 CONTROLS = False  # it is never ranked, and what it says of them is known: 1 for the mean image

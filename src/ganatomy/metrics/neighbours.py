@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.features.base import Features
-from ganatomy.metrics.resampling import Array
+from ganatomy.statistics.resampling import Array
 
 K = 5
 _KEPT = 16_000_000  # distances

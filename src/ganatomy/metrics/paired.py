@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ganatomy.data.intensity import BORDER_SHARE, FOREGROUND, border_value
 from ganatomy.metrics.base import Better, Images, refuse_not_finite
-from ganatomy.metrics.resampling import Array
 from ganatomy.metrics.similarity import ms_ssim_name, similarity, weighted_mean
 from ganatomy.metrics.ssim import DATA_RANGE
+from ganatomy.statistics.resampling import Array
 
 Mask = NDArray[np.bool_]
 INSIDE, WHOLE = "foreground", "whole image"

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ganatomy.core.text import counted
 from ganatomy.metrics.base import MIN_SUBJECTS, Better, finite
 from ganatomy.metrics.paired import INSIDE, PairFigures, better
-from ganatomy.metrics.subjects import by_subject, over_subjects
-from ganatomy.wording import counted
+from ganatomy.statistics.subjects import by_subject, over_subjects
 
 Interval = tuple[float, float]
 NO_INTERVAL = f"with fewer than {MIN_SUBJECTS} subjects there is no interval, so chance cannot be ruled out"

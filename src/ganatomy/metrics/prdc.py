@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ganatomy.metrics.base import MIN_SUBJECTS, Better, MetricResult, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
 from ganatomy.metrics.neighbours import Distances, K, Part, radii
-from ganatomy.metrics.resampling import Array, central, jackknife_groups, jackknife_variance, student
+from ganatomy.statistics.resampling import Array, central, jackknife_groups, jackknife_variance, student
 
 ORDER = 4
 MOST_AT_ONCE = 2000  # images a side in a part

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
-from ganatomy.metrics.resampling import BOOTSTRAPS, Array, bootstrap_interval, multinomial_weights
-from ganatomy.metrics.subjects import Points
+from ganatomy.statistics.resampling import BOOTSTRAPS, Array, bootstrap_interval, multinomial_weights
+from ganatomy.statistics.subjects import Points
 
 MOST_IMAGES = 2000
 LOW, HIGH = 0.8, 1.25  # a ratio to real images between them matters to nobody

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import Images
-from ganatomy.metrics.resampling import Array
+from ganatomy.statistics.resampling import Array
 
 Masks = NDArray[np.bool_]
 Structure = NDArray[np.complex64]

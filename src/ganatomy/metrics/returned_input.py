@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import Images, finite
 from ganatomy.metrics.paired import Mask
-from ganatomy.metrics.resampling import Array
-from ganatomy.metrics.subjects import rows_of
+from ganatomy.statistics.resampling import Array
+from ganatomy.statistics.subjects import rows_of
 
 Finding = Literal["input", "grey values", "unrelated", "alike", "cannot tell", ""]
 

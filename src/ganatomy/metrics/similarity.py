@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import Images
-from ganatomy.metrics.resampling import Array
+from ganatomy.statistics.resampling import Array
 
 DATA_RANGE = 2.0  # from -1 to 1, whatever the images hold
 SIGMA, RADIUS = 1.5, 5  # of the Gaussian window, pixels; it has 11 x 11

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
 from ganatomy.metrics.profiles import Profiles, beyond, chosen_rows, chunks, compare, drawn, ratio_off, reference, said
-from ganatomy.metrics.resampling import (
+from ganatomy.metrics.spectrum_peaks import GROUPS, group_means, peaks
+from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     HALVINGS,
     Array,
@@ -20,7 +21,6 @@ from ganatomy.metrics.resampling import (
     halvings,
     multinomial_weights,
 )
-from ganatomy.metrics.spectrum_peaks import GROUPS, group_means, peaks
 
 ORDER = 15
 NAME, SHARPNESS = "Spectrum", "Sharpness"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.metrics.resampling import Array
+from ganatomy.statistics.resampling import Array
 
 GROUPS = 20  # groups of subjects, of which the spread is taken
 LEAST_EXCESS = 3.0  # dB

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.resampling import Array, pair_variance, student
 from ganatomy.metrics.similarity import DATA_RANGE, ssim
+from ganatomy.statistics.resampling import Array, pair_variance, student
 
 __all__ = ["DATA_RANGE", "compute", "held_out", "ssim"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ganatomy.wording import counted
+from ganatomy.core.text import counted
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:

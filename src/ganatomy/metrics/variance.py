@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
 from ganatomy.metrics.profiles import MOST_IMAGES, block_means, chosen_rows, chunks, drawn, ratio_off, said
-from ganatomy.metrics.resampling import (
+from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     HALVINGS,
     Array,

@@ -12,20 +12,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ganatomy.data import readers
-from ganatomy.data.dicom.series import Volume, build
-from ganatomy.data.dicom.slices import Skipped
+from ganatomy import formats
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import staged_folder
+from ganatomy.core.text import counted, grouped
 from ganatomy.data.parallel import progress
-from ganatomy.data.readers import Unreadable, nifti
-from ganatomy.data.readers.dicom.tags import Facts, facts
-from ganatomy.data.sources import is_hidden, walk
 from ganatomy.data.synthetic import SYNTHETIC
-from ganatomy.errors import UserError
-from ganatomy.files import staged_folder
+from ganatomy.formats import Unreadable, nifti
+from ganatomy.formats.dicom.tags import Facts, facts
+from ganatomy.sources.dicom.series import Volume, build
+from ganatomy.sources.dicom.slices import Skipped
+from ganatomy.sources.entry import is_hidden, walk
 from ganatomy.translation.about import About
 from ganatomy.translation.dicom_pixels import Stored, stored
 from ganatomy.translation.dicom_tags import Source, read_source, series_tags, slice_tags
-from ganatomy.wording import counted, grouped
 
 TOLD = 3
 """So many files or series of one kind that are left out are told one by one."""
@@ -47,7 +47,7 @@ def volumes(path: Path, say: Callable[[str], None] = lambda text: None) -> list[
         say: told what is left out, with the reason.
 
     Returns:
-        Volumes in the order of patients, studies and series. `readers.read_frames(volume.frames)` gives voxels
+        Volumes in the order of patients, studies and series. `formats.read_frames(volume.frames)` gives voxels
         [i, j, k], and `volume.header.affine` their place.
 
     Raises:
@@ -125,7 +125,7 @@ def _is_dicom(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as handle:
-            return readers.dicom.is_mine(handle.read(nifti.HEAD_BYTES))
+            return formats.dicom.is_mine(handle.read(nifti.HEAD_BYTES))
     except OSError:
         return False
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.core.errors import UserError
 from ganatomy.data.intensity import HOUNSFIELD
-from ganatomy.errors import UserError
 
 FINE = 1000
 """The largest number stored is at least this, so that rounding changes no value by more than 0.05% of the largest."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ganatomy import __version__
-from ganatomy.data.dicom.series import Volume
 from ganatomy.data.intensity import HOUNSFIELD
-from ganatomy.data.readers.dicom.file import numbers, opened, text, texts, value
-from ganatomy.data.readers.dicom.frames import Frame, frames
-from ganatomy.data.readers.dicom.tags import TAGS, described, is_lossy
+from ganatomy.formats.dicom.file import numbers, opened, text, texts, value
+from ganatomy.formats.dicom.frames import Frame, frames
+from ganatomy.formats.dicom.tags import TAGS, described, is_lossy
+from ganatomy.sources.dicom.series import Volume
 from ganatomy.translation.about import NOT_FOR_DIAGNOSIS, About
 
 CT, MR, CAPTURE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganatomy.data import readers
-from ganatomy.data.dicom.series import Volume
-from ganatomy.data.readers import Header, Pixels, Unreadable
-from ganatomy.data.sources import is_mask_name, is_prepared, walk
+from ganatomy import formats
+from ganatomy.core.errors import UserError
+from ganatomy.core.run import Run
+from ganatomy.core.text import counted, printable
 from ganatomy.data.synthetic import is_synthetic
-from ganatomy.errors import UserError
-from ganatomy.run import Run
+from ganatomy.formats import Header, Pixels, Unreadable
+from ganatomy.sources.dicom.series import Volume
+from ganatomy.sources.entry import is_mask_name, is_prepared, walk
 from ganatomy.translation import dicom
-from ganatomy.wording import counted, printable
 
 Say = Callable[[str], None]
 _FIXES = {"NaN": "replace them first, for example by the value of the background"}
@@ -43,14 +43,14 @@ class Item:
         if self.series is not None:
             return self.series.header
         try:
-            return readers.scan(self.path)
+            return formats.scan(self.path)
         except Unreadable as error:
             raise refusal(error, self.name) from error
 
     def pixels(self) -> Pixels:
         """As the readers give them. Raises `UserError`."""
         try:
-            return readers.read_frames(self.series.frames) if self.series else readers.read(self.path)
+            return formats.read_frames(self.series.frames) if self.series else formats.read(self.path)
         except Unreadable as error:
             raise refusal(error, self.name) from error
 
@@ -111,7 +111,7 @@ def _in_folder(folder: Path, say: Say) -> tuple[list[Item], bool]:
 
 
 def _is_mask(name: str) -> bool:
-    return is_mask_name(readers.stem(Path(name).name).rpartition("_")[2])
+    return is_mask_name(formats.stem(Path(name).name).rpartition("_")[2])
 
 
 def _all_series(folder: Path, others: bool, say: Say) -> list[Volume]:
@@ -148,6 +148,6 @@ def series_folders(items: list[Item]) -> dict[Item, str]:
 def _is_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as handle:
-            return readers.dicom.is_mine(handle.read(readers.nifti.HEAD_BYTES))
+            return formats.dicom.is_mine(handle.read(formats.nifti.HEAD_BYTES))
     except OSError as error:
         raise UserError(f"cannot be opened ({error.strerror})", where=path, fix="check the path") from error

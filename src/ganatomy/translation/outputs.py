@@ -11,18 +11,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ganatomy.data import readers
-from ganatomy.data.readers import Header
-from ganatomy.data.sources import is_prepared
+from ganatomy import formats
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import write_json
+from ganatomy.core.run import Run
+from ganatomy.core.text import printable
 from ganatomy.data.synthetic import is_synthetic
-from ganatomy.errors import UserError
-from ganatomy.files import write_json
-from ganatomy.run import Run
+from ganatomy.formats import Header
+from ganatomy.sources.entry import is_prepared
 from ganatomy.translation import dicom, nifti, pictures
 from ganatomy.translation.about import NOT_FOR_DIAGNOSIS, About
 from ganatomy.translation.inputs import Item
 from ganatomy.translation.way import Way
-from ganatomy.wording import printable
 
 MARK, KIND, SCHEMA_VERSION = "translation.json", "ganatomy translation", 1
 NOTICE = f"synthetic, {NOT_FOR_DIAGNOSIS}"
@@ -40,7 +40,7 @@ class Names:
     def take(self, item: Item, suffix: str) -> str:
         """A relative name for what a file becomes."""
         place = Path(item.name)
-        name = str(place.with_name(readers.stem(place.name) + suffix))
+        name = str(place.with_name(formats.stem(place.name) + suffix))
         if name.lower() in self.taken:
             name = item.name + suffix
         while name.lower() in self.taken:
@@ -61,12 +61,12 @@ def suffixes(item: Item, header: Header) -> tuple[str, ...]:
 def check_suffix(item: Item, header: Header, out: Path) -> None:
     """Raise `UserError` unless OUT is called like what the source becomes."""
     known = suffixes(item, header)
-    if not readers.stem(out.name):
+    if not formats.stem(out.name):
         raise UserError("is an ending without a name", where=out, fix=f"call it translated{known[0]}, for example")
     if out.name.lower().endswith(known):
         return
     raise UserError(f"{item.name} becomes a file that ends in {' or '.join(known)}", where=out,
-                    fix=f"call it {readers.stem(out.name)}{known[0]}")
+                    fix=f"call it {formats.stem(out.name)}{known[0]}")
 
 
 def check_place(source: Path, out: Path, run: Path | None = None) -> None:
@@ -105,9 +105,9 @@ def check_folder(source: Path, out: Path, run: Path | None, single: bool) -> Non
     if not one.is_dir() and one.parent in other.parents:
         raise UserError("lies in the folder of INPUT's series, into which nothing is written", where=out,
                         fix="choose another OUT")
-    if other.name.lower().endswith(readers.SUFFIXES):
+    if other.name.lower().endswith(formats.SUFFIXES):
         raise UserError(f"is called like a file, and a {'DICOM series' if single else 'folder'} becomes a folder",
-                        where=out, fix=f"call it {readers.stem(out.name) or 'translated'}")
+                        where=out, fix=f"call it {formats.stem(out.name) or 'translated'}")
 
 
 def check_file(item: Item, header: Header, out: Path, overwrite: bool) -> None:
@@ -116,7 +116,7 @@ def check_file(item: Item, header: Header, out: Path, overwrite: bool) -> None:
     With `overwrite` only what was made here is replaced; of .npy that cannot be known.
     """
     if out.is_dir():
-        name = readers.stem(item.path.name) + suffixes(item, header)[0]
+        name = formats.stem(item.path.name) + suffixes(item, header)[0]
         raise UserError("is a folder, and one file becomes one file", where=out, fix=f"give {out / name}")
     check_suffix(item, header, out)
     if not out.exists():
@@ -196,4 +196,4 @@ def write_mark(stage: Path, about: About, volumes: int) -> None:
 
 def _is_npy(path: Path) -> bool:
     with path.open("rb") as handle:
-        return readers.npy.is_mine(handle.read(8))
+        return formats.npy.is_mine(handle.read(8))

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from ganatomy.data.readers import Header
-from ganatomy.files import atomic_path
+from ganatomy.core.files import atomic_path
+from ganatomy.formats import Header
 from ganatomy.translation.about import About
 from ganatomy.translation.way import Way
 

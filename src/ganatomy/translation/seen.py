@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.core.errors import UserError
 from ganatomy.data.dataset import normalise, shrink
 from ganatomy.data.geometry import NORMAL, Frame, View, acquired, choose_slices, orientation, planes, view
 from ganatomy.data.intensity import Levels, Mapping, mapping, measure
-from ganatomy.data.prepare.convert_visit import is_coloured
-from ganatomy.data.prepare.scanned import LONGEST_SIDE
-from ganatomy.data.readers import Header, Pixels
-from ganatomy.errors import UserError
+from ganatomy.formats import Header, Pixels
+from ganatomy.preparation.convert_visit import is_coloured
+from ganatomy.preparation.scanned import LONGEST_SIDE
 from ganatomy.translation.way import Way
 
 LUMA = (0.299, 0.587, 0.114)

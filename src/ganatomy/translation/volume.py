@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.core.errors import UserError
 from ganatomy.data.contrast import named_otherwise, objection
 from ganatomy.data.geometry import planes
-from ganatomy.data.readers import Header, Pixels
 from ganatomy.data.regrid import restore
-from ganatomy.errors import UserError
+from ganatomy.formats import Header, Pixels
+from ganatomy.generators.sampling import TRANSLATED
 from ganatomy.metrics.paired import LOWEST, background, foreground
-from ganatomy.sampling import TRANSLATED
 from ganatomy.translation.seen import Seen, see
 from ganatomy.translation.way import Translator, Way
 

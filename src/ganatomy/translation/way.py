@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.core.errors import UserError
 from ganatomy.data.contrast import Contrast
 from ganatomy.data.dataset import Grid, Intensity
 from ganatomy.data.geometry import Frame, View
 from ganatomy.data.intensity import HOUNSFIELD, Decision
-from ganatomy.errors import UserError
 from ganatomy.translation.about import About
 
 _AGAIN = "prepare the dataset and train again"

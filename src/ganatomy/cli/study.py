@@ -1,0 +1,148 @@
+"""`ganatomy study`: its options."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ganatomy.cli.options import FOLDER, names, say, seconds
+
+
+def _numbers(kind: type[int] | type[float]) -> Any:
+    def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            found = tuple(kind(part) for part in value.split(","))
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is not numbers with commas between") from error
+        return _finite(context, parameter, found)
+
+    return convert
+
+
+def _finite(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """One number or several, none of which is nan or infinite."""
+    if value is not None and not all(map(math.isfinite, value if isinstance(value, tuple) else (value,))):
+        raise click.BadParameter("a number is not finite")
+    return value
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Names with commas between; given but empty, as an empty variable of a script is, must not mean the default."""
+    found = names(context, parameter, value)
+    if value is not None and not found:
+        raise click.BadParameter("no name is given")
+    return found
+
+
+def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty")
+    return value
+
+
+@click.command()
+@click.argument("dataset", type=FOLDER)
+@click.argument("study", type=FOLDER)
+@click.option("--k", callback=_numbers(int), metavar="N,N,...", help="Real positive training images.  [25,50,100]")
+@click.option("--folds", type=int, help="Parts of the subjects, each held out once.  [3]")
+@click.option("--seeds", type=int, help="Repetitions in each fold.  [2]")
+@click.option("--arms", callback=_names, metavar="NAME,...",
+              help="ORG, OVERSAMPLE, GAN, GAN_ONLY; controls FRESH, COPIES, NOISE; each also with AUG_ (flips) or "
+                   "AUG2_ (rotation, contrast, elastic).  [ORG, OVERSAMPLE, GAN, each also with AUG_]")
+@click.option("--imbalance", type=float, callback=_finite, help="Real negatives for each real positive.  [10]")
+@click.option("--synthetic", callback=_numbers(float), metavar="X,X,...",
+              help="Images added, as multiples of k.  [1.5]")
+@click.option("--positive", "positives", callback=_names, metavar="CLASS,...",
+              help="Which classes are rare and get synthetic images.  [of two, the rarer]")
+@click.option("--domain", help="Which contrast, where the dataset has several.")
+@click.option("--recipe", help="Of the GANs: a recipe's name or a YAML file.  [rpgan-64]")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE",
+              help="Any key of the recipe, such as steps=500.")
+@click.option("--budget", help="Time to train each GAN in, such as 4m; turned into steps once, by a short trial.")
+@click.option("--classifier", type=click.Choice(["fcn", "resnet", "features"]), help="[fcn]")
+@click.option("--updates", type=int, help="Gradient updates of a classifier, the same in every arm.  [500]")
+@click.option("--margin", type=float, callback=_finite, help="Smallest difference in F1 that would matter.  [0.02]")
+@click.option("--seed", type=int, help="[0]")
+@click.option("--external", type=FOLDER, metavar="DATASET", help="A second test set, from elsewhere.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Cells at a time, each with one thread.")
+@click.option("--ray", callback=_not_empty, metavar="ADDRESS",
+              help="Run the cells on a Ray cluster: its address, auto, or local.")
+@click.option("--gpu-share", type=click.FloatRange(0, 1), callback=_finite,
+              help="Of one GPU, for each cell on Ray.  [0.25 with GPUs]")
+@click.option("--slurm", is_flag=True, help="Write job scripts for SLURM and print how to submit them; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Show folds, cells and what it would take; write nothing.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--cell", help="Run this one cell and stop; what workers and job arrays call.", hidden=True)
+@click.option("--worker-of", type=int, help="End when this process is no longer the parent.", hidden=True)
+def study(dataset: Path, study: Path, cell: str | None, worker_of: int | None, slurm: bool, dry_run: bool,
+          **options: Any) -> None:
+    """Do synthetic images help a classifier? Trains GANs and classifiers on few patients, tests on others.
+
+    Run again, the same command goes on where it was; options of a study that has begun can be left out.
+    """
+    if cell is not None:
+        from ganatomy.studies.worker import work
+
+        raise SystemExit(work(dataset, study, cell, options["external"], options["device"], worker_of, say))
+    if slurm + dry_run + (options["ray"] is not None) > 1:
+        raise click.UsageError("give one of --slurm, --ray and --dry-run")
+    _run(dataset, study, _given(options), slurm, dry_run)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, as `study` takes them."""
+    from ganatomy.core.recipe import parse_assignments
+
+    budget, assignments = seconds(options.pop("budget")), parse_assignments(options.pop("assignments"))
+    classifier = {"name": options.pop("classifier"), "updates": options.pop("updates")}
+    chosen = {name: value for name, value in classifier.items() if value is not None}
+    given = {"set": assignments, "budget": budget, "classifier": chosen or None, **options}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _run(dataset: Path, study: Path, given: dict[str, Any], slurm: bool, dry_run: bool) -> None:
+    from ganatomy.studies.processes import INTERRUPTED, sigterm_interrupts
+    from ganatomy.training.train import Interrupted
+
+    start = _write_jobs if slurm else _describe if dry_run else _study
+    try:
+        with sigterm_interrupts():
+            start(dataset, study, given)
+    except (KeyboardInterrupt, Interrupted):  # the second comes from a trial
+        say("stopped; run the same command again to go on")
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _study(dataset: Path, study: Path, given: dict[str, Any]) -> None:
+    from ganatomy.studies.progress import StudyProgress
+    from ganatomy.studies.study import study as run
+    from ganatomy.studies.table import table
+
+    with StudyProgress() as progress:
+        results = run(dataset, study, say=progress.say, show=progress.show, **given)
+    click.echo(table(results))
+
+
+def _describe(dataset: Path, study: Path, given: dict[str, Any]) -> None:
+    from ganatomy.studies.dry_run import dry_run
+
+    given.pop("gpu_share", None)
+    click.echo(dry_run(dataset, study, say=say, **given))
+
+
+def _write_jobs(dataset: Path, study: Path, given: dict[str, Any]) -> None:
+    from ganatomy.studies.slurm import jobs
+
+    for name in ("workers", "gpu_share"):
+        given.pop(name, None)
+    lines = jobs(dataset, study, say=say, **given)
+    if lines:
+        say(f"wrote {study / 'slurm.sh'} and {study / 'slurm-gather.sh'}: edit partition, account and GPU there, then "
+            "submit with the lines below; `ganatomy report STUDY` after that")
+    click.echo("\n".join(lines))

@@ -1,0 +1,39 @@
+"""The errors a user can mend. Everything else is our fault and shows a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ganatomy.core.text import printable
+
+
+class UserError(Exception):
+    """A problem with the input: what is wrong, where, and how to mend it.
+
+    The command line prints it as one line and exits with `exit_code`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | Path | None = None, fix: str | None = None) -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(str(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.what, self.where, self.fix)  # errors of other processes come back whole
+
+    def __str__(self) -> str:
+        place = f"{printable(str(self.where))}: " if self.where is not None else ""
+        mend = f" -> {self.fix}" if self.fix else ""
+        return f"{place}{self.what}{mend}"
+
+
+class GateError(UserError):
+    """A gate that the user asked for did not pass (exit code 3)."""
+
+    exit_code = 3
+
+
+def _again(kind: type[UserError], what: str, where: str | Path | None, fix: str | None) -> UserError:
+    return kind(what, where=where, fix=fix)

@@ -1,0 +1,185 @@
+"""Writing files so that nothing half-written is left looking whole."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ganatomy.core.errors import UserError
+
+PRIVATE_SUFFIX = ".private"
+_TEMPORARY = re.compile(r"(?:(?<=/)|^)\.([^/]+)\.partial-\d+(?=/|$)")
+
+
+@contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """Turn a full disk, a missing permission and the like into a `UserError` that names the place."""
+    fixes = {
+        errno.ENOSPC: ("the disk is full", "free some space or choose another folder"),
+        errno.EDQUOT: ("your disk quota is used up", "free some space or choose another folder"),
+        errno.EFBIG: ("the file would be larger than is allowed here", "choose another folder"),
+        errno.EACCES: ("permission denied", "check who owns the folder, or choose another"),
+        errno.EPERM: ("permission denied", "check who owns the folder, or choose another"),
+        errno.EROFS: ("the file system is read-only", "choose another folder"),
+        errno.ENOENT: ("no folder can be made there", "choose another folder"),
+        errno.ENOTDIR: ("a part of this path is a file, not a folder", "choose another folder"),
+        errno.EEXIST: ("something else is there already", "choose another folder"),
+        errno.ENOTEMPTY: ("another process has made it meanwhile", "choose another folder, or add --overwrite"),
+        errno.ELOOP: ("its links go in a circle", "choose another folder"),
+        errno.ENAMETOOLONG: ("this name is too long for the file system", "choose a shorter name"),
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in fixes:
+            raise
+        what, fix = fixes[error.errno]
+        named = str(error.filename or where)  # temporary names are none of the user's
+        raise UserError(f"cannot write: {what}", where=_TEMPORARY.sub(r"\1", named), fix=fix) from error
+
+
+@contextmanager
+def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes `path`'s place in one step."""
+    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    with disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if ".partial-" not in str(path.parent):  # nothing is left over in a new folder, which may hold many files
+                _remove_stale(path)
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            if mode is not None:
+                temporary.chmod(mode)
+            if path.is_dir():
+                raise UserError("is a folder, and a file of that name is to be written", where=path,
+                                fix="move the folder away")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, mode: int | None = None) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path, mode) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, mode: int | None = None) -> None:
+    """Write indented JSON atomically; NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a missing or broken one is a `UserError`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError("this file is missing", where=path) from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"cannot be read as JSON ({error})", where=path) from error
+
+
+@contextmanager
+def staged_folder(target: Path, overwrite: bool = False,
+                  ours: Callable[[Path], bool] = lambda folder: True) -> Iterator[Path]:
+    """Yield an empty hidden folder that becomes `target` when the block succeeds, and vanishes when it fails.
+
+    Args:
+        target: the folder to make; it may exist if it is empty. Links are followed.
+        overwrite: replace a folder with something in it ...
+        ours: ... if this says so; --overwrite must not remove what another command or a person made.
+
+    Raises:
+        UserError: `target` is there already, or has been made by another process meanwhile.
+    """
+    target = Path(os.path.realpath(target))
+    with disk_errors(target):
+        refuse_occupied(target, overwrite, ours)
+        _remove_stale(target)
+        stage = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(parents=True)
+        try:
+            yield stage
+            if target.is_dir() and overwrite:
+                shutil.rmtree(target)
+            stage.replace(target)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def refuse_occupied(target: Path, overwrite: bool, ours: Callable[[Path], bool],
+                    otherwise: str = "will not be overwritten: it is not what this command makes") -> None:
+    """Raise `UserError` if `target` holds something that must not be replaced; see `staged_folder`.
+
+    `otherwise` is what is said where `ours` says no.
+    """
+    occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    if occupied and not overwrite:
+        raise UserError("already exists", where=target, fix="choose another folder, or add --overwrite")
+    if occupied and not ours(target):
+        raise UserError(otherwise, where=target, fix="choose another folder, or remove it yourself")
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what processes that were killed left of their attempts at `target`."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+        owner = left.name.rpartition("-")[2]
+        if not owner.isdecimal() or Path(f"/proc/{owner}").exists():
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left.unlink()
+
+
+def private_path(of: Path) -> Path:
+    """Where the private folder of a dataset or run lies, whether or not it is there."""
+    of = of.absolute()  # "." has no name
+    if not of.name:
+        raise UserError("is no place for a dataset or a run", where=of, fix="name a folder of its own")
+    return of.with_name(of.name + PRIVATE_SUFFIX)
+
+
+def private_folder(of: Path) -> Path:
+    """The folder beside a dataset or run that holds what must not travel with it: paths, names, keys.
+
+    Created with mode 0700. Files in it are to be written with mode 0600.
+    """
+    folder = private_path(of)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / ".gitignore").write_text("*\n")  # nobody shall commit it by accident
+    return folder
+
+
+@contextmanager
+def locked(lock: Path, where: Path, taken: str, kind: type[UserError] = UserError) -> Iterator[None]:
+    """Hold a lock file for this process; it is free again when the process ends, however it ends.
+
+    Raises:
+        UserError: of this `kind`: another process holds it; `taken` says what that means, `where` is the folder.
+    """
+    with disk_errors(where):
+        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise kind(taken, where=where, fix="wait for it, stop it, or choose another folder") from error
+    try:
+        yield
+    finally:
+        os.close(handle)

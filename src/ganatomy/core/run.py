@@ -1,0 +1,190 @@
+"""The run folder: the only place that knows its paths, and the only one that writes its small files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import disk_errors, locked, private_folder, private_path, read_json, write_json, write_text
+from ganatomy.core.recipe import Recipe, flat, parse, text
+
+KEEP_CHECKPOINTS = 2
+RECIPE_FILE = "recipe.yaml"
+
+
+class Run:
+    """Paths and small files of one training.
+
+    recipe.yaml, environment.json, status.json, log.jsonl, losses.csv, loss_plot.png, checkpoints/, generator/,
+    samples/, debug/, metrics.json, map.json and map.png, report.html; beside it RUN.private/ with the path of the
+    dataset, which may name a person, and real images: progress pictures of a translation, and what --debug keeps. It
+    must not travel.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe_file = self.path / RECIPE_FILE
+        self.environment_file = self.path / "environment.json"
+        self.status_file = self.path / "status.json"
+        self.log_file = self.path / "log.jsonl"
+        self.metrics_file = self.path / "metrics.json"
+        self.map_file = self.path / "map.json"
+        self.report_file = self.path / "report.html"
+        self.generator = self.path / "generator"
+        self.samples = self.path / "samples"
+        self.losses_file = self.path / "losses.csv"
+        self.loss_plot = self.path / "loss_plot.png"
+        self.debug = self.path / "debug"
+        self.private_debug = private_path(self.path) / "debug"
+        self.private_progress = private_path(self.path) / "progress"
+        self._checkpoints = self.path / "checkpoints"
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """A run that exists. Raises `UserError` if the folder is missing or is no run folder."""
+        run = cls(path)
+        if not run.path.is_dir():
+            raise UserError("there is no such folder", where=run.path,
+                            fix="train one with `ganatomy train DATASET RUN`")
+        if not run.recipe_file.is_file():
+            raise UserError("is not a run folder (it has no recipe.yaml)", where=run.path,
+                            fix="train one with `ganatomy train DATASET RUN`")
+        return run
+
+    @classmethod
+    def is_run(cls, path: str | Path) -> bool:
+        """Whether the folder looks like a run."""
+        return (Path(path) / RECIPE_FILE).is_file()  # asked of any folder, of the root too, which no run can be
+
+    def recipe(self) -> Recipe:
+        """The recipe this run was started with."""
+        return parse(text(str(self.recipe_file)), where=self.recipe_file)
+
+    def start(self, recipe: Recipe, dataset: Path, dataset_content: str) -> None:
+        """Make the folder, or check that an existing one was started with this recipe on this dataset.
+
+        Raises:
+            UserError: another recipe (naming the keys that differ), another dataset, or a folder that is no run.
+        """
+        if self.recipe_file.is_file():
+            self._refuse_difference(recipe, dataset_content)
+        elif self.path.exists() and (not self.path.is_dir() or _foreign(self.path)):
+            raise UserError("exists and is not a run folder", where=self.path, fix="choose another folder")
+        # the recipe comes first after the dataset's hash: killed in between, the folder can still be started again
+        if not self.recipe_file.is_file():
+            write_json(self.path / "dataset.json", {"content": dataset_content})
+            write_text(self.recipe_file, recipe.to_yaml())
+        with disk_errors(self.path):
+            self._checkpoints.mkdir(exist_ok=True)
+            self.samples.mkdir(exist_ok=True)
+        write_json(private_folder(self.path) / "dataset.json", {"path": str(dataset.resolve())}, mode=0o600)
+
+    def _refuse_difference(self, recipe: Recipe, dataset_content: str) -> None:
+        old, new = flat(self.recipe().model_dump(mode="json")), flat(recipe.model_dump(mode="json"))
+        differ = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        if differ:
+            what = "; ".join(f"{k} was {old.get(k)}, now {new.get(k)}" for k in differ)
+            raise UserError(f"was started with another recipe: {what}", where=self.path,
+                            fix="use the same settings to resume; to change or lengthen it, choose another run folder")
+        if self.dataset_content() != dataset_content:
+            raise UserError("was started on another dataset, or the dataset has changed since", where=self.path,
+                            fix="give the dataset it was started on, or choose another run folder")
+
+    def dataset_content(self) -> str:
+        """The content hash of the dataset this run learns from."""
+        return _field(self.path / "dataset.json", "content")
+
+    def dataset_path(self) -> Path:
+        """Where the dataset was when the run was last started. Raises `UserError` if that is not known or gone."""
+        note = private_path(self.path) / "dataset.json"
+        if not note.is_file():
+            raise UserError("does not know where its dataset is (the folder RUN.private was left behind)",
+                            where=self.path, fix="name the dataset with --data DATASET")
+        path = Path(_field(note, "path"))
+        if not path.is_dir():
+            raise UserError("the dataset of this run is no longer where it was", where=path,
+                            fix="name its new place with --data DATASET")
+        return path
+
+    def status(self) -> dict[str, Any]:
+        """status.json: state (running, interrupted, stopped or finished), step, steps, and a message."""
+        status = read_json(self.status_file) if self.status_file.is_file() else None
+        return {"state": "new", "step": 0} | (status if isinstance(status, dict) else {})
+
+    def write_status(self, state: str, step: int, **more: Any) -> None:
+        """Write status.json."""
+        write_json(self.status_file, {"state": state, "step": step, **more})
+
+    def checkpoint(self, step: int) -> Path:
+        """Path of the checkpoint of a step."""
+        return self._checkpoints / f"step-{step:06d}.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints there are, oldest first."""
+        found = [p for p in self._checkpoints.glob("step-*.pt") if checkpoint_step(p) >= 0]
+        return sorted(found, key=checkpoint_step)
+
+    def prune_checkpoints(self, keep: int | None) -> None:
+        """Remove all but the newest two checkpoints and that of step `keep`."""
+        for path in self.checkpoints()[:-KEEP_CHECKPOINTS]:
+            if checkpoint_step(path) != keep:
+                path.unlink()
+
+    def append_log(self, entries: list[dict[str, Any]]) -> None:
+        """Append lines to log.jsonl; each has a `step`."""
+        with disk_errors(self.log_file), self.log_file.open("a", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(entry, allow_nan=False) + "\n" for entry in entries)
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl; a last line cut short by a kill is left out."""
+        entries = []
+        if self.log_file.is_file():
+            for line in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                    entries.append(entry)
+        return entries
+
+    def cut_back(self, step: int) -> None:
+        """Forget log lines, sample grids and temporary files later than the checkpoint of `step`."""
+        lines = [json.dumps(entry) + "\n" for entry in self.log() if entry["step"] <= step]
+        write_text(self.log_file, "".join(lines))
+        for picture in (*self.samples.glob("step-*.png"), *self.private_progress.glob("step-*.png")):
+            if checkpoint_step(picture) > step:
+                picture.unlink()
+        for left in (*self.path.rglob(".*.partial*"), *private_path(self.path).rglob(".*.partial*")):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process. Raises `UserError` if another training is writing to it."""
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with locked(private_folder(self.path) / "lock", self.path, "another training is writing to this run folder"):
+            yield
+
+
+def _field(path: Path, key: str) -> str:
+    value = read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get(key), str):
+        raise UserError(f"does not say its {key}", where=path, fix="train again in another folder")
+    return str(value[key])
+
+
+def _foreign(folder: Path) -> list[Path]:
+    """What a start that was killed early cannot have left."""
+    return [p for p in folder.iterdir() if p.name != "dataset.json" and not p.name.startswith(".")]
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step in a file name such as step-000200.pt; -1 in any other."""
+    number = path.stem.removeprefix("step-")
+    return int(number) if number.isdecimal() else -1

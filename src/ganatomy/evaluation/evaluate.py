@@ -1,0 +1,195 @@
+"""evaluate: how good and how diverse synthetic images are, against test patients, with floors and controls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import write_json
+from ganatomy.core.run import Run
+from ganatomy.core.text import grouped
+from ganatomy.evaluation.map import write_map
+from ganatomy.evaluation.rows import size_warning
+from ganatomy.evaluation.sets import MOST_IMAGES, Task, of_datasets, of_run, samples_of
+from ganatomy.evaluation.translation import evaluate_translation, translates
+from ganatomy.evaluation.verdicts import FEW_SYNTHETIC, check_gates, verdicts
+from ganatomy.features.choose import choose
+from ganatomy.generators import sampling
+from ganatomy.metrics.base import MetricResult, Samples, found
+from ganatomy.metrics.controls import controls
+from ganatomy.metrics.table import table
+
+__all__ = ["check_gates", "evaluate", "table"]
+
+SCHEMA_VERSION = 1
+MOST_ASKED = 1_000_000
+UNTRAINED = "untrained generator"  # its name among the controls
+PATIENTS_UNKNOWN = "nothing says which images belong to one patient"
+
+Say = Callable[[str], None]
+
+
+def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | None = None, seed: int = 0,
+             data: str | Path | None = None, domain: str | None = None, label: str | None = None,
+             beside: Sequence[str | Path] = (), features: str = "lite0", critic: bool = False,
+             fail_on: Sequence[str] = (), say: Say = lambda text: None) -> dict[str, Any]:
+    """Measure a run, or a synthetic dataset against a real one.
+
+    With one argument, a run: images are drawn from its generator, compared with the test split of its dataset (and,
+    beside it, with the train split), and metrics.json is written into the run. With two, both are dataset folders,
+    compared at the smaller size of the two, and nothing is written.
+
+    Args:
+        real: a run folder; or, with `synthetic`, a dataset folder with a test split.
+        synthetic: a dataset folder. Of one marked real, the subjects count; synthetic images are independent.
+        n: synthetic images, 2 to 1,000,000; by default as many as there are test images, at least 500, at most 2,000.
+        seed: of the images drawn and of all resampling.
+        data: the run's dataset, where it has moved.
+        domain, label: which contrast and class; by default the run's own.
+        features: the extractor: lite0, inception, random, or a TorchScript or ONNX file.
+        critic: also train independent critics (minutes).
+        fail_on: gates; "copies" for a model that copies training images.
+        beside: of a run that translates: further runs of the same task, such as the recipe unet's, measured with it.
+        say: called with lines for the user.
+
+    Returns:
+        What metrics.json holds (docs/design.md). Every figure has its n, an interval over subjects and a real-real
+        figure beside it; below five test subjects there are values per subject and no intervals.
+
+    Raises:
+        UserError: no such folder, no test split, sizes or channels that do not fit, or `n` out of range.
+        GateError: a gate did not pass; metrics.json is written.
+    """
+    started = time.perf_counter()
+    if n is not None and not 2 <= n <= MOST_ASKED:
+        raise UserError(f"{grouped(n, 'synthetic image')} cannot be compared", where="-n",
+                        fix=f"use 2 to {MOST_ASKED:,}")
+    sampling.check_seed(seed)
+    if synthetic is None and translates(real):
+        if domain is not None or label is not None:
+            raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
+                            where="--domain, --label", fix="leave them out")
+        if features != "lite0" or critic or fail_on:
+            raise UserError("other features, the critic and the audit of copies are for images made from noise",
+                            where="--features, --critic, --fail-on", fix="leave them out for a run that translates")
+        return _written(Run(real), evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say),
+                        started, say)
+    if beside:
+        raise UserError("only runs that translate are measured beside each other", where="--beside",
+                        fix="leave it out, or evaluate each run by itself")
+    extractor = choose(features)
+    task = of_run(Path(real), n, seed, data, domain, label, extractor) if synthetic is None \
+        else of_datasets(Path(real), Path(synthetic), n, seed, domain, label, extractor)
+    samples = samples_of(task, seed)
+    unknown = any(PATIENTS_UNKNOWN in text for text in task.warnings)
+    whose = "(patients unknown)" if unknown else f"of {grouped(samples.test.n_subjects, 'subject')}"
+    say(f"{task.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
+        f"{whose}; features of {extractor.name} ...")
+    metrics = _measure(task, samples, frozenset({"critic"} if critic else ()), say)
+    if synthetic is None:
+        write_map(Run(real), samples, metrics, say)
+    _written(Run(real) if synthetic is None else None, metrics, started, say)
+    check_gates(metrics, fail_on)
+    return metrics
+
+
+def _written(run: Run | None, metrics: dict[str, Any], started: float, say: Say) -> dict[str, Any]:
+    """The metrics with the time they took; those of a run are kept in it."""
+    metrics["seconds"] = round(time.perf_counter() - started, 1)
+    if run is not None:
+        write_json(run.metrics_file, metrics)
+        say(f"written: {run.metrics_file}")
+    return metrics
+
+
+def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> dict[str, Any]:
+    results, warnings = [], [*task.warnings, *_size_warnings(samples)]
+    for metric in found(asked):
+        say(f"{metric.__name__.rpartition('.')[2]} ...")
+        results += metric.compute(samples)
+    say("controls ...")
+    judged, more = _controls(task, samples, results)
+    warnings += more + _missing(results)
+    warnings += _diversity_warnings(results)
+    counts = {name: {"images": s.n_images, "subjects": s.n_subjects}
+              for name, s in (("train", samples.train), ("test", samples.test)) if s is not None}
+    entries = [e for e in (r.to_json() for r in results) if e["value"] is not None]
+    return {"schema_version": SCHEMA_VERSION, "extractor": samples.extractor.name, "seconds": 0.0,
+            "dataset": task.dataset.info.content, "synthetic": task.content, "step": task.step, "seed": samples.seed,
+            "domain": task.domain, "label": task.label, "size": task.size,
+            "counts": {**counts, "synthetic": {"images": samples.synthetic.n_images}},
+            "verdicts": verdicts(entries, judged), "results": entries, "controls": judged, "warnings": warnings}
+
+
+def _missing(results: list[MetricResult]) -> list[str]:
+    """A sentence for each reason why figures could not be computed."""
+    names: dict[str, list[str]] = {}
+    for r in results:
+        if r.value is None or not np.isfinite(r.value):
+            names.setdefault(r.caveat, []).append(f"{r.name} against {r.against}")
+    return [f"{', '.join(found)} could not be computed: {reason}." for reason, found in names.items()]
+
+
+def _controls(task: Task, samples: Samples, results: list[MetricResult]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every metric on every control, and sentences about those that it does not place behind the model."""
+    warnings, n = [], min(samples.synthetic.n_images, MOST_IMAGES)
+    try:
+        untrained = task.untrained(n)
+    except UserError as error:
+        untrained = None
+        warnings.append(f"The control with an untrained generator is left out: {error}.")
+    if samples.train is None:
+        warnings.append("There is no train split: the controls are made from test images, which flatters them.")
+    headline = {r.name: r for r in results if r.against == "test"}
+    judged: list[dict[str, Any]] = []
+    for name, sample in controls(samples.train or samples.test, n, untrained, samples.seed).items():
+        caveat = task.untrained_caveat if name == UNTRAINED else ""
+        own = [{"control": name, **entry, "caveat": caveat} for entry in _judge(samples.with_control(sample), headline)]
+        blind = [e["name"] for e in own if e["behind_model"] is False and headline[e["name"]].better != "match"]
+        if blind:
+            warnings.append(f"The control “{name}” is not behind the model by {' and '.join(blind)}: either the model "
+                            "is no better than it, or the measure is blind here. Look at the images.")
+        judged += own
+    return judged, warnings
+
+
+def _judge(samples: Samples, headline: dict[str, MetricResult]) -> list[dict[str, Any]]:
+    """Every metric on one control, beside the model's own figure."""
+    judged = []
+    for result in (r for metric in found() if getattr(metric, "CONTROLS", True) for r in metric.compute(samples)):
+        entry, model = result.to_json(), headline[result.name]
+        if entry["value"] is not None and model.value is not None:
+            judged.append({"name": result.name, "value": entry["value"], "interval": entry["interval"],
+                           "n_synthetic": samples.synthetic.n_images,
+                           "behind_model": behind_model(model, entry["value"])})
+    return judged
+
+
+def behind_model(model: MetricResult, control: float) -> bool | None:
+    """Whether a control's value is worse than the model's; None for a figure that is never ranked."""
+    if not model.ranked or model.value is None:
+        return None
+    if model.better == "match":
+        reference = (model.reference or {}).get("value")
+        return None if reference is None else abs(control - reference) > abs(model.value - reference)
+    return control > model.value if model.better == "lower" else control < model.value
+
+
+def _size_warnings(samples: Samples) -> list[str]:
+    warnings = size_warning(samples.test.n_subjects)
+    if samples.train is None:
+        warnings.append("No train split: nothing stands beside the figures against test.")
+    if samples.synthetic.n_images < FEW_SYNTHETIC:
+        warnings.append(f"Only {samples.synthetic.n_images} synthetic images: use at least {FEW_SYNTHETIC}.")
+    return warnings
+
+
+def _diversity_warnings(results: list[MetricResult]) -> list[str]:
+    return [f"{r.name}: the synthetic images are only {r.ratio:.2f} times as diverse as images of different patients; "
+            "the generator repeats itself." for r in results
+            if r.name.startswith("Diversity") and r.against == "test" and r.ratio is not None and r.ratio < 0.5]

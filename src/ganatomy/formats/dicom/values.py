@@ -1,0 +1,258 @@
+"""From stored numbers to the values a DICOM file means, and the dtype they are kept in.
+
+The rule of the dtype, known from the header alone: colour is uint8. Grey is uint8, uint16 or int16 (the first that
+holds all that the file *could* hold, by its bits stored, after adding the intercept) where every slope is 1 and every
+intercept whole; CT is then always int16, and what lies beyond saturates (only padding does). Anything else is float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.formats.dicom.file import Opened, item, items, number, numbers, text, value, whole
+from ganatomy.formats.volume import Pixels, Unreadable, check_size
+
+MAX_BYTES = 2**30
+"""Pictures of a file or volume that take more memory than this are refused."""
+MAX_PIXELS = {1: 2**26, 3: 2**24}
+"""Most pixels of one grey and of one colour frame: turning them into values takes several times their memory."""
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_UPTAKE = ("PT", "NM")
+_NO_IMAGES = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation", "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.5": "a segmentation", "1.2.840.10008.5.1.4.1.1.481.2": "a map of radiation dose",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How the pictures of a file are stored, and how their numbers become values.
+
+    Attributes:
+        scales: (slope, intercept) of each frame, or of all in one.
+        table: [entries] or [entries, 3], and the stored number of its first entry, where values are looked up.
+        inverted: bright is dark in the stored numbers.
+        dtype: of the values.
+        channels: of the values: 1 or 3.
+        units: whether values are physical ones.
+    """
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    allocated: int
+    bits: int
+    high: int
+    signed: bool
+    photometric: str
+    planar: int
+    scales: tuple[tuple[float, float], ...]
+    table: tuple[NDArray[Any], int] | None
+    inverted: bool
+    dtype: np.dtype[Any]
+    channels: int
+    units: bool
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The least and the largest number that could be stored."""
+        return (-(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1) if self.signed else (0, (1 << self.bits) - 1)
+
+
+def common_dtype(dtypes: list[np.dtype[Any]]) -> np.dtype[Any]:
+    """The dtype of a volume whose slices have these: one that holds them all, float32 if no small whole one does."""
+    found = np.result_type(*dtypes)
+    return found if found in (np.uint8, np.uint16, np.int16) else np.dtype(np.float32)
+
+
+def stored(file: Opened) -> Stored:
+    """How pictures are stored, checked. Raises `Unreadable` where there is none or it is of no kind read here."""
+    data = file.dataset
+    _refuse_no_image(file)
+    rows, columns = whole(data, "Rows") or 0, whole(data, "Columns") or 0
+    frames = whole(data, "NumberOfFrames") or 1
+    check_size((frames, rows, columns))
+    floating = file.keyword != "PixelData"
+    allocated = whole(data, "BitsAllocated") or (0 if not floating else 32)
+    bits = whole(data, "BitsStored") or allocated
+    high = whole(data, "HighBit")
+    if allocated not in (1, 8, 16, 32, 64) or not 0 < bits <= allocated:
+        raise Unreadable(f"stores {bits} bits in {allocated}, which is no format read here")
+    samples = whole(data, "SamplesPerPixel") or 1
+    photometric = text(data, "PhotometricInterpretation").upper() or ("MONOCHROME2" if samples == 1 else "")
+    signed = whole(data, "PixelRepresentation") == 1
+    _check_photometric(photometric, samples, allocated, rows * columns)
+    table = _table(file, photometric, signed)
+    inverted = photometric == "MONOCHROME1" and text(data, "Modality") not in _UPTAKE and not floating
+    scales = ((1.0, 0.0),) if samples == 3 or table or inverted else _scales(data, frames)
+    channels = 3 if samples == 3 or (table is not None and table[0].ndim == 2) else 1
+    known = Stored(rows, columns, frames, samples, allocated, bits, high if high is not None else bits - 1, signed,
+                   photometric, whole(data, "PlanarConfiguration") or 0, scales, table, inverted,
+                   np.dtype(np.float32), channels, channels == 1 and not inverted and photometric != "PALETTE COLOR")
+    dtype = np.dtype(np.float32) if floating else _dtype(known, text(data, "Modality"))
+    if rows * columns * frames * channels * dtype.itemsize > MAX_BYTES:
+        raise Unreadable(f"its pictures would take more than {MAX_BYTES // 2**30} GB of memory")
+    return Stored(**{name: getattr(known, name) for name in known.__slots__} | {"dtype": dtype})
+
+
+def values(numbers_: Pixels, how: Stored, frame: int) -> Pixels:
+    """The values [rows, columns(, 3)] of frame `frame` in `how.dtype`, from the numbers decoded."""
+    if how.samples == 3:
+        return numbers_.astype(np.uint8, copy=False)
+    if how.table is not None:
+        table, first = how.table
+        looked_up = table[np.clip(_roomy(numbers_) - first, 0, len(table) - 1)]
+        if how.inverted:
+            looked_up = np.iinfo(table.dtype).max - looked_up
+        return np.asarray(looked_up)
+    if how.inverted:
+        low, high = how.span
+        return _fitted(low + high - _roomy(numbers_), how.dtype)
+    slope, intercept = how.scales[frame if len(how.scales) > 1 else 0]
+    if how.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            if numbers_.dtype.itemsize > 2:
+                return (numbers_.astype(np.float64) * slope + intercept).astype(np.float32)
+            return numbers_.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    if intercept == 0 and numbers_.dtype == how.dtype:
+        return numbers_
+    return _fitted(_roomy(numbers_) + int(intercept), how.dtype)
+
+
+def _roomy(numbers_: Pixels) -> Pixels:
+    return numbers_.astype(np.int32 if numbers_.dtype.itemsize <= 2 else np.int64)
+
+
+def _fitted(numbers_: Pixels, dtype: np.dtype[Any]) -> Pixels:
+    if dtype.kind == "f":
+        return numbers_.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(numbers_, limits.min, limits.max).astype(dtype)
+
+
+def _dtype(how: Stored, modality: str) -> np.dtype[Any]:
+    if how.channels == 3:
+        return np.dtype(np.uint8)
+    if how.table is not None:
+        return how.table[0].dtype
+    whole_numbers = all(slope == 1 and intercept == int(intercept) for slope, intercept in how.scales)
+    if not whole_numbers or how.bits > 32:
+        return np.dtype(np.float32)
+    low, high = how.span
+    low += int(min(intercept for _, intercept in how.scales))
+    high += int(max(intercept for _, intercept in how.scales))
+    if modality == "CT" and how.bits <= 16:
+        return np.dtype(np.int16)
+    for dtype in (np.uint8, np.uint16, np.int16):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    return np.dtype(np.float32)
+
+
+def _refuse_no_image(file: Opened) -> None:
+    from pydicom.uid import UID
+
+    data = file.dataset
+    sop_class = text(data, "SOPClassUID") or text(data.file_meta, "MediaStorageSOPClassUID")
+    if sop_class in _NO_IMAGES:
+        raise Unreadable(f"holds {_NO_IMAGES[sop_class]}, not an image")
+    if file.keyword and whole(data, "Rows"):
+        return
+    if not sop_class and not whole(data, "Rows"):
+        raise Unreadable("holds no image that could be found: it is not DICOM, cut short or damaged")
+    name = UID(sop_class).name
+    if "Image Storage" in name or not sop_class:
+        raise Unreadable("does not say how many rows its image has" if file.keyword else "holds no pixel data")
+    raise Unreadable(f"holds no image but this: {name.removesuffix(' Storage')}")
+
+
+def _check_photometric(photometric: str, samples: int, allocated: int, pixels: int) -> None:
+    if pixels > MAX_PIXELS.get(samples, pixels):
+        raise Unreadable(f"claims a picture of {pixels:,} pixels; more than {MAX_PIXELS[samples]:,} are not read")
+    if samples == 1 and photometric in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"):
+        return
+    if samples != 3 or photometric not in COLOURS:
+        raise Unreadable(f"has {samples} samples a pixel of the kind {photometric or 'unknown'}, which is not read")
+    if allocated != 8:
+        raise Unreadable(f"has {allocated} bits a colour channel; save it as 8-bit colour or 16-bit grey")
+
+
+def _scales(data: Any, frames: int) -> tuple[tuple[float, float], ...]:
+    per_frame = items(data, "PerFrameFunctionalGroupsSequence")
+    shared = item(item(data, "SharedFunctionalGroupsSequence"), "PixelValueTransformationSequence")
+    base = _scale(shared if shared is not None else data)
+    if not any(value(group, "PixelValueTransformationSequence") is not None for group in per_frame):
+        return (base,)
+    found = [item(group, "PixelValueTransformationSequence") for group in per_frame[:frames]]
+    scales = [base if one is None else _scale(one) for one in found]
+    return tuple(scales + [base] * (frames - len(scales)))
+
+
+def _scale(data: Any) -> tuple[float, float]:
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        if value(data, keyword) is not None and number(data, keyword) is None:
+            raise Unreadable(f"its {keyword} is no number")
+    slope, intercept = number(data, "RescaleSlope"), number(data, "RescaleIntercept")
+    if slope == 0 or max(abs(slope or 1.0), abs(intercept or 0.0)) > 1e30:
+        raise Unreadable(f"its RescaleSlope is {slope} and its RescaleIntercept {intercept}, which cannot be meant")
+    return (1.0 if slope is None else slope, intercept or 0.0)
+
+
+def _table(file: Opened, photometric: str, signed: bool) -> tuple[NDArray[Any], int] | None:
+    if photometric == "PALETTE COLOR":
+        return _palette(file, signed)
+    lut = item(file.dataset, "ModalityLUTSequence")
+    if lut is None:
+        return None
+    entries, first, bits = _descriptor(lut, "LUTDescriptor", signed)
+    dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)
+    table = _numbers(value(lut, "LUTData"), entries, file.syntax)
+    if table.size < entries or bits > 16:
+        raise Unreadable("its modality lookup table is cut short")
+    return table[:entries].astype(dtype), first
+
+
+def _palette(file: Opened, signed: bool) -> tuple[NDArray[Any], int]:
+    data = file.dataset
+    entries, first, _ = _descriptor(data, "RedPaletteColorLookupTableDescriptor", signed)
+    if value(data, "SegmentedRedPaletteColorLookupTableData") is not None:
+        from pydicom.pixels import apply_color_lut
+
+        table = apply_color_lut(np.arange(first, first + entries), data)[:, :3]
+    else:
+        colours = [_numbers(value(data, f"{colour}PaletteColorLookupTableData"), entries, file.syntax)
+                   for colour in ("Red", "Green", "Blue")]
+        if min(c.size for c in colours) < entries:
+            raise Unreadable("its colour palette is missing or cut short")
+        table = np.stack([c[:entries] for c in colours], axis=-1)
+    if int(table.max()) > 255:  # told by the table itself: files with 8-bit entries say 16, and the reverse
+        table = table >> 8
+    table = table.astype(np.uint8)
+    grey = bool((table == table[:, :1]).all())
+    return (np.ascontiguousarray(table[:, 0]) if grey else table), first
+
+
+def _descriptor(data: Any, keyword: str, signed: bool) -> tuple[int, int, int]:
+    found = [int(x) for x in numbers(data, keyword)]
+    if len(found) != 3:
+        raise Unreadable("its lookup table is not described")
+    entries, first, bits = found
+    entries = (entries % 65536) or 65536
+    if not signed and first < 0:
+        first += 65536
+    return entries, first, bits
+
+
+def _numbers(found: Any, entries: int, syntax: str) -> NDArray[Any]:
+    if isinstance(found, bytes):
+        order = ">" if syntax == "1.2.840.10008.1.2.2" else "<"
+        wide = len(found) >= 2 * entries
+        return np.frombuffer(found[: len(found) // 2 * 2] if wide else found, dtype=f"{order}u2" if wide else np.uint8)
+    if found is None or isinstance(found, str):
+        return np.zeros(0, dtype=np.uint16)
+    return np.atleast_1d(np.asarray(found, dtype=np.int64) & 0xFFFF)

@@ -1,0 +1,243 @@
+"""NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd), by SimpleITK, voxels in file order with their affine."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganatomy.formats.volume import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
+
+SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+_NRRD = b"NRRD000"
+_META = re.compile(rb"\s*(Comment|ObjectType|ObjectSubType|NDims)[ \t]*=")
+_META_SURE = re.compile(rb"^(ObjectType[ \t]*=[ \t]*Image|NDims[ \t]*=[ \t]*\d)", re.MULTILINE)
+_HEAD_LIMIT = 2**20
+_PACKED = 1 / 1040  # no deflate stream shrinks more than that
+_CHUNK = 2**20
+_TYPES = {"UInt8": "u1", "Int8": "i1", "UInt16": "u2", "Int16": "i2", "UInt32": "u4", "Int32": "i4", "UInt64": "u8",
+          "Int64": "i8", "Float32": "f4", "Float64": "f8"}
+
+
+@dataclass(frozen=True)
+class _Text:
+    """What the text at the head of a file says.
+
+    Attributes:
+        reader: ITK's name of what reads the format.
+        data: the file that the values are in.
+        start: where they begin in it.
+        least: the smallest share of a value's bytes that is stored: 1 plain, less where it is packed.
+        oriented: it says how the patient lies.
+    """
+
+    reader: str
+    data: Path
+    start: int
+    least: float
+    oriented: bool
+
+
+def is_mine(head: bytes) -> bool:
+    """Whether these first bytes are those of an NRRD or MetaImage header."""
+    return head.startswith(_NRRD) or bool(_META.match(head) and _META_SURE.search(head))
+
+
+def scan(path: Path) -> Header:
+    """Read the header only. Raises `Unreadable`."""
+    return _opened(path)[1]
+
+
+def read(path: Path) -> Pixels:
+    """Voxels [i, j, k] in file order; [slices, h, w] or [slices, h, w, 3] for 2-D and colour. Raises `Unreadable`."""
+    import SimpleITK
+
+    reader, header, text = _opened(path)
+    try:
+        with _quiet():
+            image = reader.Execute()
+    except (RuntimeError, MemoryError, ValueError) as error:
+        raise _broken(error) from error
+    values = SimpleITK.GetArrayViewFromImage(image)
+    if text.reader == "MetaImageIO" and text.least == _PACKED:
+        _check_packed(text, values.nbytes)
+    colour = (3,) if header.channels == 3 else ()
+    if header.affine is not None:
+        values = values.transpose(2, 1, 0)
+    if values.size != int(np.prod((*header.shape, *colour))):
+        raise Unreadable("holds another number of voxels than its header says")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite below
+        return check_finite(np.array(values, dtype=header.dtype).reshape(*header.shape, *colour))
+
+
+def _opened(path: Path) -> tuple[Any, Header, _Text]:
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise Unreadable("is NRRD or MetaImage, which needs the extra: pip install 'ganatomy[itk]'") from error
+
+    text = _read_text(path)
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # its warnings go to the terminal by themselves
+    reader = SimpleITK.ImageFileReader()
+    try:
+        reader.SetImageIO(text.reader)
+        reader.SetFileName(str(path))
+        with _quiet():
+            reader.ReadImageInformation()
+    except (RuntimeError, ValueError, OverflowError, UnicodeError) as error:
+        raise _broken(error) from error
+    return reader, _header(reader, text), text
+
+
+def _header(reader: Any, text: _Text) -> Header:
+    size = tuple(int(n) for n in reader.GetSize())
+    if len(size) not in (2, 3):
+        raise Unreadable(f"has {len(size)} dimensions {size}; split the series into 3-D volumes first")
+    stored, components = _stored(reader), int(reader.GetNumberOfComponents())
+    check_size((*size, components), stored.itemsize)
+    if components != 1 and not (components == 3 and stored == np.uint8):
+        raise Unreadable(f"holds {components} values of {stored} a voxel; 1, or 3 bytes of colour, are read")
+    needed = int(np.prod(size, dtype=np.int64)) * components * stored.itemsize
+    if text.data.stat().st_size - text.start < needed * text.least:
+        raise Unreadable("is cut short: fewer bytes than its header promises")
+    spacing = [float(n) for n in reader.GetSpacing()]
+    if len(size) == 2 or components == 3:
+        shape = (size[2] if len(size) == 3 else 1, size[1], size[0])
+        return Header(shape, simple_dtype(stored), channels=components, volumetric=len(size) == 3,
+                      spacing=(spacing[1], spacing[0]))
+    return Header((size[0], size[1], size[2]), simple_dtype(stored), affine=_affine(reader), volumetric=True,
+                  oriented=text.oriented)
+
+
+def _stored(reader: Any) -> np.dtype[Any]:
+    import SimpleITK
+
+    found = reader.GetPixelID()
+    for name, code in _TYPES.items():
+        if found in (getattr(SimpleITK, f"sitk{name}"), getattr(SimpleITK, f"sitkVector{name}")):
+            return np.dtype(code)
+    raise Unreadable(f"its values are {SimpleITK.GetPixelIDValueAsString(found)}, not plain numbers")
+
+
+def _affine(reader: Any) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Voxel indices to mm. ITK counts to the patient's left and back, the affine to the right and the front."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * np.asarray(reader.GetSpacing())
+    affine[:3, 3] = reader.GetOrigin()
+    affine[:2] *= -1
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
+    return affine
+
+
+def _read_text(path: Path) -> _Text:
+    with path.open("rb") as handle:
+        raw = handle.read(_HEAD_LIMIT)
+    return _nrrd_text(path, raw) if raw.startswith(_NRRD) else _meta_text(path, raw)
+
+
+def _nrrd_text(path: Path, raw: bytes) -> _Text:
+    end = re.search(rb"\r?\n\r?\n", raw)
+    fields = _fields(raw[:end.start()] if end else raw, ":")
+    if "sizes" not in fields:
+        raise Unreadable("its header is broken: it does not say the sizes")
+    encoding = fields.get("encoding", "raw").lower()
+    least = {"raw": 1.0, "gzip": _PACKED, "gz": _PACKED, "ascii": 0.25, "text": 0.25,
+             "txt": 0.25, "hex": 1.0}.get(encoding)
+    if least is None:
+        raise Unreadable(f"its encoding {encoding[:20]!r} is not read; save it with raw or gzip")
+    units = set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) - {"", "mm"}
+    if units:
+        raise Unreadable(f"gives lengths in {sorted(units)[0][:20]!r}, not in mm")
+    oriented = bool(re.match(r"(left|right|l|r)", fields.get("space", ""), re.IGNORECASE))
+    detached = fields.get("data file", fields.get("datafile"))
+    apart = detached is not None
+    return _Text("NrrdImageIO", _data_file(path, detached or "") if apart else path,
+                 0 if apart or end is None else end.end(), least, oriented and "space directions" in fields)
+
+
+def _meta_text(path: Path, raw: bytes) -> _Text:
+    place = re.search(rb"^ElementDataFile[ \t]*=[ \t]*([^\r\n]*)\r?\n?", raw, re.MULTILINE)
+    fields = _fields(raw[:place.start()] if place else b"", "=")
+    if place is None or "dimsize" not in fields:
+        raise Unreadable("its header is broken: it does not say the size and where the values are")
+    if fields.get("distanceunits", "mm").lower() not in ("mm", "?", ""):
+        raise Unreadable(f"gives lengths in {fields['distanceunits'][:20]!r}, not in mm")
+    scale = fields.get("elementtointensityfunctionslope", "1"), fields.get("elementtointensityfunctionoffset", "0")
+    if not (re.fullmatch(r"1(\.0*)?", scale[0]) and re.fullmatch(r"-?0(\.0*)?", scale[1])):
+        raise Unreadable("has an intensity slope or offset, which is not applied; save it with the final values")
+    name = place.group(1).decode("utf-8", "replace").strip()
+    packed = fields.get("compresseddata", "false").lower() in ("true", "t", "1")
+    plain = fields.get("binarydata", "true").lower() in ("true", "t", "1")
+    attached = name.upper() == "LOCAL"
+    return _Text("MetaImageIO", path if attached else _data_file(path, name), place.end() if attached else 0,
+                 _PACKED if packed else (1.0 if plain else 0.25),
+                 bool({"transformmatrix", "rotation", "orientation"} & fields.keys()))
+
+
+def _fields(raw: bytes, sign: str) -> dict[str, str]:
+    """The lines `name: value` or `name = value`, names in lower case."""
+    fields: dict[str, str] = {}
+    for line in raw.decode("utf-8", "replace").splitlines():
+        name, found, value = line.partition(sign)
+        if found and not line.startswith("#") and not value.startswith("="):  # := is a remark's
+            fields.setdefault(name.strip().lower(), value.strip())
+    return fields
+
+
+def _data_file(path: Path, name: str) -> Path:
+    """The file beside a header that holds its values."""
+    if not name or name.split()[0].upper() == "LIST" or "%" in name:
+        raise Unreadable("its values are in several files; save it as one .nrrd or .mha")
+    given = Path(name)
+    if given.is_absolute() or ".." in given.parts or "\0" in name:
+        raise Unreadable("its values are in a file of another folder; save it as one .nrrd or .mha")
+    data = path.parent / given
+    if not data.is_file():
+        raise Unreadable(f"its values are in {given.name!r}, which is missing")
+    return data
+
+
+def _check_packed(text: _Text, needed: int) -> None:
+    """Raise `Unreadable` unless the packed values have their check sum, which ITK does not look at in MetaImage."""
+    stream, total = zlib.decompressobj(47), 0
+    try:
+        with text.data.open("rb") as handle:
+            handle.seek(text.start)
+            while not stream.eof and total <= needed and (chunk := stream.unconsumed_tail or handle.read(_CHUNK)):
+                total += len(stream.decompress(chunk, _CHUNK))
+    except (OSError, zlib.error) as error:
+        raise Unreadable("its packed values are damaged") from error
+    if not stream.eof or total != needed:
+        raise Unreadable("its packed values are damaged or cut short")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what ITK's C++ code writes straight to the terminal from it: each problem is told as a reason anyway."""
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+def _broken(error: BaseException) -> Unreadable:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    last = re.sub(r"^.*?(ERROR: |\(0x[0-9a-f]+\): |Exception thrown in [^:]*: ?)", "", lines[-1] if lines else "")
+    last = re.sub(r"^\[nrrd\] \w+: ", "", last)
+    if not last or last.startswith("Reason:") or not re.search("[a-z]{3}", last):  # that is the system's last errno
+        last = "its header or values are broken"
+    return Unreadable(f"cannot be read as NRRD or MetaImage ({last[:120]})")

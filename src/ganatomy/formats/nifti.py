@@ -1,0 +1,119 @@
+"""NIfTI-1 and NIfTI-2 in one file (.nii, .nii.gz), voxels in file order with their affine."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganatomy.formats.volume import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
+
+SUFFIXES = (".nii", ".nii.gz")
+HEAD_BYTES = 352
+_DEFLATE_LIMIT = 1040  # no gzip stream shrinks more than this many times
+_MILLIMETRES = {1: 1000.0, 3: 0.001}  # by the code of the unit: metre, micrometre
+
+
+def is_mine(head: bytes) -> bool:
+    """Whether these (uncompressed) first bytes are those of a NIfTI file."""
+    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+
+
+def unpacked_head(path: Path) -> bytes:
+    """The first bytes of a gzip file's content, b"" if there are none to be had."""
+    try:
+        with gzip.open(path) as handle:
+            return handle.read(HEAD_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def scan(path: Path) -> Header:
+    """Read the header only. Raises `Unreadable`."""
+    with opened(path) as (image, _):
+        return _header(path, image)
+
+
+def read(path: Path) -> Pixels:
+    """Voxels [i, j, k] in file order, physical values. Raises `Unreadable`."""
+    with opened(path) as (image, handle):
+        header = _header(path, image)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite below
+            data = np.asanyarray(image.dataobj) if _plain(image) else np.asarray(image.dataobj, dtype=np.float32)
+            if _packed(path):
+                handle.read(1)  # reaches the end of the stream, where gzip keeps its check sum
+            return check_finite(np.asarray(data).reshape(header.shape).astype(header.dtype, copy=False))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The nibabel image of a file, its values not read, and the open file. Raises `Unreadable`."""
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # what it says of a header is no news to a user
+    try:
+        with gzip.open(path) if _packed(path) else path.open("rb") as handle:
+            wide = handle.read(8)[4:] == b"n+2\0"
+            handle.seek(0)
+            yield (nibabel.Nifti2Image if wide else nibabel.Nifti1Image).from_stream(handle), handle
+    except EOFError as error:
+        raise Unreadable("is cut short") from error
+    except Unreadable:
+        raise
+    except (OSError, zlib.error, ValueError, KeyError, OverflowError, MemoryError,
+            HeaderDataError, ImageFileError, WrapStructError) as error:
+        raise Unreadable(f"cannot be read as NIfTI ({type(error).__name__}: {str(error)[:120]})") from error
+
+
+def _packed(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return handle.read(2) == b"\x1f\x8b"
+
+
+def _plain(image: Any) -> bool:
+    """Whether the stored values are the physical ones."""
+    proxy = image.dataobj
+    return (float(proxy.slope), float(proxy.inter)) == (1.0, 0.0)
+
+
+def _header(path: Path, image: Any) -> Header:
+    shape = volume_shape(image)
+    stored = image.get_data_dtype()
+    check_size(shape, stored.itemsize)
+    dtype = simple_dtype(stored) if _plain(image) else simple_dtype(stored) and np.dtype(np.float32)
+    needed = int(np.prod([int(n) for n in shape])) * stored.itemsize
+    packed = _packed(path)
+    room = path.stat().st_size * (_DEFLATE_LIMIT if packed else 1)
+    if room < needed:
+        raise Unreadable("is cut short: fewer bytes than its header promises")
+    return volume_header(image, shape, dtype)
+
+
+def volume_shape(image: Any) -> tuple[int, int, int]:
+    """Shape of a nibabel image as a volume. Raises `Unreadable` for a series of volumes."""
+    shape = tuple(int(n) for n in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 3:
+        raise Unreadable(f"has {len(shape)} dimensions {shape}; split the series into 3-D volumes first")
+    i, j, k = shape + (1,) * (3 - len(shape))
+    return i, j, k
+
+
+def volume_header(image: Any, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Header:
+    """The header of a nibabel image, its affine in mm. Raises `Unreadable` for one that places nothing."""
+    affine = np.asarray(image.affine, dtype=np.float64).copy()
+    affine[:3] *= _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
+    oriented = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
+    return Header(shape, dtype, affine=affine, volumetric=True, oriented=oriented)

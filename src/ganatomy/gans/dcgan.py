@@ -1,0 +1,119 @@
+"""dcgan: noise-to-image GAN after Radford et al. 2016, with nearest upsampling and convolutions in the generator.
+
+The shape of the networks follows Schilling 2020 (Linkoping): from a vector 1x1, upsampling and 4x4 convolutions that
+halve the channels; a discriminator of strided convolutions. `architecture: dense` is the shape of the same author's
+training script (nn/dense_dcgan.py). Binary cross-entropy, the generator's loss non-saturating.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ganatomy.core.recipe import Frozen
+from ganatomy.gans._bce import BCEGAN, Scores, initialise
+from ganatomy.gans.base import GANConfig, Shape, require_power_of_two
+from ganatomy.networks.blocks import UpConv2d, channels_by_size
+from ganatomy.networks.dense_dcgan import DenseGenerator, dense_feature_length, dense_features
+from ganatomy.networks.minibatch_discrimination import MinibatchDiscrimination
+
+
+class Dense(Frozen):
+    """Settings that only `architecture: dense` has."""
+
+    z_dim: int = Field(100, ge=1, le=4096, description="length of a latent, in place of the other architecture's")
+    dropout: float = Field(0.25, ge=0, lt=1, description="in both networks")
+
+
+class Discrimination(Frozen):
+    """Settings of minibatch discrimination."""
+
+    kernels: int = Field(100, ge=1, le=4096, description="numbers appended to the features before the score")
+    dims: int = Field(5, ge=1, le=256, description="dimensions of each kernel")
+
+
+class Config(GANConfig):
+    """Settings of dcgan."""
+
+    architecture: Literal["upsampling", "dense"] = "upsampling"
+    z_dim: int = Field(512, ge=1, le=4096, description="length of a latent")
+    noise: Literal["gaussian", "uniform"] = Field("gaussian", description="uniform is on [-1, 1]")
+    width: int = Field(16, ge=1, le=4096,
+                       description="channels at half the image's side; doubles towards smaller sides")
+    most_channels: int = Field(512, ge=1, le=4096, description="cap on both networks' channels")
+    kernel: int = Field(4, ge=3, le=7, description="side of the convolutions' kernels")
+    dense: Dense = Field(Dense(), description="used by architecture: dense alone, instead of z_dim, width and kernel")
+    minibatch_discrimination: Discrimination | None = Field(None, description="before the score; null is none")
+
+
+class Generator(nn.Module):
+    """Latents [n, z_dim] to images [n, c, size, size] in [-1, 1]."""
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__()
+        channels = [config.z_dim, *channels_by_size(shape.size // 2, 2, config.width, config.most_channels)]
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(channels):
+            layers += [UpConv2d(a, b, config.kernel, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
+        self.net = nn.Sequential(*layers, UpConv2d(channels[-1], shape.channels, config.kernel), nn.Tanh())
+
+    def forward(self, z: Tensor) -> Tensor:
+        images: Tensor = self.net(z[:, :, None, None].contiguous(memory_format=torch.channels_last))
+        return images
+
+
+def upsampling_features(config: Config, shape: Shape) -> tuple[nn.Sequential, int]:
+    """The discriminator up to its score: images [n, c, size, size] to features [n, f]; and f."""
+    channels = [shape.channels, *channels_by_size(shape.size // 2, 2, config.width, config.most_channels)[::-1]]
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(itertools.pairwise(channels)):
+        layers.append(nn.Conv2d(a, b, 4, 2, 1, bias=i == 0))
+        if i > 0:
+            layers.append(nn.BatchNorm2d(b))
+        layers.append(nn.LeakyReLU(0.2, inplace=True))
+    return nn.Sequential(*layers, nn.Flatten()), channels[-1] * 4
+
+
+class Discriminator(Scores):
+    """Images [n, c, size, size] to logits [n]; their sigmoid is the probability of being real."""
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__()
+        if config.architecture == "dense":
+            features = dense_features(shape.size, shape.channels, config.dense.dropout)
+            length = dense_feature_length(shape.size)
+        else:
+            features, length = upsampling_features(config, shape)
+        found = config.minibatch_discrimination
+        if found:
+            features.append(MinibatchDiscrimination(length, found.kernels, found.dims))
+            length += found.kernels
+        self.net = features.append(nn.Linear(length, 1))
+
+
+class Model(BCEGAN):
+    """See the module's head."""
+
+    config: Config
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        dense = config.architecture == "dense"
+        require_power_of_two(shape.size, 16 if dense else 8, "dcgan")
+        self.generator = DenseGenerator(config.dense.z_dim, shape.size, shape.channels, config.dense.dropout) \
+            if dense else Generator(config, shape)
+        self.discriminator = Discriminator(config, shape)
+        self.apply(initialise)
+
+    def noise_shape(self) -> tuple[int, ...]:
+        return (self.config.dense.z_dim,) if self.config.architecture == "dense" else super().noise_shape()
+
+    def draw_noise(self, n: int, rng: np.random.Generator) -> Tensor:
+        if self.config.noise == "uniform":
+            return torch.from_numpy(rng.uniform(-1, 1, (n, *self.noise_shape())).astype(np.float32))
+        return super().draw_noise(n, rng)

@@ -1,0 +1,124 @@
+"""rpgan: our own GAN for small data. DCGAN-shaped, with the loss that makes small GANs converge.
+
+Relativistic pairing loss (Jolicoeur-Martineau 2018; Huang et al. 2024, R3GAN) with a lazy R1 penalty (Mescheder et al.
+2018; every few steps as in Karras et al. 2020), minibatch standard deviation (Karras et al. 2018) and differentiable
+translation (Zhao et al. 2020).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ganatomy.gans.base import Batch, Context, Fakes, GANConfig, Losses, NoiseGAN, Shape, require_power_of_two
+from ganatomy.networks.augment import translate
+from ganatomy.networks.blocks import MinibatchStd, UpConv2d, channels_by_size
+
+
+class Config(GANConfig):
+    """Settings of rpgan."""
+
+    z_dim: int = Field(64, ge=1, le=4096, description="length of a latent")
+    width: int = Field(32, ge=1, le=4096,
+                       description="generator channels at half the image's side; doubles downwards")
+    d_width: int = Field(32, ge=1, le=4096,
+                       description="discriminator channels at half the image's side; doubles downwards")
+    most_channels: int = Field(256, ge=1, le=4096, description="cap on both")
+    upsampling: str = Field("nearest", pattern="^(transposed|nearest)$",
+                            description="free 4x4 kernels, or nearest + 3x3, which cannot checkerboard")
+    gamma: float = Field(0.1, ge=0, description="R1 weight, on the gradient summed over pixels")
+    lazy: int = Field(8, ge=1, description="steps between R1 penalties")
+    translation: float = Field(0.125, ge=0, le=0.5, description="largest random shift, share of the side")
+    group: int = Field(8, ge=1, description="samples a group for the minibatch standard deviation")
+
+
+class Generator(nn.Module):
+    """Latents [n, z_dim] to images [n, c, size, size] in [-1, 1]."""
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__()
+        channels = channels_by_size(shape.size // 2, 4, config.width, config.most_channels)
+        self.first = nn.Linear(config.z_dim, channels[0] * 16, bias=False)
+        self.norm = nn.BatchNorm2d(channels[0])
+        self.up = nn.Sequential(*[
+            nn.Sequential(_up(config, a, b), nn.BatchNorm2d(b), nn.LeakyReLU(0.2, inplace=True))
+            for a, b in itertools.pairwise(channels)])
+        self.last = _up(config, channels[-1], shape.channels, bias=True)
+        nn.init.normal_(self.last.weight, 0.0, 0.02)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.first(z).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        return torch.tanh(self.last(self.up(F.leaky_relu(self.norm(x), 0.2))))
+
+
+class Discriminator(nn.Module):
+    """Images [n, c, size, size] to scores [n]."""
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__()
+        channels = [shape.channels, *channels_by_size(shape.size // 2, 4, config.d_width, config.most_channels)[::-1]]
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(channels):
+            layers += [nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        top = channels[-1]
+        self.net = nn.Sequential(*layers, MinibatchStd(config.group), nn.Conv2d(top + 1, top, 3, 1, 1),
+                                 nn.LeakyReLU(0.2, inplace=True), nn.Flatten(), nn.Linear(top * 16, 1))
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight, 0.2)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.net(x)
+        return scores.flatten().float()
+
+
+class Model(NoiseGAN):
+    """See the module's head."""
+
+    config: Config
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        require_power_of_two(shape.size, 16, "rpgan")
+        self.generator = Generator(config, shape)
+        self.discriminator = Discriminator(config, shape)
+
+    def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
+        assert batch.target is not None
+        real = translate(batch.target, self.config.translation)
+        fake = translate(fakes.target.detach(), self.config.translation)
+        real_score, fake_score = self.discriminator(real), self.discriminator(fake)
+        losses = Losses({"adversarial": (1.0, F.softplus(fake_score - real_score).mean())},
+                        {"real_score": real_score.detach().mean(), "fake_score": fake_score.detach().mean()})
+        if self.config.gamma and ctx.step % self.config.lazy == 0:
+            # the penalty stands for the steps without one too, hence the factor
+            losses.terms["r1"] = (self.config.gamma / 2 * self.config.lazy, self._r1(real))
+        return losses
+
+    def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
+        assert batch.target is not None
+        with torch.no_grad():
+            real_score = self.discriminator(translate(batch.target, self.config.translation))
+        fake_score = self.discriminator(translate(fakes.target, self.config.translation))
+        return Losses({"adversarial": (1.0, F.softplus(real_score - fake_score).mean())})
+
+    def _r1(self, real: Tensor) -> Tensor:
+        """Squared gradient of the score at real images, summed over pixels, averaged over images; in fp32."""
+        with torch.autocast(real.device.type, enabled=False):
+            real = real.detach().float().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(self.discriminator(real).sum(), real, create_graph=True)
+            return gradient.square().sum((1, 2, 3)).mean()
+
+
+def _up(config: Config, a: int, b: int, bias: bool = False) -> nn.ConvTranspose2d | UpConv2d:
+    if config.upsampling == "nearest":
+        return UpConv2d(a, b, 3, bias=bias)
+    layer = nn.ConvTranspose2d(a, b, 4, 2, 1, bias=bias)
+    nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / (1 + 0.2**2) / (a * 4)))  # four taps reach an output pixel
+    return layer

@@ -1,0 +1,152 @@
+"""What the first pass decides for a whole cohort: pixel size, intensities, channels."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.core.text import counted
+from ganatomy.data.geometry import Frame, acquired, common_frame
+from ganatomy.data.intensity import HOUNSFIELD, Decision
+from ganatomy.data.pieces import read_entry
+from ganatomy.formats import Pixels, Unreadable
+from ganatomy.preparation.convert_visit import Plan, is_coloured
+from ganatomy.preparation.modality import Choice, choose, needs_sample, no_window, parse_intensity, pool, settle
+from ganatomy.preparation.options import Options
+from ganatomy.preparation.scanned import Scanned
+from ganatomy.preparation.visits import Visit
+
+ACROSS = 2
+"""Pictures whose pixels are this much longer than wide are cut across thick slices."""
+COLOUR_SAMPLE = 32
+INTENSITY_SAMPLE = 8
+"""So many volumes are read to tell what their values mean, where the files do not say it."""
+
+
+def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[str], unpaired: bool, options: Options,
+              key: bytes, say: Callable[[str], None]) -> tuple[Plan, list[str]]:
+    """The plan for the second pass, and warnings fit to be stored.
+
+    Raises:
+        UserError: options that do not fit these images; see `geometry.common_frame`.
+    """
+    items = _distinct(item for visit in visits for found in visit.files.values() for item in found.values())
+    warnings: list[str] = []
+    views = [item.view for item in items]
+    frame = common_frame(views, options.size, options.fit, options.spacing)
+    known = sum(v.spacing is not None for v in views)
+    if 0 < known < len(views):
+        warnings.append(f"{len(views) - known} of {len(views)} files do not say how large a pixel is; "
+                        "each of these is fitted by its own size")
+    finest = sorted({round(min(v.spacing), 3) for v in views if v.spacing is not None})
+    if frame.mm is None and finest and finest[-1] > 1.05 * finest[0]:
+        warnings.append(f"pixels of {finest[0]:g} to {finest[-1]:g} mm are kept side by side; "
+                        "--spacing would bring them to one size")
+    if any(len({item.header.eight_bit for item in _of(visits, domain)}) > 1 for domain in domains):
+        warnings.append("some files hold 8 bits a pixel and others more, so their values may not compare")
+    intensities, dtype = _intensities(visits, domains, options, say)
+    channels = _channels(items, options, warnings)
+    guessed = sum(item.header.affine is not None and not item.header.oriented for item in items)
+    if guessed:
+        warnings.append(f"{counted(guessed, 'NIfTI file')} whose header does not say how the patient lies (its form "
+                        "codes are 0): which side is left is unknown")
+    _say_frame(frame, items, say)
+    _say_across(visits, domains, options, say)
+    return Plan(tuple(domains), tuple(masks), options.axis, options.slices, frame,
+                intensities, dtype, channels, options.level, key, unpaired,
+                all(item.header.oriented for item in items)), warnings
+
+
+def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Options,
+                 say: Callable[[str], None]) -> tuple[dict[str, Decision], np.dtype[Any]]:
+    """How each domain is mapped, said with the reason, and the type in which all are stored."""
+    wanted = parse_intensity(options.intensity)
+    decisions, dtypes, samples = {}, {}, dict[str, NDArray[Any] | None]()
+    for domain in domains:
+        items = _of(visits, domain)
+        dtypes[domain] = {item.header.dtype for item in items}
+        modalities = {item.header.modality for item in items}
+        sample = None
+        if needs_sample(modalities, dtypes[domain], wanted):
+            chosen = random.Random(options.seed).sample(items, min(INTENSITY_SAMPLE, len(items)))
+            sample = pool((pixels for item in chosen if (pixels := _pixels(item)) is not None), len(chosen))
+        decisions[domain] = choose(domain, modalities, dtypes[domain], wanted, sample)
+        samples[domain] = sample if not modalities - {""} else None
+    has_ct = any(samples[domain] is None and decisions[domain].units == HOUNSFIELD for domain in domains)
+    for domain in no_window(samples, wanted, has_ct):
+        decisions[domain] = replace(
+            choose(domain, {""}, dtypes[domain], Choice("auto"), samples[domain]),
+            reason=f"{domain}: does not look like Hounsfield units, to which a window applies, as another domain does")
+    decisions, dtype = settle(decisions, dtypes)
+    said: dict[str, list[str]] = {}
+    for domain, decision in decisions.items():
+        said.setdefault(decision.reason.removeprefix(f"{domain}: "), []).append(domain)
+    for why, found in said.items():
+        say(f"intensities of {', '.join(found)}: {why}")
+    return decisions, dtype
+
+
+def _of(visits: Sequence[Visit], domain: str) -> list[Scanned]:
+    return _distinct(item for visit in visits for item in visit.files.get(domain, {}).values())
+
+
+def _distinct(items: Iterable[Scanned]) -> list[Scanned]:
+    return list({id(item): item for item in items}.values())
+
+
+def _channels(items: Sequence[Scanned], options: Options, warnings: list[str]) -> int:
+    """3 only if every file has colour channels and a sample of them is truly coloured."""
+    if options.channels != "auto":
+        return int(options.channels)
+    coloured = [item for item in items if item.header.channels == 3]
+    if not coloured:
+        return 1
+    sample = random.Random(options.seed).sample(coloured, min(COLOUR_SAMPLE, len(coloured)))
+    found = Counter(_truly_coloured(item) for item in sample)
+    if found[True] and (found[False] or len(coloured) < len(items)):
+        warnings.append("some images are in colour and some are not; all are stored in grey")
+    return 3 if found[True] and not found[False] and len(coloured) == len(items) else 1
+
+
+def _truly_coloured(item: Scanned) -> bool | None:
+    pixels = _pixels(item)
+    return None if pixels is None else is_coloured(pixels)
+
+
+def _pixels(item: Scanned) -> Pixels | None:
+    try:
+        return read_entry(item.entry)
+    except Unreadable:
+        return None  # the second pass will list it
+
+
+def _say_across(visits: Sequence[Visit], domains: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
+    """Say of which domains the pictures are cut across thick slices."""
+    for domain in domains:
+        items = [item for item in _of(visits, domain) if item.header.volumetric and item.view.spacing is not None]
+        across = [i for i in items if i.view.spacing and max(i.view.spacing) > ACROSS * min(i.view.spacing)]
+        if across and 2 * len(across) > len(items) and (own := acquired(across[0].header)) not in (None, options.axis):
+            mm = " x ".join(f"{s:.3g}" for s in across[0].view.spacing or ())
+            say(f"{domain}: {options.axis} pictures have pixels of {mm} mm, since they are cut across the scanned "
+                f"slices; --axis {own} would show these")
+
+
+def _say_frame(frame: Frame, items: Sequence[Scanned], say: Callable[[str], None]) -> None:
+    shapes = {(i.view.height, i.view.width) for i in items}
+    tall, wide = max(h for h, _ in shapes), max(w for _, w in shapes)
+    sizes = f"{tall}x{wide}" if len(shapes) == 1 else f"{len(shapes)} sizes up to {tall}x{wide}"
+    scale = f", {frame.mm:.4g} mm a pixel" if frame.mm is not None else ""
+    say(f"images of {sizes} become {frame.size}x{frame.size} ({frame.fit}{scale})")
+    if frame.fit == "crop":
+        stored = [(i.view, frame.steps(i.view.height, i.view.width, i.view.spacing)) for i in items]
+        rows = max(round(v.height / step[0]) for v, step in stored) - frame.size
+        columns = max(round(v.width / step[1]) for v, step in stored) - frame.size
+        cuts = [counted(n, noun) for n, noun in ((rows, "row"), (columns, "column")) if n > 0]
+        if cuts:
+            say(f"cropping cuts up to {' and '.join(cuts)} of pixels, half at each side")

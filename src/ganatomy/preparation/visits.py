@@ -1,0 +1,259 @@
+"""From single files to visits: what one patient's one session holds, checked before any pixel is read."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ganatomy import formats
+from ganatomy.core.errors import UserError
+from ganatomy.core.text import counted
+from ganatomy.preparation.grids import onto_grid, refuse_other_grids
+from ganatomy.preparation.scanned import Scanned, Skipped
+from ganatomy.sources.entry import Entry, is_mask_name, natural
+
+COMMON_DOMAIN = 0.5
+"""A domain that fewer subjects have is taken only when named."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One session of one subject.
+
+    Attributes:
+        subject, session: original names.
+        files: domain -> slice number -> file; a volume stands under every one of its slices.
+        masks: the same for masks; slices without one are empty.
+        volumetric: the slices are those of volumes, not single pictures.
+    """
+
+    subject: str
+    session: str
+    files: dict[str, dict[int, Scanned]]
+    masks: dict[str, dict[int, Scanned]] = field(default_factory=dict)
+    volumetric: bool = False
+
+    @property
+    def slices(self) -> list[int]:
+        """Slice numbers that every domain has."""
+        return sorted(set.intersection(*(set(found) for found in self.files.values())))
+
+
+def choose_domains(entries: Sequence[Entry], wanted: Sequence[str] | None, masks: Sequence[str] | None,
+                   unpaired: bool, say: Callable[[str], None]) -> tuple[list[str], list[str]]:
+    """The domains to prepare, in order, and those that are masks.
+
+    Unless named, domains called like a mask are masks, and domains that few subjects have are passed over, aloud, if
+    the domains are to be paired.
+
+    Raises:
+        UserError: a domain that does not exist, or nothing but masks.
+    """
+    owners: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        owners[entry.domain].add(entry.subject)
+    for name in (*(wanted or ()), *(masks or ())):
+        if name not in owners:
+            raise UserError(f"there is no domain {name!r}", where="--domains" if name in (wanted or ()) else "--masks",
+                            fix=f"found: {', '.join(sorted(owners))}")
+    if masks is None:
+        masks = [name for name in sorted(owners) if is_mask_name(name)]
+        if masks and len(masks) < len(owners):
+            say(f"taken for {'a mask' if len(masks) == 1 else 'masks'} by name: {', '.join(masks)}")
+        elif masks:
+            masks = []
+    if wanted:
+        domains = [name for name in wanted if name not in masks]
+    else:
+        subjects = len(set().union(*owners.values()))
+        images = {name: len(found) for name, found in owners.items() if name not in masks}
+        domains = sorted((n for n, count in images.items() if unpaired or count >= COMMON_DOMAIN * subjects),
+                         key=natural)
+        rare = sorted(images.keys() - set(domains))
+        if rare and domains:
+            counts = ", ".join(f"{name} ({images[name]} of {counted(subjects, 'subject')})" for name in rare[:8])
+            say(f"passed over, since few subjects have it: {counts}; name it with --domains to use it")
+        domains = domains or rare
+    if not domains:
+        raise UserError("nothing but masks is left", fix="name the images with --domains, or the masks with --masks")
+    return list(dict.fromkeys(domains)), list(masks)
+
+
+def group_visits(scanned: Sequence[Scanned], domains: Sequence[str], masks: Sequence[str],
+                 resample_to: str | None = None) -> tuple[list[Visit], Skipped]:
+    """Bring files of one subject and session together.
+
+    Args:
+        scanned: the files.
+        domains, masks: to be had.
+        resample_to: the domain whose grid the other volumes of a visit are brought to; None refuses different grids.
+
+    Returns:
+        The visits that have every domain, and (name, reason) of the files left out because a domain is lacking.
+
+    Raises:
+        UserError: two volumes for the same place, pictures that cannot be matched, domains on different grids, or in
+            different frames of reference.
+    """
+    visits, left_out = [], Skipped()
+    for (subject, session), by_domain in _sessions(scanned):
+        lacking = [name for name in domains if name not in by_domain]
+        if lacking:
+            left_out += [(item.entry.name, f"left out: its subject has no {', '.join(lacking)}")
+                         for name in domains if name in by_domain for item in by_domain[name]]
+            continue
+        volumetric = any(i.header.volumetric for name in domains for i in by_domain[name])
+        numbered = _numbered({name: by_domain[name] for name in (*domains, *masks) if name in by_domain}, subject)
+        if resample_to is not None:
+            numbered = onto_grid(numbered, resample_to, subject)
+        visit = Visit(subject, session, {name: numbered[name] for name in domains},
+                      {name: numbered[name] for name in masks if name in numbered}, volumetric)
+        left_out += _unmatched(visit)
+        if visit.slices:
+            refuse_other_grids(visit.subject, visit.files, visit.masks)
+            visits.append(visit)
+    return visits, left_out
+
+
+def unpaired_visits(scanned: Sequence[Scanned], domains: Sequence[str]) -> tuple[list[Visit], Skipped]:
+    """A visit for each domain by itself: sessions need not have every domain, nor one grid."""
+    visits = []
+    for (subject, session), by_domain in _sessions(scanned):
+        for name in domains:
+            if name in by_domain:
+                volumetric = any(item.header.volumetric for item in by_domain[name])
+                visits.append(Visit(subject, session, _numbered({name: by_domain[name]}, subject), {}, volumetric))
+    return visits, Skipped()
+
+
+def without_lost_masks(visits: Sequence[Visit], lost: Sequence[Entry]) -> tuple[list[Visit], Skipped]:
+    """The visits without the slices whose mask could not be read: it must not turn into "no lesion".
+
+    Args:
+        visits: paired ones.
+        lost: the masks that could not be read.
+
+    Returns:
+        The visits that are left, and (name, reason) of the images left out.
+    """
+    kept, left_out = [], Skipped()
+    for visit in visits:
+        own = [entry for entry in lost if entry.subject == visit.subject and visit.session in
+               (entry.session, "/".join(filter(None, (entry.label, entry.session))))]
+        gone = set().union(*(_slices_of(entry, visit) for entry in own))
+        left = [{name: {n: item for n, item in found.items() if n not in gone} for name, found in files.items()}
+                for files in (visit.files, visit.masks)]
+        left_out += [(name, "left out: its mask cannot be read") for name in
+                     sorted({item.entry.name for found in visit.files.values() for n, item in found.items()
+                             if n in gone})]
+        visit = replace(visit, files=left[0], masks=left[1])
+        if visit.slices:
+            kept.append(visit)
+    return kept, left_out
+
+
+def _slices_of(mask: Entry, visit: Visit) -> set[int]:
+    """The slices to which a mask belongs, by its number or name; all where neither says it."""
+    items = [(n, item.entry) for found in visit.files.values() for n, item in found.items()]
+    if visit.volumetric:
+        return set(visit.slices)
+    if mask.slice is not None and all(entry.slice is not None for _, entry in items):
+        return {n for n, entry in items if entry.slice == mask.slice}
+    return {n for n, entry in items if _key(entry) == _key(mask)} or set(visit.slices)
+
+
+def _sessions(scanned: Sequence[Scanned]) -> list[tuple[tuple[str, str], dict[str, list[Scanned]]]]:
+    """(subject, session) -> domain -> files. What is in two places of a session because it is of two classes is parted.
+
+    That happens where benign/p0 and malignant/p0 both hold a slice 1 of T1.
+    """
+    found: dict[tuple[str, str], list[Scanned]] = defaultdict(list)
+    for item in scanned:
+        found[item.entry.subject, item.entry.session].append(item)
+    parted: dict[tuple[str, str], dict[str, list[Scanned]]] = {}
+    for (subject, session), items in found.items():
+        places = Counter((i.entry.domain, i.entry.slice) for i in items
+                         if i.header.volumetric or i.entry.slice is not None)
+        labels = {i.entry.label for i in items}
+        part = max(places.values(), default=0) > 1 and len(labels) > 1 and "" not in labels
+        for item in items:
+            name = "/".join(filter(None, (item.entry.label, session))) if part else session
+            parted.setdefault((subject, name), defaultdict(list))[item.entry.domain].append(item)
+    return sorted(parted.items(), key=lambda f: (natural(f[0][0]), natural(f[0][1])))
+
+
+def _numbered(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dict[int, Scanned]]:
+    """Domain -> slice number -> file, for the images and masks of one visit.
+
+    The numbers are the source's own, or else all of them come from the names: never are the files of one domain
+    counted by themselves while another's are not.
+    """
+    files = {name: sorted(found, key=lambda f: natural(f.entry.name)) for name, found in files.items()}
+    if any(f.header.volumetric for found in files.values() for f in found):
+        return {name: _volume(found, name) for name, found in files.items()}
+    numbers = {name: [f.entry.slice for f in found] for name, found in files.items()}
+    known = {name: [n for n in found if n is not None] for name, found in numbers.items()}
+    if all(len(set(known[name])) == len(found) for name, found in files.items()):
+        return {name: dict(zip(known[name], found, strict=True)) for name, found in files.items()}
+    if max(map(len, files.values())) == 1 or len(files) == 1:
+        return {name: dict(enumerate(found)) for name, found in files.items()}
+    return _by_name(files, subject)
+
+
+def _volume(files: list[Scanned], domain: str) -> dict[int, Scanned]:
+    if len(files) > 1:
+        names = ", ".join(f.entry.name for f in files[:3])
+        raise UserError(f"{len(files)} files for the same subject, session and domain {domain}: {names}",
+                        fix="tell them apart by a CSV with the columns path, subject, session and domain, by --pattern "
+                            "with {session}, or choose with --domains")
+    return dict.fromkeys(range(files[0].view.slices), files[0])
+
+
+def _by_name(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dict[int, Scanned]]:
+    """Number the pictures of a visit by the parts of their names that the domains share.
+
+    Where the names have nothing in common and all domains have as many pictures, their order counts.
+
+    Raises:
+        UserError: some pictures match and others do not, or the numbers of pictures differ.
+    """
+    keys = {name: [_key(f.entry) for f in found] for name, found in files.items()}
+    largest = max(keys.values(), key=len)
+    unique = all(len(set(found)) == len(found) for found in keys.values())
+    if unique and all(set(found) <= set(largest) for found in keys.values()):
+        return {name: {largest.index(key): f for key, f in zip(keys[name], found, strict=True)}
+                for name, found in files.items()}
+    strangers = len(set().union(*keys.values())) == sum(len(set(found)) for found in keys.values())
+    # names that a PACS gives say nothing: left and right views would be paired
+    unnumbered = all(f.entry.slice is None and not f.header.modality for found in files.values() for f in found)
+    if unique and strangers and unnumbered and len({len(found) for found in keys.values()}) == 1:
+        return {name: dict(enumerate(found)) for name, found in files.items()}
+    counts = ", ".join(f"{len(found)} of {name}" for name, found in files.items())
+    raise UserError(f"subject {subject} has {counts}, and nothing says which belong together",
+                    where=next(iter(files.values()))[0].entry.name,
+                    fix="number them: a column slice in a CSV, or --pattern with {slice} and, if need be, {session}")
+
+
+def _key(entry: Entry) -> tuple[str, ...]:
+    """The words of a file's name without those of its domain or of masks."""
+    without = {*_words(entry.domain), "mask", "masks", "label", "labels", "seg", "segmentation", "image", "img"}
+    return tuple(word for word in _words(formats.stem(entry.name.rpartition("/")[2])) if word not in without)
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", name.lower()) if word]
+
+
+def _unmatched(visit: Visit) -> Skipped:
+    """Pictures whose slice another domain lacks, and masks of slices without a picture."""
+    slices = set(visit.slices)
+    lost = [item for found in visit.files.values() for number, item in found.items() if number not in slices]
+    if visit.volumetric:
+        if lost:
+            refuse_other_grids(visit.subject, visit.files, visit.masks)
+        return []
+    masks = [item for found in visit.masks.values() for number, item in found.items() if number not in slices]
+    return [*((item.entry.name, "left out: another domain lacks this slice") for item in lost),
+            *((item.entry.name, "left out: no picture has the slice of this mask") for item in masks)]

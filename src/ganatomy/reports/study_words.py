@@ -1,0 +1,220 @@
+"""A study in words: its protocol for a methods section, the literature, the command, what to beware of."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import flat, load, names
+from ganatomy.core.text import grouped
+from ganatomy.reports.reproduce import yaml_value
+from ganatomy.reports.study_audits import counts
+from ganatomy.studies.arms import DEFAULT, Arm
+from ganatomy.studies.classifiers import ClassifierSettings
+from ganatomy.studies.contrasts import companion_of
+from ganatomy.studies.settings import StudySettings
+from ganatomy.studies.table import poor_gans
+from ganatomy.studies.verdict import LEARNT_NOTHING
+
+FEW_SUBJECTS = 30
+CLASSIFIERS = {"fcn": "a small fully convolutional network", "resnet": "a small residual network",
+               "features": "a logistic regression on the features of EfficientNet-Lite0, which was trained on "
+                           "photographs (ImageNet)"}
+SOURCES = {"ORG": "{name}: the cell's real images alone",
+           "OVERSAMPLE": "{name}: with {many} repeated {what}",
+           "GAN": "{name}: with {many} synthetic {what}",
+           "GAN_ONLY": "{name}: synthetic images alone, of all classes, as many as in the arm GAN",
+           "FRESH": "{name} (positive control): with {many} real {what} of further patients",
+           "COPIES": "{name} (negative control): with {many} random draws of the {what}",
+           "NOISE": "{name} (negative control): with {many} images of noise in place of {what}"}
+AUGMENTED = {"AUG_": "AUG: with random horizontal and vertical flips on the fly",
+             "AUG2_": "AUG2: with random flips, rotation by up to 15°, elastic deformation and changes of contrast on "
+                      "the fly"}
+REFERENCES = (
+    ("Alyafi B, Diaz O, Martí R. DCGANs for realistic breast mass augmentation in x-ray mammography. Proc. "
+                 "SPIE 11314, Medical Imaging 2020. doi:10.1117/12.2543506.",
+                 "F1 against k with and without synthetic images."),
+    ("Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 52, 239–281, 2003.",
+               "The correction for refits that share training data."),
+    ("Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6, "
+             "65–70, 1979.", "The correction for several comparisons."),
+    ("Davis J, Goadrich M. The relationship between precision-recall and ROC curves. ICML 2006.",
+           "Why average precision and F1 stand before ROC AUC where positives are rare."),
+    ("Bissoto A, Valle E, Avila S. GAN-based data augmentation and anonymization for skin-lesion analysis: a "
+                 "critical review. arXiv:2104.10603, 2021.",
+                 "Gains were found out of distribution, if at all; hence a second test set from elsewhere."),
+)
+Results = Mapping[str, Any]
+
+
+def methods(settings: StudySettings, results: Results) -> list[str]:
+    """The protocol in paragraphs fit for a methods section: data, training, arms, figures."""
+    return [_data(settings, results), _training(settings), _arms(settings), _statistics(settings, results)]
+
+
+def _data(s: StudySettings, results: Results) -> str:
+    whose = "; ".join(f"{grouped(n, 'subject')} with {c}" for c, n in results["n_positive_subjects"].items())
+    also = ", nested: the subjects drawn for a smaller k are among those for a larger one" if s.k[1:] else ""
+    chosen, had = ("decision threshold", "was that with") if s.classifier.name == "features" else \
+        ("checkpoint and the decision threshold", "were those with")
+    each, cells = " each" if s.positives[1:] else "", grouped(len(s.k) * s.folds * s.seeds, "cell")
+    return (f"The data were {grouped(results['n_images'], s.domain + ' image')} of "
+            f"{grouped(results['n_subjects'], 'subject')} ({whose}), {s.size} × {s.size} pixels. Subjects were dealt "
+            f"into {s.folds} folds, stratified by class; each fold was held out in turn and is the same for every k, "
+            f"arm and seed. A held-out fold was divided by subject into two halves: the {chosen} "
+            f"applied to one half {had} the best F1 on the other, so that no image was judged by "
+            f"what had been chosen on it. Of the other folds, k images of {listed(s.positives)}{each} "
+            f"were drawn subject by subject, the last one in part (k = {listed(s.k)}{also}), and likewise "
+            f"{s.imbalance:g} × k images of other classes. This was repeated with {grouped(s.seeds, 'seed')}: "
+            f"{cells} in all.")
+
+
+def _training(s: StudySettings) -> str:
+    c = s.classifier
+    fitted = "" if c.name == "features" else (
+        f", trained with {grouped(c.updates, 'gradient update')} of {grouped(c.batch_size, 'image')} (Adam, step size "
+        f"{c.learning_rate:g} falling to {c.learning_rate * c.final_rate:g}, weight decay {c.weight_decay:g}; the best "
+        f"of {grouped(c.checkpoints, 'checkpoint')}), from the same first weights in every arm")
+    classifier = f"The classifier was {CLASSIFIERS[c.name]}{fitted}."
+    if not s.needs_gan:
+        return classifier
+    r = s.recipe
+    steps = grouped(r.steps, "generator step") if r.steps else f"{r.epochs:g} epochs"
+    only = any(arm.source == "GAN_ONLY" for arm in s.parsed_arms())
+    which = "every class" if only else "each positive class" if len(s.positives) > 1 else listed(s.positives)
+    average = "averaged weights of the last step" if r.ema is not None else "weights of the last step"
+    return (f"In each cell a GAN ({r.gan}, recipe {r.name}, {r.size} × {r.size} pixels, {steps}, batch size "
+            f"{r.batch_size}) was trained for {which} on the cell's own real training images of that class and no "
+            f"others (begun again with another seed where it collapsed), and shared by the cell's arms. The {average} "
+            f"were used: no validation image guided the choice. "
+            f"Each GAN was audited by its kernel distance from the held-out images of its class and for copies of "
+            f"training images. {classifier}")
+
+
+def _arms(s: StudySettings) -> str:
+    arms = s.parsed_arms()
+    plain = {(a.source, a.factor): a for a in arms}
+    what = "images of each positive class" if len(s.positives) > 1 else f"images of {s.positives[0]}"
+    said = [SOURCES[a.source].format(name=a.name.removeprefix(a.prefix), many=_many(a), what=what)
+            for a in plain.values()]
+    said += [text for prefix, text in AUGMENTED.items() if any(a.prefix == prefix for a in arms)]
+    return (f"The arms ({', '.join(a.name for a in arms)}) differed in nothing but their training images. "
+            f"{'; '.join(said)}.")
+
+
+def _many(arm: Arm) -> str:
+    return f"{arm.factor:g} × k"
+
+
+def _statistics(s: StudySettings, results: Results) -> str:
+    primary = results["answer"].get("primary")
+    added = ", with the variance between seeds added" if s.seeds > 1 else ""
+    said = ["F1, average precision, ROC AUC and the other figures were computed from the held-out images of all folds "
+            "pooled within a seed, then averaged over seeds"
+            f"{'; with several positive classes, each one against the rest, then averaged' * bool(s.positives[1:])}.",
+            "Of two 95% intervals the wider is given: one from resampling test subjects, jointly for all arms, k and "
+            f"seeds, within folds and strata of class{added}; and the corrected "
+            "resampled t interval of Nadeau and Bengio over refits. Below five subjects with or without a class no "
+            "interval is given."]
+    if primary:
+        said.append(f"The primary comparison, named before any result was known, was {primary[0]} − {primary[1]} in "
+                    f"F1, averaged over k, with {s.margin:g} as the smallest difference that would matter; all other "
+                    "comparisons averaged over k had to pass Holm's correction to be said to help or hurt; single k "
+                    "are descriptions.")
+        other = companion_of((primary[0], primary[1]), [a.name for a in s.parsed_arms()])
+        beside = f", and {other[0]} also beat {other[1]}" if other else ""
+        said.append(f"“Helps” was to be said only if the interval lay above 0, the difference was {s.margin:g} or more"
+                    f"{beside}; “does not help” only if the interval lay below {s.margin:g}.")
+    if results.get("external"):
+        said.append("The same classifiers judged an external set; its figures are means over those of all classifiers, "
+                    "and the variance over its subjects is added to that over refits.")
+    return " ".join(said)
+
+
+def warnings(results: Results, settings: StudySettings) -> list[str]:
+    """What a reader must know before believing the answer."""
+    said = []
+    fewest = min(results["n_positive_subjects"].values(), default=0)
+    if results.get("per_subject"):
+        said.append("There are fewer than five test subjects with or without a class: too few for any interval.")
+    elif fewest < FEW_SUBJECTS:
+        said.append(f"There are {grouped(fewest, 'test subject')} with the rarest positive class. Intervals are wide, "
+                    "and patients of a kind that is not among them may be judged quite differently.")
+    said += [text for text in results["answer"]["why"] if text.startswith(LEARNT_NOTHING)]
+    said += poor_gans(results.get("audits") or [])
+    said += _of_gans(results.get("audits") or [])
+    said += [f"Control {c['says']}" for c in results.get("controls") or [] if not c["as_expected"]]
+    if not results.get("external"):
+        said.append("The test subjects come from the same dataset as the training subjects. On images from elsewhere "
+                    "the answer may be another: --external tests on them.")
+    if settings.seeds == 1:
+        said.append("One seed: how much another training would change is not known.")
+    return said
+
+
+def _of_gans(audits: Sequence[Mapping[str, Any]]) -> list[str]:
+    n, total, said = counts(audits), len(audits), []
+    if n["red"]:
+        said.append(f"{n['red']} of {grouped(total, 'GAN')} {'makes' if n['red'] == 1 else 'make'} copies of training "
+                    "images: part of what the GAN arms add in such a cell are repeated patients, and its images must "
+                    "be treated like scans of patients.")
+    if n["amber"]:
+        said.append(f"{n['amber']} of {grouped(total, 'GAN')} passed the audit for copies with reservations: see the "
+                    "sentence about each below.")
+    if n["grey"]:
+        said.append(f"{n['grey']} of {grouped(total, 'GAN')} could not be audited for copies, mostly for want of "
+                    "patients: whether their images are new is not known.")
+    fewest = min((a["training_subjects"] for a in audits), default=FEW_SUBJECTS)
+    if fewest < 5:
+        said.append(f"Some GANs learnt from {grouped(fewest, 'patient')} only: k counts images, and k images may be of "
+                    "very few patients.")
+    return said
+
+
+def command(settings: StudySettings, external: bool) -> tuple[str, bool]:
+    """`ganatomy study DATASET STUDY ...` with every option that is not the default, and whether RECIPE.yaml is needed.
+
+    The recipe's domain, label, selection and seed are the study's to choose, and so are not in it.
+    """
+    s, words = settings, ["ganatomy", "study", "DATASET", "STUDY"]
+    words += ["--k", _commas(s.k), "--folds", str(s.folds), "--seeds", str(s.seeds)]
+    words += ["--arms", _commas(s.arms)] if s.arms != DEFAULT else []
+    words += ["--imbalance", f"{s.imbalance:g}", "--synthetic", _commas(s.synthetic)]
+    words += ["--positive", _commas(s.positives)]
+    words += ["--domain", s.domain]
+    recipe, needs_file = _recipe(s) if s.needs_gan else ([], False)
+    words += recipe
+    default = ClassifierSettings()
+    words += ["--classifier", s.classifier.name] if s.classifier.name != default.name else []
+    words += ["--updates", str(s.classifier.updates)] if s.classifier.updates != default.updates else []
+    words += ["--margin", f"{s.margin:g}", "--seed", str(s.seed)]
+    words += ["--external", "EXTERNAL"] if external else []
+    return shlex.join(words), needs_file
+
+
+def _recipe(settings: StudySettings) -> tuple[list[str], bool]:
+    own = flat(settings.recipe.model_dump(mode="json"))
+    try:
+        packaged = flat(load(settings.recipe.name).model_dump(mode="json")) if settings.recipe.name in names() else None
+    except UserError:
+        packaged = None
+    if packaged is None or packaged.keys() - own.keys() or own.get("init_from"):
+        return ["--recipe", "RECIPE.yaml"], True
+    words = ["--recipe", settings.recipe.name]
+    for key, value in own.items():
+        unset = key in ("steps", "epochs") and value is None  # giving one unsets the other
+        if key not in ("domain", "label", "select", "seed") and not unset and value != packaged.get(key, ...):
+            words += ["--set", f"{key}={yaml_value(value)}"]
+    return words, False
+
+
+def _commas(values: Sequence[Any]) -> str:
+    return ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+
+
+def listed(values: Sequence[Any]) -> str:
+    """Such as: 25, 50 and 100."""
+    texts = [f"{v:,}" if isinstance(v, int) else str(v) for v in values]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -1,0 +1,78 @@
+"""From values of images to values of subjects: slices of one patient are no independent evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.features.base import Features
+from ganatomy.metrics.base import MIN_SUBJECTS, Sample
+from ganatomy.statistics.resampling import Array, student
+
+
+def rows_of(subjects: Sequence[str]) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    """Every subject's name and rows, in the order in which they come first."""
+    labels = np.asarray(subjects, dtype=object)
+    for name in dict.fromkeys(subjects):
+        yield name, np.flatnonzero(labels == name)
+
+
+def by_subject(values: Array, subjects: Sequence[str]) -> dict[str, float]:
+    """The mean of each subject's finite values [n]; subjects without any are left out."""
+    kept = {name: values[rows][np.isfinite(values[rows])] for name, rows in rows_of(subjects)}
+    return {name: float(own.mean()) for name, own in kept.items() if own.size}
+
+
+def over_subjects(means: Mapping[str, float]) -> tuple[float | None, tuple[float, float] | None]:
+    """The mean over subjects, None without any, and its 95% interval (Student's t), None below five."""
+    values = np.array(list(means.values()))
+    if not values.size:
+        return None, None
+    interval = None
+    if len(values) >= MIN_SUBJECTS:
+        interval = student(float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5, len(values))
+    return float(values.mean()), interval
+
+
+@dataclass(frozen=True)
+class Points:
+    """Features [n, d] and the numbers of their subjects [n]: what distances need of a sample, without its images."""
+
+    features: Features
+    subjects: NDArray[np.intp]
+
+    @property
+    def n_images(self) -> int:
+        """How many rows."""
+        return len(self.subjects)
+
+    @property
+    def n_subjects(self) -> int:
+        """How many subjects."""
+        return len(np.unique(self.subjects))
+
+    @classmethod
+    def alone(cls, features: Features) -> Points:
+        """Each row a subject of its own."""
+        return cls(features, np.arange(len(features), dtype=np.intp))
+
+    @classmethod
+    def of(cls, sample: Sample | Points, rows: NDArray[np.intp]) -> Points:
+        """These rows of a sample, their subjects numbered anew in the order in which they come."""
+        _, first, numbers = np.unique(sample.subjects[rows], return_index=True, return_inverse=True)
+        return cls(sample.features[rows], np.argsort(np.argsort(first))[numbers].astype(np.intp))
+
+
+def dealt(sample: Sample | Points, most: int, groups: int, rng: np.random.Generator) -> Sample | Points:
+    """A sample of more than `most` subjects with whole subjects dealt at random into groups, which take their place.
+
+    Subjects are independent, so groups of them are too: a mean over pairs of different groups has the same
+    expectation as one over pairs of different subjects, and of 1,000 groups it leaves out a thousandth of the pairs.
+    """
+    if sample.n_subjects <= most:
+        return sample
+    group = rng.permutation(sample.n_subjects) % groups
+    return Points(sample.features, group[sample.subjects].astype(np.intp))

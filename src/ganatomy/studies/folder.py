@@ -1,0 +1,262 @@
+"""The study folder: the only place that knows its paths."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from ganatomy import __version__
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import disk_errors, locked, private_folder, private_path, read_json, write_json, write_text
+from ganatomy.core.recipe import flat
+from ganatomy.data.dataset import Dataset
+from ganatomy.studies.folds import Place
+from ganatomy.studies.settings import StudySettings
+
+SCHEMA_VERSION = 1
+CELL_TAKEN = "another process is at this cell"
+_OTHER = "start the study again in another folder"
+_LEFT_OVER = re.compile(r"folds\.csv$|\.(folds\.csv|study\.json)\.partial-\d+$")  # by a start that was killed
+_CELL = re.compile(r"k(\d+)-fold(\d+)-seed(\d+)$")
+
+
+class CellTaken(UserError):
+    """Another process holds a cell's lock: it is to be waited for."""
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One subset, its GANs and its classifiers: what a worker does in one go."""
+
+    k: int
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its folder's name."""
+        return f"k{self.k:04d}-fold{self.fold}-seed{self.seed}"
+
+    @classmethod
+    def of(cls, name: str) -> Cell:
+        """The cell of a folder's name. Raises `ValueError` for any other name."""
+        match = _CELL.match(name)
+        if match is None:
+            raise ValueError(name)
+        return cls(*map(int, match.groups()))
+
+
+def cells_of(settings: StudySettings) -> list[Cell]:
+    """Every cell of a study, the smallest k first."""
+    return [Cell(k, fold, seed) for k in settings.k for fold in range(settings.folds) for seed in range(settings.seeds)]
+
+
+class StudyFolder:
+    """Paths and small files of one study.
+
+    study.json (settings, dataset's identity), folds.csv, cells/, results.json, results.csv, report.html; beside it
+    STUDY.private/ with the paths of the datasets. cells/ holds the images that the GANs learnt from: real patients.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.settings_file = self.path / "study.json"
+        self.folds_file = self.path / "folds.csv"
+        self.cells = self.path / "cells"
+        self.results_file = self.path / "results.json"
+        self.table_file = self.path / "results.csv"
+        self.report_file = self.path / "report.html"
+        self.slurm_file = self.path / "slurm.sh"
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """An existing study. Raises `UserError` if the folder is none."""
+        folder = cls(path)
+        if not folder.exists():
+            raise UserError("is not a study folder (it has no study.json)", where=folder.path,
+                            fix="start one with `ganatomy study DATASET STUDY`")
+        return folder
+
+    @classmethod
+    def is_study(cls, path: str | Path) -> bool:
+        """Whether the folder looks like a study."""
+        return cls(path).exists()
+
+    def exists(self) -> bool:
+        """Whether the study has been started."""
+        return self.settings_file.is_file()
+
+    def settings(self) -> StudySettings:
+        """The protocol it was started with. Raises `UserError` if study.json is broken or of another version."""
+        raw = self._read()
+        try:
+            return StudySettings.model_validate(raw.get("settings"))
+        except ValidationError as error:
+            raise UserError(f"its settings are broken ({error.error_count()} faults)", where=self.settings_file,
+                            fix=_OTHER) from error
+
+    def about(self) -> dict[str, Any]:
+        """What else study.json holds: `dataset` and `external` (hashes of the datasets' content), `ganatomy`."""
+        return {key: value for key, value in self._read().items() if key != "settings"}
+
+    def _read(self) -> dict[str, Any]:
+        raw = read_json(self.settings_file)
+        if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION or \
+                not isinstance(raw.get("dataset"), str) or not isinstance(raw.get("external", 0), str | None):
+            raise UserError("is not of a study that this ganatomy can read", where=self.settings_file, fix=_OTHER)
+        return raw
+
+    def start(self, settings: StudySettings, places: Mapping[str, Place], dataset: Dataset,
+              external: Dataset | None) -> None:
+        """Make the folder. Raises `UserError` if something else is there, or another process has been quicker."""
+        self.refuse_occupied()  # before anything is written beside it
+        with locked(private_folder(self.path) / ".start", self.path, "another process is beginning a study here"):
+            if self.exists():
+                raise UserError("another process has just begun a study here", where=self.path,
+                                fix="run the command again to go on with it")
+            self.refuse_occupied()
+            with disk_errors(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+            self.note_datasets(dataset, external)
+            self._write_folds(places)
+            write_json(self.settings_file, {  # last: with it the study is there
+                "schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": dataset.info.content,
+                "external": external.info.content if external else None, "settings": settings.model_dump(mode="json")})
+
+    def refuse_occupied(self) -> None:
+        """Raise `UserError` if something else than a study, or than what a killed start leaves, is there."""
+        occupied = not self.path.is_dir() or any(not _LEFT_OVER.match(p.name) for p in self.path.iterdir())
+        if self.path.exists() and occupied and not self.exists():
+            raise UserError("exists and is not a study folder", where=self.path, fix="choose another folder")
+
+    def _write_folds(self, places: Mapping[str, Place]) -> None:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(["subject", "fold", "half"])
+        writer.writerows([s, p.fold, p.half] for s, p in sorted(places.items()))
+        write_text(self.folds_file, buffer.getvalue())
+
+    def note_datasets(self, dataset: Dataset, external: Dataset | None) -> None:
+        """Keep where the datasets are, outside of what may travel."""
+        write_json(private_folder(self.path) / "datasets.json",
+                   {"dataset": str(dataset.path.resolve()), "external": str(external.path.resolve()) if external else
+                    None}, mode=0o600)
+
+    def external_path(self) -> Path | None:
+        """Where the external dataset was when the study was last started."""
+        return self._noted("external")
+
+    def dataset_path(self) -> Path | None:
+        """Where the dataset was when the study was last started."""
+        return self._noted("dataset")
+
+    def _noted(self, name: str) -> Path | None:
+        note = private_path(self.path) / "datasets.json"
+        kept = read_json(note) if note.is_file() else None
+        path = kept.get(name) if isinstance(kept, dict) else None
+        return Path(path) if isinstance(path, str) else None
+
+    def refuse_difference(self, settings: StudySettings, dataset: Dataset, external: Dataset | None) -> None:
+        """Raise `UserError` if the study was started with other settings (naming the keys that differ) or data."""
+        old, new = (flat(s.model_dump(mode="json")) for s in (self.settings(), settings))
+        differ = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        if differ:
+            what = "; ".join(f"{k} was {old.get(k)}, now {new.get(k)}" for k in differ)
+            raise UserError(f"was started with other settings: {what}", where=self.path,
+                            fix="leave the options out to go on with it, or choose another folder")
+        about = self.about()
+        for name, called, given in (("dataset", "dataset", dataset), ("external", "external dataset", external)):
+            if about[name] != (given.info.content if given else None):
+                raise UserError(f"was started with another {called}, or the {called} has changed since",
+                                where=self.path, fix="give the one it was started with, or choose another folder")
+
+    def places(self) -> dict[str, Place]:
+        """folds.csv. Raises `UserError` if it is broken, or a subject is in it twice or in a fold that is none."""
+        try:
+            with self.folds_file.open(newline="", encoding="utf-8") as handle:
+                lines = list(csv.DictReader(handle))
+            found = {line["subject"]: Place(int(line["fold"]), int(line["half"])) for line in lines}
+        except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"cannot be read ({error})", where=self.folds_file, fix=_OTHER) from error
+        if len(found) < len(lines):
+            raise UserError("a subject is in it twice", where=self.folds_file, fix=_OTHER)
+        folds = self.settings().folds
+        for subject, place in found.items():
+            if not 0 <= place.fold < folds or place.half not in (0, 1):
+                raise UserError(f"{subject} is in fold {place.fold}, half {place.half}, and there are folds 0 to "
+                                f"{folds - 1} with halves 0 and 1", where=self.folds_file, fix=_OTHER)
+        return found
+
+    def cell(self, cell: Cell) -> CellFolder:
+        """The folder of a cell."""
+        return CellFolder(self.cells / cell.name)
+
+    def all_cells(self) -> list[Cell]:
+        """Every cell of the study, the smallest k first."""
+        return cells_of(self.settings())
+
+
+class CellFolder:
+    """Paths of one cell: manifest.csv, a folder gan-<number of the class> for each GAN, arms/, done.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest_file = path / "manifest.csv"
+        self.fresh_file = path / "fresh.csv"
+        self.done_file = path / "done.json"
+        self.log_file = path / "log.txt"
+
+    def gan(self, number: int) -> GanFolder:
+        """The folder of the GAN of a class, by the class's number."""
+        return GanFolder(self.path / f"gan-{number}")
+
+    def gans(self) -> list[GanFolder]:
+        """Those that there are."""
+        return [GanFolder(p) for p in sorted(self.path.glob("gan-*")) if p.is_dir()]
+
+    def predictions(self, arm: str, external: bool = False) -> Path:
+        """The file of an arm's predictions, on the held-out subjects or on the external set."""
+        return self.path / ("external" if external else "arms") / f"{arm}.csv"
+
+    def is_done(self) -> bool:
+        """Whether everything in it is finished: done.json is there, and all the files that it lists."""
+        try:
+            files = read_json(self.done_file)["files"]
+            return all((self.path / name).is_file() for name in files)
+        except (UserError, KeyError, TypeError):
+            return False
+
+    def note_done(self, files: Iterable[Path], **more: float) -> None:
+        """Write done.json: the cell is finished, and these are the files without which it would not be."""
+        write_json(self.done_file, {**more, "files": [str(f.relative_to(self.path)) for f in files]})
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the cell for this process. Raises `CellTaken` if another one is at it."""
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path / ".lock", self.path, CELL_TAKEN, CellTaken):
+            yield
+
+
+class GanFolder:
+    """Paths of one GAN of a cell: the images it learns from, its runs, its synthetic images, its audit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data = path / "data"
+        self.synthetic = path / "synthetic"
+        self.made_file = path / "made.json"  # hashes of the real images learnt from and of the synthetic ones drawn
+        self.audit_file = path / "audit.json"
+
+    def run(self, attempt: int) -> Path:
+        """The run folder of an attempt, from 0."""
+        return self.path / ("run" if attempt == 0 else f"run-again-{attempt}")

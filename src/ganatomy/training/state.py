@@ -1,0 +1,160 @@
+"""Everything that changes while training: networks, optimisers, average, counters; one file resumes it all."""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganatomy import gans
+from ganatomy.core.checkpoints import damaged, read_checkpoint, write_checkpoint
+from ganatomy.core.errors import UserError
+from ganatomy.core.hardware import place, prefers_channels_last
+from ganatomy.core.recipe import Recipe
+from ganatomy.core.run import Run
+from ganatomy.gans.base import GAN
+from ganatomy.generators.sampling import Sampler, trained_sampler
+from ganatomy.networks.ema import EMA
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed torch's generators from (seed, step): a resumed run then needs no generator's state."""
+    torch.manual_seed(zlib.crc32(f"{seed}/{step}".encode()))
+
+
+class TrainingState:
+    """Networks, optimisers, weight average and counters of one training.
+
+    Attributes:
+        channels_last: how images are laid out in memory for this model.
+        step: generator updates done.
+        seconds: time trained, over all sessions.
+        best: step and score of the best checkpoint so far, if the recipe selects.
+        scored: the last step that was scored.
+        notes: what a user of the generator must know of the dataset.
+        epoch_sums, epoch_steps: the losses of the epoch so far, summed, and over how many steps.
+    """
+
+    def __init__(self, recipe: Recipe, channels: int, device: torch.device) -> None:
+        seed_step(recipe.seed, -1)
+        self.recipe, self.channels, self.device = recipe, channels, device
+        model = gans.resolve(recipe, channels)
+        self.channels_last = prefers_channels_last(model, device, recipe.batch_size)
+        self.model: GAN = place(model, device, self.channels_last)
+        rate = recipe.learning_rate
+        self.optimiser_g = _adam(self.model.generator, rate.generator, recipe.betas)
+        self.optimiser_d = _adam(self.model.discriminator, rate.discriminator, recipe.betas)
+        self.ema = EMA(copy.deepcopy(self.model.generator), recipe.ema) if recipe.ema else None
+        self.step, self.seconds = 0, 0.0
+        self.best: dict[str, float] | None = None
+        self.scored: int | None = None
+        self.notes: dict[str, Any] = {}
+        self.epoch_sums: dict[str, Tensor] = {}
+        self.epoch_steps = 0
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, atomically."""
+        ema = {"weights": self.ema.target.state_dict(), "seen": self.ema.seen} if self.ema else None
+        state = {"model": self.model.state_dict(), "optimiser_g": self.optimiser_g.state_dict(),
+                 "optimiser_d": self.optimiser_d.state_dict(), "ema": ema, "step": self.step, "seconds": self.seconds,
+                 "best": self.best, "scored": self.scored, "notes": self.notes, "channels": self.channels,
+                 "epoch_sums": self.epoch_sums, "epoch_steps": self.epoch_steps}
+        write_checkpoint(path, state)
+
+    def load(self, path: Path) -> None:
+        """Take up the state of a checkpoint.
+
+        Raises:
+            UserError: the file is damaged; this state is then of no use any more.
+            OSError, MemoryError, torch.OutOfMemoryError: as they come; the file may be sound.
+        """
+        state = read_checkpoint(path, self.device)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimiser_g.load_state_dict(state["optimiser_g"])
+            self.optimiser_d.load_state_dict(state["optimiser_d"])
+            if self.ema:
+                self.ema.target.load_state_dict(state["ema"]["weights"])
+                self.ema.seen = state["ema"]["seen"]
+            self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+            self.scored, self.notes = state["scored"], state["notes"]
+            self.epoch_sums, self.epoch_steps = state.get("epoch_sums", {}), state.get("epoch_steps", 0)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise damaged(path, error) from error
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Give the generator, and its average, the weights of another one of the same shape."""
+        self.model.generator.load_state_dict(weights)
+        if self.ema:
+            self.ema.target.load_state_dict(weights)
+
+    def is_finite(self) -> bool:
+        """Whether no weight, average or statistic is NaN or infinite."""
+        tensors = [*self.model.state_dict().values(), *self.generator_weights().values()]
+        return all(bool(torch.isfinite(t).all()) for t in tensors)
+
+    def sampler(self) -> Sampler:
+        """A sampler of what would be exported now: averaged weights where the recipe averages."""
+        return trained_sampler(self.model, self.generator_weights(), self.recipe, self.device,
+                               refresh=self.ema is not None)
+
+    def generator_weights(self) -> dict[str, Tensor]:
+        """The weights of `sampler`."""
+        return (self.ema.target if self.ema else self.model.generator).state_dict()
+
+
+def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: Callable[[str], None],
+           first: dict[str, Tensor] | None = None) -> TrainingState:
+    """The state of the newest sound checkpoint of a run, or a new one if there is none.
+
+    Args:
+        recipe, channels, device, run: of the training.
+        say: called with lines for the user.
+        first: weights that a new generator starts from.
+
+    Raises:
+        UserError: there are checkpoints, and none can be read.
+    """
+    paths = run.checkpoints()
+    for path in reversed(paths):
+        state = TrainingState(recipe, channels, device)
+        try:
+            state.load(path)
+        except UserError as error:
+            path.rename(path.with_suffix(".damaged"))
+            say(f"warning: {error.what}; set aside as {path.stem}.damaged")
+            continue
+        if state.best and not run.checkpoint(int(state.best["step"])).is_file():
+            step = int(state.best["step"])
+            say(f"warning: the best checkpoint so far, of step {step}, is gone; the choice starts anew")
+            state.best = None
+        say(f"resuming {run.path} at step {state.step}")
+        return state
+    if paths:
+        raise UserError("none of its checkpoints can be read", where=run.path,
+                        fix="move the folder away and train again")
+    state = TrainingState(recipe, channels, device)
+    if first is not None:
+        state.start_from(first)
+    return state
+
+
+def selected_sampler(state: TrainingState, run: Run) -> tuple[Sampler, int]:
+    """The sampler of the best checkpoint if there is a best one, else of `state`; and its step."""
+    if state.best is None or state.best["step"] == state.step:
+        return state.sampler(), state.step
+    best = TrainingState(state.recipe, state.channels, state.device)
+    best.load(run.checkpoint(int(state.best["step"])))
+    return best.sampler(), best.step
+
+
+def _adam(network: torch.nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    # a group, since a model without a discriminator has no parameters there
+    return torch.optim.Adam([{"params": list(network.parameters())}], rate, betas, fused=True)

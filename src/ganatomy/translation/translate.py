@@ -1,0 +1,179 @@
+"""translate: whole volumes in another contrast, slice by slice, back on their own grid and in their own format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import disk_errors, refuse_occupied, staged_folder
+from ganatomy.core.hardware import choose_device
+from ganatomy.core.text import counted, printable
+from ganatomy.data.parallel import progress
+from ganatomy.formats import Header, Unreadable
+from ganatomy.formats.volume import check_finite, check_size, simple_dtype
+from ganatomy.generators.sampling import check_seed, load_generator
+from ganatomy.translation import dicom, inputs, nifti, outputs
+from ganatomy.translation.about import NOT_FOR_DIAGNOSIS, About
+from ganatomy.translation.inputs import Item
+from ganatomy.translation.volume import translate_volume
+from ganatomy.translation.way import Translator, Way, about, choose_way
+
+__all__ = ["translate"]
+Say = Callable[[str], None]
+
+
+@overload
+def translate(run: str | Path | Translator, volume: str | Path, out: str | Path, *, direction: str | None = None,
+              seed: int = 0, force: bool = False, device: str = "auto", overwrite: bool = False,
+              say: Say = ...) -> Path: ...
+@overload
+def translate(run: str | Path | Translator, volume: NDArray[Any], out: None = None, *, direction: str | None = None,
+              seed: int = 0, force: bool = False, device: str = "auto", overwrite: bool = False,
+              say: Say = ...) -> NDArray[np.float32]: ...
+@overload
+def translate(run: str | Path | Translator, volume: Any, out: str | Path | None = None, *,
+              direction: str | None = None, seed: int = 0, force: bool = False, device: str = "auto",
+              overwrite: bool = False, say: Say = ...) -> Any: ...
+def translate(run: str | Path | Translator, volume: Any, out: str | Path | None = None, *,
+              direction: str | None = None, seed: int = 0, force: bool = False, device: str = "auto",
+              overwrite: bool = False, say: Say = lambda text: None) -> Any:
+    """Translate a volume, pictures, or a folder of them into the other contrast.
+
+    Every slice is brought to the training resolution exactly as `prepare` does it, translated, and brought back.
+
+    Args:
+        run: a run or generator folder of a model that translates, or its loaded generator (`sampling.load_generator`).
+        volume: a file (NIfTI, PNG, JPEG, TIFF, .npy, NRRD, MetaImage), a folder of such files or of DICOM; a nibabel
+            NIfTI image; or an array of pictures [h, w] or [slices, h, w] (with a last axis of 3 for a model of colour
+            images), which lie as those of `prepare` do: see `data.geometry`.
+        out: for paths: the file to write for a file, the folder for a folder or a DICOM series.
+        direction: "T2:T1", source first; the trained one if None.
+        seed: of the model's noise; the same for all slices.
+        force: translate what does not look like the source domain too.
+        device: auto, cpu or cuda.
+        overwrite: replace `out`, if it was made by this function.
+        say: called with lines for the user.
+
+    Returns:
+        For a path `out`; for an image one of the same class, affine and shape; for an array float32 of its shape.
+        Values are in the target's units: Hounsfield units for CT, arbitrary ones for MR.
+
+    Raises:
+        UserError: the model does not translate; the input cannot be translated, or does not look like the source
+            domain; `out` exists.
+    """
+    check_seed(seed)
+    loaded = load_generator(run, device=choose_device(device)) if isinstance(run, str | Path) else run
+    way = choose_way(loaded, direction, run if isinstance(run, str | Path) else "run")
+    folder = Path(run) if isinstance(run, str | Path) else None
+    job = _Job(loaded, way, about(loaded, way), seed, force, overwrite, say, folder)
+    if isinstance(volume, str | Path):
+        if out is None:
+            raise UserError("a path is translated into a path", where="out", fix="name the file or folder to write")
+        return job.path(Path(volume), Path(out))
+    if out is not None:
+        raise UserError("only paths are written to files", where="out", fix="leave it out, or give a path as volume")
+    try:
+        return job.array(volume) if isinstance(volume, np.ndarray) else job.image(volume)
+    except Unreadable as error:
+        raise inputs.refusal(error, "the volume") from error
+
+
+@dataclass
+class _Job:
+    """What is asked for, whatever it is asked of."""
+
+    translator: Translator
+    way: Way
+    about: About
+    seed: int
+    force: bool
+    overwrite: bool
+    say: Say
+    run: Path | None = None
+
+    def array(self, pictures: NDArray[Any]) -> NDArray[np.float32]:
+        """Pictures in memory."""
+        colours = (3,) if self.translator.channels == 3 and pictures.shape[-1:] == (3,) else ()
+        shape = pictures.shape[:pictures.ndim - len(colours)]
+        if len(shape) not in (2, 3):
+            raise Unreadable(f"its shape {pictures.shape} is neither [h, w] nor [slices, h, w]")
+        check_size(shape)
+        slices, height, width = shape if len(shape) == 3 else (1, *shape)
+        dtype = simple_dtype(pictures.dtype)
+        with np.errstate(over="ignore"):
+            pixels = check_finite(pictures.astype(dtype, copy=False)).reshape(slices, height, width, *colours)
+        header = Header((slices, height, width), dtype, channels=3 if colours else 1)
+        made = self._values(pixels, header, "the volume")
+        return made.reshape(*shape, *made.shape[3:]).astype(np.float32)
+
+    def image(self, image: Any) -> Any:
+        """A nibabel image."""
+        pixels, header = nifti.in_memory(image)
+        return nifti.like(image, self._values(pixels, header, "the volume"), self.way, self.about)
+
+    def path(self, source: Path, out: Path) -> Path:
+        """A file, a DICOM series or a folder."""
+        with disk_errors(out):
+            outputs.check_place(source, out, self.run)
+        items, single = inputs.find(source, self.say)
+        if single and items[0].series is None and not source.is_dir():
+            self._file(items[0], out)
+        else:
+            outputs.check_folder(source, out, self.run, single)
+            with staged_folder(out, self.overwrite, outputs.is_ours) as stage:
+                if single and items[0].series is not None:
+                    values = self._values(items[0].pixels(), items[0].header(), items[0].name)
+                    outputs.write_series(items[0], values, stage, self.about, self.say)
+                else:
+                    self._folder(items, source, stage)
+                refuse_occupied(out, self.overwrite, outputs.is_ours)  # someone may have put a file into it meanwhile
+            if any(item.series is not None for item in items):
+                self.say(dicom.KEEPS)
+        self.say(f"{printable(str(out))}: synthetic {self.way.target} ({self.way.scale_in_words}), {NOT_FOR_DIAGNOSIS}")
+        return out
+
+    def _file(self, item: Item, out: Path) -> None:
+        header = item.header()
+        with disk_errors(out):
+            outputs.check_file(item, header, out, self.overwrite)
+        values = self._values(item.pixels(), header, item.name)
+        outputs.write_file(item, header, values, out, self.way, self.about, self.say)
+
+    def _folder(self, items: list[Item], source: Path, stage: Path) -> None:
+        """Translate what can be translated of a folder's files and series; say what is skipped, and why."""
+        names, folders = outputs.Names(), inputs.series_folders(items)
+        told = progress(len(items), "volumes", self.say)
+        skipped: list[UserError] = []
+        for number, item in enumerate(items, start=1):
+            try:
+                header = item.header()
+                values = self._values(item.pixels(), header, item.name)
+            except UserError as error:
+                skipped.append(error)
+                self.say(f"skipped {error}")
+                continue
+            if item.series is not None:
+                place = stage / folders[item]
+                place.mkdir(parents=True, exist_ok=True)
+                outputs.write_series(item, values, place, self.about, self.say)
+            else:
+                name = names.take(item, outputs.suffixes(item, header)[0])
+                outputs.write_file(item, header, values, stage / name, self.way, self.about, self.say)
+            told(number)
+        if len(skipped) == len(items):
+            first = UserError(skipped[0].what, where=skipped[0].where)  # one fix is enough
+            raise UserError(f"none of its {counted(len(items), 'volume')} can be translated, for example {first}",
+                            where=source, fix=skipped[0].fix or "give volumes of the source's contrast")
+        outputs.write_mark(stage, self.about, len(items) - len(skipped))
+        self.say(f"translated {len(items) - len(skipped)} of {counted(len(items), 'volume')}")
+
+    def _values(self, pixels: NDArray[Any], header: Header, name: str) -> NDArray[Any]:
+        return translate_volume(pixels, header, self.translator, self.way, name=name, seed=self.seed,
+                                force=self.force, say=self.say)

@@ -1,0 +1,283 @@
+"""compare: groups and names, intervals over seeds, who is ahead of whom, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ganatomy.cli.main import cli
+from ganatomy.comparison.compare import compare
+from ganatomy.comparison.table import WIDTH, table, write_table
+from ganatomy.core.errors import UserError
+from ganatomy.core.run import Run
+from tests.evaluated_runs import Make, maker, noise_metrics, result, translation_metrics
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    return maker(tmp_path)
+
+
+def two_groups(make: Make, first: list[float], second: list[float], shift: int = 0, **more: Any) -> dict[str, Any]:
+    """Two widths; their kernel distances by seed, the second's seeds from `shift` on."""
+    runs = [make(f"a{s}", noise_metrics(kd), s) for s, kd in enumerate(first)]
+    runs += [make(f"b{s}", noise_metrics(kd), s + shift, model__width=48, **more) for s, kd in enumerate(second)]
+    (found,) = compare(runs)["tables"]
+    return dict(found)
+
+
+def test_a_planted_lead_is_claimed_with_five_seeds(make: Make) -> None:
+    noise = np.array([0.0, 0.004, -0.003, 0.002, -0.004])
+    found = two_groups(make, list(0.10 + noise), list(0.05 + noise[::-1]))
+    assert [g["name"] for g in found["groups"]] == ["rpgan-64, model.width=48", "rpgan-64, model.width=32"]
+    assert [g["rank"] for g in found["groups"]] == [1, 2]
+    (d,) = found["differences"]
+    assert d["claim"]
+    assert d["ahead_by"] == pytest.approx(0.05)
+    assert "rpgan-64, model.width=48 is ahead of rpgan-64, model.width=32 by 50 (" in d["sentence"]
+    assert "cost" not in d["sentence"]
+
+
+def test_the_same_lead_with_four_seeds_is_an_indication(make: Make) -> None:
+    found = two_groups(make, [0.100, 0.104, 0.097, 0.102], [0.050, 0.052, 0.049, 0.051])
+    (d,) = found["differences"]
+    assert not d["claim"]
+    assert d["p_holm"] < 0.05
+    assert d["sentence"].startswith("An indication, no claim (4 seeds each, 5 a side are needed)")
+
+
+def test_a_tie_is_told_by_its_interval(make: Make) -> None:
+    found = two_groups(make, [0.05, 0.07, 0.06, 0.08, 0.04], [0.07, 0.04, 0.08, 0.05, 0.07], shift=3)
+    (d,) = found["differences"]
+    assert not d["claim"]
+    assert d["interval"][0] < 0 < d["interval"][1]
+    assert "are not told apart: -" in d["sentence"]
+    assert d["method"] == "Welch"  # seeds 0 to 4 and 3 to 7
+    assert "no difference" not in table({"tables": [found]})
+
+
+def test_one_seed_has_the_interval_over_patients_and_says_so(make: Make) -> None:
+    (found,) = compare([make("a", noise_metrics(0.05))])["tables"]
+    figure = found["groups"][0]["figures"]["kd"]
+    assert (figure["interval_over"], figure["interval"]) == ("subjects", pytest.approx([0.01, 0.11]))
+    assert found["differences"] == []
+    assert "50 (10 to 110)*" in table({"tables": [found]})
+
+
+def test_both_intervals_stand_beside_each_other(make: Make) -> None:
+    runs = [make(f"a{s}", noise_metrics(kd), s) for s, kd in enumerate([0.05, 0.06, 0.10])]
+    (found,) = compare(runs)["tables"]
+    figure = found["groups"][0]["figures"]["kd"]
+    assert figure["mean"] == pytest.approx(0.07)
+    assert figure["interval"] == pytest.approx([0.07 - 4.30265 * 0.0264575 / 3 ** 0.5,
+                                                0.07 + 4.30265 * 0.0264575 / 3 ** 0.5], abs=1e-5)
+    assert figure["over_subjects"] == pytest.approx([0.02, 0.12])  # the median of each end
+
+
+def test_a_share_never_exceeds_one(make: Make) -> None:
+    runs = []
+    for s, precision in enumerate([0.9, 1.0]):
+        metrics = noise_metrics(0.05 + s / 100)
+        metrics["results"][3]["value"] = precision
+        runs.append(make(f"a{s}", metrics, s))
+    (found,) = compare(runs)["tables"]
+    interval = found["groups"][0]["figures"]["precision"]["interval"]
+    assert interval == pytest.approx([0.95 - 12.7062 * 0.05, 1.0], abs=1e-4)
+
+
+def test_seeds_that_are_all_alike_have_no_interval_of_zero_width(make: Make) -> None:
+    (found,) = compare([make(f"a{s}", noise_metrics(0.1 + s / 50), s) for s in range(3)])["tables"]
+    figure = found["groups"][0]["figures"]["precision"]  # 0.97 of every seed
+    assert (figure["interval_over"], figure["interval"]) == ("subjects", pytest.approx([0.93, 1.03]))
+
+
+def test_groups_with_copies_are_marked_and_never_first(make: Make) -> None:
+    copies = noise_metrics(0.01)
+    copies["results"].append(result("Copies", 0.2, against="train", details={"verdict": "copies"}))
+    runs = [make("thief", copies, 0, model__width=48), make("thief-1", noise_metrics(0.011), 1, model__width=48),
+            make("honest", noise_metrics(0.2), 0)]
+    (found,) = compare(runs)["tables"]
+    assert [(g["name"], g["rank"]) for g in found["groups"]] == [("rpgan-64, model.width=32", 1),
+                                                                 ("rpgan-64, model.width=48", None)]
+    assert found["groups"][1]["words"]["copies"] == "copies (1 of 2)"
+    assert "copies images of real patients and cannot rank first" in found["differences"][0]["sentence"]
+    assert any("is not ranked" in note for note in found["notes"])
+    assert any(note.startswith("Not every run was searched for copies: rpgan-64, model.width=32; rpgan") for note in
+               found["notes"])
+    (alone,) = compare(runs[:2])["tables"]
+    assert any("No group can rank first" in note for note in alone["notes"])
+
+
+def test_groups_behind_a_control_are_named(make: Make) -> None:
+    (found,) = compare([make("a", noise_metrics(0.6)), make("b", noise_metrics(0.1), model__width=48)])["tables"]
+    (said,) = [note for note in found["notes"] if note.startswith("NOT ahead")]
+    assert "“mean image”" in said
+    assert "width=32" in said
+    assert "width=48" not in said
+    assert found["controls"]["mean image"]["kd"]["value"] == 0.5
+    assert found["reference"]["kd"]["value"] == 0.002
+
+
+def test_unequal_cost_is_said_beside_the_difference(make: Make) -> None:
+    found = two_groups(make, [0.1, 0.11], [0.05, 0.06], seconds=90.0, step=4100)
+    sentence = found["differences"][0]["sentence"]
+    assert "Not at equal cost: 2 min against 60 s" in sentence
+    assert "updates" not in sentence  # 2.4% more
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"dataset": "beef" * 16}, "test dataset is beefbeefbeef"),
+    ({"domain": "T2"}, "domain is T2, there T1"),
+    ({"label": "tumour"}, "class is tumour, there (all)"),
+    ({"size": 32}, "size is 32, there 64"),
+    ({"extractor": "Inception"}, "extractor is Inception, there Lite0"),
+    ({"counts": {"test": {"images": 40, "subjects": 20}, "synthetic": {"images": 64}}}, "synthetic images is 64"),
+    ({"counts": {"test": {"images": 39, "subjects": 20}, "synthetic": {"images": 500}}}, "number of test images is 39"),
+])
+def test_what_was_measured_otherwise_is_refused(make: Make, change: dict[str, Any], said: str) -> None:
+    a, b = make("a", noise_metrics(0.1)), make("b", noise_metrics(0.2) | change, 1)
+    with pytest.raises(UserError) as error:
+        compare([a, b])
+    assert said in str(error.value)
+    assert str(a) in str(error.value)
+    assert str(error.value).startswith(str(b))
+
+
+def test_another_evaluation_seed_matters_only_where_it_draws_the_test_images(make: Make) -> None:
+    small = [noise_metrics(0.1 + s / 100, seed=s) for s in range(2)]
+    assert compare([make(f"s{s}", m, s) for s, m in enumerate(small)])["tables"]
+    large = [m | {"counts": {"test": {"images": 2000, "subjects": 90}, "synthetic": {"images": 500}}} for m in small]
+    with pytest.raises(UserError, match="test images were drawn with the evaluation seed 1, there 0"):
+        compare([make(f"l{s}", m, s) for s, m in enumerate(large)])
+
+
+def test_trained_on_another_dataset_is_refused(make: Make) -> None:
+    with pytest.raises(UserError, match="training dataset is dddddddddddd"):
+        compare([make("a", noise_metrics(0.1)), make("b", noise_metrics(0.2), 1, content="d" * 64)])
+
+
+def test_every_run_that_was_not_evaluated_is_named_with_the_command(make: Make) -> None:
+    a, b, c = make("a", noise_metrics(0.1)), make("b", None, 1), make("c", None, 2)
+    with pytest.raises(UserError) as error:
+        compare([a, b, c])
+    for path in (b, c):
+        assert f"ganatomy evaluate {path}" in str(error.value)
+
+
+def test_a_run_given_twice_counts_once(make: Make) -> None:
+    a, said = make("a", noise_metrics(0.1)), list[str]()
+    (found,) = compare([a, a / ".." / "a"], say=said.append)["tables"]
+    assert found["groups"][0]["seeds"] == [0]
+    assert "given twice" in said[0]
+
+
+def test_a_copied_run_is_refused_since_its_seed_is_no_other_one(make: Make) -> None:
+    with pytest.raises(UserError, match=r"same recipe and seed \(0\)"):
+        compare([make("a", noise_metrics(0.1)), make("b", noise_metrics(0.1))])
+
+
+def test_folders_that_are_no_runs(make: Make, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with pytest.raises(UserError, match="not a run folder"):
+        compare([data])
+    (data / "manifest.csv").write_text("")
+    with pytest.raises(UserError, match="is a dataset folder"):
+        compare([data])
+    with pytest.raises(UserError, match="no such folder"):
+        compare([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="nothing to compare"):
+        compare([])
+    broken = make("broken", noise_metrics(0.1) | {"results": [{"name": "KD-Lite0", "value": "much"}]})
+    with pytest.raises(UserError, match=r"does not hold what it should \(results.0.value\)"):
+        compare([broken])
+
+
+def test_metrics_of_another_step_than_the_generator_are_told(make: Make) -> None:
+    path = make("a", noise_metrics(0.1))
+    (path / "generator").mkdir()
+    (path / "generator" / "config.json").write_text('{"step": 6000}')
+    (found,) = compare([path])["tables"]
+    assert any("metrics.json is of step 4,000, its generator of step 6,000" in note for note in found["notes"])
+
+
+def test_metrics_of_an_older_version_are_read(make: Make) -> None:
+    old = {"schema_version": 1, "results": [{"name": "KD-Lite0", "against": "test", "value": 0.1, "interval": None}]}
+    (found,) = compare([make("old", old), make("new", noise_metrics(0.2), 1)])["tables"]
+    figures = found["groups"][0]["figures"]
+    assert figures["kd"]["mean"] == pytest.approx(0.15)
+    assert "fd" not in figures  # not every run has it
+    assert any("not every run has FD" in note for note in found["notes"])
+
+
+def test_ranked_by_the_critic_only_where_all_runs_have_it(make: Make) -> None:
+    a, b = noise_metrics(0.1), noise_metrics(0.2)
+    b["results"].append(result("Critic-JS", 0.1, reference={"value": -0.01}))
+    one, other = make("a", a), make("b", b, model__width=48)
+    with pytest.raises(UserError) as error:
+        compare([one, other], primary="critic")
+    assert f"ganatomy evaluate {one} --critic" in str(error.value)
+    a["results"].append(result("Critic-JS", 0.3))
+    Run(one).metrics_file.write_text(json.dumps(a))
+    (found,) = compare([one, other], primary="critic")["tables"]
+    assert [g["runs"] for g in found["groups"]] == [[str(other)], [str(one)]]
+    assert [c["key"] for c in found["columns"] if c["primary"]] == ["kd", "critic"]
+    assert any("outcomes disagree: by KD" in note for note in found["notes"])
+
+
+def test_kinds_and_directions_have_tables_of_their_own(make: Make) -> None:
+    both = (("T1", "T2"), ("T2", "T1"))
+    runs = [make("noise", noise_metrics(0.1)), make("p", translation_metrics(0.2, 5.0), recipe="pix2pix"),
+            make("c", translation_metrics(0.1, 7.0, both), recipe="cyclegan")]
+    noise, translation = compare(runs)["tables"]
+    assert [len(t["groups"]) for t in (noise, translation)] == [1, 2]
+    assert translation["direction"] == ["T1", "T2"]
+    assert [g["recipe"] for g in translation["groups"]] == ["cyclegan", "pix2pix"]
+    assert translation["groups"][1]["figures"]["mae"]["mean"] == 5.0
+    assert translation["controls"]["input returned"]["kd"]["value"] == 0.4
+    back = make("back", translation_metrics(0.1, 7.0, both[1:]), recipe="unet")
+    with pytest.raises(UserError, match="it translates T2 to T1, that one T1 to T2"):
+        compare([runs[1], back])
+
+
+def test_the_text_fits_the_terminal_and_cuts_no_figure(make: Make) -> None:
+    runs = [make(f"{width}-{s}", noise_metrics(0.1 + s / 99), s, model__width=width, model__gamma=width / 7,
+                 learning_rate__generator=width * 1e-5, batch_size=width) for width in (16, 32) for s in range(2)]
+    text = table(compare(runs))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    for head in ("KD-Lite0 x 1000", "over patients", "FD-Lite0", "precision", "diversity ratio"):
+        assert head in text
+
+
+def test_files_and_the_command_line(make: Make, tmp_path: Path) -> None:
+    runs = [str(make(f"a{s}", noise_metrics(0.1 + s / 50), s)) for s in range(3)]
+    runs.append(str(make("b", noise_metrics(0.3), 0, batch_size=8)))
+    for ending in ("csv", "md"):
+        done = CliRunner().invoke(cli, ["compare", *runs, "--json", "--out", str(tmp_path / f"out.{ending}")])
+        assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found == json.loads(json.dumps(compare(runs)))
+    with (tmp_path / "out.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["group"] for row in rows] == ["rpgan-64, batch_size=16", "rpgan-64, batch_size=8"]
+    assert float(rows[0]["kd"]) == pytest.approx(0.12)
+    assert rows[1]["kd_interval_over"] == "subjects"
+    assert "| 1 | rpgan-64, batch_size=16 | 3 |" in (tmp_path / "out.md").read_text()
+    with pytest.raises(UserError, match=r"neither a .csv nor a .md"):
+        write_table(found, tmp_path / "out.txt")
+    assert not (tmp_path / "out.txt").exists()
+
+
+def test_seeds_that_each_begin_from_a_generator_of_their_own_are_one_group(make: Make) -> None:
+    own = [make(f"h{s}", noise_metrics(0.1 + 0.01 * s), s, init_from=f"generator {s}") for s in range(3)]
+    (found,) = compare(own)["tables"]
+    assert [g["seeds"] for g in found["groups"]] == [[0, 1, 2]]
+    again = make("again", noise_metrics(0.2), 0, init_from="generator 9")  # the same seed: the start is what differs
+    (found,) = compare([*own, again])["tables"]
+    assert len(found["groups"]) == 4

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganatomy import gans
+from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import load, names, parse, parse_assignments, text
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_packaged_recipe_is_valid_and_has_a_head(name: str) -> None:
+    recipe = load(name)
+    assert recipe.name == name
+    assert text(name).startswith(f"# {name}: ")
+    model = gans.resolve(recipe, channels=1)
+    assert model.shape.size == recipe.size
+
+
+def test_every_unknown_key_is_named_with_the_known_ones() -> None:
+    with pytest.raises(UserError) as error:
+        load("rpgan-64", {"batchsize": 8, "stepz": 3})
+    assert "batchsize: unknown key" in str(error.value)
+    assert "stepz: unknown key" in str(error.value)
+    assert "batch_size" in str(error.value)
+
+
+def test_an_unknown_model_setting_is_named() -> None:
+    with pytest.raises(UserError, match=r"widht: unknown key.*width"):
+        gans.resolve(load("rpgan-64", {"model.widht": 8}), channels=1)
+
+
+@pytest.mark.parametrize(("key", "value"), [("batch_size", 0), ("learning_rate.generator", -1), ("steps", "many"),
+                                            ("size", 4), ("order", "g"), ("batch_size.more", 1),
+                                            ("flips", ["diagonal"]),
+                                            ("learning_rate_decay.generator", {"factor": 2, "epochs": 1}),
+                                            ("select", "fid")])
+def test_impossible_values_are_refused(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=key.split(".")[0]):
+        load("rpgan-64", {key: value})
+
+
+def test_setting_steps_unsets_epochs_and_the_other_way_round() -> None:
+    by_epochs = load("rpgan-64", {"epochs": 2})
+    assert (by_epochs.steps, by_epochs.epochs) == (None, 2)
+    assert load("rpgan-64", {"steps": 7}).steps == 7
+
+
+def test_setting_steps_between_checkpoints_unsets_epochs_between_them() -> None:
+    assert load("dcgan-mammo-128").checkpoint_epochs == 10
+    by_steps = load("dcgan-mammo-128", {"checkpoint_every": 7})
+    assert (by_steps.checkpoint_every, by_steps.checkpoint_epochs) == (7, None)
+    with pytest.raises(UserError, match="checkpoint_every and checkpoint_epochs are both given"):
+        load("rpgan-64", {"checkpoint_every": 7, "checkpoint_epochs": 2})
+
+
+def test_single_keys_of_the_decay_can_be_set() -> None:
+    decay = load("dcgan-mammo-128", {"learning_rate_decay.generator.factor": 0.5}).learning_rate_decay
+    assert decay.generator is not None
+    assert (decay.generator.factor, decay.generator.epochs) == (0.5, 10)
+    none = load("dcgan-mammo-128", {"learning_rate_decay.generator": None}).learning_rate_decay
+    assert none.generator is None
+
+
+def test_an_unknown_recipe_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="rpgan-64"):
+        load("nonesuch")
+
+
+def test_a_recipe_file_of_the_users_own(tmp_path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text("rpgan-64").replace("batch_size: 16", "batch_size: 9"))
+    assert load(str(path)).batch_size == 9
+    path.write_text("[1, 2")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load(str(path))
+    with pytest.raises(UserError, match="cannot read"):
+        load(str(tmp_path / "absent.yaml"))
+
+
+def test_yaml_round_trip() -> None:
+    recipe = load("dcgan-brain-128", {"seed": 5})
+    assert parse(recipe.to_yaml(), where="test") == recipe
+
+
+@given(st.floats(1e-7, 1e3))
+def test_numbers_on_the_command_line_stay_numbers(value: float) -> None:
+    assert parse_assignments([f"key={value!r}"]) == {"key": value}
+
+
+def test_assignments_read_yaml_and_refuse_what_is_none() -> None:
+    assert parse_assignments(["a=1e-3", "b=[0, 0.9]", "c=true", "d=uniform"]) == {
+        "a": 1e-3, "b": [0, 0.9], "c": True, "d": "uniform"}
+    with pytest.raises(UserError, match="key=value"):
+        parse_assignments(["novalue"])
+    assert yaml.safe_load(load("rpgan-64").to_yaml())["batch_size"] == 16

@@ -1,0 +1,228 @@
+"""The dataset folder: what is written is read, leaks are refused, nothing half-written looks whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import atomic_path, private_folder, staged_folder, write_json
+from ganatomy.data.dataset import Dataset, DatasetInfo, shrink
+from ganatomy.data.feed import Feed, to_images
+from ganatomy.data.manifest import COLUMNS, Row, read_manifest, refuse_overlap
+from ganatomy.data.writers import new_dataset
+from tests.conftest import discs, write_dataset
+
+ROW = Row("image", "sub", "", 0, "T1", "", "train", 0, 0.0, 1.0, "", "", "")
+
+
+def test_pixels_come_back_in_the_order_asked(dataset: Dataset) -> None:
+    images = discs(24)
+    rows = dataset.rows()
+    picked = [rows[i] for i in (5, 0, 23)]
+    assert np.array_equal(dataset.pixels(picked), images[[5, 0, 23]])
+    assert dataset.images(picked).shape == (3, 1, 16, 16)
+
+
+def test_rows_by_split_and_what_is_missing(dataset: Dataset) -> None:
+    assert {r.split for r in dataset.rows(split="train")} == {"train"}
+    assert len(dataset.rows(split="train")) + len(dataset.rows(split="val")) + len(dataset.rows(split="test")) == 24
+    with pytest.raises(UserError, match=r"no domain 'T1'.*disc"):
+        dataset.rows("T1")
+    with pytest.raises(UserError, match="no class"):
+        dataset.rows(label="ill")
+
+
+def test_the_manifest_has_the_columns_of_the_design(dataset: Dataset) -> None:
+    header = (dataset.path / "manifest.csv").read_text().splitlines()[0]
+    assert header == ("image_id,subject,session,slice,domain,label,split,row,offset,scale,spacing,source,sha256,"
+                      "position,orientation")
+    assert read_manifest(dataset.path / "manifest.csv") == dataset.rows()
+
+
+def test_a_subject_in_two_splits_is_refused_on_reading_and_writing(dataset: Dataset, tmp_path: Path) -> None:
+    path = dataset.path / "manifest.csv"
+    path.write_text(path.read_text().replace("image-001,sub-000,,1,disc,,train", "image-001,sub-000,,1,disc,,test"))
+    with pytest.raises(UserError, match="more than one split: sub-000"):
+        Dataset.open(dataset.path)
+    with (pytest.raises(UserError, match="more than one split"),
+          new_dataset(tmp_path / "new", (4, 4), 1, np.uint8) as writer):
+        for split in ("train", "test"):
+            writer.add(np.zeros((4, 4), np.uint8), Row("i", "same", "", 0, "T1", "", split, 0, 0, 1, "", "", ""))
+        writer.finish(DatasetInfo(size=(4, 4), value_range=(0, 255), domains=("T1",), paired=True, content=""))
+    assert not (tmp_path / "new").exists()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["train", "val", "test"])), max_size=12))
+def test_overlap_is_refused_exactly_when_there_is_one(pairs: list[tuple[str, str]]) -> None:
+    rows = [Row("i", subject, "", 0, "T1", "", split, 0, 0, 1, "", "", "") for subject, split in pairs]
+    leak = len({s for s, _ in pairs}) < len(set(pairs))
+    if leak:
+        with pytest.raises(UserError):
+            refuse_overlap(rows, "here")
+    else:
+        refuse_overlap(rows, "here")
+
+
+@pytest.mark.parametrize(("damage", "words"), [
+    (lambda p: (p / "dataset.json").unlink(), "not a dataset folder"),
+    (lambda p: (p / "dataset.json").write_text("{"), "cannot be read as JSON"),
+    (lambda p: (p / "dataset.json").write_text('{"schema_version": 2}'), "broken"),
+    (lambda p: (p / "dataset.json").write_text('{"schema_version": 99}'), "schema version 99"),
+    (lambda p: (p / "manifest.csv").unlink(), "cannot be read"),
+    (lambda p: (p / "manifest.csv").write_text("a,b\n"), "columns"),
+    (lambda p: (p / "manifest.csv").write_text(",".join(COLUMNS) + "\nx,y\n"), "line 2"),
+    (lambda p: (p / "images-disc.npy").unlink(), "cannot be read"),
+    (lambda p: np.save(p / "images-disc.npy", np.zeros((3, 16, 16), np.uint8)), "not 24 images")])
+def test_a_damaged_dataset_is_refused_in_words(dataset: Dataset, damage, words: str) -> None:
+    damage(dataset.path)
+    with pytest.raises(UserError, match=words):
+        Dataset.open(dataset.path)
+
+
+def test_a_failure_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), new_dataset(tmp_path / "data", (4, 4), 1, np.uint8) as writer:
+        writer.add(np.zeros((4, 4), np.uint8), ROW)
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_and_several_domains(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 65535, (2, 3, 4, 4), dtype=np.uint16)
+    masks = rng.integers(0, 2, (3, 4, 4), dtype=np.uint8)
+    with new_dataset(tmp_path / "data", (4, 4), 1, np.uint16) as writer:
+        for i in range(3):
+            for d, domain in enumerate(("T1", "T2")):
+                writer.add(images[d, i], Row(f"i{i}", f"s{i}", "", 0, domain, "", "train", 0, 0, 1, "", "", ""))
+            writer.add_mask(masks[i])
+        writer.finish(DatasetInfo(size=(4, 4), value_range=(0, 65535), domains=("T1", "T2"), paired=True, content="",
+                                  mask_values={"lesion": 1}))
+    data = Dataset.open(tmp_path / "data")
+    assert np.array_equal(data.pixels(data.rows("T2")), images[1])
+    assert np.array_equal(data.masks(data.rows("T1")), masks)
+    with pytest.raises(UserError, match="several domains"):
+        data.rows()
+
+
+def test_shrinking_averages_blocks() -> None:
+    images = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    assert shrink(images, 2)[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    with pytest.raises(UserError, match="cannot be averaged"):
+        shrink(images, 3)
+
+
+def test_the_feed_shows_every_image_once_a_pass_and_depends_on_the_draw_alone(dataset: Dataset) -> None:
+    feed = Feed(dataset, dataset.rows(), 16, 5, 7, torch.device("cpu"))
+    seen = [i for draw in range(24) for i in feed.indices(draw)]
+    for number in range(5):
+        assert sorted(seen[number * 24 : (number + 1) * 24]) == list(range(24))
+    assert seen[:24] != seen[24:48]
+    fresh = Feed(dataset, dataset.rows(), 16, 5, 7, torch.device("cpu"))
+    assert fresh.indices(11) == feed.indices(11)
+    assert torch.equal(fresh.draw(11), feed.draw(11))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_feed_and_the_dataset_agree_on_what_a_model_sees(tmp_path: Path, channels: int) -> None:
+    data = write_dataset(tmp_path / "data", size=32, channels=channels)
+    rows = data.rows()[:6]
+    images = to_images(torch.from_numpy(data.pixels(rows)), data.info.value_range, torch.device("cpu"), factor=2)
+    np.testing.assert_allclose(images.numpy(), data.images(rows, 16), atol=1e-6)
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("{")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the disk is full"), atomic_path(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(UserError, match="disk is full"), staged_folder(tmp_path / "folder"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_staged_folder_replaces_only_when_told(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with staged_folder(target) as stage:
+        (stage / "one").touch()
+    with pytest.raises(UserError, match="already exists"), staged_folder(target) as stage:
+        pass
+    with staged_folder(target, overwrite=True) as stage:
+        (stage / "two").touch()
+    assert [p.name for p in target.iterdir()] == ["two"]
+
+
+def test_the_private_folder_is_the_owners_alone(tmp_path: Path) -> None:
+    folder = private_folder(tmp_path / "dataset")
+    assert folder == tmp_path / "dataset.private"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_overwrite_removes_only_what_the_same_command_made(dataset: Dataset, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    for folder, source in ((precious, "real"), (dataset.path, "synthetic")):
+        with (pytest.raises(UserError, match="will not be overwritten"),
+              new_dataset(folder, (4, 4), 1, np.uint8, overwrite=True, source=source)):
+            pass
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    assert len(Dataset.open(dataset.path).rows()) == 24
+
+
+def test_two_processes_making_one_folder_leave_one_whole(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with (pytest.raises(UserError, match="another process has made it"), staged_folder(target) as first):
+        (first / "one").touch()
+        target.mkdir()
+        (target / "two").touch()
+    assert [p.name for p in target.iterdir()] == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".target.partial-999999999"
+    left.mkdir()
+    with staged_folder(tmp_path / "target"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda lines: lines[: len(lines) // 2],
+    lambda lines: [*lines, lines[-1]],
+    lambda lines: [line.replace(",train,", ",val,") for line in lines],
+    lambda lines: [line.replace(",train,0,", ",train,-1,") for line in lines]])
+def test_a_changed_manifest_is_refused(dataset: Dataset, damage) -> None:
+    path = dataset.path / "manifest.csv"
+    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
+    with pytest.raises(UserError, match="changed since"):
+        Dataset.open(dataset.path)
+
+
+def test_changed_pixels_are_found(dataset: Dataset) -> None:
+    path = dataset.path / "images-disc.npy"
+    pixels = np.load(path)
+    pixels[3, 0, 0] ^= 1
+    np.save(path, pixels)
+    opened = Dataset.open(dataset.path)
+    opened.verify(opened.rows()[:3])
+    with pytest.raises(UserError, match="image-003"):
+        opened.verify(opened.rows())

@@ -1,0 +1,248 @@
+"""evaluate on runs that translate: metrics.json, its baselines, its refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ganatomy.cli.main import cli
+from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import load
+from ganatomy.core.run import Run
+from ganatomy.data.dataset import Dataset
+from ganatomy.evaluation import translation as evaluation_translation
+from ganatomy.evaluation.evaluate import evaluate, table
+from ganatomy.evaluation.pairs import direction_of, translations, whole_subjects
+from ganatomy.generators.sampling import Sampler
+from ganatomy.training.train import train
+from tests.conftest import TINY
+from tests.contrasts import SMALL, write_contrasts
+
+SPLITS = ("train", "test", "val", "test")
+INPUT, MATCHED = "input returned", "histogram matching"
+FIGURES = {"MAE foreground", "PSNR foreground", "SSIM foreground", "MAE whole image", "PSNR whole image",
+           "SSIM whole image"}
+
+
+def trained(data: Dataset, path: Path, name: str, **settings: Any) -> Path:
+    return train(data.path, path, load(name, SMALL[name] | {"steps": 1} | settings)).path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("translations")
+
+
+@pytest.fixture(scope="module")
+def pairs(folder: Path) -> Dataset:
+    """Six test patients, two slices each."""
+    return write_contrasts(folder / "pairs", splits=SPLITS)
+
+
+@pytest.fixture(scope="module")
+def pix2pix(folder: Path, pairs: Dataset) -> Path:
+    return trained(pairs, folder / "pix2pix", "pix2pix")
+
+
+@pytest.fixture(scope="module")
+def unet(folder: Path, pairs: Dataset) -> Path:
+    return trained(pairs, folder / "unet", "unet")
+
+
+@pytest.fixture(scope="module")
+def measured(pix2pix: Path, unet: Path) -> dict[str, Any]:
+    return evaluate(pix2pix, beside=[unet, unet])
+
+
+def figure(direction: dict[str, Any], translator: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(f for f in direction["translators"][translator] if f["name"] == name)
+    return found
+
+
+def test_metrics_json_of_a_translation(measured: dict[str, Any], pix2pix: Path, pairs: Dataset) -> None:
+    assert json.loads(Run(pix2pix).metrics_file.read_text()) == measured
+    assert [measured[key] for key in ("kind", "source", "domain", "size")] == ["translation", "T1", "T2", 32]
+    assert measured["dataset"] == pairs.info.content
+    (direction,) = measured["directions"]
+    assert (direction["source"], direction["target"], direction["paired"]) == ("T1", "T2", True)
+    assert (direction["n_images"], direction["n_subjects"]) == (12, 6)
+    translators = {"model", "unet", "unet #2", INPUT, MATCHED}
+    assert set(direction["translators"]) == set(direction["kernel"]["translators"]) == translators
+    assert set(direction["comparisons"]) == set(direction["headlines"]) == translators - {"model"}
+    for name in translators:
+        assert {f["name"] for f in direction["translators"][name]} >= FIGURES
+        low, high = figure(direction, name, "MAE foreground")["interval"]
+        assert low <= figure(direction, name, "MAE foreground")["value"] <= high
+        assert direction["kernel"]["translators"][name]["interval"]
+    assert direction["kernel"]["reference"]["what"] == "real train against real test"
+    assert direction["anatomy"]
+    assert "cycle" not in direction
+
+
+def test_the_same_run_beside_itself_has_the_same_figures(measured: dict[str, Any]) -> None:
+    (direction,) = measured["directions"]
+    assert direction["translators"]["unet"] == direction["translators"]["unet #2"]
+
+
+def test_the_same_seed_gives_the_same_figures(measured: dict[str, Any], pix2pix: Path, unet: Path) -> None:
+    again = evaluate(pix2pix, beside=[unet, unet])
+    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in measured.items() if k != "seconds"}
+
+
+def test_the_table_shows_every_translator_and_the_command_line_prints_it(measured: dict[str, Any], pix2pix: Path,
+                                                                         unet: Path) -> None:
+    text = table(measured)
+    for word in ("T1 to T2, 12 slices of 6 test subjects", "model", "unet", INPUT, MATCHED, "SSIM", "KD-Lite0"):
+        assert word in text
+    answer = CliRunner().invoke(cli, ["evaluate", str(pix2pix), "--beside", str(unet), "-n", "4"])
+    assert answer.exit_code == 0, answer.output
+    assert "4 slices" in answer.output
+    assert measured["n"] is None
+    assert json.loads(Run(pix2pix).metrics_file.read_text())["n"] == 4
+
+
+def test_fewer_slices_are_matched_as_they_are_among_all(pix2pix: Path) -> None:
+    """A subject's histogram is that of all its test slices, however few of them are measured."""
+    seen = []
+    for n in (None, 5):
+        direction = direction_of(evaluation_translation._task(pix2pix, 0, None, []), False, n)
+        made = translations(direction, lambda text: None)[0][MATCHED]
+        seen.append({row.image_id: image for row, image in zip(direction.rows, made, strict=True)})
+    whole, part = seen
+    assert (len(whole), len(part)) == (12, 5)
+    assert all((part[name] == whole[name]).all() for name in part)
+
+
+def test_training_rows_are_chosen_by_whole_subjects(pairs: Dataset) -> None:
+    rows = pairs.rows("T1")
+    for seed in range(5):
+        chosen = whole_subjects(rows, 7, seed)
+        subjects = {row.subject for row in chosen}
+        assert len(chosen) == 6 and chosen == [row for row in rows if row.subject in subjects]
+    assert len(whole_subjects(rows, 1, 0)) == 2  # one subject at least
+    assert whole_subjects(rows, 1000, 0) == rows
+    assert len({tuple(whole_subjects(rows, 7, seed)) for seed in range(5)}) > 1
+
+
+def test_baselines_of_known_value(folder: Path) -> None:
+    """Where both contrasts are the same the input returned is perfect; a half is matched by a rising map."""
+    same = write_contrasts(folder / "same", splits=SPLITS, other=lambda image: image)
+    (direction,) = evaluate(trained(same, folder / "of-same", "unet"))["directions"]
+    assert figure(direction, INPUT, "MAE whole image")["value"] == 0
+    assert figure(direction, INPUT, "PSNR whole image")["value"] == 100
+    assert figure(direction, INPUT, "SSIM whole image")["value"] == pytest.approx(1)
+    assert direction["kernel"]["translators"][INPUT]["value"] == pytest.approx(0, abs=1e-9)
+    assert "rising" in direction["note"]
+
+
+def test_bright_becomes_dark_where_the_contrasts_do(measured: dict[str, Any]) -> None:
+    (direction,) = measured["directions"]
+    assert f"{MATCHED}: the falling map" in direction["note"]
+    errors = [figure(direction, name, "MAE foreground")["value"] for name in (MATCHED, INPUT)]
+    assert errors[0] < errors[1]
+
+
+def test_a_model_that_returns_its_input_is_found_out(pix2pix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sampler, "translate", lambda self, images, seed=0, backward=False: images.copy())
+    (direction,) = evaluate(pix2pix)["directions"]
+    assert direction["translators"]["model"] == direction["translators"][INPUT]
+    kernel = direction["kernel"]["translators"]
+    assert kernel["model"]["value"] == kernel[INPUT]["value"]
+    assert "input" in direction["returned"]["sentence"]
+
+
+def test_cyclegan_on_pairs_is_measured_both_ways_and_against_the_truth(folder: Path, pairs: Dataset) -> None:
+    metrics = evaluate(trained(pairs, folder / "cyclegan", "cyclegan-mri"))
+    assert [(d["source"], d["target"]) for d in metrics["directions"]] == [("T1", "T2"), ("T2", "T1")]
+    for direction in metrics["directions"]:
+        assert set(direction["translators"]) == {"model", INPUT, MATCHED}
+        for key in ("cycle", "identity"):
+            assert {f["name"] for f in direction[key]} >= FIGURES
+    assert "cycle error" in table(metrics)
+
+
+def test_cyclegan_without_pairs_is_measured_without_a_truth(folder: Path) -> None:
+    data = write_contrasts(folder / "unpaired", splits=SPLITS, paired=False)
+    metrics = evaluate(trained(data, folder / "apart", "cyclegan-resnet"))
+    assert len(metrics["directions"]) == 2
+    for direction in metrics["directions"]:
+        assert not direction["paired"]
+        assert "translators" not in direction
+        assert direction["returned"]["sentence"] in table(metrics)
+        assert set(direction["kernel"]["translators"]) == {"model", INPUT}
+        assert direction["cycle"]
+        assert direction["identity"]
+        assert direction["anatomy"]
+    assert "T2 to T1" in table(metrics)
+
+
+def test_an_unpaired_model_that_returns_its_input_is_found_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a truth it keeps the anatomy perfectly, goes there and back without error, and does nothing."""
+    data = write_contrasts(folder / "apart-data", subjects=4, splits=SPLITS, paired=False)
+    run = trained(data, folder / "identity", "cyclegan-mri")
+
+    def found(change: Any) -> list[dict[str, Any]]:
+        monkeypatch.setattr(Sampler, "translate", lambda self, images, seed=0, backward=False: change(images))
+        metrics = evaluate(run)
+        assert all(d["returned"]["sentence"] in table(metrics) for d in metrics["directions"])
+        return [d["returned"] for d in metrics["directions"]]
+
+    for one in found(lambda images: images.copy()):
+        assert one["finding"] == "input" and one["moved"] == 0 and "returns its input" in one["sentence"]
+    for one in found(lambda images: np.where(images > -0.9, -images, images)):
+        assert one["finding"] == "" and "does not return its input" in one["sentence"]
+
+
+@pytest.mark.parametrize("slices", [3, 1])
+def test_one_test_patient_gives_values_without_intervals(tmp_path: Path, slices: int) -> None:
+    splits = ("train", "train", "train", "test")
+    data = write_contrasts(tmp_path / "data", subjects=4, per_subject=slices, splits=splits)
+    run = trained(data, tmp_path / "run", "unet")
+    metrics = evaluate(run)
+    (direction,) = metrics["directions"]
+    assert (direction["n_images"], direction["n_subjects"]) == (slices, 1)
+    found = figure(direction, "model", "MAE foreground")
+    assert found["interval"] is None
+    assert 0 < found["value"] < 100
+    kernel = direction["kernel"]["translators"]["model"]
+    assert kernel["interval"] is None
+    assert (kernel["value"] is None) == (slices == 1)  # no pair of different slices
+    assert direction["kernel"]["reference"] is None  # across patients is another quantity than within one
+    assert "KD-Lite0: one subject only" in table(metrics)
+    assert any("Only 1 test subject" in warning for warning in metrics["warnings"])
+    json.loads(Run(run).metrics_file.read_text(), parse_constant=pytest.fail)
+    assert "1 test subject" in table(metrics)
+
+
+def refused(words: str, run: Path, **options: Any) -> None:
+    before = Run(run).metrics_file.read_bytes() if Run(run).metrics_file.is_file() else None
+    with pytest.raises(UserError, match=words) as error:
+        evaluate(run, **options)
+    assert error.value.fix
+    assert (Run(run).metrics_file.read_bytes() if Run(run).metrics_file.is_file() else None) == before
+
+
+def test_what_cannot_stand_beside_is_refused_in_words(folder: Path, tmp_path: Path, pairs: Dataset,
+                                                      pix2pix: Path) -> None:
+    words = "does not translate the same contrasts"
+    back = trained(pairs, tmp_path / "back", "unet", source="T2", domain="T1")
+    refused(words, pix2pix, beside=[back])
+    elsewhere = write_contrasts(tmp_path / "elsewhere", splits=SPLITS, seed=9)
+    refused(words, pix2pix, beside=[trained(elsewhere, tmp_path / "other", "unet")])
+    small = trained(pairs, tmp_path / "small", "unet", size=16)
+    refused(words, pix2pix, beside=[small])
+    noise = train(pairs.path, tmp_path / "noise", load("rpgan-64", TINY | {"domain": "T2", "steps": 1})).path
+    refused(words, pix2pix, beside=[noise])
+    refused("only runs that translate", noise, beside=[pix2pix])
+    refused("no such folder", pix2pix, beside=[tmp_path / "nowhere"])
+    refused("not a run folder", pix2pix, beside=[pairs.path])
+
+
+def test_without_test_images_nothing_is_measured(tmp_path: Path) -> None:
+    data = write_contrasts(tmp_path / "data", subjects=4, splits=("train",))
+    refused("no images in the split 'test'", trained(data, tmp_path / "run", "unet"))

@@ -1,0 +1,146 @@
+"""The traffic lights: what they say of results whose meaning is plain, and what the gate lets pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ganatomy.core.errors import GateError, UserError
+from ganatomy.evaluation.verdicts import check_gates, verdicts
+from ganatomy.metrics.base import MetricResult
+
+
+def entry(name: str, value: float, against: str = "test", subjects: int = 40, **more: Any) -> dict[str, Any]:
+    return MetricResult(name, against, value, 2 * subjects, subjects, 500, "lower", **more).to_json()
+
+
+def distance(value: float, p: float = 0.002, subjects: int = 40, name: str = "KD-Lite0") -> dict[str, Any]:
+    return entry(name, value, subjects=subjects, floor=0.0, floor_interval=(-0.01, 0.01),
+                 interval=(value - 0.01, value + 0.01), p_no_difference=p)
+
+
+def control(value: float, model: float, name: str = "KD-Lite0") -> dict[str, Any]:
+    return {"control": "blurred real images", "name": name, "value": value, "behind_model": value > model}
+
+
+def audit(verdict: str, name: str = "Copies", resolution: float = 0.005, flagged: int = 4) -> dict[str, Any]:
+    details = {"verdict": verdict, "rate": 0.01, "resolution": resolution, "calibration_subjects": 150,
+               "flagged": flagged, "expected": 5.0, "evident": 0, "pairs": []}
+    return entry(name, 0.0, "train", interval=(-0.01, 0.01), details=details)
+
+
+def repeats(share: float = 0.01, against: str = "test", subjects: int = 40, rate_high: float = 0.1) -> dict[str, Any]:
+    details = {"rate": 0.01, "rate_high": rate_high, "compared": 40, "groups": [], "effective": None}
+    return entry("Duplicates-Lite0", share, against, subjects, interval=(share - 0.01, share + 0.01), details=details)
+
+
+def lights(results: list[dict[str, Any]], controls: list[dict[str, Any]] | None = None) -> dict[str, str]:
+    return {v["question"]: v["light"] for v in verdicts(results, controls or [])}
+
+
+@pytest.mark.parametrize(("model", "blur", "p", "light"), [
+    (0.005, 0.3, 0.4, "green"), (0.08, 0.3, 0.002, "amber"), (0.2, 0.3, 0.002, "red"), (0.4, 0.3, 0.002, "red")])
+def test_realistic_is_how_far_a_model_has_come_from_the_controls(model: float, blur: float, p: float,
+                                                                 light: str) -> None:
+    assert lights([distance(model, p)], [control(blur, model)])["realistic"] == light
+
+
+def test_a_fault_named_by_a_check_takes_the_green_away() -> None:
+    peaks = [{"period_px": 2.0, "direction": "both (checkerboard)", "excess_db": 12.0}]
+    results = [distance(0.005, 0.4), entry("Spectrum", 3.0, details={"peaks": peaks})]
+    (said,) = [v for v in verdicts(results, [control(0.3, 0.005)]) if v["question"] == "realistic"]
+    assert said["light"] == "amber" and "every 2 px" in said["says"]
+
+
+def test_few_patients_forbid_a_yes_and_not_a_no() -> None:
+    few = entry("KD-Lite0", 0.4, subjects=3)
+    assert lights([few], [control(0.2, 0.4)])["realistic"] == "red"
+    assert lights([few], [control(0.6, 0.4)])["realistic"] == "grey"
+
+
+def test_a_measure_that_takes_a_control_for_real_is_blind() -> None:
+    assert lights([distance(-0.02)], [control(-0.01, -0.02)])["realistic"] == "grey"
+
+
+def test_images_that_are_unlike_every_patient_pass_the_audit_with_reservations() -> None:
+    far = audit("clean", flagged=0)
+    far["details"]["expected"] = 31.0
+    (said,) = [v for v in verdicts([far], []) if v["question"] == "copies"]
+    assert said["light"] == "amber" and "unlike every patient" in said["says"]
+
+
+def test_without_a_floor_nothing_is_said() -> None:
+    found = lights([entry("KD-Lite0", 0.1, subjects=3)])
+    assert found == {"realistic": "grey", "diverse": "grey", "copies": "grey", "enough data": "red"}
+
+
+def test_other_extractors_have_the_same_lights() -> None:
+    assert lights([distance(0.2, name="KID")], [control(0.3, 0.2, "KID")])["realistic"] == "red"
+
+
+@pytest.mark.parametrize(("ratio", "interval", "light"), [
+    (1.0, (0.9, 1.1), "green"), (0.8, (0.7, 0.9), "amber"), (0.4, (0.3, 0.5), "red")])
+def test_diverse_follows_the_ratio_to_real_images(ratio: float, interval: tuple[float, float], light: str) -> None:
+    found = entry("Diversity-Lite0", 1.0, ratio=ratio, ratio_interval=interval)
+    assert lights([distance(0.01), found, repeats()])["diverse"] == light
+
+
+def test_duplicates_are_judged_by_the_split_with_more_patients() -> None:
+    diverse = entry("Diversity-Lite0", 1.0, ratio=1.0, ratio_interval=(0.9, 1.1))
+    few = repeats(0.5, "test", 8, rate_high=0.68)
+    assert lights([diverse, few])["diverse"] == "grey"  # 8 patients cannot tell
+    assert lights([diverse, few, repeats(0.5, "train", 60)])["diverse"] == "red"
+    assert lights([diverse, few, repeats(0.01, "train", 60)])["diverse"] == "green"
+
+
+@pytest.mark.parametrize(("name", "score", "light"), [
+    ("Coverage-Lite0", 0.1, "red"), ("Coverage-Lite0", 0.7, "amber"), ("Recall-Lite0", 0.1, "amber"),
+    ("Recall-Lite0", 0.9, "green")])
+def test_kinds_that_are_missing_are_no_diversity(name: str, score: float, light: str) -> None:
+    paired = {"value": score - 0.9, "interval": [score - 0.95, score - 0.85], "score_at_equal_n": score, "n_images": 40}
+    results = [entry("Diversity-Lite0", 1.0, ratio=1.0, ratio_interval=(0.9, 1.1)),
+               entry(name, score, floor=0.9, paired_difference=paired), repeats()]
+    assert lights(results)["diverse"] == light
+
+
+@pytest.mark.parametrize(("verdict", "light"), [("clean", "green"), ("suspicious", "amber"), ("copies", "red")])
+def test_the_audits_verdict_is_a_light(verdict: str, light: str) -> None:
+    assert lights([audit(verdict)])["copies"] == light
+
+
+def test_a_leak_is_worse_than_a_clean_audit() -> None:
+    found = [audit("clean"), audit("copies", "Leak") | {"against": "test"}]
+    (said,) = [v for v in verdicts(found, []) if v["question"] == "copies"]
+    assert said["light"] == "red" and "test images" in said["says"]
+
+
+def test_enough_data_needs_subjects_for_intervals_and_for_the_audit() -> None:
+    assert lights([distance(0.01), audit("clean")])["enough data"] == "green"
+    assert lights([distance(0.01, subjects=12), audit("clean")])["enough data"] == "amber"
+    assert lights([distance(0.01), audit("clean", resolution=0.02)])["enough data"] == "amber"
+    assert lights([distance(0.01), audit("clean"), entry("Critic-JS", 0.0, details={"enough": False})])[
+        "enough data"] == "amber"
+
+
+def test_an_unknown_gate_never_passes() -> None:
+    with pytest.raises(UserError, match="there is no gate 'cop'"):
+        check_gates({"verdicts": verdicts([audit("clean")], [])}, "cop")
+
+
+def test_few_synthetic_images_are_not_enough() -> None:
+    few = distance(0.01) | {"n_synthetic": 3}
+    assert lights([few, audit("clean")])["enough data"] == "amber"
+
+
+@pytest.mark.parametrize(("results", "passes"), [
+    ([audit("clean")], True), ([audit("suspicious")], True), ([audit("copies")], False), ([], False)])
+def test_the_gate_passes_only_what_was_audited(results: list[dict[str, Any]], passes: bool) -> None:
+    metrics = {"verdicts": verdicts(results, [])}
+    check_gates(metrics, [])
+    if passes:
+        check_gates(metrics, ["copies"])
+    else:
+        with pytest.raises(GateError) as caught:
+            check_gates(metrics, ["copies"])
+        assert caught.value.exit_code == 3

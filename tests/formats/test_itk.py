@@ -1,0 +1,175 @@
+"""NRRD and MetaImage: the same voxels in the same place as NIfTI, and plain reasons for what cannot be read."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from ganatomy import formats
+from ganatomy.formats import Unreadable, itk, nifti
+
+sitk = pytest.importorskip("SimpleITK")
+NAMES = ("a.nrrd", "a.nhdr", "a.mha", "a.mhd")
+
+
+def rotation(*degrees: float) -> np.ndarray[Any, Any]:
+    turned = np.eye(3)
+    for axis, angle in enumerate(np.radians(degrees)):
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        one = np.eye(3)
+        one[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+        turned = turned @ one
+    return turned
+
+
+def volume(folder: Path, signs: tuple[int, int, int] = (1, 1, 1)) -> tuple[np.ndarray[Any, Any], Any, Any]:
+    """An oblique volume: its voxels [i, j, k], its affine by nibabel, and what SimpleITK reads of it."""
+    values = np.random.default_rng(0).integers(-1000, 1000, (7, 6, 5)).astype(np.int16)
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(20, -35, 110) @ np.diag(np.multiply(signs, (0.9, 1.3, 4.5)))
+    affine[:3, 3] = 12.3, -45.6, 78.9
+    nibabel.save(nibabel.Nifti1Image(values, affine), folder / "a.nii")
+    return values, affine, sitk.ReadImage(str(folder / "a.nii"))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, 1), (1, -1, -1)])
+def test_the_same_voxels_in_the_same_place_as_nifti(tmp_path: Path, name: str, packed: bool,
+                                                    signs: tuple[int, int, int]) -> None:
+    values, affine, image = volume(tmp_path, signs)
+    sitk.WriteImage(image, str(tmp_path / name), packed)
+    header = formats.scan(tmp_path / name)
+    assert header.affine is not None and np.abs(header.affine - affine).max() < 0.001
+    assert (header.shape, header.dtype, header.oriented, header.volumetric) == ((7, 6, 5), np.int16, True, True)
+    pixels = formats.read(tmp_path / name)
+    assert pixels.dtype == np.int16 and (pixels == values).all()
+    corner = np.array([6, 5, 4, 1])
+    assert np.abs(header.affine @ corner - nifti.scan(tmp_path / "a.nii").affine @ corner).max() < 0.01
+
+
+def test_pictures_and_colour(tmp_path: Path) -> None:
+    colour = np.random.default_rng(0).integers(0, 255, (4, 5, 6, 3)).astype(np.uint8)
+    for name in ("c.mha", "c.nrrd"):
+        sitk.WriteImage(sitk.GetImageFromArray(colour, isVector=True), str(tmp_path / name))
+        header = formats.scan(tmp_path / name)
+        assert (header.shape, header.channels, header.affine, header.volumetric) == ((4, 5, 6), 3, None, True)
+        assert (formats.read(tmp_path / name) == colour).all()
+    picture = sitk.GetImageFromArray(colour[0, :, :, 0])
+    picture.SetSpacing((0.5, 0.25))
+    sitk.WriteImage(picture, str(tmp_path / "p.mha"))
+    header = formats.scan(tmp_path / "p.mha")
+    assert (header.shape, header.spacing, header.volumetric) == ((1, 5, 6), (0.25, 0.5), False)
+    assert (formats.read(tmp_path / "p.mha")[0] == colour[0, :, :, 0]).all()
+
+
+@pytest.mark.parametrize(("dtype", "kept"), [(np.uint8, np.uint8), (np.uint16, np.uint16), (np.int32, np.float32),
+                                             (np.float64, np.float32), (np.int8, np.float32)])
+def test_types(tmp_path: Path, dtype: Any, kept: Any) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(24).reshape(2, 3, 4).astype(dtype)), str(tmp_path / "a.nrrd"))
+    assert formats.read(tmp_path / "a.nrrd").dtype == formats.scan(tmp_path / "a.nrrd").dtype == kept
+
+
+def test_what_is_not_read(tmp_path: Path) -> None:
+    def reason(image: Any, name: str = "a.nrrd") -> str:
+        sitk.WriteImage(image, str(tmp_path / name))
+        with pytest.raises(Unreadable) as caught:
+            formats.read(tmp_path / name)
+        return str(caught.value)
+
+    zeros = np.zeros((2, 3, 4, 5), np.float32)
+    assert "4 dimensions" in reason(sitk.GetImageFromArray(zeros, isVector=False))
+    assert "5 values of float32 a voxel" in reason(sitk.GetImageFromArray(zeros, isVector=True), "a.mha")
+    assert "complex" in reason(sitk.GetImageFromArray(zeros[0].astype(np.complex64)))
+    assert "NaN" in reason(sitk.GetImageFromArray(zeros[0] * np.nan))
+
+
+def test_data_apart_must_be_there_and_whole(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = volume(tmp_path)[2]
+    for name, data in (("a.nhdr", "a.raw"), ("b.mhd", "b.raw")):
+        sitk.WriteImage(image, str(tmp_path / name))
+        whole = (tmp_path / data).read_bytes()
+        (tmp_path / data).write_bytes(whole[:-4])
+        with pytest.raises(Unreadable, match="cut short"):
+            formats.scan(tmp_path / name)
+        (tmp_path / data).unlink()
+        with pytest.raises(Unreadable, match=f"'{data}', which is missing"):
+            formats.scan(tmp_path / name)
+        text = (tmp_path / name).read_text()
+        for other in ("../secret.raw", "/etc/hostname", "LIST", "a%03d.raw 1 5 1"):
+            (tmp_path / name).write_text(text.replace(data, other))
+            with pytest.raises(Unreadable, match=r"another folder|several files"):
+                formats.scan(tmp_path / name)
+    sitk.WriteImage(image, str(tmp_path / "c.mha"), True)
+    packed = bytearray((tmp_path / "c.mha").read_bytes())
+    packed[-60] ^= 255
+    (tmp_path / "c.mha").write_bytes(bytes(packed))
+    with pytest.raises(Unreadable, match=r"damaged|broken"):
+        formats.read(tmp_path / "c.mha")
+    assert capfd.readouterr().err == ""
+
+
+def test_absurd_sizes_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    image = volume(tmp_path)[2]
+    for name, old, new in (("a.nrrd", b"sizes: 7 6 5", b"sizes: 90000 90000 90000"),
+                           ("a.mha", b"DimSize = 7 6 5", b"DimSize = 90000 90000 90000"),
+                           ("b.nrrd", b"sizes: 7 6 5", b"sizes: 70 60 50")):
+        sitk.WriteImage(image, str(tmp_path / name))
+        raw = (tmp_path / name).read_bytes()
+        assert old in raw
+        (tmp_path / name).write_bytes(raw.replace(old, new))
+        with pytest.raises(Unreadable, match=r"claims|cut short"):
+            formats.scan(tmp_path / name)
+
+
+def test_lengths_and_values_that_would_be_wrong_are_refused(tmp_path: Path) -> None:
+    image = volume(tmp_path)[2]
+    sitk.WriteImage(image, str(tmp_path / "a.mha"))
+    raw = (tmp_path / "a.mha").read_bytes()
+    for line, words in ((b"ElementToIntensityFunctionSlope = 10\n", "intensity slope"),
+                        (b"DistanceUnits = um\n", "not in mm"), (b"DistanceUnits = mm\n", "")):
+        (tmp_path / "b.mha").write_bytes(raw.replace(b"ElementDataFile", line + b"ElementDataFile", 1))
+        if words:
+            with pytest.raises(Unreadable, match=words):
+                formats.scan(tmp_path / "b.mha")
+        else:
+            assert formats.scan(tmp_path / "b.mha").shape == (7, 6, 5)
+
+
+def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sitk.WriteImage(volume(tmp_path)[2], str(tmp_path / "a.mha"))
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(Unreadable, match=re.escape("pip install 'ganatomy[itk]'")):
+        formats.scan(tmp_path / "a.mha")
+
+
+def test_text_is_not_taken_for_meta_image() -> None:
+    assert itk.is_mine(b"Comment = made by hand\nObjectType = Image\nNDims = 3\n") and itk.is_mine(b"NDims = 3\n")
+    assert not itk.is_mine(b"Comment = hello\n") and not itk.is_mine(b"x = 1\nObjectType = Image\n")
+    assert not itk.is_mine(b"ObjectType = Mesh\n")
+
+
+def test_mutated_files_give_reasons(tmp_path: Path) -> None:
+    image = volume(tmp_path)[2]
+    random = np.random.default_rng(1)
+    refused = 0
+    for name, packed in (("a.nrrd", False), ("b.nrrd", True), ("a.mha", False), ("b.mha", True)):
+        sitk.WriteImage(image, str(tmp_path / name), packed)
+        raw = (tmp_path / name).read_bytes()
+        for number in range(60):
+            mutant = bytearray(raw)
+            for place in random.integers(0, 500, random.integers(1, 6)):
+                mutant[place] = random.integers(32, 127)
+            (tmp_path / f"m{name}").write_bytes(bytes(mutant[: random.integers(1, len(raw))] if number % 4 else mutant))
+            try:
+                formats.read(tmp_path / f"m{name}")
+            except Unreadable as error:
+                refused += 1
+                assert str(error) and str(tmp_path) not in str(error)
+    assert refused > 150

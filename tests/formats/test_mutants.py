@@ -1,0 +1,115 @@
+"""Damaged files: no traceback, no hang, no memory without end, nothing half-written.
+
+Every file goes through the readers and, in folders of a hundred, through the whole of `prepare`, in a process of its
+own whose memory and time are taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import monsters, mutants, seeds
+
+MOST_SECONDS, MOST_BYTES = 10.0, 2 * 2**30
+HERE = Path(__file__).parents[2]
+
+JUDGE = """
+import json, re, sys, time
+from pathlib import Path
+from ganatomy import formats
+from ganatomy.preparation.prepare import prepare
+from ganatomy.formats import Unreadable
+from ganatomy.core.errors import UserError
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+
+def peak():
+    # of this program alone: getrusage remembers what the process was before it, a large test runner
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+slowest, worst, outcomes = 0.0, "", {"read": 0, "refused": 0}
+for path in sorted(folder.iterdir()):
+    start = time.perf_counter()
+    try:
+        header = formats.scan(path)
+        pixels = formats.read(path)
+        assert pixels.dtype == header.dtype, path.name
+        outcomes["read"] += 1
+    except Unreadable as error:
+        assert str(error) and "\\n" not in str(error), path.name
+        outcomes["refused"] += 1
+    took = time.perf_counter() - start
+    if took > slowest:
+        slowest, worst = took, path.name
+start = time.perf_counter()
+try:
+    prepare(folder, out, size=16, slices="all", workers=1)
+    outcomes["prepared"] = True
+except UserError as error:
+    outcomes["prepared"] = False
+left = [p.name for p in out.parent.iterdir() if "partial" in p.name]
+print(json.dumps({**outcomes, "slowest": slowest, "worst": worst, "prepare": time.perf_counter() - start,
+                  "bytes": peak(), "left": left}))
+"""
+
+
+def judge(folder: Path, out: Path) -> dict[str, object]:
+    done = subprocess.run([sys.executable, "-c", JUDGE, str(folder), str(out)], cwd=HERE, capture_output=True,
+                          text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, f"{folder}: exit code {done.returncode}\n{done.stderr[-3000:]}"
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def hold(found: dict[str, object], out: Path) -> None:
+    assert float(str(found["slowest"])) < MOST_SECONDS, found
+    assert float(str(found["bytes"])) < MOST_BYTES, found
+    assert found["left"] == []
+    if found["prepared"]:
+        from ganatomy.data.dataset import Dataset
+
+        Dataset.open(out)
+    else:
+        assert not out.exists()
+
+
+def run(tmp_path: Path, count: int, seed: int) -> dict[str, int]:
+    sound = seeds(tmp_path / "sound")
+    totals = {"read": 0, "refused": 0, "prepared": 0, "folders": 0}
+    for start in range(0, count, 100):
+        folder, out = tmp_path / f"in{start}", tmp_path / f"out{start}" / "dataset"
+        list(mutants(folder, sound, min(100, count - start), seed * 100_000 + start))
+        out.parent.mkdir()
+        found = judge(folder, out)
+        hold(found, out)
+        totals = {"read": totals["read"] + int(str(found["read"])), "folders": totals["folders"] + 1,
+                  "refused": totals["refused"] + int(str(found["refused"])),
+                  "prepared": totals["prepared"] + bool(found["prepared"])}
+    return totals
+
+
+def test_damaged_files_are_refused_in_words(tmp_path: Path) -> None:
+    totals = run(tmp_path, 300, seed=0)
+    assert totals["refused"] > 50
+    assert totals["read"] > 20  # mutants that a reader takes must reach the rest of prepare, too
+
+
+def test_poisonous_files_are_refused_in_words(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out" / "dataset"
+    files = monsters(folder)
+    out.parent.mkdir()
+    found = judge(folder, out)
+    hold(found, out)
+    assert int(str(found["refused"])) >= len(files) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_ten_thousand_damaged_files(tmp_path: Path) -> None:
+    totals = run(tmp_path, 10_000, seed=int(os.environ.get("GANATOMY_FUZZ_SEED", "1")))
+    print(totals)
+    assert totals["read"] + totals["refused"] == 10_000

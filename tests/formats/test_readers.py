@@ -1,0 +1,212 @@
+"""Files of every format are read right, and broken ones are named as such instead of crashing."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ganatomy import formats
+from ganatomy.formats import Unreadable
+
+RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)
+
+
+def save_nifti(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def png_16bit_colour(path: Path) -> Path:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(8 * 6) for _ in range(8))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
+                     + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    return path
+
+
+def one_of_each(folder: Path) -> list[tuple[Path, np.ndarray]]:
+    """Files and the values they hold, as [slices, h, w(, 3)] or [i, j, k]."""
+    byte, word = RAMP.astype(np.uint8), (RAMP * 500).astype(np.uint16)
+    colour = np.stack([byte, byte // 2, 255 - byte], -1)
+    stack = np.stack([word, word[::-1].copy()])
+    Image.fromarray(byte).save(folder / "a.png")
+    Image.fromarray(word).save(folder / "b.png")
+    Image.fromarray(colour).save(folder / "c.png")
+    Image.fromarray(word).save(folder / "d.tif")
+    Image.fromarray(stack[0]).save(folder / "e.tiff", save_all=True, append_images=[Image.fromarray(stack[1])])
+    np.save(folder / "f.npy", word)
+    np.save(folder / "g.npy", stack.astype(np.float64))
+    np.save(folder / "h.npy", colour)
+    save_nifti(folder / "i.nii.gz", stack.astype(np.int16))
+    save_nifti(folder / "j.nii", byte[..., None])
+    return [(folder / "a.png", byte[None]), (folder / "b.png", word[None]), (folder / "c.png", colour[None]),
+            (folder / "d.tif", word[None]), (folder / "e.tiff", stack), (folder / "f.npy", word[None]),
+            (folder / "g.npy", stack), (folder / "h.npy", colour[None]), (folder / "i.nii.gz", stack.astype(np.int16)),
+            (folder / "j.nii", byte[..., None])]
+
+
+def test_pixels_of_every_format_survive_unchanged(tmp_path: Path) -> None:
+    for path, values in one_of_each(tmp_path):
+        header, pixels = formats.scan(path), formats.read(path)
+        np.testing.assert_array_equal(pixels, values, err_msg=path.name)
+        assert pixels.dtype == header.dtype, path.name
+        assert pixels.shape == (header.shape if header.channels == 1 else (*header.shape, 3)), path.name
+
+
+def test_scaled_nifti_gives_physical_values(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(RAMP[..., None].astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(0.5, -10)
+    nibabel.save(image, tmp_path / "scaled.nii.gz")
+    pixels = formats.read(tmp_path / "scaled.nii.gz")
+    assert pixels.dtype == formats.scan(tmp_path / "scaled.nii.gz").dtype == np.float32
+    np.testing.assert_array_equal(pixels[..., 0], RAMP * 0.5 - 10)
+
+
+def test_a_wrong_suffix_does_not_matter(tmp_path: Path) -> None:
+    Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / "x.jpg")
+    packed = save_nifti(tmp_path / "y.nii.gz", RAMP[..., None].astype(np.int16)).rename(tmp_path / "y.nii")
+    np.testing.assert_array_equal(formats.read(tmp_path / "x.jpg")[0], RAMP)
+    np.testing.assert_array_equal(formats.read(packed)[..., 0], RAMP)
+
+
+def test_metres_and_trailing_axes(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(RAMP[..., None, None].astype(np.int16), np.diag([0.001, 0.002, 0.003, 1]))
+    image.header.set_xyzt_units("meter")
+    nibabel.save(image, tmp_path / "m.nii")
+    header = formats.scan(tmp_path / "m.nii")
+    assert header.shape == (12, 10, 1)
+    np.testing.assert_allclose(np.diag(header.affine)[:3], [1, 2, 3], rtol=1e-6)
+
+
+def test_alpha_is_laid_on_black_and_palettes_are_resolved(tmp_path: Path) -> None:
+    grey = np.full((8, 8), 200, dtype=np.uint8)
+    alpha = np.zeros((8, 8), dtype=np.uint8)
+    alpha[:4] = 255
+    Image.fromarray(np.stack([grey, grey, grey, alpha], -1)).save(tmp_path / "alpha.png")
+    pixels = formats.read(tmp_path / "alpha.png")[0]
+    assert (pixels[:4] == 200).all() and (pixels[4:] == 0).all()
+    palette = Image.fromarray((grey > 0).astype(np.uint8), mode="P")
+    palette.putpalette([0, 0, 0, 77, 77, 77])
+    palette.save(tmp_path / "palette.png")
+    assert formats.scan(tmp_path / "palette.png").channels == 1
+    assert (formats.read(tmp_path / "palette.png") == 77).all()
+
+
+def test_photographs_are_turned_as_a_viewer_turns_them(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    values = np.zeros((16, 32), dtype=np.uint8)
+    values[:, :16] = 255  # the left half becomes the top half
+    Image.fromarray(values).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    pixels = formats.read(tmp_path / "turned.jpg")[0]
+    assert formats.scan(tmp_path / "turned.jpg").shape == (1, 32, 16) and pixels.shape == (32, 16)
+    assert pixels[:14].min() > 200 and pixels[18:].max() < 50
+
+
+def broken(folder: Path, kind: str) -> Path:
+    whole = {path.name: path for path, _ in one_of_each(folder)}
+    noise = np.random.default_rng(0).integers(0, 2000, (24, 24, 24)).astype(np.int16)
+    bad = folder / "bad.nii"
+    if kind == "empty":
+        bad.write_bytes(b"")
+    elif kind == "text":
+        bad.write_text("not an image at all" * 50)
+    elif kind == "missing":
+        return folder / "nowhere.png"
+    elif kind.startswith("cut "):
+        source = whole.get(kind[4:]) or save_nifti(folder / kind[4:], noise)
+        bad = folder / f"bad{''.join(source.suffixes)}"
+        bad.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
+    elif kind == "NaN":
+        save_nifti(bad, np.where(np.arange(27).reshape(3, 3, 3) == 5, np.nan, 1.0).astype(np.float32))
+    elif kind == "4-D":
+        save_nifti(bad, np.zeros((3, 3, 3, 4), dtype=np.int16))
+    elif kind == "huge":
+        raw = bytearray(save_nifti(bad, noise).read_bytes())
+        raw[40:56] = struct.pack("<8h", 3, 32000, 32000, 32000, 1, 1, 1, 1)
+        bad.write_bytes(raw)
+    elif kind == "bomb":
+        raw = bytearray(save_nifti(bad, noise).read_bytes()[:400])
+        raw[40:56] = struct.pack("<8h", 3, 500, 500, 500, 1, 1, 1, 1)
+        bad = folder / "bad.nii.gz"
+        bad.write_bytes(gzip.compress(bytes(raw)))
+    elif kind == "objects":
+        bad = folder / "bad.npy"
+        np.save(bad, np.array([{"a": 1}]), allow_pickle=True)
+    elif kind == "deep colour":
+        return png_16bit_colour(folder / "bad.png")
+    return bad
+
+
+@pytest.mark.parametrize(("kind", "reason"), [
+    ("empty", "empty"), ("text", "not an image"), ("missing", "missing"), ("cut a.png", "decoded|cut short"),
+    ("cut e.tiff", "decoded|cut short|broken"), ("cut g.npy", "cut short"), ("cut k.nii", "cut short"),
+    ("cut k.nii.gz", "cut short|read as NIfTI"), ("NaN", "1 values that are NaN"), ("4-D", "4 dimensions"),
+    ("huge", "claims"), ("bomb", "cut short"), ("objects", "Python objects"), ("deep colour", "16 bits"),
+])
+def test_broken_files_are_named_with_the_reason(tmp_path: Path, kind: str, reason: str) -> None:
+    path = broken(tmp_path, kind)
+    with pytest.raises(Unreadable, match=reason):
+        formats.scan(path)
+        formats.read(path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(which=st.integers(0, 9), place=st.floats(0, 1), junk=st.binary(min_size=1, max_size=12), keep=st.floats(0.1, 1))
+def test_damaged_bytes_never_crash(tmp_path: Path, which: int, place: float, junk: bytes, keep: float) -> None:
+    path, _ = one_of_each(tmp_path)[which]
+    raw = bytearray(path.read_bytes())
+    start = int(place * (len(raw) - 1))
+    raw[start : start + len(junk)] = junk
+    path.write_bytes(raw[: max(1, int(keep * len(raw)))])
+    try:
+        formats.scan(path)
+        assert np.isfinite(formats.read(path)).all()
+    except Unreadable as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_plain_tiffs_are_turned_whole(tmp_path: Path, dtype: type, orientation: int) -> None:
+    values = np.arange(40 * 48).reshape(40, 48).astype(dtype)
+    Image.fromarray(values).save(tmp_path / "o.tif", exif={274: orientation})
+    turned = {1: values, 2: values[:, ::-1], 3: values[::-1, ::-1], 4: values[::-1], 5: values.T,
+              6: np.rot90(values, -1), 7: values[::-1, ::-1].T, 8: np.rot90(values)}[orientation]
+    assert formats.scan(tmp_path / "o.tif").shape[1:] == turned.shape
+    np.testing.assert_array_equal(formats.read(tmp_path / "o.tif")[0], turned)
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p1.png")
+    with pytest.raises(Unreadable, match="pipe"):
+        formats.scan(tmp_path / "p1.png")
+
+
+def test_reasons_are_one_line_without_folders_and_nothing_else_is_printed(
+        tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "Anna Smith" / "x"
+    folder.mkdir(parents=True)
+    whole = save_nifti(folder / "a.nii", RAMP[..., None].astype(np.int16)).read_bytes()
+    for place in range(0, 348, 2):
+        raw = bytearray(whole)
+        raw[place : place + 2] = b"\xfe\x7f"
+        (folder / "bad.nii").write_bytes(raw)
+        try:
+            formats.read(folder / "bad.nii")
+        except Unreadable as error:
+            assert "\n" not in str(error) and "Smith" not in str(error) and str(tmp_path) not in str(error)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,360 @@
+"""What the GANs promise: the fast paths equal the plain ones, gradients go where they should."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ganatomy import gans
+from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import load
+from ganatomy.gans.base import Batch, Context
+from ganatomy.networks.augment import translate
+from ganatomy.networks.blocks import MinibatchStd, UpConv2d
+from ganatomy.networks.dense_dcgan import dense_features
+from ganatomy.networks.ema import EMA
+from ganatomy.networks.minibatch_discrimination import MinibatchDiscrimination
+from ganatomy.testing import check_gan
+from ganatomy.training.state import TrainingState
+
+RNG = np.random.default_rng(0)
+NEW_GAN = '''
+import torch
+from torch import nn
+from ganatomy.gans.base import GAN, Batch, Fakes, GANConfig, Losses
+
+class Config(GANConfig):
+    strength: float = 1.0
+
+class Model(GAN):
+    def __init__(self, config, shape):
+        super().__init__(config, shape)
+        self.generator = nn.Conv2d(1, shape.channels, 3, padding=1)
+        self.discriminator = nn.Conv2d(shape.channels, 1, 3, padding=1)
+
+    def noise_shape(self):
+        return (1, self.shape.size, self.shape.size)
+
+    def forward(self, batch, ctx):
+        return Fakes(torch.tanh(self.generator(batch.noise)))
+
+    def discriminator_loss(self, batch, fakes, ctx):
+        fake = fakes.target DETACH
+        return Losses({"hinge": (self.config.strength, torch.relu(1 - self.discriminator(batch.target)).mean()
+                                 + torch.relu(1 + self.discriminator(fake)).mean())})
+
+    def generator_loss(self, batch, fakes, ctx):
+        return Losses({"hinge": (1.0, -self.discriminator(fakes.target).mean())})
+
+    def generate(self, batch):
+        return Batch(target=torch.tanh(self.generator(batch.noise)))
+'''
+
+
+@pytest.fixture
+def gan_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(gans, "__path__", [*gans.__path__, str(tmp_path)])
+    importlib.invalidate_caches()
+    yield tmp_path
+    for name in [n for n in sys.modules if n.startswith("ganatomy.gans.new_")]:
+        del sys.modules[name]
+
+
+def test_a_new_gan_is_one_file(gan_folder: Path, tmp_path: Path) -> None:
+    (gan_folder / "new_conv.py").write_text(NEW_GAN.replace("DETACH", ".detach()"))
+    check_gan("new_conv", tmp_path / "check")
+
+
+def test_check_gan_finds_a_discriminator_loss_that_trains_the_generator(gan_folder: Path, tmp_path: Path) -> None:
+    (gan_folder / "new_leak.py").write_text(NEW_GAN.replace("DETACH", ""))
+    with pytest.raises(AssertionError, match="generator"):
+        check_gan("new_leak", tmp_path / "check")
+
+
+@pytest.mark.parametrize("name", gans.names())
+def test_every_gan_passes_check_gan(name: str, tmp_path: Path) -> None:
+    check_gan(name, tmp_path)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(3, 7), st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.booleans())
+def test_upconv_equals_upsampling_then_convolution(k: int, cin: int, cout: int, side: int, bias: bool) -> None:
+    torch.manual_seed(k * 1000 + side)
+    fused = UpConv2d(cin, cout, k, bias=bias).double()
+    plain = fused.as_two_steps()
+    x = torch.randn(2, cin, side, side + 1, dtype=torch.double)
+    torch.testing.assert_close(fused(x), plain(x), rtol=1e-12, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000), st.floats(0.0, 0.4))
+def test_translate_moves_whole_images_and_fills_with_background(seed: int, ratio: float) -> None:
+    torch.manual_seed(seed)
+    images = torch.full((4, 1, 16, 16), -1.0)
+    images[:, :, 7:9, 7:9] = torch.arange(1.0, 5.0).view(4, 1, 1, 1)
+    moved = translate(images, ratio)
+    for before, after in zip(images, moved, strict=True):
+        assert sorted(after.flatten().tolist()) == sorted(before.flatten().tolist())
+    assert moved.shape == images.shape
+
+
+def test_translate_lets_gradients_through() -> None:
+    images = torch.zeros(3, 1, 8, 8, requires_grad=True)
+    translate(images, 0.125).sum().backward()
+    assert images.grad is not None
+    assert set(images.grad.unique().tolist()) <= {0.0, 1.0}
+    assert images.grad[:, :, 1:-1, 1:-1].min() == 1.0
+
+
+def test_minibatch_std_tells_a_collapsed_batch_from_a_varied_one() -> None:
+    layer = MinibatchStd(4)
+    same = layer(torch.ones(8, 2, 4, 4))
+    assert same.shape == (8, 3, 4, 4)
+    assert same[:, 2].abs().max() < 1e-3
+    values = torch.tensor([0.0, 0.0, 2.0, 2.0] * 2).view(8, 1, 1, 1).expand(8, 2, 4, 4)
+    # samples 0, 2, 4, 6 and 1, 3, 5, 7 are the groups: each holds 0, 2, 0, 2
+    torch.testing.assert_close(layer(values)[:, 2], torch.ones(8, 4, 4), rtol=1e-3, atol=1e-3)
+
+
+def test_r1_is_the_squared_gradient_summed_over_pixels() -> None:
+    model = gans.resolve(load("rpgan-64", {"size": 16, "model.width": 8, "model.d_width": 8}), 1)
+    weight = torch.randn(1, 1, 16, 16)
+    model.discriminator = Linear(weight)
+    torch.testing.assert_close(model._r1(torch.randn(5, 1, 16, 16)), weight.square().sum())
+
+
+class Linear(torch.nn.Module):
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * self.weight).sum((1, 2, 3))
+
+
+def test_the_penalty_is_lazy_and_weighted_for_it() -> None:
+    model = gans.resolve(load("rpgan-64", {"size": 16, "model.lazy": 4, "model.gamma": 0.5}), 1)
+    batch = Batch(noise=model.draw_noise(8, RNG), target=torch.rand(8, 1, 16, 16))
+    terms = []
+    for step in range(5):
+        ctx = Context(step, 0, 0.0)
+        terms.append(model.discriminator_loss(batch, model(batch, ctx), ctx).terms)
+    assert ["r1" in t for t in terms] == [True, False, False, False, True]
+    assert terms[0]["r1"][0] == pytest.approx(0.5 / 2 * 4)
+
+
+def test_dcgan_brain_128_has_the_published_shape() -> None:
+    model = gans.resolve(load("dcgan-brain-128"), 1)
+    shapes = []
+    for module in model.generator.modules():
+        if isinstance(module, UpConv2d):
+            module.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape[1:])))
+    images = model.generate(Batch(noise=model.draw_noise(2, RNG))).target
+    sides, channels = [2, 4, 8, 16, 32, 64, 128], [512, 256, 128, 64, 32, 16, 1]
+    assert shapes == [(c, side, side) for c, side in zip(channels, sides, strict=True)]
+    assert images is not None
+    assert images.abs().max() <= 1
+
+
+def output_shapes(network: torch.nn.Module, kinds: tuple[type, ...], x: torch.Tensor) -> list[tuple[int, ...]]:
+    """Shapes [c, h, w] or [f] that the layers of these kinds give, in their order."""
+    shapes: list[tuple[int, ...]] = []
+    hooks = [m.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape[1:])))
+             for m in network.modules() if isinstance(m, kinds)]
+    network.eval()(x)
+    for hook in hooks:
+        hook.remove()
+    return shapes
+
+
+def squares(*channels_by_side: tuple[int, int]) -> list[tuple[int, ...]]:
+    return [(c, side, side) for c, side in channels_by_side]
+
+
+def test_dcgan_brain_256_has_eight_doublings_from_512_to_16_channels() -> None:
+    model = gans.resolve(load("dcgan-brain-256"), 1)
+    shapes = output_shapes(model.generator, (UpConv2d,), model.draw_noise(1, RNG))
+    assert shapes == squares((512, 2), (512, 4), (256, 8), (128, 16), (64, 32), (32, 64), (16, 128), (1, 256))
+
+
+def test_the_dense_architecture_has_the_shape_of_the_training_script() -> None:
+    model = gans.resolve(load("dcgan-brain-128", {"model.architecture": "dense"}), 1)
+    assert model.noise_shape() == (100,)
+    made = output_shapes(model.generator, (torch.nn.Linear, UpConv2d, torch.nn.Conv2d), model.draw_noise(1, RNG))
+    assert made == [(128 * 32 * 32,), *squares((128, 64), (64, 128), (1, 128))]
+    seen = output_shapes(model.discriminator, (torch.nn.Conv2d, torch.nn.Linear), torch.zeros(1, 1, 128, 128))
+    assert seen == [*squares((32, 64), (64, 32), (128, 16), (256, 8)), (1,)]
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert [(m.num_features, m.momentum) for m in norms] == [(c, 0.2) for c in (128, 64, 64, 128, 256)]
+    assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.25] * 6
+
+
+def test_the_dense_discriminators_first_convolution_starts_at_the_first_pixel() -> None:
+    """"Same" padding of stride 2 on an even side adds nothing above and to the left."""
+    convolution = torch.nn.Sequential(*list(dense_features(16, 1, 0.0))[:2])
+    convolution[1].weight.data.zero_()
+    convolution[1].bias.data.zero_()
+    convolution[1].weight.data[0, 0, 0, 0] = 1
+    x = torch.rand(1, 1, 16, 16)
+    assert torch.equal(convolution(x)[0, 0], x[0, 0, ::2, ::2])
+
+
+@pytest.mark.parametrize("ema", [None, 0.05])
+def test_dropout_is_off_in_sampling_and_in_batch_norms_statistics(ema: float | None) -> None:
+    recipe = load("dcgan-brain-128", {"size": 16, "model.architecture": "dense", "ema": ema})
+    state = TrainingState(recipe, 1, torch.device("cpu"))
+    made = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        made.append(state.sampler().sample(4, seed=5))
+    assert np.array_equal(*made)
+
+
+@pytest.mark.parametrize("settings", [
+    'architecture: str = "dense"', "minibatch_discrimination: object = Discrimination()",
+    'architecture: str = "dense"\n    minibatch_discrimination: object = Discrimination(kernels=7, dims=2)'])
+def test_the_variants_of_dcgan_pass_check_gan(settings: str, gan_folder: Path, tmp_path: Path) -> None:
+    (gan_folder / "new_variant.py").write_text("from ganatomy.gans import dcgan\n"
+                                               "from ganatomy.gans.dcgan import Discrimination, Model\n\n"
+                                               f"class Config(dcgan.Config):\n    {settings}\n")
+    check_gan("new_variant", tmp_path / "check")
+
+
+def test_minibatch_discrimination_gives_the_known_answer() -> None:
+    layer = MinibatchDiscrimination(features=2, kernels=2, dims=2)
+    # the first kernel sees (x0, x1), the second (2 x0, 0)
+    layer.weight.data = torch.tensor([[1.0, 0.0, 2.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 3.0]])
+    out = layer(x)
+    assert torch.equal(out[:, :2], x)
+    # L1 distances by the first kernel: 0-1: 1, 0-2: 4, 1-2: 3; by the second: 2, 2, 0
+    e = np.exp
+    known = [[e(-1) + e(-4), e(-2) + e(-2)], [e(-1) + e(-3), e(-2) + e(0)], [e(-4) + e(-3), e(-2) + e(0)]]
+    torch.testing.assert_close(out[:, 2:], torch.tensor(known, dtype=torch.float32))
+
+
+def test_minibatch_discrimination_sees_a_collapsed_batch_and_learns() -> None:
+    layer = MinibatchDiscrimination(features=16, kernels=3)
+    same = layer(torch.ones(8, 16))[:, 16:]
+    torch.testing.assert_close(same, torch.full((8, 3), 7.0))  # each is at distance 0 from the seven others
+    assert layer(3 * torch.randn(8, 16))[:, 16:].max() < 1
+    x = torch.randn(8, 16, requires_grad=True)
+    layer(x)[:, 16:].sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.abs().sum() > 0
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+
+
+def test_what_is_said_of_real_images_does_not_depend_on_the_fakes() -> None:
+    recipe = load("dcgan-brain-128", {"size": 32, "model.architecture": "dense", "model.minibatch_discrimination": {}})
+    model = gans.resolve(recipe, 1)
+    real = torch.rand(4, 1, 32, 32) * 2 - 1
+
+    def losses(noise: torch.Tensor) -> list[float]:
+        torch.manual_seed(3)  # dropout
+        batch = Batch(noise=noise, target=real)
+        fakes = model(batch, Context(0, 0, 0.0))
+        torch.manual_seed(4)
+        terms = model.discriminator_loss(batch, fakes, Context(0, 0, 0.0)).terms
+        return [float(terms[name][1].detach()) for name in ("real", "fake")]
+
+    (real_a, fake_a), (real_b, fake_b) = losses(model.draw_noise(4, RNG)), losses(5 * model.draw_noise(4, RNG))
+    assert real_a == real_b
+    assert fake_a != fake_b
+
+
+def test_dcgan_mammo_128_has_the_published_shape() -> None:
+    model = gans.resolve(load("dcgan-mammo-128", {"model.ngf": 2, "model.ndf": 3}), 1)
+    assert model.noise_shape() == (200,)
+    made = output_shapes(model.generator, (torch.nn.ConvTranspose2d,), model.draw_noise(1, RNG))
+    assert made == squares((20, 4), (16, 8), (8, 16), (4, 32), (2, 64), (1, 128))
+    seen = output_shapes(model.discriminator, (torch.nn.Conv2d,), torch.zeros(1, 1, 128, 128))
+    assert seen == squares((3, 64), (6, 32), (12, 16), (24, 8), (30, 4), (1, 1))
+    kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+    assert all(m.bias is None for m in model.modules() if isinstance(m, kinds))
+    kernels = [m.kernel_size[0] for m in model.discriminator.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert kernels == [4, 6, 6, 6, 6, 4]
+
+
+def test_dcgan_mammo_128_has_the_published_number_of_weights() -> None:
+    model = gans.resolve(load("dcgan-mammo-128"), 1)
+    g, d = (sum(p.numel() for p in n.parameters()) / 1e6 for n in (model.generator, model.discriminator))
+    assert (round(g), round(d, 1)) == (5, 8.9)
+
+
+def test_the_real_label_is_drawn_once_an_epoch_from_the_seed() -> None:
+    recipe = load("dcgan-mammo-128", {"size": 16, "model.ngf": 2, "model.ndf": 2})
+
+    def labels(seed: int) -> list[float]:
+        torch.manual_seed(seed)
+        model = gans.resolve(recipe, 1)
+        return [model.real_label(Context(step, step // 2, 0.0)) for step in range(400)]
+
+    drawn = labels(0)
+    assert drawn[::2] == drawn[1::2]
+    assert len(set(drawn)) == 200
+    assert 0.7 <= min(drawn) < 0.71
+    assert 0.99 < max(drawn) <= 1.0
+    assert labels(0) == drawn
+    assert labels(1) != drawn
+
+
+def test_label_smoothing_is_one_sided_and_the_aim_of_both_networks() -> None:
+    model = gans.resolve(load("dcgan-mammo-128", {"size": 16, "model.ngf": 2, "model.ndf": 2}), 1)
+    batch, ctx = Batch(noise=model.draw_noise(6, RNG), target=torch.rand(6, 1, 16, 16) * 2 - 1), Context(9, 3, 0.0)
+    fakes, label = model(batch, ctx), model.real_label(ctx)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    real, fake = model.discriminator(batch.target), model.discriminator(fakes.target)
+    found = model.discriminator_loss(batch, fakes, ctx).total, model.generator_loss(batch, fakes, ctx).total
+    torch.testing.assert_close(found[0], entropy(real, torch.full((6,), label)) + entropy(fake, torch.zeros(6)))
+    torch.testing.assert_close(found[1], entropy(fake, torch.full((6,), label)))
+
+
+def test_dcgan_knee_128_has_the_published_shape() -> None:
+    model = gans.resolve(load("dcgan-knee-128"), 1)
+    kinds = (torch.nn.Linear, torch.nn.ConvTranspose2d)
+    made = output_shapes(model.generator, kinds, model.draw_noise(1, RNG))
+    assert made == [(8 * 8 * 64,), *squares((32, 16), (32, 32), (32, 64), (16, 128), (1, 128))]
+    seen = output_shapes(model.discriminator, (torch.nn.MaxPool2d, torch.nn.Linear), torch.zeros(1, 1, 128, 128))
+    assert seen == [*squares((16, 64), (32, 32), (64, 16)), (256,), (1,)]
+
+
+def test_the_knee_generators_input_dimension_can_be_set() -> None:
+    model = gans.resolve(load("dcgan-knee-128", {"model.start_side": 32}), 1)
+    kinds = (torch.nn.Linear, torch.nn.ConvTranspose2d)
+    made = output_shapes(model.generator, kinds, model.draw_noise(1, RNG))
+    assert made == [(32 * 32 * 64,), *squares((32, 64), (16, 128), (1, 128))]
+    with pytest.raises(UserError, match=r"start_side \(9\)"):
+        gans.resolve(load("dcgan-knee-128", {"model.start_side": 9}), 1)
+
+
+@pytest.mark.parametrize(("gan", "size"), [("rpgan-64", 48), ("dcgan-brain-128", 100), ("dcgan-mammo-128", 96),
+                                           ("dcgan-knee-128", 96), ("dcgan-knee-128", 8)])
+def test_sizes_the_networks_cannot_have_are_refused(gan: str, size: int) -> None:
+    with pytest.raises(UserError, match=rf"whose side is .*not {size}"):
+        gans.resolve(load(gan, {"size": size}), 1)
+
+
+def test_an_unknown_gan_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"dcgan, .*rpgan"):
+        gans.resolve(load("rpgan-64", {"gan": "vae"}), 1)
+
+
+def test_ema_halves_the_old_weights_share_over_its_half_life() -> None:
+    source, target = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    source.weight.data.fill_(1.0)
+    target.weight.data.fill_(0.0)
+    ema = EMA(target, share=0.5)
+    ema.seen = 1000
+    # half-life is about 500 images now: five hundred single images halve the distance, a little less as it grows
+    for _ in range(500):
+        ema.update(source, 1)
+    assert 1 - target.weight.item() == pytest.approx((1000 / 1500) ** (2 * 0.6931), rel=0.01)

@@ -1,0 +1,276 @@
+"""Image-to-image GANs: every loss term by hand, the image pool, the hybrid's stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganatomy.core.recipe import load
+from ganatomy.gans._unet import l1
+from ganatomy.gans.base import GAN, Batch, Context
+from ganatomy.generators.sampling import Sampler
+from ganatomy.networks.greys import with_greys_of
+from ganatomy.networks.image_pool import ImagePool
+from tests.contrasts import SMALL, START, Toy, a_batch, small
+
+
+def row(*values: float) -> Tensor:
+    return torch.tensor(values).view(1, 1, 1, -1)
+
+
+def test_the_distance_to_the_truth_counts_background_as_told() -> None:
+    source, target = row(-1, 0, -1, 1), row(-1, -0.9, 0, 1)
+    made = target + row(0.1, -0.2, 0.3, -0.4)
+    batch = Batch(source=source, target=target)
+    assert float(l1(made, batch, 1.0)) == pytest.approx((0.1 + 0.2 + 0.3 + 0.4) / 4)
+    # only the first pixel is background in both
+    assert float(l1(made, batch, 0.1)) == pytest.approx((0.1 * 0.1 + 0.2 + 0.3 + 0.4) / 3.1)
+    assert float(l1(made, batch, 0.0)) == pytest.approx((0.2 + 0.3 + 0.4) / 3)
+    empty = Batch(source=row(-1, -1), target=row(-1, -1))
+    assert float(l1(row(0, 0), empty, 0.0)) == 0.0
+    # a pixel is content where any colour is
+    colours = Batch(source=torch.cat([row(-1, -1), row(0.5, -1)], 1), target=torch.full((1, 2, 1, 2), -1.0))
+    assert float(l1(torch.cat([row(-1, 0), row(-0.5, 0)], 1), colours, 0.0)) == pytest.approx(0.25)
+
+
+def test_pix2pix_weighs_100_times_the_distance_and_half_of_each_discriminator_term() -> None:
+    model = small("pix2pix-brain-128")
+    batch = a_batch(model)
+    model.discriminator = Toy(lambda x: torch.full((len(x), 1, 2, 2), 0.7) + 0 * x.sum())
+    fakes = model(batch, START)
+    d, g = model.discriminator_loss(batch, fakes, START), model.generator_loss(batch, fakes, START)
+    softplus = {sign: float(F.softplus(torch.tensor(sign * 0.7))) for sign in (-1, 1)}
+    assert float(d.total) == pytest.approx(0.5 * softplus[-1] + 0.5 * softplus[1])
+    distance = float((fakes.target.detach() - batch.target).abs().mean())
+    assert float(g.total) == pytest.approx(softplus[-1] + 100 * distance, rel=1e-5)
+    pairs = [torch.cat([batch.source, image.detach()], 1) for image in (batch.target, fakes.target, fakes.target)]
+    for given, expected in zip(model.discriminator.given, pairs, strict=True):
+        assert torch.equal(given, expected)  # the discriminator sees what was to be translated beside the answer
+
+
+def test_unet_learns_from_the_distance_alone() -> None:
+    model = small("unet")
+    batch = a_batch(model)
+    fakes = model(batch, START)
+    losses = model.generator_loss(batch, fakes, START)
+    assert list(losses.terms) == ["l1"]
+    assert float(losses.total) == pytest.approx(100 * float(l1(fakes.target, batch, 0.1)), rel=1e-5)
+    assert not model.adversarial
+    assert model.discriminator_loss(batch, fakes, START).terms == {}
+
+
+def toy_cyclegan(name: str, to_target: Any, to_source: Any, **settings: Any) -> GAN:
+    """cyclegan with functions as generators, and discriminators that give the image itself as its scores."""
+    model = small(name, **{"model.pool": 0} | settings)
+    model.generator = nn.ModuleDict({"target": Toy(to_target), "source": Toy(to_source)})
+    model.discriminator = nn.ModuleDict({"target": Toy(lambda x: x), "source": Toy(lambda x: x)})
+    return model
+
+
+def term(losses: Any, name: str) -> tuple[float, float]:
+    weight, value = losses.terms[name]
+    return weight, float(value)
+
+
+def mean(values: Tensor) -> Any:
+    return pytest.approx(float(values.mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "cycle", "identity"), [("cyclegan-resnet", 10, 5), ("cyclegan-mri", 15, 3.75)])
+def test_cyclegan_term_by_term(name: str, cycle: float, identity: float) -> None:
+    model = toy_cyclegan(name, lambda x: x / 2, lambda x: x + 0.25)
+    batch = a_batch(model)
+    s, t = batch.source, batch.target
+    assert s is not None and t is not None
+    fakes = model(batch, START)
+    g = model.generator_loss(batch, fakes, START)
+    assert term(g, "cycle_source") == (cycle, mean((s / 2 + 0.25 - s).abs()))
+    assert term(g, "cycle_target") == (cycle, mean(((t + 0.25) / 2 - t).abs()))
+    assert term(g, "identity_target") == (identity, mean((t / 2 - t).abs()))
+    assert term(g, "identity_source") == (identity, pytest.approx(0.25, rel=1e-5))
+
+    def against(scores: Tensor, label: int) -> Any:
+        squares = name == "cyclegan-resnet"
+        return mean((scores - label) ** 2 if squares else F.softplus(scores if label == 0 else -scores))
+
+    assert term(g, "adversarial_target") == (1, against(s / 2, 1))
+    assert term(g, "adversarial_source") == (1, against(t + 0.25, 1))
+    d = model.discriminator_loss(batch, fakes, START)
+    assert term(d, "real_target") == (0.5, against(t, 1))
+    assert term(d, "fake_target") == (0.5, against(s / 2, 0))
+    assert term(d, "real_source") == (0.5, against(s, 1))
+    assert term(d, "fake_source") == (0.5, against(t + 0.25, 0))
+    assert len(g.terms) == 6
+    assert len(d.terms) == 4
+
+
+def test_generators_that_return_their_input_have_neither_cycle_nor_identity_error() -> None:
+    model = toy_cyclegan("cyclegan-resnet", lambda x: x, lambda x: x)
+    batch = a_batch(model)
+    losses = model.generator_loss(batch, model(batch, START), START)
+    for name in ("cycle_source", "cycle_target", "identity_source", "identity_target"):
+        assert term(losses, name)[1] == 0
+
+
+def test_without_identity_weight_the_extra_pass_is_saved() -> None:
+    model = toy_cyclegan("cyclegan-resnet", lambda x: x, lambda x: x, **{"model.identity_weight": 0})
+    batch = a_batch(model, 2)
+    losses = model.generator_loss(batch, model(batch, START), START)
+    assert sorted(losses.terms) == ["adversarial_source", "adversarial_target", "cycle_source", "cycle_target"]
+    assert [len(x) for x in model.generator["target"].given] == [2, 2]
+
+
+# ------------------------------------------------------------------ the image pool
+
+def numbered(first: int, n: int) -> Tensor:
+    return torch.arange(first, first + n, dtype=torch.float32).view(n, 1, 1, 1)
+
+
+def test_until_it_is_full_the_pool_passes_and_keeps() -> None:
+    pool = ImagePool(5, (1, 1, 1))
+    assert torch.equal(pool.swap(numbered(0, 3)), numbered(0, 3))
+    assert torch.equal(pool.swap(numbered(3, 2)), numbered(3, 2))
+    assert pool.images.flatten().tolist() == [0, 1, 2, 3, 4]
+    assert int(pool.filled) == 5
+
+
+def test_a_full_pool_swaps_half_of_the_images_for_older_ones_each_of_which_leaves_it() -> None:
+    torch.manual_seed(0)
+    pool = ImagePool(10, (1, 1, 1))
+    pool.swap(numbered(0, 10))
+    n = 4000
+    given = numbered(10, n)
+    out = torch.cat([pool.swap(part) for part in given.split(4)])
+    older = out[out != given].flatten()
+    assert abs(len(older) / n - 0.5) < 4 * 0.5 / n**0.5
+    assert len(set(older.tolist())) == len(older)  # handed out once, then gone
+    assert sorted([*out.flatten().tolist(), *pool.images.flatten().tolist()]) == list(range(n + 10))
+    ages = (given - out)[out != given]
+    assert float(ages.min()) > 0
+    assert float(ages.mean()) == pytest.approx(2 * 10, rel=0.15)  # of ten places one is emptied every second image
+
+
+def test_a_pool_of_nothing_hands_out_what_it_is_given() -> None:
+    given = numbered(0, 3)
+    assert ImagePool(0, (1, 1, 1)).swap(given) is given
+
+
+def test_the_pools_images_survive_a_checkpoint_and_are_its_own() -> None:
+    pool, other = ImagePool(4, (1, 1, 1)), ImagePool(4, (1, 1, 1))
+    given = numbered(0, 6)
+    pool.swap(given)
+    given.fill_(-1)
+    other.load_state_dict(pool.state_dict())
+    answers = []
+    for one in (pool, other):
+        torch.manual_seed(3)
+        answers.append(torch.cat([one.swap(numbered(10, 8)), one.images]))
+    assert torch.equal(*answers)
+    assert float(answers[0].min()) >= 0
+
+
+def test_fakes_in_the_pool_carry_no_gradient() -> None:
+    model = small("cyclegan-resnet", **{"model.pool": 2})
+    batch = a_batch(model, 2)
+    for _ in range(3):
+        model.discriminator_loss(batch, model(batch, START), START).total.backward()
+    assert all(p.grad is None for p in model.generator.parameters())
+    assert not model.pool["target"].images.requires_grad
+    assert model.pool["target"].images.abs().sum() > 0
+
+
+# ------------------------------------------------------------------ hybrid
+
+@pytest.mark.parametrize("steps", [11, 33, 110, 3300, 3000])
+def test_every_stage_of_the_hybrid_takes_an_equal_share_of_the_steps(steps: int) -> None:
+    model = hybrid_stages(ELEVEN)
+    shares = [model.noise_share(step / steps) for step in range(steps)]
+    assert shares == sorted(shares)
+    assert sorted(set(shares)) == [i / 10 for i in range(11)]
+    counts = [shares.count(w) for w in sorted(set(shares))]
+    assert max(counts) - min(counts) <= 1
+    assert (shares[0], shares[-1], model.noise_share(1.0)) == (0, 1, 1)
+
+
+ELEVEN = [i / 10 for i in range(11)]
+
+
+def hybrid_stages(stages: Sequence[float]) -> GAN:
+    return small("hybrid-brain-64", **{"model.stages": list(stages)})
+
+
+def test_the_hybrids_input_is_the_image_and_noise_by_w() -> None:
+    model = hybrid_stages([0.3, 1])
+    batch = a_batch(model)
+    toy = Toy(torch.tanh)
+    toy.switches = model.generator.switches
+    model.generator = toy
+    model(batch, START)
+    noise = batch.noise[:, :32 * 32].view(3, 1, 32, 32)
+    torch.testing.assert_close(toy.given[0], 0.7 * batch.source + 0.3 * noise)
+    assert abs(float(noise.std()) - 1) < 0.05
+
+
+def test_the_weight_of_the_distance_falls_as_the_noise_rises() -> None:
+    model = hybrid_stages(ELEVEN)
+    batch = a_batch(model)
+    for k in range(11):
+        ctx = Context(k, 0, k / 11)
+        losses = model.generator_loss(batch, model(batch, ctx), ctx)
+        assert losses.terms["l1"][0] == pytest.approx(100 * (1 - k / 10))
+        assert losses.terms["adversarial"][0] == 1
+
+
+def test_at_the_end_the_image_plays_no_part() -> None:
+    ctx = Context(99, 0, 1.0)
+    answers = []
+    for seed in (1, 2):
+        model = small("hybrid-brain-64", **{"model.background_weight": 0.1})
+        batch = a_batch(model)
+        batch.source = a_batch(model, seed=seed).source
+        fakes = model(batch, ctx)
+        model.generator_loss(batch, fakes, ctx).total.backward()
+        answers.append([fakes.target, *(p.grad for p in model.generator.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*answers, strict=True))
+
+
+def test_before_the_end_the_image_does_play_a_part() -> None:
+    model = small("hybrid-brain-64")
+    one, two = a_batch(model), a_batch(model)
+    two.source = a_batch(model, seed=2).source
+    with torch.no_grad():
+        assert not torch.equal(model(one, START).target, model(two, START).target)
+
+
+def test_the_hybrid_generates_without_an_image() -> None:
+    model = small("hybrid-brain-64").eval()
+    sampler = Sampler(model, load("hybrid-brain-64", SMALL["hybrid-brain-64"]), torch.device("cpu"))
+    images = sampler.sample(5, seed=1)
+    assert images.shape == (5, 1, 32, 32)
+    assert np.array_equal(images, sampler.sample(40, seed=1)[:5])
+    assert not np.array_equal(images, sampler.sample(5, seed=2))
+
+
+def test_greys_guide_the_first_steps_and_no_others() -> None:
+    model = small("cyclegan", **{"model.greys": "falling", "model.warm_up": 0.5, "model.warm_weight": 8})
+    batch = a_batch(model)
+    for progress, wanted in ((0.0, 8.0), (0.25, 4.0)):
+        ctx = Context(0, 0, progress)
+        terms = model.generator_loss(batch, model(batch, ctx), ctx).terms
+        assert terms["greys_source"][0] == terms["greys_target"][0] == pytest.approx(wanted)
+    late = Context(0, 0, 0.5)
+    assert "greys_target" not in model.generator_loss(batch, model(batch, late), late).terms
+    for name in ("cyclegan", "cyclegan-mri", "cyclegan-resnet"):
+        assert small(name).guide_weight(0.0) == 0
+
+
+@pytest.mark.parametrize(("falling", "wanted"), [(True, [-1, 0.9, 0.5, 0.1]), (False, [-1, 0.1, 0.5, 0.9])])
+def test_an_image_gets_the_greys_of_another_in_order(falling: bool, wanted: list[float]) -> None:
+    image, like = (torch.tensor(values).view(1, 1, 2, 2) for values in ([-1, -0.5, 0.0, 0.7], [0.9, 0.1, -0.9, 0.5]))
+    torch.testing.assert_close(with_greys_of(like, image, falling).flatten(), torch.tensor(wanted))

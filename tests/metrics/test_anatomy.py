@@ -1,0 +1,309 @@
+"""Is the anatomy kept: planted shifts, deformations and lost parts are found; contrast, noise and blur are none."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage, stats
+
+from ganatomy.core.errors import UserError
+from ganatomy.metrics.agreement import (
+    DEFORMATION,
+    INFORMATION,
+    INVENTED,
+    KEPT,
+    LOST,
+    SHIFT,
+    edge_agreement,
+    mutual_information,
+)
+from ganatomy.metrics.anatomy import Anatomy, anatomy
+from ganatomy.metrics.registration import block_shifts, image_shifts, structure
+from ganatomy.phantoms.cohort import subject_images
+from ganatomy.statistics.subjects import over_subjects
+
+DATA = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")) / "ms-mri"
+SUBJECTS = 8
+
+
+@cache
+def pairs(size: int = 128) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """T1 and T2 [n, 1, s, s] of phantom subjects, and the foreground."""
+    made = [subject_images(i, 3, size) for i in range(SUBJECTS)]
+    t1, t2 = (np.clip(2 * np.concatenate(x) / white - 1, -1, 1).astype(np.float32)[:, None]
+              for x, white in (([m.t1 for m in made], 800), ([m.t2 for m in made], 1200)))
+    return t1, t2, np.concatenate([m.brain for m in made]) > 0
+
+
+def moved(images: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
+    return np.stack([ndimage.shift(i[0], shift, order=5, mode="nearest") for i in images])[:, None].astype(np.float32)
+
+
+def noisy(images: np.ndarray, sd: float = 0.1) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, sd, images.shape)
+    return np.clip(images + noise, -1, 1).astype(np.float32)
+
+
+def blurred(images: np.ndarray, sigma: float = 1.0) -> np.ndarray:
+    return ndimage.gaussian_filter(images, (0, 0, sigma, sigma))
+
+
+def judged(outputs: np.ndarray, **options: object) -> Anatomy:
+    t1, t2, masks = pairs()
+    names = [f"s{i}" for i in range(SUBJECTS)]
+    return anatomy(t1, outputs, masks, names, **{"targets": t2, **options})  # type: ignore[arg-type]
+
+
+def shifts_between(first: np.ndarray, second: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    return image_shifts(structure(first, masks), structure(second, masks)).vectors
+
+
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.25, 0.0), (0.0, -0.5), (1.0, -0.25), (-3.0, 1.0), (0.0, 9.0)])
+def test_planted_shifts_are_found_across_contrasts(shift: tuple[float, float], size: int) -> None:
+    t1, t2, masks = pairs(size)
+    error = np.linalg.norm(shifts_between(t1, moved(t2, shift), masks) - shift, axis=1)
+    assert error.max() < 0.15 and np.median(error) < 0.1
+
+
+def test_turning_the_contrast_round_shifts_nothing() -> None:
+    t1, _, masks = pairs()
+    assert np.abs(shifts_between(t1, -t1, masks)).max() < 0.02
+    assert np.abs(shifts_between(t1, -0.3 * t1 + 0.2, masks)).max() < 0.02
+
+
+def test_different_anatomy_has_no_shift_to_speak_of() -> None:
+    t1, t2, masks = pairs()
+    rng = np.random.default_rng(0)
+    for other in (rng.uniform(-1, 1, t1.shape).astype(np.float32), np.full_like(t1, -1)):
+        found = image_shifts(structure(t1, masks), structure(other, masks))
+        assert np.isnan(found.vectors).all() and found.correlation.max() < 0.1
+    strangers = image_shifts(structure(t1, masks), structure(np.roll(t2, 1, 0), masks))
+    own = image_shifts(structure(t1, masks), structure(t2, masks))
+    assert strangers.correlation.max() < own.correlation.min() - 0.2
+
+
+def test_a_deformation_is_found_where_it_is() -> None:
+    """Two pixels down over one block in the middle of the brain, falling off smoothly."""
+    t1, t2, masks = pairs()
+    y, x = np.mgrid[:128, :128]
+    amount = 2 * np.exp(-(((y - 64) ** 2 + (x - 48) ** 2) / 18**2) ** 3)
+    made = np.stack([ndimage.map_coordinates(i[0], (y - amount, x), order=3, mode="nearest") for i in t2])[:, None]
+    found = block_shifts(structure(t1, masks), structure(made.astype(np.float32), masks), masks)
+    lengths = np.linalg.norm(found.vectors, axis=-1)
+    starts = np.linspace(0, 96, 9).round().astype(int) + 16
+    centres = np.array([(a, b) for a in starts for b in starts])
+    hit, far = (np.abs(centres - (64, 48)).max(1) <= 4), np.abs(centres - (64, 48)).max(1) >= 40
+    assert lengths[:, hit].shape[1] == 1 and np.nanmedian(lengths[:, hit]) == pytest.approx(2, abs=0.25)
+    assert np.nanquantile(lengths[:, far], 0.95) < 0.3
+    assert judged(made.astype(np.float32))[DEFORMATION].faulty
+
+
+def test_strong_noise_is_no_deformation() -> None:
+    """Blocks in which hardly anything can be recognised are left out and not guessed."""
+    found = judged(noisy(pairs()[1], 0.35))
+    assert found[DEFORMATION].value is None or found[DEFORMATION].value < 0.5
+    assert found[SHIFT].value < 0.1
+
+
+def test_edges_of_squares() -> None:
+    """Of two squares one is kept; a third is new: half of the edges kept, half of the found ones invented."""
+    first, second = (np.full((1, 1, 64, 64), -1, np.float32) for _ in range(2))
+    for image, corners in ((first, ((8, 8), (8, 40))), (second, ((8, 8), (40, 40)))):
+        for y, x in corners:
+            image[..., y:y + 14, x:x + 14] = 0.5
+    masks = np.ones((1, 64, 64), bool)
+    kept, invented, f = edge_agreement(first, -second, masks)
+    assert kept[0] == pytest.approx(0.5, abs=0.02) and invented[0] == pytest.approx(0.5, abs=0.02)
+    assert f[0] == pytest.approx(0.5, abs=0.02)
+    assert [float(v[0]) for v in edge_agreement(first, -first, masks)] == [1, 0, 1]
+
+
+def test_mutual_information_is_studholmes() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.uniform(-1, 1, (1, 1, 64, 64)).astype(np.float32)
+    b = (0.6 * a + 0.4 * rng.uniform(-1, 1, a.shape)).astype(np.float32)
+    masks = rng.uniform(size=(1, 64, 64)) < 0.7
+    edges = np.linspace(-1, 1, 33)
+    joint = np.histogram2d(a[0, 0][masks[0]], b[0, 0][masks[0]], (edges, edges))[0]
+    entropies = [stats.entropy(x.ravel()) for x in (joint.sum(0), joint.sum(1), joint)]
+    assert mutual_information(a, b, masks)[0] == pytest.approx((entropies[0] + entropies[1]) / entropies[2])
+    assert mutual_information(a, a, masks)[0] == pytest.approx(2)
+    assert np.isnan(mutual_information(a, np.zeros_like(b), masks)[0])
+
+
+def test_real_pairs_noise_and_blur_keep_the_anatomy() -> None:
+    t1, t2, _ = pairs()
+    for outputs in (t2, t1, -t1, noisy(t2), blurred(t2)):
+        found = judged(outputs)
+        assert found.kept, found.sentence
+        assert found.sentence.startswith("The anatomy is in place: outputs are shifted by 0.0")
+    real = judged(t2)
+    assert all(f.value == f.reference["value"] for f in real.figures if f.reference)
+    assert real[SHIFT].value < 0.1 and real[KEPT].value > 0.85 and real[LOST].value == 0
+
+
+def test_a_shift_is_told_in_mm_with_what_real_pairs_have() -> None:
+    found = judged(moved(pairs()[1], (1.0, 0.0)), spacing=(1.5, 2.0))
+    assert not found.kept
+    assert found[SHIFT].value == pytest.approx(1.5, abs=0.1) and found[SHIFT].unit == "mm"
+    assert found[SHIFT].beyond == 1 and found[SHIFT].reference["value"] < 0.1
+    assert "shifted by 1.5" in found.sentence and "(real pairs: 0.0" in found.sentence
+    assert not found[DEFORMATION].faulty
+    without = judged(moved(pairs()[1], (0.0, 2.0)), targets=None)
+    assert not without.kept and "no real pairs" in without.sentence
+    assert without[SHIFT].reference["what"] == "the input against itself"
+
+
+def test_a_lost_part_is_found_and_its_image_shown_first() -> None:
+    _, t2, masks = pairs()
+    made = t2.copy()
+    for i in (2, 5):
+        made[i, :, 40:90, 20:70] = made[i][:, masks[i]].mean()
+    found = judged(made)
+    assert {one["image"] for one in found[LOST].worst[:2]} == {2, 5}
+    assert found[LOST].faulty and found[LOST].beyond == 2 / SUBJECTS and not found.kept
+    made = t2.copy()
+    made[:, 0, 50:80, 50:80] += 0.6 * np.indices((30, 30)).sum(0) % 10 / 5
+    assert judged(np.clip(made, -1, 1))[INVENTED].value > judged(t2)[INVENTED].value + 0.1
+
+
+PAIR = st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "", "off", "stranger", "empty", "no foreground"]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(PAIR, min_size=1, max_size=12))
+def test_the_truth_itself_is_never_called_not_kept(rows: list[tuple[str, str]]) -> None:
+    """However few the images, however badly some are registered, and where some pairs have nothing in common."""
+    t1, t2, masks = (np.resize(x[:, ..., 32:96, 32:96], (len(rows), *x.shape[1:-2], 64, 64)) for x in pairs())
+    rng = np.random.default_rng(len(rows))
+    for i, (_, fate) in enumerate(rows):
+        if fate == "off":
+            t2[i:i + 1] = moved(t2[i:i + 1], tuple(rng.uniform(-6, 6, 2)))
+        elif fate == "stranger":
+            t2[i] = rng.uniform(-1, 1, t2[i].shape)
+        elif fate == "empty":
+            t2[i] = -1
+        masks[i] &= fate != "no foreground"
+    found = anatomy(t1, t2, masks, [name for name, _ in rows], targets=t2)
+    assert found.kept is not False, found.sentence
+    assert not any(figure.faulty for figure in found.figures)
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_of_few_images_one_that_is_moved_is_found(n: int) -> None:
+    """The limit is that of the worst real pair then, and not below it."""
+    t1, t2, masks = (x[:n] for x in pairs())
+    names, made = [str(i) for i in range(n)], t2.copy()
+    made[1:2] = moved(t2[1:2], (2.0, 0.0))
+    found = anatomy(t1, made, masks, names, targets=t2)
+    assert found.kept is False and found[SHIFT].beyond == pytest.approx(1 / n) and found[SHIFT].worst[0]["image"] == 1
+
+
+def test_one_badly_registered_patient_does_not_excuse_the_others() -> None:
+    """Two rows of one patient in many are 4 pixels apart: the truth passes, and outputs moved by 1 pixel do not."""
+    t1, t2, masks = (np.concatenate([np.tile(x, (6, *[1] * (x.ndim - 1))), x[:2]])[..., 32:96, 32:96] for x in pairs())
+    names = [f"s{i % 4}" for i in range(48)] + ["off", "off"]
+    t2[48:] = moved(t2[48:], (4.0, 0.0))
+    truth = anatomy(t1, t2, masks, names, targets=t2)
+    assert truth.kept and truth[SHIFT].beyond == truth[SHIFT].reference["beyond"] == pytest.approx(0.2)
+    assert truth[SHIFT].allowed == pytest.approx(0.3)
+    assert "20% of the real pairs are themselves beyond" in truth.sentence
+    assert not anatomy(t1, moved(t2, (0.0, 1.0)), masks, names, targets=t2).kept
+
+
+def test_real_pairs_without_a_match_are_counted_like_outputs() -> None:
+    t1, t2, masks = pairs()
+    names, t2 = [str(i) for i in range(SUBJECTS)], t2.copy()
+    t2[:2] = np.random.default_rng(0).uniform(-1, 1, t2[:2].shape)
+    truth = anatomy(t1, t2, masks, names, targets=t2)
+    assert truth.kept and truth[SHIFT].beyond == truth[SHIFT].reference["beyond"] == 0.25
+    lost = anatomy(t1, np.concatenate([t2[:4], t2[:4]]), masks, names, targets=t2)
+    assert lost.kept is False and "(of the real pairs 25%)" in lost.sentence
+    unlike = np.random.default_rng(1).uniform(-1, 1, t2.shape).astype(np.float32)
+    nothing = anatomy(t1, unlike, masks, names, targets=unlike)
+    assert nothing.kept is None and "real pairs have nothing in common themselves" in nothing.sentence
+
+
+def test_intervals_stay_within_what_the_figures_can_be() -> None:
+    """One image of eight is without its parts: Student's t alone reaches below 0 lost parts and above 1 kept edges."""
+    _, t2, _ = pairs()
+    made = t2.copy()
+    made[3] = np.random.default_rng(0).uniform(-1, 1, made[3].shape)
+    made[4:5] = moved(made[4:5], (5.0, 0.0))
+    found = judged(made)
+    assert found[LOST].interval[0] == 0 and found[SHIFT].interval[0] == 0 and found[KEPT].interval[1] <= 1
+    for name in (LOST, KEPT, INVENTED):
+        assert 0 <= found[name].interval[0] <= found[name].value <= found[name].interval[1] <= 1
+
+
+def test_unrelated_and_empty_images_get_a_plain_answer() -> None:
+    t1, t2, masks = pairs()
+    for outputs in (np.zeros_like(t1), np.full_like(t1, -1)):
+        found = judged(outputs)
+        assert found.kept is False and "nothing in common" in found.sentence
+        assert found[SHIFT].value is None and found[SHIFT].beyond == 1 and found[SHIFT].n_images == 0
+        assert found[INFORMATION].value is None
+        json.dumps(found.to_json(), allow_nan=False)
+    names = ["a"] * SUBJECTS
+    nothing = anatomy(t1, t2, np.zeros_like(masks), names, targets=t2)
+    assert nothing.kept is None and "no foreground" in nothing.sentence
+    json.dumps(nothing.to_json(), allow_nan=False)
+    none = anatomy(t1[:0], t2[:0], masks[:0], [])
+    assert none.kept is None
+    with pytest.raises(UserError, match="not finite"):
+        anatomy(t1, t2 * np.float32(np.nan), masks, names)
+    with pytest.raises(ValueError, match="3 masks"):
+        anatomy(t1, t2, masks[:3], names)
+
+
+def test_rows_without_foreground_are_left_out() -> None:
+    t1, t2, masks = pairs()
+    masks = masks.copy()
+    masks[1] = False
+    found = anatomy(t1, t2, masks, [f"s{i}" for i in range(SUBJECTS)], targets=t2)
+    assert found[LOST].n_images == SUBJECTS - 1 and found[LOST].n_subjects == SUBJECTS - 1 and found.kept
+    assert all(one["image"] != 1 for figure in found.figures for one in figure.worst)
+
+
+def test_figures_are_means_over_subjects() -> None:
+    t1, t2, masks = pairs()
+    made = t2.copy()
+    made[:4] = moved(t2[:4], (2.0, 0.0))
+    names = ["a"] * 4 + ["b", "b", "c", "c"]
+    found = anatomy(t1, made, masks, names, targets=t2)[SHIFT]
+    assert found.n_subjects == 3 and found.interval is None
+    assert found.per_subject["a"] == pytest.approx(2, abs=0.1) and found.per_subject["c"] < 0.1
+    assert found.value == pytest.approx(2 / 3, abs=0.1) and found.beyond == pytest.approx(1 / 3)
+    assert {one["image"] for one in found.worst[:4]} == {0, 1, 2, 3}
+    many = judged(made)[SHIFT]
+    assert many.per_subject is None and many.interval[0] < many.value < many.interval[1]
+    value, interval = over_subjects({str(i): float(i) for i in range(6)})
+    assert (value, interval) == (2.5, pytest.approx(stats.t.interval(0.95, 5, 2.5, stats.sem(range(6)))))
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs the real images")
+def test_real_patients_t1_and_t2() -> None:
+    import nibabel
+
+    images = {"T1": [], "T2": []}
+    folders = sorted(DATA.glob("patient*"))
+    for folder in folders:
+        for name, found in images.items():
+            volume = nibabel.load(folder / f"{folder.name}_{name}.nii.gz")
+            slices = np.asarray(volume.dataobj[:, :, 70:110:20], np.float32)[:, 18:198].transpose(2, 1, 0)
+            slices = np.pad(slices[:, ::-1], ((0, 0), (1, 1), (0, 0))).reshape(2, 91, 2, 91, 2).mean((2, 4))
+            found.append(np.clip(2 * slices / np.percentile(slices[slices > 0], 99.8) - 1, -1, 1)[:, None])
+    t1, t2 = (np.concatenate(images[name]) for name in ("T1", "T2"))
+    names = [folder.name for folder in folders for _ in range(2)]
+    masks = t1[:, 0] > -0.9
+    assert anatomy(t1, t2, masks, names, spacing=(2, 2), targets=t2)[SHIFT].value < 0.4
+    wrong = anatomy(t1, moved(t2, (0, 1)), masks, names, spacing=(2, 2), targets=t2)
+    assert wrong[SHIFT].value == pytest.approx(2, abs=0.3) and not wrong.kept

@@ -1,0 +1,292 @@
+"""Paired figures: known answers, masks made from real images only, subjects, and comparisons in words."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from ganatomy.core.errors import UserError
+from ganatomy.metrics.paired import PSNR_CAP, PairFigures, background, foreground, pair_figures
+from ganatomy.metrics.paired_summary import Comparison, compare, headline, ranking, summarise
+from ganatomy.metrics.similarity import EXPONENTS, ms_ssim_name, scales
+
+
+def textures(n: int, size: int, seed: int = 0, channels: int = 1) -> np.ndarray:
+    """Smooth random images [n, c, size, size] in [-1, 1]."""
+    noise = gaussian_filter(np.random.default_rng(seed).normal(size=(n, channels, size, size)), (0, 0, 2, 2))
+    return np.clip(0.4 * noise / noise.std(), -1, 1).astype(np.float32)
+
+
+def noisy(images: np.ndarray, sd: float, seed: int = 1) -> np.ndarray:
+    return (images + np.random.default_rng(seed).normal(0, sd, images.shape)).astype(np.float32)
+
+
+def disc(size: int, radius: float, centre: float = 0.5) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] / size - centre
+    return np.hypot(y, x) < radius
+
+
+def whole(images: np.ndarray) -> np.ndarray:
+    return np.ones((len(images), *images.shape[2:]), bool)
+
+
+# ---- figures
+
+@pytest.mark.parametrize(("size", "channels"), [(44, 1), (65, 3), (176, 1)])
+def test_equals_torchmetrics_over_the_whole_image(size: int, channels: int) -> None:
+    from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure,
+        peak_signal_noise_ratio,
+        structural_similarity_index_measure,
+    )
+
+    target = textures(3, size, channels=channels)
+    made = noisy(0.7 * target, 0.2)
+    found = pair_figures(target, made, whole(target)).values
+    pair = torch.from_numpy(made + 1), torch.from_numpy(target + 1)  # black is 0
+    betas = tuple(np.array(EXPONENTS[:scales(size)]) / sum(EXPONENTS[:scales(size)]))
+    expected = {
+        "SSIM": structural_similarity_index_measure(*pair, data_range=2.0, reduction="none"),
+        ms_ssim_name(size): multiscale_structural_similarity_index_measure(*pair, data_range=2.0, reduction="none",
+                                                                           betas=betas),
+        "PSNR": peak_signal_noise_ratio(*pair, data_range=2.0, reduction="none", dim=(1, 2, 3))}
+    for name, values in expected.items():
+        assert found[f"{name} whole image"] == pytest.approx(values.numpy(), abs=1e-4)
+        assert found[f"{name} foreground"] == pytest.approx(found[f"{name} whole image"], abs=1e-9)
+
+
+def test_constants_by_hand() -> None:
+    target, made = np.full((2, 1, 64, 64), 0.25, np.float32), np.full((2, 1, 64, 64), 0.75, np.float32)
+    found = pair_figures(target, made, np.repeat(disc(64, 0.3)[None], 2, 0), scale=np.array([1000.0, 500.0]),
+                         units="HU")
+    assert found.values["MAE foreground"] == pytest.approx([25, 25])  # 0.5 of a range of 2
+    assert found.values["MAE in HU foreground"] == pytest.approx([500, 250])
+    assert found.units["MAE in HU foreground"] == "HU"
+    assert found.values["PSNR foreground"] == pytest.approx(10 * np.log10(4 / 0.25))
+    c1 = 0.02**2
+    assert found.values["SSIM whole image"] == pytest.approx((2 * 1.25 * 1.75 + c1) / (1.25**2 + 1.75**2 + c1), 1e-4)
+
+
+def test_identical_pairs_get_the_best_figures() -> None:
+    target = textures(2, 48)
+    found = pair_figures(target, target.copy(), whole(target)).values
+    for region in ("foreground", "whole image"):
+        assert found[f"MAE {region}"].tolist() == [0, 0]
+        assert found[f"PSNR {region}"].tolist() == [PSNR_CAP] * 2
+        assert found[f"SSIM {region}"] == pytest.approx(1, abs=1e-6)
+        assert found[f"MS-SSIM-3 {region}"] == pytest.approx(1, abs=1e-6)
+
+
+def test_rubbish_outside_the_mask_changes_nothing_inside() -> None:
+    mask = np.repeat(disc(64, 0.3)[None], 3, 0)
+    target = np.where(mask[:, None], textures(3, 64), -1).astype(np.float32)
+    made = np.where(mask[:, None], noisy(target, 0.1), -1).astype(np.float32)
+    rubbish = np.where(mask[:, None], made, textures(3, 64, seed=5)).astype(np.float32)
+    clean, dirty = (pair_figures(target, images, mask).values for images in (made, rubbish))
+    for name in clean:
+        assert np.array_equal(clean[name], dirty[name]) == name.endswith("foreground"), name
+
+
+def test_inside_figures_are_means_over_the_masks_pixels() -> None:
+    target = np.full((1, 1, 64, 64), -1, np.float32)
+    mask = disc(64, 0.25)[None]
+    target[0, 0][mask[0]] = 0.5
+    made = target.copy()
+    made[0, 0, 32, 32] = -0.5
+    found = pair_figures(target, made, mask).values
+    assert found["MAE foreground"][0] == pytest.approx(50 / mask.sum(), rel=1e-5)
+    assert found["MAE whole image"][0] == pytest.approx(50 / 64**2, rel=1e-5)
+    apart = 1 - found["SSIM foreground"][0], 1 - found["SSIM whole image"][0]
+    assert apart[0] / apart[1] == pytest.approx(64**2 / mask.sum(), rel=1e-3)  # the fault lies well inside
+
+
+def test_more_background_around_changes_nothing_inside() -> None:
+    mask = np.repeat(disc(64, 0.3)[None], 2, 0)
+    target = np.where(mask[:, None], textures(2, 64), -1).astype(np.float32)
+    made = noisy(target, 0.2)
+    wide = [np.pad(images, ((0, 0), (0, 0), (32, 32), (32, 32)), constant_values=-1) for images in (target, made)]
+    first = pair_figures(target, made, mask).values
+    second = pair_figures(*wide, np.pad(mask, ((0, 0), (32, 32), (32, 32)))).values
+    for name in ("MAE", "PSNR", "SSIM", "MS-SSIM-3"):
+        assert second[f"{name} foreground"] == pytest.approx(first[f"{name} foreground"], rel=1e-5)
+        assert second[f"{name} whole image"] != pytest.approx(first[f"{name} whole image"], rel=1e-2)
+
+
+def test_inverted_structure_has_no_ms_ssim_left() -> None:
+    target = textures(2, 64)
+    found = pair_figures(target, -target, whole(target)).values
+    assert found["MS-SSIM-3 whole image"].tolist() == [0, 0]
+    assert (found["SSIM whole image"] < 0).all()  # that dark is bright as well makes it no better
+
+
+def test_order_of_the_batch_does_not_matter() -> None:
+    target = textures(40, 64)
+    made, mask = noisy(target, 0.1), np.random.default_rng(3).random((40, 64, 64)) < 0.6
+    order = np.random.default_rng(4).permutation(40)
+    first, second = pair_figures(target, made, mask), pair_figures(target[order], made[order], mask[order])
+    for name, values in first.values.items():
+        assert np.array_equal(values[order], second.values[name])
+
+
+def test_small_images_have_no_ms_ssim_and_empty_masks_no_inside_figures() -> None:
+    target = textures(2, 32)
+    mask = whole(target)
+    mask[1] = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = pair_figures(target, noisy(target, 0.1), mask).values
+    assert not any(name.startswith("MS-SSIM") for name in found)
+    for name, values in found.items():
+        assert np.isnan(values).tolist() == [False, name.endswith("foreground")]
+
+
+def test_values_that_are_not_finite_are_refused() -> None:
+    target = textures(1, 16)
+    made = target.copy()
+    made[0, 0, 3, 3] = np.nan
+    with pytest.raises(UserError, match="not finite"):
+        pair_figures(target, made, whole(target))
+
+
+def test_five_hundred_pairs_take_seconds() -> None:
+    target = np.resize(textures(20, 128), (500, 1, 128, 128))
+    made, mask = target * np.float32(0.8), np.repeat(disc(128, 0.35)[None], 500, 0)
+    start = time.process_time()
+    pair_figures(target, made, mask)
+    assert time.process_time() - start < 6
+
+
+# ---- foreground
+
+def head(size: int, background_value: float, noise: float, seed: int = 0) -> np.ndarray:
+    """A bright ring and a dark middle part on background with Rician noise."""
+    rng = np.random.default_rng(seed)
+    signal = np.where(disc(size, 0.38), 1.2, 0.0)
+    signal[disc(size, 0.1)] = 0.05  # dark fluid
+    one = np.hypot(signal + rng.normal(0, noise, (size, size)), rng.normal(0, noise, (size, size)))
+    return np.clip(background_value + one, -1, 1)[None, None].astype(np.float32)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.065])  # of the latter 0.9% of the air stands out
+def test_foreground_is_the_filled_head_whatever_the_noise_in_air(noise: float) -> None:
+    image = head(128, -1, noise)
+    assert (foreground(image, image)[0] != disc(128, 0.38)).mean() < 0.002
+
+
+def test_foreground_is_the_union_of_both_real_images() -> None:
+    left, right = (np.full((1, 1, 64, 64), -1, np.float32) for _ in range(2))
+    left[0, 0, 20:40, 10:30] = 0
+    right[0, 0, 20:40, 25:50] = 0
+    assert foreground(left, right)[0].sum() == 20 * 40
+
+
+def test_foreground_of_bright_and_of_grey_backgrounds() -> None:
+    for level in (1.0, 0.1):
+        image = np.full((1, 1, 64, 64), level, np.float32)
+        image[0, 0][disc(64, 0.3)] = -0.5
+        assert background(image)[0] == pytest.approx(level)
+        assert np.array_equal(foreground(image, image)[0], disc(64, 0.3))
+
+
+def test_without_background_all_is_foreground_and_an_empty_slice_has_none() -> None:
+    x_ray = textures(1, 64) * 0.5 + 0.3
+    assert np.isnan(background(x_ray)[0]) and foreground(x_ray, x_ray).all()
+    empty = np.full((1, 1, 64, 64), -1, np.float32)
+    assert not foreground(empty, empty).any()
+
+
+# ---- subjects
+
+def figures(mae: list[float], ssim: list[float]) -> PairFigures:
+    return PairFigures({"MAE foreground": np.array(mae), "SSIM foreground": np.array(ssim)},
+                       {"MAE foreground": "% of range", "SSIM foreground": ""})
+
+
+def test_a_subject_counts_once_however_many_slices_it_has() -> None:
+    found = summarise(figures([1, 1, 1, 5], [0.9, 0.9, np.nan, np.nan]), ["a", "a", "a", "b"])
+    assert found[0].value == pytest.approx(3) and found[0].per_subject == {"a": 1, "b": 5}
+    assert (found[0].n_images, found[0].n_subjects, found[0].interval, found[0].better) == (4, 2, None, "lower")
+    assert (found[1].n_images, found[1].n_subjects, found[1].value) == (2, 1, pytest.approx(0.9))
+    json.dumps([one.to_json() for one in found], allow_nan=False)
+
+
+def test_a_figure_that_no_image_has_is_none() -> None:
+    found = summarise(figures([np.nan], [np.nan]), ["a"])
+    assert found[0].value is None and found[0].n_subjects == 0
+    nothing = figures([np.nan], [np.nan])
+    assert "no image" in headline(compare(("x", nothing), ("y", nothing), ["a"]))
+
+
+def test_intervals_over_subjects_cover_as_often_as_they_should() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        own = rng.normal(10, 2, 8)
+        each = np.repeat(own, 5) + rng.normal(0, 0.1, 40)
+        found = summarise(figures(list(each), [0.5] * 40), [f"s{i // 5}" for i in range(40)])[0]
+        assert found.interval is not None
+        hits += found.interval[0] <= 10 <= found.interval[1]
+    assert 180 <= hits <= 198  # 190 expected; slices taken for subjects would give about 120
+
+
+def test_a_difference_within_subjects_shows_although_subjects_differ_more() -> None:
+    rng = np.random.default_rng(1)
+    hard = rng.uniform(5, 20, 8)
+    subjects = [f"s{i}" for i in range(8)]
+    one, other = figures(list(hard), [0.8] * 8), figures(list(hard + rng.normal(1, 0.2, 8)), [0.8] * 8)
+    mae, ssim = compare(("unet", one), ("input", other), subjects)
+    assert mae.ahead == "unet" and mae.first_ahead == 8 and mae.difference is not None and mae.difference < 0
+    assert "unet is ahead" in mae.sentence and "% of range" in mae.sentence
+    assert ssim.ahead is None and "equal" in ssim.sentence
+    back = compare(("input", other), ("unet", one), subjects)[0]
+    assert back.ahead == "unet" and back.difference == pytest.approx(-mae.difference)
+    json.dumps(mae.to_json(), allow_nan=False)
+
+
+def test_two_alike_cannot_be_told_apart() -> None:
+    rng = np.random.default_rng(2)
+    one, other = (figures(list(rng.normal(10, 1, 10)), list(rng.normal(0.8, 0.01, 10))) for _ in range(2))
+    found = compare(("a", one), ("b", other), [str(i) for i in range(10)])
+    assert [c.ahead for c in found] == [None, None] and "cannot be told apart" in found[0].sentence
+    assert "cannot be told apart by MAE and SSIM" in headline(found)
+
+
+def test_below_five_subjects_it_counts_and_says_so() -> None:
+    found = compare(("a", figures([1, 2, 9], [0.9] * 3)), ("b", figures([2, 3, 4], [0.8] * 3)), ["x", "y", "z"])
+    assert found[0].interval is None and found[0].ahead is None
+    assert "a is better on 2, b on 1 of 3 subjects" in found[0].sentence and "no interval" in found[0].sentence
+    assert found[0].per_subject == {"x": -1, "y": -1, "z": 5}
+
+
+def test_ssim_alone_never_ranks_and_disagreement_is_named() -> None:
+    subjects = [str(i) for i in range(6)]
+    steps = np.arange(6) * 0.01
+    base = figures(list(10 + steps), list(0.8 + steps))
+    better_both = figures(list(8 + 2 * steps), list(0.9 + 2 * steps))
+    ssim_only = figures(list(10 + steps * np.array([1, -1] * 3)), list(0.9 + 2 * steps))
+    disagreeing = figures(list(12 + 2 * steps), list(0.9 + 2 * steps))
+    said = [ranking({"new": one, "old": base}, subjects)[0] for one in (better_both, ssim_only, disagreeing)]
+    assert said[0].startswith("new is ahead of old by MAE and SSIM")
+    assert "ranks neither" in said[1]
+    assert said[2].startswith("old is ahead of new by MAE; SSIM disagrees") and "blur" in said[2]
+
+
+def comparison(**ahead: str | None) -> list[Comparison]:
+    """Of "a" and "b" by figures of six subjects; who is ahead by each."""
+    return [Comparison(f"{name.replace('_', '-')} foreground", "a", "b", 1.0, "", 6, "higher", (0.5, 1.5), {}, 6, 0,
+                       who, "") for name, who in ahead.items()]
+
+
+def test_who_is_ahead_by_mae_and_psnr_stays_so_whatever_ssim_says() -> None:
+    said = headline(comparison(MAE="a", PSNR="a", SSIM="b", MS_SSIM="b"))
+    assert said.startswith("a is ahead of b by MAE and PSNR; SSIM and MS-SSIM disagree")
+    assert headline(comparison(MAE="b", PSNR=None, SSIM="a")).startswith("b is ahead of a by MAE; SSIM disagrees")
+    assert headline(comparison(MAE="a", PSNR="b", SSIM="a")).startswith("The figures disagree: by MAE and SSIM a is")
+    alone = headline(comparison(MAE=None, SSIM="a", MS_SSIM="b"))
+    assert "ranks neither" in alone and "by MAE it cannot be told" in alone

@@ -1,0 +1,187 @@
+"""Copies under another patient's name are found; patients who merely look alike are not called copies."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.manifest import Row
+from ganatomy.data.writers import new_dataset
+from ganatomy.phantoms.cohort import subject_images
+from ganatomy.preparation import near_duplicates as module
+from ganatomy.preparation.likeness import to_grey
+from ganatomy.preparation.near_duplicates import Found, find, near_duplicates
+
+SUBJECTS, SLICES, SIZE = 40, 3, 64
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def phantom() -> np.ndarray:
+    """T1 slices [subjects x slices, 64, 64], 0 to 1."""
+    images = np.concatenate([subject_images(i, 3, SIZE, SLICES).t1 for i in range(SUBJECTS)])
+    return (images / np.percentile(images, 99.9)).clip(0, 1)
+
+
+def registered(subjects: int = 40, seed: int = 0) -> np.ndarray:
+    """One template; every subject adds 5% of folds of its own: more alike than any brains are."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-1:1:96j, -1:1:96j]
+    inside = ndimage.gaussian_filter((x**2 + y**2 < 0.7).astype(float), 1)
+    template = inside * (0.5 + ndimage.gaussian_filter(rng.normal(size=(96, 96)), 3) * 2)
+    folds = ndimage.gaussian_filter(rng.normal(size=(subjects, 96, 96)), (0, 1.5, 1.5))
+    return (template + inside * 0.05 * folds / folds.std()).clip(0, 1).astype(np.float32)
+
+
+def owners(n: int, each: int = 1) -> list[str]:
+    return [f"sub-{i // each:03d}" for i in range(n)]
+
+
+def jpeg(image: np.ndarray) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(buffer, "JPEG", quality=75)
+    return np.asarray(Image.open(buffer)) / 255
+
+
+def resized(image: np.ndarray, there: float, cut: int = 0) -> np.ndarray:
+    size = len(image)
+    picture = Image.fromarray(image.astype(np.float32)).crop((cut, cut, size - cut, size - cut))
+    picture = picture.resize((round(size * there),) * 2, Image.Resampling.BILINEAR)
+    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def noisy(image: np.ndarray) -> np.ndarray:
+    return (image + np.random.default_rng(0).normal(0, 0.02, image.shape)).clip(0, 1)
+
+
+CHANGES: dict[str, Change] = {
+    "exact": lambda x: x, "jpeg": jpeg, "gamma 0.8": lambda x: x**0.8, "gamma 1.2": lambda x: x**1.2,
+    "brightness": lambda x: x * 0.7 + 0.1, "resized": lambda x: resized(x, 0.9), "noise": noisy,
+    "moved by 1": lambda x: np.roll(x, 1, 0), "moved by 2": lambda x: np.roll(x, (2, -2), (0, 1)),
+    "cropped": lambda x: resized(x, 1.0, cut=1), "mirrored": lambda x: x[:, ::-1],
+    "all at once": lambda x: np.roll(jpeg(x**0.9)[:, ::-1], 1, 1),
+}
+
+
+def search(images: np.ndarray, subjects: list[str], splits: list[str] | None = None) -> Found:
+    return find(to_grey(images), subjects, splits or ["train"] * len(images))
+
+
+def test_no_alarm_on_different_patients(phantom: np.ndarray) -> None:
+    found = search(phantom, owners(len(phantom), SLICES))
+    assert found.pairs == [] and found.compared == len(phantom)
+    assert found.usual is not None and 0 < found.threshold < found.usual / 4
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_planted_copy_is_found_and_nothing_else(phantom: np.ndarray, change: str) -> None:
+    picked = [7, 50, 93]
+    copies = np.stack([CHANGES[change](phantom[i]) for i in picked])
+    n = len(phantom)
+    found = search(np.concatenate([phantom, copies]), [*owners(n, SLICES), "x", "y", "z"],
+                   ["train"] * n + ["test", "test", "train"])
+    pairs = sorted((p.one, p.other, p.leak) for p in found.pairs)
+    assert pairs == [(7, n, True), (50, n + 1, True), (93, n + 2, False)]
+    assert all(p.distance < found.threshold for p in found.pairs)
+
+
+def test_registered_patients_look_alike_to_a_hash_and_not_to_us() -> None:
+    images = registered()
+    blocks = images.reshape(len(images), 8, 12, 8, 12).mean((2, 4)).reshape(len(images), -1)
+    bits = blocks > blocks.mean(1, keepdims=True)
+    close = (bits[:, None] != bits[None]).sum(-1) <= 5
+    assert close.mean() > 0.9  # nearly every pair is a false alarm
+    assert search(images, owners(40)).pairs == []
+    copied = np.concatenate([images, [jpeg(images[5]), images[9][:, ::-1]]])
+    found = search(copied, [*owners(40), "x", "y"])
+    assert [(p.one, p.other) for p in sorted(found.pairs, key=lambda p: p.one)] == [(5, 40), (9, 41)]
+
+
+def test_a_cohort_that_is_there_twice_is_found_out(phantom: np.ndarray) -> None:
+    n = len(phantom)
+    found = search(np.concatenate([phantom, np.stack([jpeg(x) for x in phantom])]),
+                   [*owners(n, SLICES), *(f"again-{name}" for name in owners(n, SLICES))])
+    assert {(i, i + n) for i in range(n)} <= {(p.one, p.other) for p in found.pairs}
+    assert all(p.other - n == p.one for p in found.pairs)
+
+
+def test_of_two_subjects_only_identical_images_are_told(phantom: np.ndarray) -> None:
+    two = np.concatenate([phantom[:3], phantom[3:6]])
+    names = ["a"] * 3 + ["b"] * 3
+    assert search(two, names).pairs == [] and search(two, names).usual is None
+    two[4] = np.roll(two[1] * 0.5, 2, 1)
+    assert [(p.one, p.other) for p in search(two, names).pairs] == [(1, 4)]
+    assert search(two, ["a"] * 6).pairs == []
+
+
+def test_empty_slices_are_no_copies_of_each_other(phantom: np.ndarray) -> None:
+    images = phantom.copy()
+    images[::SLICES] = 0
+    images[1::SLICES, 5:, :] = 0  # a rim, if anything
+    found = search(images, owners(len(images), SLICES))
+    assert found.pairs == [] and found.compared <= len(images) * 2 // 3
+    assert search(np.zeros((6, 16, 16)), owners(6)).pairs == []
+    assert search(np.full((6, 16, 16), 0.7), owners(6)).pairs == []
+
+
+def test_the_order_of_the_images_does_not_matter(phantom: np.ndarray) -> None:
+    images = np.concatenate([phantom, phantom[[10, 20]] ** 0.9])
+    subjects = [*owners(len(phantom), SLICES), "x", "y"]
+    mixed = np.random.default_rng(0).permutation(len(images))
+    found = search(images[mixed], [subjects[i] for i in mixed])
+    assert {frozenset((int(mixed[p.one]), int(mixed[p.other]))) for p in found.pairs} == {
+        frozenset((10, len(phantom))), frozenset((20, len(phantom) + 1))}
+
+
+@pytest.mark.parametrize("size", [16, 40, 96])
+def test_other_sizes_and_colour(size: int) -> None:
+    images = np.stack([ndimage.gaussian_filter(np.random.default_rng(i).normal(size=(size, size, 3)), (1, 1, 0))
+                       for i in range(12)])
+    images[11] = images[2] * 2 + 1
+    assert [(p.one, p.other) for p in search(images, owners(12)).pairs] == [(2, 11)]
+
+
+def dataset(folder: Path, domains: dict[str, np.ndarray], subjects: list[str], splits: list[str],
+            paired: bool = False) -> Dataset:
+    with new_dataset(folder, (SIZE, SIZE), 1, np.uint8) as writer:
+        for domain, images in domains.items():
+            for i, image in enumerate(images):
+                writer.add(np.rint(image * 255).astype(np.uint8), Row(
+                    f"{subjects[i]}_s{i:03d}", subjects[i], "", i, domain, "", splits[i], 0, 0.0, 1.0, "", "", ""))
+        writer.finish(DatasetInfo(size=(SIZE, SIZE), value_range=(0, 255), domains=tuple(domains), paired=paired,
+                                  content=""))
+    return Dataset.open(folder)
+
+
+def test_a_dataset_is_told_of_its_leaks(tmp_path: Path, phantom: np.ndarray) -> None:
+    images = np.concatenate([phantom, [jpeg(phantom[4]), phantom[70][:, ::-1]]])
+    n = len(phantom)
+    subjects, splits = [*owners(n, SLICES), "sub-x", "sub-y"], ["train"] * n + ["train", "test"]
+    told: list[str] = []
+    report = near_duplicates(dataset(tmp_path / "one", {"T1": images}, subjects, splits), told.append)
+    assert [pair[:3] + pair[4:] for pair in report.pairs] == [
+        ("T1", "sub-023_s070", f"sub-y_s{n + 1}", True), ("T1", "sub-001_s004", f"sub-x_s{n}", False)]
+    assert report.leaks == 1 and report.warning.startswith("2 pairs")
+    assert "1 of them in different splits" in report.warning and "sub-" not in report.warning
+    assert told == []
+    clean = near_duplicates(dataset(tmp_path / "two", {"T1": phantom, "T2": phantom}, subjects[:n], splits[:n], True))
+    assert clean.pairs == [] and clean.warning == ""
+
+
+def test_large_datasets_are_searched_evenly(tmp_path: Path, phantom: np.ndarray,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_IMAGES", 50)
+    told: list[str] = []
+    n = len(phantom)
+    images = np.concatenate([phantom, phantom[:SLICES]])  # the first patient again
+    report = near_duplicates(dataset(tmp_path / "d", {"T1": images}, [*owners(n, SLICES), *["sub-x"] * SLICES],
+                                     ["train"] * n + ["test"] * SLICES), told.append)
+    assert "50 of 123 images" in told[0]
+    assert report.leaks >= 1

@@ -1,0 +1,155 @@
+"""A PACS export through the whole of prepare, and on to a report: right places, right pixels, no names."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import load
+from ganatomy.evaluation.evaluate import evaluate
+from ganatomy.generators.generation import generate
+from ganatomy.preparation import survey
+from ganatomy.preparation.prepare import prepare
+from ganatomy.reports.report import report
+from ganatomy.training.train import train
+from tests.conftest import TINY
+from tests.dicom_files import write_dicom
+from tests.pacs import PATIENTS, Export, pacs_export
+from tests.preparation.test_placement import TOLERANCE, world
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    return pacs_export(tmp_path_factory.mktemp("pacs") / "Export-Hintertupfing")
+
+
+def test_stored_pixels_are_the_scanner_s_at_their_places(export: Export, tmp_path: Path) -> None:
+    dataset = prepare(export.folder, tmp_path / "out", size=32, fit="pad", intensity="identity", slices="all",
+                      domains=["T2"], test_subjects=[PATIENTS[2][0]], val_subjects=[PATIENTS[1][0]])
+    pseudonyms = {name: f"sub-{i + 1:04d}" for i, name in enumerate(sorted(key for key, _, _ in PATIENTS))}
+    checked = 0
+    for (key, description), planted in export.series.items():
+        if description != "T2_tse_tra":
+            continue
+        rows = [r for r in dataset.rows("T2") if r.subject == pseudonyms[key]]
+        assert len(rows) == planted.voxels.shape[2]
+        for row in rows:
+            pixels = dataset.pixels([row])[0]
+            for r, c in ((6, 8), (16, 16), (20, 25)):
+                index = np.linalg.inv(planted.affine) @ [*world(row, r, c), 1.0]
+                nearest = np.rint(index[:3]).astype(int)
+                sides = np.linalg.norm(planted.affine[:3, :3], axis=0)
+                assert (np.abs(index[:3] - nearest) * sides).max() < TOLERANCE
+                if (nearest >= 0).all() and (nearest < planted.voxels.shape).all():
+                    assert pixels[r, c] == planted.voxels[tuple(nearest)]
+                    checked += 1
+    assert checked > 40
+    assert {r.subject: r.split for r in dataset.rows()} == dict(zip(
+        [pseudonyms[key] for key, _, _ in PATIENTS], ("train", "val", "test"), strict=True))
+
+
+def test_two_grids_in_one_frame_of_reference(export: Export, tmp_path: Path) -> None:
+    rules = {"T1": "^t1", "T2": "t2_tse"}
+    with pytest.raises(UserError, match=r"different grids.*add --resample-to T1"):
+        prepare(export.folder, tmp_path / "out", domain=rules)
+    dataset = prepare(export.folder, tmp_path / "out", size=32, domain=rules, resample_to="T1", slices="all")
+    assert dataset.info.paired
+    assert len(dataset.rows("T1")) == len(dataset.rows("T2")) == 27
+    assert all(dataset.pixels([row]).any() for row in dataset.rows("T2"))
+    assert [r.position for r in dataset.rows("T1")] == [r.position for r in dataset.rows("T2")]
+
+
+def test_other_frames_of_reference_are_never_resampled(export: Export, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="different frames of reference"):
+        prepare(export.folder, tmp_path / "out", domains=["T1", "CT"], resample_to="T1")
+
+
+def test_unpaired_keeps_the_patients_without_ct(export: Export, tmp_path: Path) -> None:
+    dataset = prepare(export.folder, tmp_path / "out", size=32, domains=["T1", "CT"], unpaired=True, slices="all")
+    assert {d: len({r.subject for r in dataset.rows(d)}) for d in ("T1", "CT")} == {"T1": 3, "CT": 2}
+    assert dataset.info.intensity["T1"].units == "arbitrary units"
+
+
+def test_missing_slices_are_named_and_taken_only_when_asked(export: Export, tmp_path: Path) -> None:
+    lines: list[str] = []
+    survey(export.folder, tmp_path / "out", lines.append, domains=["FLAIR"])
+    assert any("faulty volume" in line and "lacks 1 slice" in line and "--allow-gaps" in line for line in lines)
+    assert "2 visits" in lines[-1]
+    lines.clear()
+    survey(export.folder, tmp_path / "out", lines.append, domains=["FLAIR"], allow_gaps=True, axis="coronal")
+    assert "3 visits" in lines[-1]
+    lines.clear()
+    survey(export.folder, tmp_path / "out", lines.append, domains=["FLAIR"], allow_gaps=True, axis="axial")
+    assert "2 visits" in lines[-1]  # unevenly spaced slices cannot be cut across
+    assert any("FLAIR" in line and "--axis coronal" in line for line in lines)
+    dataset = prepare(export.folder, tmp_path / "out", size=32, fit="pad", domains=["FLAIR"], allow_gaps=True,
+                      axis="coronal", slices="all", intensity="identity")
+    planted = export.series[PATIENTS[2][0], "FLAIR cor"]
+    rows = [r for r in dataset.rows() if r.subject == "sub-0002"]
+    assert len(rows) == 7
+    for row in rows:
+        index = np.linalg.inv(planted.affine) @ [*world(row, 16, 16), 1.0]
+        assert abs(index[2] - round(index[2])) * 3.3 < TOLERANCE
+        inside = np.rint(index[:3]).astype(int)
+        assert dataset.pixels([row])[0, 16, 16] == planted.voxels[tuple(inside)]
+
+
+def test_volumes_that_lack_different_slices_are_never_paired(tmp_path: Path) -> None:
+    """As many slices, the same first and last one: only the places in between tell them apart."""
+    for patient in ("P1", "P2"):
+        for description, lacking in (("T1 axial", 3), ("T2 axial", 5)):
+            for k in set(range(9)) - {lacking}:
+                pixels = np.full((16, 16), 10 * k + 1, np.uint16)
+                write_dicom(tmp_path / "in" / patient / description / f"{k}", pixels, patient=patient, number=k,
+                            series=description, description=description, position=(0.0, 0.0, 3.0 * k))
+    with pytest.raises(UserError, match="lie on different grids"):
+        prepare(tmp_path / "in", tmp_path / "out", size=16, allow_gaps=True)
+    assert prepare(tmp_path / "in", tmp_path / "out", size=16, allow_gaps=True, domains=["T1"], slices="all").rows()
+
+
+def test_hounsfield_units_come_back(tmp_path: Path) -> None:
+    """Rescale slope and intercept of CT, through the window and back."""
+    rng = np.random.default_rng(0)
+    for p in range(3):
+        for k in range(6):
+            stored = rng.integers(900, 1100, (24, 24)).astype(np.int16)
+            stored[:6] = 24
+            write_dicom(tmp_path / "in" / f"p{p}" / f"{k}", stored, patient=f"P{p}", position=(0.0, 0.0, 2.0 * k),
+                        modality="CT", description="Thorax", number=k, RescaleSlope=1, RescaleIntercept=-1024)
+    dataset = prepare(tmp_path / "in", tmp_path / "out", size=24, fit="pad", slices="all")
+    assert dataset.domain() == "CT"
+    assert dataset.info.intensity["CT"].units == "HU"
+    row = dataset.rows()[0]
+    values = dataset.pixels([row])[0] * row.scale + row.offset
+    assert values.min() == pytest.approx(-1000, abs=row.scale)
+    assert 60 < values.max() < 80
+    inside = dataset.pixels(dataset.rows())[:, 8:] * row.scale + row.offset
+    assert abs(np.median(inside) - (1000 - 1024)) < 5
+
+
+def test_no_planted_identifier_is_found_anywhere(export: Export, tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names, ids, birth dates, accession numbers, UIDs, paths, the host: in dataset, run, synthetic set and report."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "befundplatz-17")
+    monkeypatch.setattr(platform, "node", lambda: "befundplatz-17")
+    data, run = tmp_path / "data", tmp_path / "run"
+    prepare(export.folder, data, size=16, domains=["T1"], slices="all")
+    train(data, run, load("rpgan-64", TINY | {"domain": "T1"}))
+    generate(run, tmp_path / "made", 8)
+    evaluate(run)
+    report(run)
+    planted = set(export.identifiers) | {str(export.folder), "Hintertupfing", socket.gethostname()}
+    planted |= {part for _, name, _ in PATIENTS for part in name.split("^")}
+    planted |= {Path(name).name for name in export.names if name.endswith(tuple("0123456789"))}
+    needles = [form for text in planted for form in (text.encode(), text.encode("utf-16-le"))]
+    searched = [p for folder in (data, run, tmp_path / "made") for p in folder.rglob("*") if p.is_file()]
+    assert {"manifest.csv", "report.html", "log.jsonl", "dataset.json"} <= {p.name for p in searched}
+    for path in searched:
+        content = path.read_bytes().lower()
+        found = [needle for needle in needles if needle.lower() in content]
+        assert not found, f"{path.name} holds {found[:3]}"

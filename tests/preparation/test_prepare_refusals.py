@@ -1,0 +1,174 @@
+"""What `prepare` refuses, and that nothing half-made is left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ganatomy.core.errors import UserError
+from ganatomy.data.dataset import Dataset
+from ganatomy.preparation import finish as module
+from ganatomy.preparation.prepare import prepare
+from tests.scans import NAMES, cohort, head, pictures, save, table
+
+
+def test_existing_folders_are_safe(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in")
+    prepare(source, tmp_path / "out", size=16)
+    with pytest.raises(UserError, match="is a dataset already, and the options differ"):
+        prepare(source, tmp_path / "out")
+    with pytest.raises(UserError, match="no dataset folder"):
+        prepare(tmp_path / "out", source, overwrite=True)
+    for place in (source, tmp_path):
+        with pytest.raises(UserError, match="take the place"):
+            prepare(source, place, overwrite=True)
+    with pytest.raises(UserError, match="is a dataset folder already"):
+        prepare(tmp_path / "out", tmp_path / "new")
+
+
+def test_failing_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = cohort(tmp_path / "in")
+    before = prepare(source, tmp_path / "old", size=16)
+    key = (tmp_path / "old.private" / "key").read_text()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(module, "write_contact_sheet", fail)
+    for name in ("old", "new"):
+        with pytest.raises(RuntimeError):
+            prepare(source, tmp_path / name, size=32, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "old", "old.private"]
+    assert Dataset.open(tmp_path / "old").info == before.info
+    assert (tmp_path / "old.private" / "key").read_text() == key
+
+
+def test_a_file_that_breaks_while_it_is_read_keeps_domains_in_step(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in")
+    bad = source / NAMES[2] / f"{NAMES[2]}_T2.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:-2000])
+    dataset = prepare(source, tmp_path / "out", size=16)
+    one, two = dataset.rows("T1"), dataset.rows("T2")
+    assert [r.image_id for r in one] == [r.image_id for r in two] and len({r.subject for r in one}) == 3
+    assert len(np.load(tmp_path / "out" / "masks.npy")) == len(one)
+    with pytest.raises(UserError, match=f"{NAMES[2]}_T2.nii.gz: cannot be used"):
+        prepare(source, tmp_path / "strict", size=16, strict=True)
+    assert not (tmp_path / "strict").exists() and not (tmp_path / "strict.private").exists()
+
+
+@pytest.mark.parametrize("what", ["shape", "place"])
+def test_domains_on_different_grids_are_refused(tmp_path: Path, what: str) -> None:
+    source = cohort(tmp_path / "in", mask=False)
+    path = source / NAMES[1] / f"{NAMES[1]}_T2.nii.gz"
+    if what == "shape":
+        save(path, head(1, (20, 24, 15)))
+    else:
+        save(path, head(1), np.array([[1, 0, 0, 3.0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    with pytest.raises(UserError, match="T1 and T2 of subject Bert-Jones8 lie on different grids"):
+        prepare(source, tmp_path / "out", size=16)
+
+
+def test_named_subjects(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in", mask=False)
+    dataset = prepare(source, tmp_path / "out", size=16, val_subjects=[NAMES[0]], test_subjects=[NAMES[1]])
+    assert {r.subject: r.split for r in dataset.rows("T1")} == {
+        "sub-0001": "val", "sub-0002": "test", "sub-0003": "train", "sub-0004": "train"}
+    with pytest.raises(UserError, match="did you mean Anna-Smith7"):
+        prepare(source, tmp_path / "x", val_subjects=["Anna-Smith"])
+    with pytest.raises(UserError, match="both for val and for test"):
+        prepare(source, tmp_path / "x", val_subjects=[NAMES[0]], test_subjects=[NAMES[0]])
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"size": 4}, "out of range"), ({"fit": "squeeze"}, "unknown"), ({"slices": "5"}, "no choice of slices"),
+    ({"slices": "90:99"}, "none of its 16 slices"), ({"domains": ["T3"]}, "no domain 'T3'.*found: T1, T2"),
+    ({"spacing": 2.0}, "--fit crop or pad"), ({"fit": "pad", "size": 16}, "needs 24 pixels.*--size 32"),
+    ({"split": "1,2"}, "no split"), ({"labels": ["x"]}, "no class"), ({"split_by": "site"}, "needs a CSV"),
+    ({"background": "black"}, "no number"), ({"masks": ["T1", "T2"]}, "nothing but masks"),
+])
+def test_impossible_wishes_are_refused_with_the_way_out(tmp_path: Path, options: dict[str, object], words: str) -> None:
+    source = cohort(tmp_path / "in", mask=False)
+    with pytest.raises(UserError, match=words) as caught:
+        prepare(source, tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert caught.value.fix
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.private").exists()
+
+
+def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_text("no image")
+    with pytest.raises(UserError, match=r"none of 1 file can be read.*not an image"):
+        prepare(tmp_path / "in", tmp_path / "out")
+
+
+def test_what_others_keep_beside_the_dataset_is_safe(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in", mask=False)
+    (tmp_path / "out.private").mkdir()
+    (tmp_path / "out.private" / "diary.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="holds other things"):
+            prepare(source, tmp_path / "out", size=16, overwrite=overwrite)
+    assert (tmp_path / "out.private" / "diary.txt").read_text() == "mine" and not (tmp_path / "out").exists()
+    foreign = tmp_path / "msd"
+    foreign.mkdir()
+    (foreign / "dataset.json").write_text('{"name": "Heart"}')
+    with pytest.raises(UserError, match="no dataset folder"):
+        prepare(source, foreign, overwrite=True)
+    with pytest.raises(UserError, match="holds other things"):
+        prepare(cohort(tmp_path / "x.private"), tmp_path / "x", size=16)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "loop", "loop/x", "x" * 250, "x" * 300, f"a/{'x' * 300}/b", "a\0b"])
+def test_paths_that_are_none(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = cohort(tmp_path / "in", names=NAMES[:1], mask=False)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        prepare(source, name, size=16)
+    if name not in (".", "/"):
+        with pytest.raises(UserError):
+            prepare(name, tmp_path / "out", size=16)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "loop"]
+
+
+def test_the_folder_one_is_in_can_become_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = cohort(tmp_path / "in", mask=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    prepare(source, ".", size=16)
+    assert Dataset.open(tmp_path / "here").info.size == (16, 16)
+    assert (tmp_path / "here.private" / "key").is_file()
+
+
+@pytest.mark.parametrize(("options", "where"), [
+    ({"size": "32"}, "--size"), ({"size": 32.5}, "--size"), ({"size": None}, "--size"), ({"seed": "x"}, "--seed"),
+    ({"background": None}, "--background"), ({"spacing": "1"}, "--spacing"), ({"source": None}, "SOURCE"),
+    ({"dataset": None}, "DATASET"), ({"domains": 3}, "--domains"), ({"test_subjects": [1]}, "--test-subjects"),
+    ({"pattern": 5}, "--pattern"), ({"split": "1e999,1,1"}, "--split"), ({"split": None}, "--split"),
+    ({"slices": "0:" + "9" * 5000}, "--slices"), ({"slices": None}, "--slices"),
+])
+def test_values_of_the_wrong_kind_are_named(tmp_path: Path, options: dict[str, object], where: str) -> None:
+    places = {"source": tmp_path / "in", "dataset": tmp_path / "out"}
+    with pytest.raises(UserError) as caught:
+        prepare(**(places | options))  # type: ignore[arg-type]
+    assert caught.value.where == where and caught.value.fix and len(str(caught.value)) < 200
+
+
+def test_padding_advises_no_size_that_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"-> use a larger --spacing, --fit crop or --fit resize"):
+        prepare(cohort(tmp_path / "in", mask=False), tmp_path / "out", fit="pad", spacing=1e-6)
+
+
+def test_names_that_are_no_text_come_through(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "in", 3)
+    (source / "p0.png").rename(source / os.fsdecode(b"M\xfcller.png"))
+    (source / os.fsdecode(b"bad\xff\n.png")).write_text("no image")
+    lines: list[str] = []
+    dataset = prepare(source, tmp_path / "out", size=16, say=lines.append)
+    assert len(dataset.rows()) == 3 and all(line.isprintable() for line in lines)
+    assert r"M\udcfcller.png" in {o["path"] for o in table(tmp_path / "out.private" / "sources.csv")}
+    assert [(s["path"], s["reason"].isprintable()) for s in table(tmp_path / "out.private" / "skipped.csv")] == [
+        (r"bad\udcff\n.png", True)]

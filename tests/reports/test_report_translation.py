@@ -1,0 +1,362 @@
+"""The report of a translation: what it claims, what it shows, what it leaves out; and the strip of the hybrid."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import load
+from ganatomy.core.run import Run
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.pictures import error_colours, sheet
+from ganatomy.generators.sampling import load_generator
+from ganatomy.reports import reproduce, translation_sheets, translation_words
+from ganatomy.reports.report import report
+from ganatomy.reports.translation_film import letting_go, read_progress
+from ganatomy.reports.translation_results import Direction
+from ganatomy.training.train import train
+from tests.contrasts import SMALL, write_contrasts
+from tests.reports.test_report import HOSTILE, Page, holds
+
+N = 6
+OTHERS = ("unet", "histogram matching", "input returned")
+
+
+def figure(name: str, value: float, *, n: int = N, spread: float = 0.0, units: str = "") -> dict[str, Any]:
+    per = {f"sub-{i:03d}": value + i * 0.01 for i in range(n)}
+    interval = [value - spread, value + spread] if n >= 5 else None
+    return {"name": name, "value": value, "units": units, "n_images": 2 * n, "n_subjects": n, "better": "lower",
+            "interval": interval, "per_subject": per}
+
+
+def compared(name: str, other: str, difference: float, leader: str | None, n: int = N) -> dict[str, Any]:
+    wins = (n, 0) if leader == "model" else (0, n) if leader else (n // 2, n - n // 2)
+    span = [difference - 0.4, difference + 0.4] if n >= 5 else None
+    return {"name": name, "first": "model", "second": other, "difference": difference, "units": "", "n_subjects": n,
+            "better": "lower", "interval": span, "per_subject": {}, "first_ahead": wins[0], "second_ahead": wins[1],
+            "ahead": leader if n >= 5 else None, "sentence": ""}
+
+
+def direction(n: int = N, **more: Any) -> dict[str, Any]:
+    """A model ahead of the input returned and histogram matching, behind unet; three translators beside it."""
+    values = {"model": 5.37, "unet": 5.14, "histogram matching": 7.57, "input returned": 41.0}
+    ahead = {"unet": "unet", "histogram matching": "model", "input returned": "model"}
+    worst = [{"image": 0, "image_id": "image-006", "value": 9.0}]
+    kept = {"name": "Shift", "unit": "mm", "value": 0.12, "n_images": 2 * n, "limit": 0.4, "beyond": 0.25,
+            "reference": {"what": "real pairs", "value": 0.13, "interval": None}, "worst": worst}
+    return {"source": "T1", "target": "T2", "paired": True, "n_images": 2 * n, "n_subjects": n, "note": "a note",
+            "kernel": {"translators": {name: {"name": "KD-Lite0", "against": "test", "value": value / 1000,
+                                              "interval": None} for name, value in values.items()},
+                       "reference": {"what": "real train against real test", "value": 0.0194, "interval": None}},
+            "translators": {name: [figure("MAE foreground", value, n=n, spread=0.45, units="% of range"),
+                                   figure("SSIM foreground", 0.9, n=n), figure("MAE whole image", value / 4, n=n)]
+                            for name, value in values.items()},
+            "comparisons": {other: [compared("MAE foreground", other, values["model"] - values[other], ahead[other], n),
+                                    compared("SSIM foreground", other, 0.1, "model", n)
+                                    if other != "unet" else compared("SSIM foreground", other, -0.1, "unet", n)]
+                            for other in OTHERS},
+            "headlines": {}, "ranking": [],
+            "returned": {"finding": "", "sentence": "It does more than change grey values."},
+            "anatomy": {"kept": True, "sentence": "The anatomy is in place", "figures": [kept]}, **more}
+
+
+LESIONS = {"n_images": 5, "n_subjects": N, "n_lesions": 30, "n_clear": 29, "sentence": "s", "slope": 0.76,
+           "vanished": 0.03, "vanished_interval": [-0.02, 0.08],
+           "invented": {"per_100": 69.0, "missing_per_100": 38.0, "interval": None,
+                        "worst": [{"image": 1, "image_id": "image-007", "place": [16, 16], "response": 9.0}]},
+           "worst": [{"image": 0, "image_id": "image-006", "place": [10, 12], "real": 17.9, "made": -4.9}]}
+
+
+def write_metrics(run: Run, *directions: dict[str, Any], **more: Any) -> None:
+    found = {"schema_version": 1, "kind": "translation", "extractor": "Lite0", "dataset": run.dataset_content(),
+             "step": 2, "seed": 0, "source": "T1", "domain": "T2", "label": None, "size": 32,
+             "directions": directions or [direction()], "warnings": [], **more}
+    run.metrics_file.write_text(json.dumps(found))
+
+
+def train_small(root: Path, name: str, folder: str, **more: Any) -> None:
+    brief = {"source": "T1", "domain": "T2", "steps": 2, "batch_size": 2, "checkpoint_every": 50, "preview_every": 1}
+    recipe = load(name, SMALL[name] | brief | more)
+    train(root / "data", root / folder, recipe)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("translations")
+    write_contrasts(root / "data", subjects=16)
+    for name in ("pix2pix", "unet", "cyclegan-mri"):
+        train_small(root, name, name)
+    train_small(root, "hybrid-brain-64", "hybrid", steps=22, preview_every=1,
+                **{"model.stages": [i / 10 for i in range(11)]})
+    hybrid = Run(root / "hybrid")
+    hybrid.recipe_file.write_text(hybrid.recipe().model_copy(update={"init_from": "generator 12ec29d4"}).to_yaml())
+    return root
+
+
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path) -> Iterator[dict[str, Run]]:
+    """Copies of the trained runs and their dataset."""
+    root = tmp_path / "copy"
+    shutil.copytree(trained, root)
+    for note in root.glob("*.private/dataset.json"):
+        note.write_text(json.dumps({"path": str(root / "data")}))
+    yield {path.name: Run(path) for path in root.iterdir() if Run.is_run(path)}
+
+
+# ------------------------------------------------------------------ what is claimed
+
+def verdict(**more: Any) -> str:
+    return translation_words.lede(Direction.model_validate(direction(**more)))
+
+
+def test_the_verdict_names_those_ahead_and_those_behind() -> None:
+    said = verdict()
+    assert "On 6 test subjects" in said and "chance" not in said
+    assert "is nearer to the truth than the input returned and histogram matching" in said
+    assert "is farther from the truth than the run unet" in said
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_below_five_subjects_it_may_be_chance_and_no_interval_is_shown(runs: dict[str, Run], n: int) -> None:
+    assert "no interval is possible, and it may be chance" in verdict(n=n)
+    write_metrics(runs["pix2pix"], direction(n=n))
+    text = Page(report(runs["pix2pix"].path)).text
+    assert "chance cannot be ruled out" in text and "4.92 to 5.82" not in text
+    assert ("Subject by subject" in text) == (n == 4) and "sub-000" not in text
+
+
+def test_ssim_alone_ranks_nothing() -> None:
+    alone = {"comparisons": {"unet": [compared("MAE foreground", "unet", 0.0, None),
+                                      compared("SSIM foreground", "unet", 0.1, "model"),
+                                      compared("MS-SSIM-3 foreground", "unet", 0.1, "model")]}}
+    found = Direction.model_validate(direction(**alone))
+    assert found.standing("unet") == "ssim" and "nearer to the truth" not in translation_words.lede(found)
+    answer = next(f for f in translation_words.findings(found) if "unet" in f.question)
+    assert answer.answer == "Cannot be told" and "blur" in answer.words
+
+
+def test_figures_that_disagree_and_figures_that_cannot_tell() -> None:
+    mixed = {"comparisons": {"unet": [compared("MAE foreground", "unet", -1.0, "model"),
+                                      compared("PSNR foreground", "unet", -1.0, "unet")]}}
+    assert "nearer by some figures and farther by others" in verdict(**mixed)
+    assert "cannot be told apart" in verdict(comparisons={"unet": [compared("MAE foreground", "unet", 0.1, None)]})
+
+
+def test_a_lead_by_mae_and_psnr_is_not_undone_by_ssim() -> None:
+    def found(leader: str, other: str) -> Direction:
+        return Direction.model_validate(direction(comparisons={"unet": [
+            compared("MAE foreground", "unet", -1.0, leader), compared("PSNR foreground", "unet", -1.0, leader),
+            compared("SSIM foreground", "unet", -1.0, other), compared("MS-SSIM-3 foreground", "unet", 0.0, None)]}))
+
+    ahead, behind = found("model", "unet"), found("unet", "model")
+    assert (ahead.standing("unet"), behind.standing("unet")) == ("ahead", "behind")
+    assert "is nearer to the truth than the run unet (SSIM disagrees)" in translation_words.lede(ahead)
+    assert "is farther from the truth than the run unet (SSIM disagrees)" in translation_words.lede(behind)
+    answer = next(f for f in translation_words.findings(ahead) if "unet" in f.question)
+    assert answer.answer == "Yes" and "SSIM disagrees" in answer.words and "blur" in answer.words
+
+
+@pytest.mark.parametrize(("interval", "answer"), [((0.001, 0.02), "No, they can be told apart"),
+                                                  ((-0.001, 0.02), "No difference shown"), (None, "Cannot be told")])
+def test_whether_outputs_look_real_goes_by_their_own_interval(interval: Any, answer: str) -> None:
+    """Not by whether it overlaps that of other patients, which says nothing on the two being equal."""
+    own = {"name": "KD-Lite0", "against": "test", "value": 0.01, "interval": interval, "caveat": ""}
+    reference = {"what": "real train against real test", "value": 0.0194, "interval": [0.01, 0.03]}
+    found = translation_words.findings(Direction.model_validate(direction(
+        kernel={"translators": {"model": own}, "reference": reference})))
+    real = next(f for f in found if "look like real" in f.question)
+    assert real.answer == answer and "for context, real train against real test 19" in real.words
+
+
+def test_one_subjects_caveat_stands_in_the_table(runs: dict[str, Run]) -> None:
+    one = direction(n=1)
+    one["kernel"]["translators"]["model"]["caveat"] = "one subject only: its slices stand in for subjects"
+    one["kernel"]["reference"] = None
+    write_metrics(runs["pix2pix"], one)
+    text = Page(report(runs["pix2pix"].path)).text
+    assert text.count("One subject only: its slices stand in for subjects.") >= 2  # beside the answer, and in the table
+    assert "Reference, real train" not in text
+
+
+@pytest.mark.parametrize(("returned", "said"), [("unrelated", "have little to do with its input or the truth"),
+                                                ("input", "returns its input nearly unchanged"),
+                                                ("grey values", "only changes grey values")])
+def test_a_model_that_does_not_translate_is_called_so_first(returned: str, said: str) -> None:
+    assert said in verdict(returned={"finding": returned, "sentence": "So it is."}).split(".")[0]
+
+
+def test_lesions_and_anatomy_are_in_the_verdict() -> None:
+    said = verdict(lesions=LESIONS, anatomy={"kept": False, "sentence": "Shifted", "figures": []})
+    assert "The anatomy is not kept" in said and "Of 29 clear lesions 3% vanished" in said and "69 spots" in said
+    found = translation_words.findings(Direction.model_validate(direction(lesions=LESIONS)))
+    assert "3% (0% to 8%) vanished" in next(f.words for f in found if "lesion" in f.question)
+    without = translation_words.findings(Direction.model_validate(direction()))
+    assert next(f.answer for f in without if "lesion" in f.question) == "Not measured"
+
+
+def test_the_worst_are_those_beyond_the_usual_before_those_within() -> None:
+    within = {"name": "Deformation", "unit": "mm", "value": 0.1, "limit": 1.0, "beyond": 0.0,
+              "worst": [{"image": i, "image_id": f"within-{i}", "value": 0.9} for i in range(5)]}
+    beyond = {"name": "Edges kept", "unit": "", "value": 0.9, "limit": 0.8, "beyond": 0.5,
+              "worst": [{"image": 9, "image_id": f"beyond-{i}", "value": 0.3} for i in range(4)]}
+    perfect = {"name": "Lost parts", "unit": "", "value": 0.0, "limit": 0.1, "beyond": 0.0,
+               "worst": [{"image": 3, "image_id": "perfect", "value": 0.0}]}
+    found = translation_sheets.worst_reasons(Direction.model_validate(direction(
+        lesions=LESIONS, anatomy={"kept": True, "sentence": "", "figures": [within, beyond, perfect]})))
+    names = list(found)
+    assert names[:2] == ["image-006", "image-007"] and "perfect" not in names
+    assert [n for n in names if n.startswith("beyond")] == names[2:6]
+    assert found["image-006"][0][1] == (10, 12) and "in the truth 17.9%" in found["image-006"][0][0]
+    assert "only 30%" in found["beyond-0"][0][0] and "beyond the usual" in found["beyond-0"][0][0]
+
+
+# ------------------------------------------------------------------ what is shown
+
+def test_figures_intervals_references_and_n_stand_in_the_table(runs: dict[str, Run]) -> None:
+    write_metrics(runs["pix2pix"])
+    text = Page(report(runs["pix2pix"].path)).text
+    for wanted in ("pix2pix, T1 to T2", "8 subjects", "4.92 to 5.82", "This model", "Histogram matching",
+                   "Reference, real train against real test: 19.4", "model better on 6/6", "model better on 0/6",
+                   "n = 12 slices of 6 subjects", "25% of images above 0.400 mm", "6 test subjects"):
+        assert wanted in text, wanted
+    for unwanted in ("latents", "Diversity", "drawn by a model", "Real and generated images"):
+        assert unwanted not in text, unwanted
+
+
+def test_slices_with_their_translation_truth_and_error_are_shown(runs: dict[str, Run]) -> None:
+    run = runs["pix2pix"]
+    write_metrics(run, direction(lesions=LESIONS))
+    page = Page(report(run.path))
+    data = Dataset.open(run.path.parent / "data")
+    row, = (row for row in data.rows("T1", "test") if row.image_id == "image-006")
+    other, = (row for row in data.rows("T2", "test") if row.image_id == "image-006")
+    made = load_generator(run.path).translate(data.images([row]), 0)
+    wanted = (data.pixels([row])[0], data.pixels([other])[0],
+              np.rint((made[0, 0].clip(-1, 1) + 1) * 127.5).astype(np.uint8),
+              error_colours(made, data.images([other]))[0])
+    for tile in wanted:
+        assert any(holds(picture, tile) for picture in page.pictures)
+    assert "contains images of real patients; use --shareable" in page.text
+    assert "8 of the 8 test slices of 4 test subjects" in page.text and "25% of the grey range" in page.text
+    assert "image-006" in page.text and "a spot like a lesion that the truth does not have" in page.text
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan-mri", "hybrid"])
+def test_a_shareable_report_holds_no_picture_of_a_patient_or_made_of_one(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
+    if name != "hybrid":
+        write_metrics(run, direction(lesions=LESIONS))
+    page = Page(report(run.path, shareable=True))
+    assert bool(page.pictures) == (name == "hybrid")  # figures are drawings
+    data = Dataset.open(run.path.parent / "data")
+    real = np.concatenate([data.pixels(data.rows(domain)) for domain in ("T1", "T2")])
+    assert not any(holds(picture, tile) for picture in page.pictures for tile in real)
+    assert "No real image is in this file" in page.text and "contains images of real patients" not in page.text
+    assert "image-006" not in page.text and "loses its hold" not in page.text
+    assert name == "hybrid" or "that patient's anatomy" in page.text
+
+
+def test_both_ways_of_a_two_way_model(runs: dict[str, Run]) -> None:
+    back = [figure("MAE foreground", 3.21, spread=0.2)]
+    write_metrics(runs["cyclegan-mri"], direction(cycle=back, identity=[figure("MAE foreground", 1.23, spread=0.2)]),
+                  direction(source="T2", target="T1"))
+    text = Page(report(runs["cyclegan-mri"].path)).text
+    assert "T1 to T2: On 6 test subjects" in text and "T2 to T1: On 6 test subjects" in text
+    assert "Cycle and identity error" in text and "3.21" in text and "1.23" in text
+    assert "Output, synthetic T2" in text and "Output, synthetic T1" in text and "without use of their pairing" in text
+
+
+def test_without_a_discriminator_nothing_is_called_a_gan(runs: dict[str, Run]) -> None:
+    text = Page(report(runs["unet"].path)).text
+    assert "A network without a discriminator (unet, no GAN)" in text and "A GAN" not in text
+    assert "Not evaluated yet" in text and "has not been measured yet" in text and "Output, synthetic T2" in text
+    assert "generator/l1" in text and "discriminator/" not in text
+
+
+def test_unpaired_contrasts_have_no_truth_to_show(tmp_path: Path) -> None:
+    write_contrasts(tmp_path / "data", subjects=8, paired=False)
+    train_small(tmp_path, "cyclegan-mri", "run")
+    found = {"finding": "input", "sentence": "So be it."}
+    alone = direction(paired=False, translators={}, comparisons={}, returned=found)
+    write_metrics(Run(tmp_path / "run"), alone)
+    text = Page(report(tmp_path / "run")).text
+    assert "The model returns its input nearly unchanged. There is no true T2" in text and "So be it." in text
+    assert "Truth, real" not in text and "Output, synthetic T1" in text
+    assert "on 8 T1 and 12 T2 slices of 10 subjects, which are not paired" in text
+
+
+def test_figures_of_other_weights_show_no_worst_cases(runs: dict[str, Run]) -> None:
+    write_metrics(runs["pix2pix"], direction(lesions=LESIONS), step=1)
+    text = Page(report(runs["pix2pix"].path)).text
+    assert "of the weights of step 1" in text and "The worst cases" not in text
+
+
+def test_unfinished_without_data_or_with_broken_figures(runs: dict[str, Run]) -> None:
+    run = runs["pix2pix"]
+    shutil.rmtree(run.generator)
+    assert "There is no finished generator yet" in Page(report(run.path)).text
+    write_metrics(run)
+    shutil.rmtree(run.path.parent / "data")
+    shutil.rmtree(run.private_progress)
+    page = Page(report(run.path))
+    assert "contains images of real patients" not in page.text and "12 slices of 6 subjects" in page.text
+    run.metrics_file.write_text(json.dumps({"results": []}))
+    with pytest.raises(UserError, match="evaluate"):
+        report(run.path)
+
+
+def test_hostile_names_stay_text(runs: dict[str, Run]) -> None:
+    text = json.dumps(direction(note=HOSTILE)).replace("unet", HOSTILE.replace('"', "'"))
+    write_metrics(runs["pix2pix"], json.loads(text), warnings=[HOSTILE])
+    page = Page(report(runs["pix2pix"].path))
+    assert "script" not in page.tags and page.handlers == [] and "alert" in page.text
+
+
+# ------------------------------------------------------------------ the hybrid, and how to make it again
+
+def test_the_strip_shows_one_output_for_every_w_between_input_and_truth(runs: dict[str, Run]) -> None:
+    run = runs["hybrid"]
+    frames = letting_go(run, run.recipe(), 22)
+    titles = [frame.title for frame in frames]
+    assert titles == ["input", *(f"w = {i / 10:g}" for i in range(11)), "truth"]
+    assert [frame.note for frame in frames][1:3] == ["step 2", "step 4"]
+    page = Page(report(run.path))
+    assert "The input loses its hold" in page.text and "w = 0.5" in page.text and "same latents" in page.text
+    assert "contains images of real patients" in page.text
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_a_progress_picture_is_read_as_it_was_written(tmp_path: Path, size: int) -> None:
+    tiles = np.random.default_rng(0).integers(0, 256, (4, 6, size, size), np.uint8)
+    rows = dict(zip(("input", "output", "truth", "error"), tiles, strict=True))
+    Image.fromarray(sheet(rows, "T1 to T2")).save(tmp_path / "step-000001.png")
+    recipe = load("pix2pix", {"size": size})
+    found = read_progress(tmp_path / "step-000001.png", recipe)
+    assert list(found) == list(rows)
+    for label, own in rows.items():
+        assert (found[label] == own[..., None]).all()
+    Image.fromarray(np.zeros((50, 60), np.uint8)).save(tmp_path / "step-000002.png")
+    with pytest.raises(UserError, match="not laid out"):
+        read_progress(tmp_path / "step-000002.png", recipe)
+
+
+def test_the_commands_name_source_start_and_runs_beside(runs: dict[str, Run]) -> None:
+    command = reproduce.train_command(runs["hybrid"].recipe())
+    assert "--source T1 --domain T2" in command and command.count("--init-from PRETRAINED") == 1
+    assert "generator " not in command and str(runs["hybrid"].path.parent) not in command
+    named = runs["hybrid"].recipe().model_copy(update={"name": "mine"})
+    assert reproduce.train_command(named).endswith("RECIPE.yaml --init-from PRETRAINED")
+    assert reproduce.translation_command(7, ["unet", "unet #2"], 3) == \
+        "ganatomy evaluate RUN -n 7 --beside RUN-unet --beside RUN-unet-2 --seed 3"
+    write_metrics(runs["pix2pix"], direction(n=3) | {"n_images": 8})
+    text = Page(report(runs["pix2pix"].path)).text
+    assert "ganatomy evaluate RUN --beside RUN-unet ganatomy" in text and "RUN-unet stands for the run" in text
+    assert "PRETRAINED stands for" in Page(report(runs["hybrid"].path)).text

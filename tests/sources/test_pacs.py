@@ -1,0 +1,225 @@
+"""A PACS export comes out as the volumes that were put in, and everything else is named with its reason."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ganatomy.core.errors import UserError
+from ganatomy.data.pieces import read_entry, scan_entry
+from ganatomy.sources.dicom.layout import read_dicom
+from ganatomy.sources.entry import Entry, Layout
+from tests.dicom_files import uid, write_dicom
+from tests.pacs import MISSING, PATIENTS, Export, pacs_export
+
+KEYS = [key for key, _, _ in PATIENTS]
+DESCRIPTIONS = {"T1": "T1 tse tra", "T2": "T2_tse_tra", "FLAIR": "FLAIR cor", "CT": "CCT nativ"}
+DATA = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "dicom"
+
+
+def layout_of(folder: Path, names: list[str] | None = None, **options: Any) -> Layout:
+    found = names or sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    given: dict[str, Any] = {"rules": {}, "subject_regex": None, "allow_gaps": False, "keep_derived": False,
+                             "workers": 1, "say": lambda text: None}
+    return read_dicom(folder, found, **given | options)
+
+
+def by_domain(layout: Layout) -> dict[tuple[str, str], Entry]:
+    found = {(entry.subject, entry.domain): entry for entry in layout.entries}
+    assert len(found) == len(layout.entries)
+    return found
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    return pacs_export(tmp_path_factory.mktemp("pacs"), seed=3)
+
+
+@pytest.fixture(scope="module")
+def layout(export: Export) -> Layout:
+    return layout_of(export.folder, export.names)
+
+
+def test_each_volume_is_found_once_in_order_and_in_place(export: Export, layout: Layout) -> None:
+    entries = by_domain(layout)
+    expected = {(key, domain) for key in KEYS for domain in DESCRIPTIONS}
+    assert set(entries) == expected - {(KEYS[1], "CT"), (KEYS[2], "FLAIR")}
+    for (key, domain), entry in entries.items():
+        again = " again" if (key, domain) == (KEYS[1], "T1") else ""  # of the repeats the last counts
+        planted = export.series[key, DESCRIPTIONS[domain] + again]
+        if (key, domain) != (KEYS[0], "T2"):  # of which there are copies
+            assert [path for path, _ in entry.piece.frames] == [str(path) for path in planted.files]
+        assert np.array_equal(read_entry(entry), planted.voxels)
+        header = scan_entry(entry)
+        assert header.affine is not None and header.shape == planted.voxels.shape
+        assert header.volumetric and header.oriented
+        assert np.abs(header.affine - planted.affine).max() < 0.01 / max(header.shape)
+
+
+def test_geometry_is_that_of_simpleitk(layout: Layout) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    for entry in layout.entries:
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames([path for path, _ in entry.piece.frames])
+        image, header = reader.Execute(), scan_entry(entry)
+        assert header.affine is not None
+        for i, j, k in np.ndindex(2, 2, 2):
+            corner = [int(n) * (size - 1) for n, size in zip((i, j, k), header.shape, strict=True)]
+            theirs = np.array(image.TransformIndexToPhysicalPoint(corner)) * [-1, -1, 1]
+            assert np.allclose((header.affine @ [*corner, 1])[:3], theirs, atol=0.01)
+        assert np.array_equal(sitk.GetArrayFromImage(image).T, read_entry(entry))
+
+
+def test_what_is_left_out_is_named_with_its_reason(export: Export, layout: Layout) -> None:
+    reasons = {export.folder / name: reason for name, reason in layout.unmatched}
+    copies = {*export.others["duplicate"], *export.series[KEYS[0], "T2_tse_tra"].files}
+    assert sum(reasons.get(path, "").startswith("duplicate: ") for path in copies) == len(copies) / 2
+    localisers = [reasons[path] for path in export.others["localiser"] if path in reasons]
+    assert localisers == ["localiser: series 1 'Survey' (9 slices)"]
+    assert reasons[export.others["secondary capture"][0]].startswith("secondary capture")
+    assert all("holds no" in reasons[path] for path in export.others["no image"])
+    flair = export.series[KEYS[2], "FLAIR cor"]
+    assert f"lacks 1 slice (1 between slices {MISSING} and {MISSING + 1}" in reasons[flair.files[0]]
+    first = export.series[KEYS[1], "T1 tse tra"]
+    assert reasons[first.files[0]].startswith("repeat of another T1")
+    assert len(reasons) == 7 + 1 + 1 + 3 + 1 + 1
+    assert any(note.startswith("left out: 7 x duplicate;") for note in layout.notes)
+
+
+def test_sessions_frames_and_identifiers(export: Export, layout: Layout) -> None:
+    assert layout.kind == "DICOM: 3 studies, 10 series"
+    entries = by_domain(layout)
+    for key in KEYS:
+        assert {e.session for e in layout.entries if e.subject == key} == {f"20240229-{uid(key, 'study')}"}
+        assert entries[key, "T1"].frame == entries[key, "T2"].frame != ""
+    assert entries[KEYS[0], "CT"].frame != entries[KEYS[0], "T1"].frame
+    assert entries[KEYS[0], "T1"].header.shape != entries[KEYS[0], "T2"].header.shape  # type: ignore[union-attr]
+    assert export.identifiers <= {value for _, value in layout.identifiers}
+    assert "patients are told apart by PatientID" in layout.notes
+
+
+def test_the_table_fits_a_terminal_and_names_no_patient(export: Export, layout: Layout) -> None:
+    start = layout.notes.index("the series, over all patients:")
+    lines = [line for line in layout.notes[start + 1:] if line.startswith("  ")]
+    assert len(lines) == 6 and max(map(len, lines)) <= 120
+    assert "T1 tse tra" in "".join(lines) and not any(word in "".join(lines) for word in export.identifiers)
+
+
+def test_order_of_files_and_processes_change_nothing(export: Export, layout: Layout) -> None:
+    again = layout_of(export.folder, sorted(export.names), workers=2)
+    assert [(e.subject, e.domain, e.session) for e in again.entries] == [
+        (e.subject, e.domain, e.session) for e in layout.entries]
+    assert Counter(len(e.piece.frames) for e in again.entries) == Counter(len(e.piece.frames) for e in layout.entries)
+
+
+def test_allowed_gaps_and_kept_captures(export: Export) -> None:
+    layout = layout_of(export.folder, export.names, allow_gaps=True, keep_derived=True)
+    entries = by_domain(layout)
+    planted = export.series[KEYS[2], "FLAIR cor"]
+    header = scan_entry(entries[KEYS[2], "FLAIR"])
+    kept = [k for k in range(8) if k != MISSING]
+    assert np.array_equal(read_entry(entries[KEYS[2], "FLAIR"]), planted.voxels[:, :, kept])
+    places = [(planted.affine @ [0, 0, k, 1])[:3] for k in kept]
+    assert np.allclose(header.starts, places, atol=0.01)
+    assert any(note.startswith("warning: faulty volume") for note in layout.notes)
+    assert (KEYS[1], "image") in entries
+
+
+def test_rules_name_the_domains(export: Export) -> None:
+    layout = layout_of(export.folder, export.names, rules={"early": "^t1", "late": "t2|flair"})
+    assert Counter(e.domain for e in layout.entries) == {"early": 3, "late": 3}
+    assert sum("matches no --domain" in reason for _, reason in layout.unmatched) == 2
+
+
+def simple(folder: Path, place: str, patient: str | None, **tags: Any) -> None:
+    """A series of 3 slices in a folder of its own."""
+    for k in range(3):
+        write_dicom(folder / place / f"{k}", np.full((4, 4), k, np.uint16), number=k, position=(0, 0, k), series=place,
+                    study=place, **{"PatientID": patient} | tags)
+
+
+@pytest.mark.parametrize(("key", "name", "told_by", "subjects"), [
+    ("a", "Doe", "PatientID", {"a"}), (None, "Doe", "PatientName", {"Doe"}),
+    (None, None, "their first folder", {"one", "two"})])
+def test_how_patients_are_known(tmp_path: Path, key: str | None, name: str | None, told_by: str,
+                                subjects: set[str]) -> None:
+    for place in ("one", "two"):
+        simple(tmp_path, place, key, PatientName=name)
+    layout = layout_of(tmp_path)
+    assert {entry.subject for entry in layout.entries} == subjects
+    assert f"patients are told apart by {told_by}" in layout.notes
+
+
+def test_without_anything_a_study_is_a_patient(tmp_path: Path) -> None:
+    simple(tmp_path, "one", None, PatientName=None)
+    layout = layout_of(tmp_path)
+    assert "patients are told apart by StudyInstanceUID" in layout.notes and len(layout.entries) == 1
+
+
+@pytest.mark.parametrize("regex", [r"^([^/]+)/", r"(?P<junk>^)(?P<subject>[^/]+)/"])
+def test_subject_regex_goes_before_the_tags(tmp_path: Path, regex: str) -> None:
+    for name in ("one", "two"):
+        simple(tmp_path, name, "ANON")
+    assert any(note.startswith("warning: all files have the same PatientID") for note in layout_of(tmp_path).notes)
+    layout = layout_of(tmp_path, subject_regex=regex)
+    assert {entry.subject for entry in layout.entries} == {"one", "two"}
+    assert not any(note.startswith("warning") for note in layout.notes)
+
+
+@pytest.mark.parametrize("regex", ["(one", "*"])
+def test_useless_subject_regex_is_refused(tmp_path: Path, regex: str) -> None:
+    simple(tmp_path, "one", "ANON")
+    with pytest.raises(UserError) as caught:
+        layout_of(tmp_path, subject_regex=regex)
+    assert caught.value.where == "--subject-regex"
+
+
+def test_cohorts_that_share_blank_uids_are_not_thrown_together(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        simple(tmp_path, name, name, StudyInstanceUID=None, SeriesInstanceUID=None, SOPInstanceUID=None)
+    assert [len(entry.piece.frames) for entry in layout_of(tmp_path).entries] == [3, 3]
+
+
+def test_warnings_of_burned_in_text_faces_and_mixed_patients(tmp_path: Path) -> None:
+    simple(tmp_path, "one", "A", BurnedInAnnotation="YES", PatientName="Meier^Hans")
+    simple(tmp_path, "two", "A", RecognizableVisualFeatures="YES", PatientName="Schulz^Hans")
+    notes = [note for note in layout_of(tmp_path).notes if note.startswith("warning: ")]
+    assert [note.split()[1] for note in notes] == ["3", "3", "1"]
+    assert "BurnedInAnnotation" in notes[0] and "face" in notes[1] and "several family names" in notes[2]
+    assert not any("Meier" in note or "Schulz" in note for note in notes)
+
+
+def test_pictures_are_slices_by_their_instance_number(tmp_path: Path) -> None:
+    for k in (4, 2, 9):
+        write_dicom(tmp_path / f"{k}", np.full((4, 4), k, np.uint8), number=k, modality="US", position=None,
+                    orientation=None, description="")
+    entries = layout_of(tmp_path).entries
+    assert {(e.slice, int(read_entry(e)[0, 0, 0]), e.domain) for e in entries} == {(k, k, "US") for k in (2, 4, 9)}
+    write_dicom(tmp_path / "again", np.full((4, 4), 1, np.uint8), number=4, modality="US", position=None,
+                orientation=None, description="")
+    assert [e.slice for e in layout_of(tmp_path).entries] == [None] * 4
+
+
+def test_nothing_usable_is_one_plain_error(export: Export, tmp_path: Path) -> None:
+    shutil.copy(export.others["secondary capture"][0], tmp_path / "shot")
+    with pytest.raises(UserError, match="1 DICOM file, and none can be used") as caught:
+        layout_of(tmp_path)
+    assert caught.value.fix == "add --keep-derived"
+    assert len(layout_of(tmp_path, keep_derived=True).entries) == 1
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real data here")
+@pytest.mark.parametrize(("folder", "domain", "shape", "left_out"), [
+    ("brain-pd", "PD", (256, 256, 20), 0), ("head-t1-7t", "T1", (274, 384, 80), 0),
+    ("enhanced-multiframe", "BOLD", (64, 64, 6), 3), ("transfer-syntaxes", "BOLD", (64, 64, 35), 8)])
+def test_real_folders(folder: str, domain: str, shape: tuple[int, int, int], left_out: int) -> None:
+    layout = layout_of(DATA / folder)
+    (entry,) = layout.entries
+    assert (entry.domain, scan_entry(entry).shape, len(layout.unmatched)) == (domain, shape, left_out)
+    assert read_entry(entry).shape == shape

@@ -1,0 +1,149 @@
+"""What a study compares, which comparison counts, and what it then says."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from ganatomy.studies.answers import Frame, answer_of, control_says, controls_of, subjects_needed
+from ganatomy.studies.contrasts import companion_of, named, pairs_of, primary_of
+from ganatomy.studies.inference import Estimate
+from ganatomy.studies.verdict import verdict
+from tests.study_outcomes import SIX
+
+FRAME = Frame(0.02, {"lesion": (24, 31)}, 55, (25, 50), 3, 2, 6)
+
+
+def found(value: float, half: float, p: float = 0.01) -> Estimate:
+    return Estimate(value, (value - half, value + half), p=p)
+
+
+@pytest.mark.parametrize(("value", "half", "p_holm", "answer"), [
+    (0.05, 0.03, None, "helps"), (0.05, 0.03, 0.04, "helps"), (0.05, 0.03, 0.06, "can't tell"),
+    (0.015, 0.01, None, "can't tell"), (0.05, 0.06, None, "can't tell"), (0.01, 0.005, None, "does not help"),
+    (0.0, 0.01, 1.0, "does not help"), (-0.05, 0.03, None, "hurts"), (-0.01, 0.005, None, "does not help"),
+    (-0.05, 0.06, None, "does not help"), (-0.05, 0.08, None, "can't tell"), (-0.05, 0.03, 0.06, "does not help")])
+def test_an_answer_needs_interval_margin_and_holm(value: float, half: float, p_holm: float | None, answer: str) -> None:
+    assert answer_of(found(value, half), 0.02, p_holm) == answer
+
+
+def test_without_an_interval_nothing_can_be_told() -> None:
+    assert answer_of(Estimate(0.5), 0.02, None) == "can't tell"
+    assert subjects_needed(Estimate(0.5), 0.02, None, 100) is None
+
+
+def test_how_many_subjects_would_tell() -> None:
+    assert subjects_needed(found(0.05, 0.10), 0.02, None, 55) == 220  # half the width: four times as many
+    assert subjects_needed(found(-0.05, 0.10), 0.02, None, 55) == 120  # 0.07 from a gain that matters
+    assert subjects_needed(found(0.01, 0.02), 0.02, None, 50) == 200  # to rule out 0.02 from 0.01
+    assert subjects_needed(found(0.01, 0.04), 0.02, None, 50) is None  # sixteen times as many
+    holm = subjects_needed(found(0.05, 0.048, p=0.04), 0.02, 0.12, 50)
+    assert holm is not None and holm == math.ceil(50 * (0.96 * 2.394 / 1.960) ** 2)  # three comparisons: 1 - 0.05 / 6
+
+
+def pairs(*arms: str) -> list[tuple[str, str]]:
+    return [(p.treatment, p.reference) for p in pairs_of(arms)]
+
+
+def test_the_six_arms_are_compared_by_what_is_added() -> None:
+    assert pairs(*SIX)[0] == ("AUG_GAN", "AUG_OVERSAMPLE")
+    assert set(pairs(*SIX)) == {
+        ("AUG_GAN", "AUG_OVERSAMPLE"), ("GAN", "OVERSAMPLE"), ("GAN", "ORG"), ("AUG_GAN", "AUG_ORG"),
+        ("OVERSAMPLE", "ORG"), ("AUG_OVERSAMPLE", "AUG_ORG"), ("AUG_ORG", "ORG")}
+    assert [p.primary for p in pairs_of(SIX)].count(True) == 1
+
+
+def test_every_factor_and_augmentation_has_its_own_reference() -> None:
+    assert pairs("ORG", "OVERSAMPLE@0.5", "OVERSAMPLE@5", "GAN@0.5", "GAN@5") == [
+        ("GAN@0.5", "OVERSAMPLE@0.5"), ("OVERSAMPLE@0.5", "ORG"), ("OVERSAMPLE@5", "ORG"), ("GAN@0.5", "ORG"),
+        ("GAN@5", "OVERSAMPLE@5"), ("GAN@5", "ORG")]
+    assert pairs("ORG", "AUG_ORG", "AUG2_ORG", "GAN_ONLY") == [
+        ("AUG_ORG", "ORG"), ("AUG2_ORG", "AUG_ORG"), ("GAN_ONLY", "ORG")]
+    assert pairs("GAN", "AUG_OVERSAMPLE") == []
+
+
+@pytest.mark.parametrize(("arms", "primary"), [
+    (SIX, ("AUG_GAN", "AUG_OVERSAMPLE")), (("GAN", "OVERSAMPLE", "AUG_GAN"), ("GAN", "OVERSAMPLE")),
+    (("AUG2_GAN", "AUG2_OVERSAMPLE", "AUG_FRESH", "AUG_OVERSAMPLE"), ("AUG2_GAN", "AUG2_OVERSAMPLE")),
+    (("AUG2_GAN", "AUG2_OVERSAMPLE", "GAN", "OVERSAMPLE"), ("GAN", "OVERSAMPLE")),
+    (("NOISE", "COPIES", "OVERSAMPLE", "AUG_NOISE", "AUG_OVERSAMPLE"), ("COPIES", "OVERSAMPLE")),
+    (("AUG_GAN@5", "AUG_GAN@0.5", "AUG_OVERSAMPLE@0.5", "AUG_OVERSAMPLE@5"), ("AUG_GAN@5", "AUG_OVERSAMPLE@5")),
+    (("ORG", "GAN"), None), (("OVERSAMPLE@1", "GAN@2"), None)])
+def test_the_primary_comparison_is_named_beforehand(arms: tuple[str, ...], primary: tuple[str, str] | None) -> None:
+    assert primary_of(arms) == primary
+
+
+def test_names_come_apart() -> None:
+    assert named("AUG2_GAN_ONLY@0.5").source == "GAN_ONLY"
+    assert (named("AUG2_GAN").prefix, named("AUG_GAN@1.5").factor, named("GAN").factor) == ("AUG2_", "1.5", "")
+    with pytest.raises(ValueError, match="no arm"):
+        named("GANS")
+    assert companion_of(("AUG_GAN@5", "AUG_OVERSAMPLE@5"), ("GAN@5", "OVERSAMPLE@5")) == ("GAN@5", "OVERSAMPLE@5")
+    assert companion_of(("GAN", "OVERSAMPLE"), SIX) is None
+
+
+def row(treatment: str, reference: str, answer: str, primary: bool = False,
+        p_holm: float | None = None) -> dict[str, Any]:
+    sign = -1 if answer == "hurts" else 1
+    return {"treatment": treatment, "reference": reference, "answer": answer, "primary": primary, "p_holm": p_holm,
+            "difference": sign * 0.05, "interval": [0.01, 0.09], "sentence": f"{treatment} {answer}."}
+
+
+@pytest.mark.parametrize(("primary", "other", "p_holm", "told"), [
+    ("helps", "helps", 0.01, "helps"), ("helps", "can't tell", 0.2, "can't tell"),
+    ("can't tell", "helps", 0.01, "can't tell"), ("does not help", "helps", 0.01, "can't tell"),
+    ("does not help", "can't tell", 0.2, "does not help"), ("hurts", "can't tell", 0.2, "hurts")])
+def test_helps_needs_both_comparisons(primary: str, other: str, p_holm: float, told: str) -> None:
+    rows = [row("AUG_GAN", "AUG_OVERSAMPLE", primary, True), row("GAN", "OVERSAMPLE", other, p_holm=p_holm)]
+    found = verdict(rows, [], SIX, FRAME)
+    assert found["verdict"] == told
+    assert found["primary"] == ["AUG_GAN", "AUG_OVERSAMPLE"]
+    agree = (primary == "helps") == (p_holm < 0.05)
+    assert any("must agree" in why for why in found["why"]) != agree
+    for words in ("24 subjects with lesion and 31 without", "3 folds, 2 seeds", "k = 25, 50", "0.010 to +0.090"):
+        assert words in found["sentence"]
+
+
+def test_one_comparison_suffices_where_there_is_no_other() -> None:
+    arms = ("AUG_GAN", "AUG_OVERSAMPLE")
+    found = verdict([row(*arms, "helps", True)], [], arms, FRAME)
+    assert found["verdict"] == "helps"
+    assert any("no comparison without augmentation" in why for why in found["why"])
+
+
+def test_without_a_comparison_nothing_can_be_said() -> None:
+    found = verdict([], [], ("ORG", "GAN"), FRAME)
+    assert (found["verdict"], found["primary"]) == ("can't tell", None)
+    assert "Nothing can be said" in found["sentence"]
+
+
+def test_controls_say_what_the_study_can_see() -> None:
+    rows = [row("FRESH", "OVERSAMPLE", "can't tell"), row("COPIES", "OVERSAMPLE", "helps"),
+            row("AUG_NOISE", "AUG_OVERSAMPLE", "does not help"), row("FRESH", "ORG", "helps"),
+            row("GAN", "OVERSAMPLE", "helps")]
+    found = controls_of(rows, 0.02)
+    assert [(c["source"], c["as_expected"]) for c in found] == [("FRESH", False), ("COPIES", False), ("NOISE", True)]
+    assert "too small" in found[0]["says"]
+    assert "do not trust" in found[1]["says"]
+    assert "little that so many images of any generator could add" in control_says("FRESH", "does not help", 0.02)
+
+
+def test_a_negative_control_that_helps_forbids_a_yes() -> None:
+    rows = [row("AUG_GAN", "AUG_OVERSAMPLE", "helps", True), row("GAN", "OVERSAMPLE", "helps", p_holm=0.01)]
+    controls = controls_of([row("COPIES", "OVERSAMPLE", "helps")], 0.02)
+    found = verdict(rows, controls, (*SIX, "COPIES"), FRAME)
+    assert found["verdict"] == "can't tell" and "COPIES came out as helping too" in found["why"][0]
+    fresh = controls_of([row("FRESH", "OVERSAMPLE", "can't tell")], 0.02)
+    assert verdict(rows, fresh, (*SIX, "FRESH"), FRAME)["verdict"] == "helps"
+
+
+@pytest.mark.parametrize(("low", "told"), [(0.45, "can't tell"), (0.55, "does not help")])
+def test_classifiers_that_have_learnt_nothing_forbid_a_no(low: float, told: str) -> None:
+    arms = ("AUG_GAN", "AUG_OVERSAMPLE")
+    scores = [{"arm": arm, "metric": "roc_auc", "k": None, "value": 0.6, "interval": [at, 0.7], "floor": 0.5}
+              for arm, at in zip(arms, (low, 0.4), strict=True)]
+    found = verdict([row(*arms, "does not help", True)], [], arms, FRAME, scores)
+    assert found["verdict"] == told
+    assert any("learnt anything" in why for why in found["why"]) == (told == "can't tell")

@@ -1,0 +1,212 @@
+"""The study's classifiers learn what can be learnt, alike in every arm, and the same bits every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ganatomy.core.errors import UserError
+from ganatomy.data.dataset import Dataset
+from ganatomy.features.choose import choose
+from ganatomy.gans.base import Shape
+from ganatomy.studies import classifiers
+from ganatomy.studies.classifier_images import flip, generator, strong
+from ganatomy.studies.classifier_networks import build
+from ganatomy.studies.classifiers import ClassifierSettings, TrainingSet, train_classifier
+from tests.conftest import write_dataset
+
+pytestmark = pytest.mark.usefixtures("_quick_features")
+CPU = torch.device("cpu")
+QUICK = {"updates": 60, "checkpoints": 3, "batch_size": 16, "learning_rate": 2e-3}
+NETWORKS = ("fcn", "resnet")
+ALL = (*NETWORKS, "features")
+
+
+@pytest.fixture
+def _quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small random network in the place of the extractor, and nothing kept."""
+    monkeypatch.setattr(classifiers, "choose", lambda: choose("random"))
+    monkeypatch.setenv("GANATOMY_CACHE", "off")
+
+
+def settings(name: str = "fcn", **changes: object) -> ClassifierSettings:
+    return ClassifierSettings.model_validate(QUICK | {"name": name} | changes)
+
+
+def blobs(n: int, size: int = 16, channels: int = 1, classes: int = 2, seed: int = 0) -> TrainingSet:
+    """Noise with a bright blob in the middle, the larger the higher the class; the first class has none."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % classes)
+    y, x = np.mgrid[:size, :size][:, None] - (size - 1) / 2 + rng.normal(size=(2, n, 1, 1))
+    inside = np.hypot(y, x) < labels[:, None, None] * size / (4 * (classes - 1))
+    images = np.clip(-0.5 + 0.3 * rng.normal(size=(n, channels, size, size)) + inside[:, None], -1, 1)
+    return TrainingSet(images.astype(np.float32), labels)
+
+
+def judge(train: TrainingSet, test: TrainingSet, chosen: ClassifierSettings, augment: str = "none", seed: int = 0,
+          classes: int = 2) -> np.ndarray:
+    (said,) = train_classifier(train, classes, [test.images], chosen, augment, seed, CPU)  # type: ignore[arg-type]
+    return said
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    above = scores[positive][:, None] - scores[~positive]
+    return float((above > 0).mean() + (above == 0).mean() / 2)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(("channels", "classes"), [(1, 2), (3, 4)])
+def test_what_can_be_learnt_is_learnt(name: str, channels: int, classes: int) -> None:
+    train, test = (blobs(n, channels=channels, classes=classes, seed=s) for n, s in ((160, 0), (80, 1)))
+    said = judge(train, test, settings(name, updates=120), classes=classes)
+    assert said.shape == ((1 if name == "features" else 3), 80, classes) and said.dtype == np.float32
+    np.testing.assert_allclose(said.sum(2), 1, atol=1e-5)
+    assert (said[-1].argmax(1) == test.labels).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_labels_at_random_are_not_learnt(name: str) -> None:
+    train, test = blobs(160), blobs(300, seed=1)
+    shuffled = TrainingSet(train.images, np.random.default_rng(5).permutation(train.labels))
+    said = judge(shuffled, test, settings(name))
+    own = judge(shuffled, shuffled, settings(name))
+    chance = np.random.default_rng(6).permutation(test.labels) == 1
+    assert auc(own[-1, :, 1], shuffled.labels == 1) > 0.6  # learnt by heart
+    assert abs(auc(said[-1, :, 1], chance) - 0.5) < 0.12
+
+
+@pytest.mark.parametrize(("name", "augment"), [("fcn", "none"), ("fcn", "flips"), ("fcn", "strong"),
+                                               ("resnet", "strong"), ("features", "flips"), ("features", "strong")])
+def test_the_same_bits_twice_and_the_global_generator_untouched(name: str, augment: str) -> None:
+    train, test = blobs(12), blobs(8, seed=1)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = judge(train, test, settings(name), augment)
+    torch.rand(3)
+    second = judge(train, test, settings(name), augment)
+    torch.manual_seed(1)
+    np.testing.assert_array_equal(first, second)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_augmentation_and_seed_make_a_difference() -> None:
+    train, test = blobs(40), blobs(20, seed=1)
+    runs = [judge(train, test, settings(), augment, seed)[-1].tobytes()
+            for augment, seed in (("none", 0), ("flips", 0), ("strong", 0), ("none", 1))]
+    assert len(set(runs)) == 4
+
+
+def test_the_first_weights_depend_on_the_seed_alone() -> None:
+    """A step size of next to nothing and one update: what is left is the network that training began with."""
+    still = settings(updates=1, checkpoints=1, learning_rate=1e-12, weight_decay=0.0)
+    test = blobs(20, seed=1)
+    same, other = (judge(TrainingSet(np.full((n, 1, 16, 16), value, np.float32), np.arange(n) % 2), test, still)
+                   for n, value in ((10, 0.0), (33, 0.0)))
+    np.testing.assert_allclose(same, other, atol=1e-6)
+    again = judge(TrainingSet(np.zeros((10, 1, 16, 16), np.float32), np.arange(10) % 2), test, still, seed=1)
+    assert np.abs(same - again).max() > 1e-3
+
+
+def test_judging_changes_nothing_in_training() -> None:
+    train, test = blobs(40), blobs(20, seed=1)
+    often = judge(train, test, settings(checkpoints=6))
+    (rarely, none) = train_classifier(train, 2, [test.images, test.images[:0]], settings(), "none", 0, CPU)
+    np.testing.assert_array_equal(often[1::2], rarely)
+    assert none.shape == (3, 0, 2)
+
+
+def test_more_checkpoints_than_updates_are_refused() -> None:
+    with pytest.raises(ValueError, match="checkpoints"):
+        settings(updates=5, checkpoints=6)
+
+
+def test_images_on_disk_are_judged_like_those_in_memory(tmp_path: Path) -> None:
+    dataset: Dataset = write_dataset(tmp_path / "d")
+    rows = dataset.rows()
+    images, labels = dataset.images(rows), np.arange(len(rows)) % 2
+    lazy, held = train_classifier(TrainingSet(images, labels), 2, [dataset.stack(rows), images], settings(), "flips",
+                                  0, CPU)
+    np.testing.assert_array_equal(lazy, held)
+
+
+@pytest.mark.parametrize("size", [16, 20, 64, 100])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_any_size_from_16_pixels_up(name: str, size: int) -> None:
+    logits = build(name, Shape(size, 3), 4)(torch.zeros(2, 3, size, size))
+    assert logits.shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_smaller_images_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="16 pixels"):
+        judge(blobs(8, size=12), blobs(8, size=12), settings(name))
+
+
+def test_judged_images_of_another_shape_are_refused() -> None:
+    with pytest.raises(UserError, match=r"3x16x16.*1x16x16"):
+        judge(blobs(8), blobs(8, channels=3), settings())
+
+
+def test_a_batch_larger_than_the_training_set_is_filled_from_the_next_passes() -> None:
+    assert judge(blobs(6), blobs(4, seed=1), settings()).shape == (3, 4, 2)
+
+
+def test_flips_are_the_four_mirrored_forms_about_equally_often() -> None:
+    image = torch.arange(16.0).reshape(1, 1, 4, 4) / 16
+    forms = [image, image.flip(2), image.flip(3), image.flip(2, 3)]
+    flipped = flip(image.expand(400, -1, -1, -1), generator(0, 1))
+    counts = [int((flipped == form).all((1, 2, 3)).sum()) for form in forms]
+    assert sum(counts) == 400 and min(counts) > 60
+
+
+def test_strong_stays_in_range_and_leaves_background_alone() -> None:
+    images = torch.rand((20, 3, 32, 32), generator=generator(0)) * 2 - 1
+    changed = strong(images, generator(0, 1))
+    assert changed.shape == images.shape and changed.min() >= -1 and changed.max() <= 1
+    assert (strong(torch.full((4, 1, 32, 32), -1.0), generator(0, 1)) == -1).all()
+    assert torch.equal(changed, strong(images, generator(0, 1)))
+    assert not torch.equal(changed, strong(images, generator(0, 2)))
+
+
+def test_strong_moves_a_spot_as_far_as_turning_and_bending_allow() -> None:
+    """A spot a quarter of the side right of the centre: mirrored or not, at most 15 degrees and a few pixels away."""
+    side = 64
+    images = torch.full((200, 1, side, side), -1.0)
+    images[:, :, 31:33, 47:49] = 1.0  # at 48, 32
+    light = strong(images, generator(3, 1))[:, 0] + 1
+    axis = torch.arange(side) + 0.5 - side / 2
+    x, y = ((light * a).sum((1, 2)) / light.sum((1, 2)) for a in (axis, axis[:, None]))
+    radius, angle = torch.hypot(x, y), torch.atan2(y, x.abs()).abs().rad2deg()
+    assert 0.4 < (x > 0).float().mean() < 0.6
+    assert (radius - 16).abs().max() < 3.5 and (radius - 16).std() > 0.3  # bent
+    assert angle.max() < 15 + 10 and angle.median() > 4  # turned
+
+
+def test_the_default_extractor_gives_the_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(classifiers, "choose", lambda *name: asked.append(name) or choose("random"))
+    judge(blobs(6), blobs(4), settings("features"))
+    assert asked == [()]
+
+
+def test_a_repeated_image_weighs_more_in_the_features_too() -> None:
+    train, test = blobs(20, seed=3), blobs(40, seed=4)
+    positive = np.flatnonzero(train.labels == 1)
+    more = TrainingSet(np.concatenate([train.images, *[train.images[positive]] * 3]),
+                       np.concatenate([train.labels, *[train.labels[positive]] * 3]))
+    plain, repeated = (judge(t, test, settings("features"))[0, :, 1].mean() for t in (train, more))
+    assert repeated > plain + 0.01
+
+
+def test_four_mirrored_forms_judge_a_mirrored_image_alike() -> None:
+    train, test = blobs(20, seed=3), blobs(6, seed=4)
+    ramp = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+    lopsided = np.clip(train.images + ramp * train.labels[:, None, None, None], -1, 1).astype(np.float32)
+    ways = [TrainingSet(images, train.labels) for images in (lopsided, np.ascontiguousarray(lopsided[:, :, ::-1]))]
+    one, other = (judge(way, test, settings("features"), "flips") for way in ways)
+    np.testing.assert_allclose(one, other, atol=1e-3)
+    one, other = (judge(way, test, settings("features")) for way in ways)
+    assert np.abs(one - other).max() > 0.02

@@ -1,0 +1,263 @@
+"""What lies in a study's folder is not believed: planted leaks, foreign images, lost or broken files are found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import private_path, read_json, write_json
+from ganatomy.data.manifest import read_manifest, write_manifest
+from ganatomy.reports.study import study_report
+from ganatomy.studies.cells import run_cell
+from ganatomy.studies.folder import Cell, StudyFolder
+from ganatomy.studies.results import write_results
+from ganatomy.studies.study import begin, cells_left
+from tests.conftest import TINY
+from tests.studies.test_study_running import go
+from tests.study_dataset import begun, write_labelled
+
+FIRST, OTHER = Cell(4, 0, 0), Cell(4, 1, 0)
+Spoil = Callable[[StudyFolder], Any]
+
+
+def quiet(text: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    """A finished study of two cells, with an external set."""
+    home = tmp_path_factory.mktemp("study")
+    data, outside = write_labelled(home / "data").path, write_labelled(home / "outside", size=32).path
+    folder = begin(data, home / "study", recipe=None, set=TINY, budget=None, external=outside, device="cpu", say=quiet,
+                   k=(4,), folds=2, seeds=1, arms=("ORG", "GAN"), imbalance=2.0, classifier={"updates": 10})
+    for cell in folder.all_cells():
+        run_cell(data, folder.path, cell, device="cpu")
+    write_results(folder, quiet)
+    return folder
+
+
+@pytest.fixture
+def copy(done: StudyFolder, tmp_path: Path) -> StudyFolder:
+    """A copy of it to spoil, which knows its own copies of the datasets."""
+    home = tmp_path / "copy"
+    shutil.copytree(done.path.parent, home)
+    folder = StudyFolder(home / "study")
+    write_json(private_path(folder.path) / "datasets.json",
+               {"dataset": str(home / "data"), "external": str(home / "outside")})
+    return folder
+
+
+def go_on(folder: StudyFolder) -> list[Cell]:
+    """Run what is left, as the command does; the cells that had something left to do."""
+    left = cells_left(folder)
+    for cell in left:
+        run_cell(folder.path.parent / "data", folder.path, cell, device="cpu")
+    return left
+
+
+def fix_file(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_whole_study_is_gathered_to_the_same_bytes(done: StudyFolder, copy: StudyFolder) -> None:
+    assert not cells_left(copy)
+    write_results(copy, quiet)
+    assert copy.results_file.read_bytes() == done.results_file.read_bytes()
+    assert len(read_json(copy.results_file)["audits"]) == 2
+
+
+def plant_patient(folder: StudyFolder, file: str) -> None:
+    """All images of one tested subject become training images."""
+    path = getattr(folder.cell(FIRST), file)
+    rows = read_manifest(path)
+    wrong = next(r.subject for r in rows if r.split == "test")
+    write_manifest(path, [replace(r, split="train") if r.subject == wrong else r for r in rows])
+
+
+def drop_test_image(folder: StudyFolder) -> None:
+    path = folder.cell(FIRST).manifest_file
+    write_manifest(path, [r for r in read_manifest(path) if r.split == "train"] +
+                   [r for r in read_manifest(path) if r.split == "test"][1:])
+
+
+def take(folder: StudyFolder, part: str) -> None:
+    """A part of the first cell's GAN is taken from the other cell, which learnt from those whom the first tests."""
+    here, there = (folder.cell(c).gan(1).path / part for c in (FIRST, OTHER))
+    (shutil.rmtree if here.is_dir() else Path.unlink)(here)
+    (shutil.copytree if there.is_dir() else shutil.copy)(there, here)
+
+
+def take_real(folder: StudyFolder) -> None:
+    gan = folder.cell(FIRST).gan(1)
+    shutil.rmtree(gan.synthetic)
+    shutil.copytree(gan.data, gan.synthetic)
+
+
+def change_prediction(folder: StudyFolder, column: int, value: str, external: bool = False) -> None:
+    path = folder.cell(FIRST).predictions("GAN", external)
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    lines[1][column] = value
+    path.write_text("\n".join(map(",".join, lines)) + "\n")
+
+
+@pytest.mark.parametrize(("spoil", "says"), [
+    (lambda f: plant_patient(f, "manifest_file"), "held-out subjects are among the training images"),
+    (lambda f: plant_patient(f, "fresh_file"), "held-out subjects are among the training images"),
+    (drop_test_image, "its test images are not those that this fold holds out"),
+    (lambda f: take(f, "data"), "held-out subjects are among the training images"),
+    (lambda f: take(f, "synthetic"), "not those that this cell's GAN drew"),
+    (take_real, "holds real images in the place of synthetic ones"),
+    (lambda f: take(f, "audit.json"), "is the audit of other images"),
+    (lambda f: f.cell(FIRST).gan(1).audit_file.write_text("[]"), "missing or no audit"),
+    (lambda f: f.cell(FIRST).gan(1).audit_file.write_text("{}"), "missing or no audit"),
+    (lambda f: fix_file(f.cell(FIRST).gan(1).audit_file, '"training_images": 4', '"training_images": NaN'),
+     "missing or no audit"),
+    (lambda f: change_prediction(f, 4, "nan"), "nan is no probability"),
+    (lambda f: change_prediction(f, 4, "1.5"), "1.5 is no probability"),
+    (lambda f: change_prediction(f, 3, "2"), "cannot be read as predictions"),
+    (lambda f: change_prediction(f, 5, "yes"), "cannot be read as predictions"),
+    (lambda f: change_prediction(f, 1, "sub-999"), "not of the images and halves"),
+    (lambda f: change_prediction(f, 2, "common"), "not of the images and halves"),
+    (lambda f: change_prediction(f, 0, "image-999", external=True), "not of the images and halves"),
+    (lambda f: f.cell(FIRST).predictions("GAN").write_text(f.cell(OTHER).predictions("GAN").read_text()),
+     "not of the images and halves"),
+    (lambda f: f.cell(FIRST).predictions("GAN").write_text(
+        f.cell(FIRST).predictions("GAN").read_text().replace(":rare", ":common")), "its classes are not rare"),
+    (lambda f: shutil.rmtree(f.cell(FIRST).gan(1).path), "1 cell of 2 not done"),
+    (lambda f: f.cell(FIRST).predictions("GAN", external=True).unlink(), "1 cell of 2 not done"),
+    (lambda f: fix_file(f.folds_file, ",0,", ",2,"), "is in fold 2, half ., and there are folds 0 to 1"),
+    (lambda f: fix_file(f.folds_file, ",1\n", ",7\n"), "half 7, and there are folds 0 to 1 with halves 0 and 1"),
+    (lambda f: fix_file(f.folds_file, "sub-000,", "sub-900,"), "its subjects are not the dataset's: sub-000, sub-900"),
+])
+def test_what_is_planted_in_a_finished_study_is_found(copy: StudyFolder, spoil: Spoil, says: str) -> None:
+    spoil(copy)
+    with pytest.raises(UserError, match=says) as caught:
+        write_results(copy, quiet)
+    assert "prepare" not in str(caught.value.fix)
+    assert not copy.results_file.exists() and not copy.table_file.exists()
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda cell: cell.predictions("GAN").write_text(""),  # the fix is to remove it
+    lambda cell: cell.predictions("GAN").unlink(),
+    lambda cell: cell.predictions("ORG", external=True).unlink(),
+    lambda cell: cell.gan(1).audit_file.unlink(),
+    lambda cell: cell.gan(1).audit_file.write_text("[]"),
+    lambda cell: shutil.rmtree(cell.gan(1).synthetic),
+    lambda cell: shutil.rmtree(cell.gan(1).data),
+    lambda cell: cell.manifest_file.unlink()])
+def test_what_is_lost_is_made_again(done: StudyFolder, copy: StudyFolder, spoil: Callable[..., Any]) -> None:
+    spoil(copy.cell(FIRST))
+    try:
+        write_results(copy, quiet)
+    except UserError as error:
+        if "remove this file" in str(error.fix):
+            Path(str(error.where)).unlink()
+    assert go_on(copy) == [FIRST]
+    write_results(copy, quiet)
+    assert copy.results_file.read_bytes() == done.results_file.read_bytes()
+
+
+def test_an_unreadable_prediction_of_an_unfinished_cell_is_made_again(done: StudyFolder, copy: StudyFolder) -> None:
+    copy.cell(FIRST).done_file.unlink()
+    copy.cell(FIRST).predictions("GAN", external=True).write_text("")
+    go_on(copy)
+    write_results(copy, quiet)
+    assert copy.results_file.read_bytes() == done.results_file.read_bytes()
+
+
+@pytest.mark.parametrize(("spoil", "says"), [
+    (lambda f: take(f, "synthetic"), "not those that this cell's GAN drew"),
+    (take_real, "holds real images"),
+    (lambda f: fix_file(f.cell(FIRST).gan(1).synthetic / "manifest.csv", ",syn-000000,", ",other,"),
+     "has been changed"),
+    (lambda f: (f.cell(FIRST).gan(1).synthetic / "images-disc.npy").write_bytes(
+        (f.cell(OTHER).gan(1).synthetic / "images-disc.npy").read_bytes()), "not those that were prepared"),
+    (lambda f: f.cell(FIRST).manifest_file.write_text("nothing"), "its columns are not"),
+])
+def test_no_classifier_learns_from_foreign_images(copy: StudyFolder, spoil: Spoil, says: str) -> None:
+    copy.cell(FIRST).done_file.unlink()
+    spoil(copy)
+    with pytest.raises(UserError, match=says) as caught:
+        go_on(copy)
+    assert caught.value.fix == "remove this cell's folder and run the study again"
+
+
+def test_images_that_the_cell_did_not_note_are_drawn_again(done: StudyFolder, copy: StudyFolder) -> None:
+    take(copy, "synthetic")
+    copy.cell(FIRST).gan(1).made_file.unlink()  # as if it had been killed before it noted them
+    assert go_on(copy) == [FIRST]
+    write_results(copy, quiet)
+    assert copy.results_file.read_bytes() == done.results_file.read_bytes()
+
+
+def test_old_audit_of_other_images_is_made_anew(done: StudyFolder, copy: StudyFolder) -> None:
+    copy.cell(FIRST).done_file.unlink()
+    take(copy, "audit.json")
+    go_on(copy)
+    assert copy.cell(FIRST).gan(1).audit_file.read_bytes() == done.cell(FIRST).gan(1).audit_file.read_bytes()
+
+
+def spoil_results(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    results = json.loads(path.read_text())
+    change(results)
+    path.write_text(json.dumps(results))
+
+
+@pytest.mark.parametrize("change", [
+    lambda r: r["settings"].update(margin=0.5), lambda r: r.update(dataset="another"),
+    lambda r: r.update(external_dataset=None), lambda r: r.update(external=None), lambda r: r.update(answer="helps"),
+    lambda r: r.update(scores={}), lambda r: r["scores"][0].update(value="much"), lambda r: r.update(arms=1),
+    lambda r: r["scores"][0].update(interval=[0.1]), lambda r: r["contrasts"].append(None), lambda r: r.pop("audits"),
+    lambda r: r["audits"][0].update(results=[None]), lambda r: r["audits"][0].update(training_subjects=float("nan")),
+    lambda r: r.update(settings=[]), lambda r: r.update(n_positive_subjects=[1])])
+def test_a_report_is_of_its_study_and_of_whole_results(copy: StudyFolder, change: Callable[..., Any]) -> None:
+    spoil_results(copy.results_file, change)
+    with pytest.raises(UserError, match=r"results\.json") as caught:
+        study_report(copy.path)
+    assert "to its end" in str(caught.value.fix) and not copy.report_file.exists()
+
+
+def test_a_study_with_a_lost_cell_has_no_report_until_it_is_there_again(copy: StudyFolder) -> None:
+    copy.cell(FIRST).predictions("ORG").unlink()
+    with pytest.raises(UserError, match="1 cell not done, the first is k0004-fold0-seed0"):
+        study_report(copy.path)
+    go_on(copy)
+    assert study_report(copy.path).is_file()
+
+
+@pytest.mark.parametrize("broken", ["[]", "{}", '{"schema_version": 1}', '{"schema_version": 1, "dataset": "a"}',
+                                    '{"schema_version": 1, "dataset": "a", "external": null}',
+                                    '{"schema_version": 1, "dataset": "a", "external": 3, "settings": {}}'])
+def test_a_broken_study_file_is_told(copy: StudyFolder, broken: str) -> None:
+    copy.settings_file.write_text(broken)
+    for use in (study_report, lambda path: write_results(StudyFolder(path), quiet), lambda path: run_cell(
+            copy.path.parent / "data", path, FIRST)):
+        with pytest.raises(UserError, match=r"study\.json"):
+            use(copy.path)
+
+
+def test_a_failed_cells_own_fix_is_the_studys(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    with pytest.raises(UserError) as caught:
+        go(folder, "print('error: DATA: no such thing -> mend it'); sys.exit(2)", workers=1)
+    assert str(caught.value).count("->") == 1
+    assert str(caught.value.fix).startswith("mend it; its log is ")
+
+
+def test_other_data_are_named_once(copy: StudyFolder, tmp_path: Path) -> None:
+    other = write_labelled(tmp_path / "other", subjects=27).path
+    with pytest.raises(UserError, match="was started with another dataset, or the dataset has changed since"):
+        run_cell(other, copy.path, FIRST)
+    with pytest.raises(UserError, match="was started with another external dataset, or the external dataset has"):
+        run_cell(copy.path.parent / "data", copy.path, FIRST, external=other)

@@ -1,0 +1,302 @@
+"""The study's statistics: known answers, planted effects, and what must not change or be claimed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import t
+from sklearn.metrics import average_precision_score, f1_score
+
+from ganatomy.core.errors import UserError
+from ganatomy.studies.answers import HELPS, answer_of
+from ganatomy.studies.inference import estimate, over_refits, over_seeds
+from ganatomy.studies.pooling import Grid, measure, pool_held_out, replicate_weights
+from ganatomy.studies.predictions import Key, Predictions
+from ganatomy.studies.scores import f1
+from ganatomy.studies.statistics import analyse
+from tests.study_outcomes import SIX, outcomes, shuffled
+
+KS = (25, 50)
+TWO = ("OVERSAMPLE", "GAN")
+
+
+def analysed(said: dict[Key, Predictions], arms: tuple[str, ...] = SIX, **kwargs: object) -> dict:
+    settings = {"ks": KS, "folds": 3, "seeds": 2, "arms": arms, "positives": ("lesion",), "external": None, **kwargs}
+    return analyse(said, **settings)
+
+
+def score(result: dict, arm: str, k: int | None, metric: str = "f1") -> dict:
+    return next(r for r in result["scores"] if (r["arm"], r["k"], r["metric"]) == (arm, k, metric))
+
+
+def contrast(result: dict, treatment: str, reference: str, k: int | None = None, metric: str = "f1") -> dict:
+    return next(r for r in result["contrasts"]
+                if (r["treatment"], r["reference"], r["k"], r["metric"]) == (treatment, reference, k, metric))
+
+
+@pytest.fixture(scope="module")
+def better() -> dict:
+    """Of a study whose GAN arms are better by construction."""
+    return analysed(outcomes(subjects=150, ks=(50,), images=2, gain={"GAN": 1.5, "AUG_GAN": 1.5}), ks=(50,))
+
+
+def test_a_score_is_pooled_over_folds_and_averaged_over_seeds_and_k() -> None:
+    said = outcomes(TWO)
+    result = analysed(said, TWO)
+    by_seed = {}
+    for k in KS:
+        for s in (0, 1):
+            parts = [said[k, f, s, "GAN"] for f in range(3)]
+            truth = np.concatenate([[label == "lesion" for label in p.labels] for p in parts])
+            by_seed[k, s] = f1_score(truth, np.concatenate([p.decisions["lesion"] for p in parts]))
+            ranked = average_precision_score(truth, np.concatenate([p.scores["lesion"] for p in parts]))
+            assert score(result, "GAN", k, "average_precision")["per_seed"][s] == pytest.approx(ranked)
+        assert score(result, "GAN", k)["value"] == pytest.approx((by_seed[k, 0] + by_seed[k, 1]) / 2)
+    whole = score(result, "GAN", None)
+    assert whole["value"] == pytest.approx(np.mean(list(by_seed.values())))
+    one = said[25, 1, 0, "GAN"], said[25, 1, 1, "GAN"]
+    fold = [f1_score([label == "lesion" for label in p.labels], p.decisions["lesion"]) for p in one]
+    assert score(result, "GAN", 25)["per_fold"][1] == pytest.approx(np.mean(fold))
+    cells = {(c["arm"], c["k"], c["fold"], c["seed"]): c["f1"] for c in result["cells"]}
+    assert len(cells) == 2 * 2 * 3 * 2
+    assert [cells["GAN", 25, 1, s] for s in (0, 1)] == pytest.approx(fold)
+    assert (whole["n_images"], whole["n_subjects"], whole["n_positive_subjects"]) == (180, 60, 30)
+    assert whole["floor"] == pytest.approx(2 / 3)
+
+
+def test_better_images_help(better: dict) -> None:
+    assert better["answer"]["verdict"] == "helps"
+    assert better["answer"]["primary"] == ["AUG_GAN", "AUG_OVERSAMPLE"]
+    assert better["contrasts"][0]["primary"] and better["contrasts"][0]["k"] is None
+    assert contrast(better, "GAN", "OVERSAMPLE")["answer"] == "helps"
+    assert contrast(better, "OVERSAMPLE", "ORG")["answer"] != "helps"
+
+
+def test_worse_images_hurt() -> None:
+    said = outcomes(TWO, subjects=150, ks=(50,), images=2, gain={"GAN": -0.9})
+    result = analysed(said, TWO, ks=(50,))
+    assert result["answer"]["verdict"] == "hurts"
+
+
+def test_the_same_predictions_differ_by_exactly_0_and_do_not_help() -> None:
+    said = outcomes(("AUG_OVERSAMPLE",), ks=(25, 50, 100), seeds=3)
+    said |= {(k, f, s, "AUG_GAN"): p for (k, f, s, _), p in said.items()}
+    whose = {s: lab for f in range(3) for s, lab in zip(said[25, f, 0, "AUG_GAN"].subjects,
+                                                        said[25, f, 0, "AUG_GAN"].labels, strict=True)}
+    few = min(Counter(whose.values()).values())
+    q = 1 - 0.025 ** (1 / few)  # of so many subjects none differs; of others so large a share may
+    for margin, answer in ((1.01 * q / (2 - q), "does not help"), (0.99 * q / (2 - q), "can't tell")):
+        result = analysed(said, ("AUG_OVERSAMPLE", "AUG_GAN"), ks=(25, 50, 100), seeds=3, margin=margin)
+        found = contrast(result, "AUG_GAN", "AUG_OVERSAMPLE")
+        assert (found["difference"], found["p"]) == (0, 1)
+        assert found["interval"] == pytest.approx([-q / (2 - q), q / (2 - q)])
+        assert found["answer"] == result["answer"]["verdict"] == answer
+
+
+def test_intervals_agree_with_each_other_and_with_p(better: dict) -> None:
+    for row in better["contrasts"]:
+        (low, high), difference = row["interval"], row["difference"]
+        for name in ("bootstrap_interval", "refit_interval"):
+            assert low <= row[name][0] <= difference <= row[name][1] <= high
+        assert (low > 0 or high < 0) == (row["p"] < 0.05)
+        assert row["interval"] in (row["bootstrap_interval"], row["refit_interval"])
+    for row in better["scores"]:
+        assert 0 <= row["interval"][0] <= row["value"] <= row["interval"][1] <= 1
+
+
+def test_only_f1_averaged_over_k_has_an_answer(better: dict) -> None:
+    for row in better["contrasts"]:
+        assert (row["answer"] is not None) == ((row["metric"], row["k"]) == ("f1", None))
+        assert (row["p_holm"] is not None) == (row["answer"] is not None and not row["primary"])
+        assert row["subjects_needed"] is None or row["answer"] == "can't tell"
+    others = [row for row in better["contrasts"] if row["p_holm"] is not None]
+    assert len(others) == 6
+    assert min(row["p_holm"] for row in others) == pytest.approx(6 * min(row["p"] for row in others))
+    answered = [row["answer"] is not None for row in better["contrasts"]]
+    assert answered == sorted(answered, reverse=True)
+
+
+def test_every_key_is_documented_and_json(better: dict) -> None:
+    json.dumps(better, allow_nan=False)
+    keys = {*better, *better["answer"], *better["scores"][0], *better["contrasts"][0], *better["cells"][0]}
+    assert [key for key in keys if key not in (analyse.__doc__ or "")] == []
+
+
+def test_the_order_of_outcomes_and_rows_does_not_matter() -> None:
+    said, rng = outcomes(TWO), np.random.default_rng(1)
+    other = {key: shuffled(said[key], rng) for key in reversed(list(said))}
+    assert analysed(other, TWO) == analysed(said, TWO)
+
+
+def test_refits_are_corrected_for_what_they_share() -> None:
+    values = np.array([[0.1, 0.3], [0.2, 0.0], [0.5, 0.1]])
+    found = over_refits(values)
+    assert found.variance == pytest.approx(values.ravel().var(ddof=1) * (1 / 6 + 1 / 2))
+    assert found.freedom == 5
+    result = analysed(outcomes(TWO), TWO)
+    row, refits = contrast(result, "GAN", "OVERSAMPLE"), []
+    for f in range(3):
+        for s in (0, 1):
+            each = {arm: [f1_of(outcomes(TWO)[k, f, s, arm]) for k in KS] for arm in TWO}
+            refits.append(np.mean(each["GAN"]) - np.mean(each["OVERSAMPLE"]))
+    half = t.ppf(0.975, 5) * np.sqrt(np.var(refits, ddof=1) * (1 / 6 + 1 / 2))
+    assert row["refit_interval"] == pytest.approx([row["difference"] - half, row["difference"] + half])
+
+
+def f1_of(said: Predictions) -> float:
+    return f1_score([label == "lesion" for label in said.labels], said.decisions["lesion"])
+
+
+def test_two_seeds_are_not_taken_for_less_variable_than_they_are() -> None:
+    rng = np.random.default_rng(0)
+    folds, seeds = rng.normal(0, 2, (4000, 3, 1)), rng.normal(0, 1, (4000, 3, 2))
+    values = (folds + seeds).mean((1, 2), keepdims=True) + (seeds - seeds.mean(2, keepdims=True)) / 3
+    assert np.mean([over_seeds(v).variance for v in values]) == pytest.approx(1 / 6, rel=0.05)  # of a mean of 3 x 2
+    assert over_seeds(values[0]).freedom == 3
+
+
+def test_exchanged_seeds_are_those_of_one_fold_alone() -> None:
+    said = outcomes(TWO, ks=(50,), refit=0.3, own=0.8)
+    pool = pool_held_out(said, Grid((50,), (0, 1, 2), (0, 1), TWO), ["lesion"])
+    measured = measure(pool, f1, replicate_weights(pool, 2, 0))
+    values = []
+    for others in (0, 1):  # fold 1 has seed 1, the other folds have either
+        parts = [said[50, f, 1 if f == 1 else others, "GAN"] for f in range(3)]
+        truth = [label == "lesion" for p in parts for label in p.labels]
+        values.append(f1_score(truth, np.concatenate([p.decisions["lesion"] for p in parts])))
+    assert measured.exchanged[1, 0, 1, 1] == pytest.approx(np.mean(values))
+
+
+def test_resampled_subjects_vary_as_independent_strata_of_whole_subjects_do() -> None:
+    """The variance of a total over replicates is the textbook one, S/(S-1) and all; prevalence of subjects is kept."""
+    pool = pool_held_out(outcomes(TWO, subjects=18, images=2), Grid(KS, (0, 1, 2), (0, 1), TWO), ["lesion"])
+    weights = replicate_weights(pool, 20_000, 0)
+    each = np.array([weights[:, pool.subjects == s].T for s in range(18)])
+    assert (each[:, 0] == each[:, 1]).all()  # a subject's images come together
+    truth = pool.truth["lesion"]
+    for fold in range(3):
+        for stratum in (truth, ~truth):
+            assert weights[:, stratum & (pool.fold == fold)].sum(1) == pytest.approx(np.full(20_000, 6.0))
+    values = np.random.default_rng(1).normal(size=len(truth))
+    strata = [[values[pool.subjects == s].sum() for s in np.unique(pool.subjects[(pool.fold == f) & (truth == y)])]
+              for f in range(3) for y in (True, False)]
+    assert (weights @ values).var() == pytest.approx(sum(len(s) * np.var(s, ddof=1) for s in strata), rel=0.05)
+
+
+def test_a_subject_alone_in_its_stratum_is_resampled_with_others() -> None:
+    said = outcomes(TWO, subjects=18)
+    odd = next(i for i, label in enumerate(said[25, 0, 0, "GAN"].labels) if label == "none")
+    for key, p in said.items():
+        if key[1] == 0:
+            said[key] = replace(p, labels=tuple("lesion" if i == odd else x for i, x in enumerate(p.labels)))
+    pool = pool_held_out(said, Grid(KS, (0, 1, 2), (0, 1), TWO), ["lesion"])
+    weights = replicate_weights(pool, 200, 0)
+    assert (weights.std(0) > 0).all()
+
+
+def test_joint_resampling_narrows_a_difference_of_arms_that_share_what_is_hard() -> None:
+    grid = Grid(KS, (0, 1, 2), (0, 1), TWO)
+    pool = pool_held_out(outcomes(TWO, subjects=90, own=0.1), grid, ["lesion"])
+    joint, apart = (measure(pool, f1, replicate_weights(pool, 500, seed)).draws.mean(1) for seed in (0, 1))
+    assert (joint[1] - joint[0]).std() < 0.5 * (apart[1] - joint[0]).std()
+
+
+def test_noise_is_seldom_said_to_help() -> None:
+    """At most 5 of 100; benchmarks/study_coverage.py has many more studies."""
+    told, grid = [], Grid((50,), (0, 1, 2), (0, 1), TWO)
+    for seed in range(100):
+        pool = pool_held_out(outcomes(TWO, subjects=56, ks=(50,), refit=0.3, own=0.8, seed=seed), grid, ["lesion"])
+        measured = measure(pool, f1, replicate_weights(pool, 200, seed))
+        told.append(answer_of(estimate(measured, [0], 1, 0, pool.freedom()), 0.02, None))
+    assert told.count(HELPS) <= 5
+
+
+def test_few_positive_subjects_have_no_interval() -> None:
+    said = {key: replace(p, labels=tuple("lesion" if label == "lesion" and s < "s008" else "none"
+                                         for s, label in zip(p.subjects, p.labels, strict=True)))
+            for key, p in outcomes(TWO).items()}
+    result = analysed(said, TWO)
+    assert result["n_positive_subjects"] == {"lesion": 4}
+    assert all(row["interval"] is None for row in result["scores"] + result["contrasts"])
+    assert result["answer"]["verdict"] == "can't tell"
+    assert "too few" in contrast(result, "GAN", "OVERSAMPLE")["sentence"]
+    right = [f == (label == "lesion") for (_, _, _, arm), p in said.items() if arm == "GAN"
+             for s, label, f in zip(p.subjects, p.labels, p.decisions["lesion"], strict=True) if s == "s003"]
+    assert result["per_subject"]["GAN"]["s003"] == pytest.approx(np.mean(right))
+    assert len(result["per_subject"]["GAN"]) == 60
+
+
+def test_one_seed_says_what_it_leaves_open() -> None:
+    result = analysed(outcomes(TWO, seeds=1), TWO, seeds=1)
+    assert contrast(result, "GAN", "OVERSAMPLE")["floor"] is None
+    assert any("one seed" in why for why in result["answer"]["why"])
+
+
+def test_several_positive_classes_are_averaged() -> None:
+    said = {key: replace(p, labels=tuple("lesion" if x == "lesion" else ("cyst", "none")[int(s[-3:]) // 2 % 2]
+                                         for s, x in zip(p.subjects, p.labels, strict=True)),
+                         scores={**p.scores, "cyst": 1 - p.scores["lesion"]},
+                         decisions={**p.decisions, "cyst": ~p.decisions["lesion"]})
+            for key, p in outcomes(TWO).items()}
+    both, *each = (analysed(said, TWO, positives=c) for c in (("lesion", "cyst"), ("lesion",), ("cyst",)))
+    assert both["n_positive_subjects"] == {"lesion": 30, "cyst": 15}
+    assert score(both, "GAN", 50)["value"] == pytest.approx(np.mean([score(r, "GAN", 50)["value"] for r in each]))
+
+
+def test_cells_that_are_missing_or_judged_other_images_are_refused() -> None:
+    said = outcomes(TWO)
+    with pytest.raises(UserError, match=r"k = 50, fold 2, seed 1, arm GAN"):
+        analysed({key: p for key, p in said.items() if key != (50, 2, 1, "GAN")}, TWO)
+    p = said[25, 1, 1, "GAN"]
+    with pytest.raises(UserError, match="other images"):
+        analysed({**said, (25, 1, 1, "GAN"): replace(p, labels=p.labels[::-1])}, TWO)
+    with pytest.raises(UserError, match="two folds"):
+        analysed(said | {key: replace(q, subjects=("s000", *q.subjects[1:])) for key, q in said.items() if key[1]}, TWO)
+
+
+def external(gain: float, same: bool = False) -> dict[Key, Predictions]:
+    """What every classifier says of one set of subjects, every image twice."""
+    found = {}
+    for f in range(3):
+        for half in (0, 1):
+            made = outcomes(TWO, subjects=40, folds=1, gain={"GAN": gain}, seed=0, prefix="ext-", images=2)
+            other = outcomes(TWO, subjects=40, folds=1, gain={"GAN": gain}, seed=0 if same else 10 + f * 2 + half,
+                             prefix="ext-", images=2)
+            for key, p in made.items():
+                source = other[(25, 0, 0, key[3])] if same else other[key]
+                part = replace(p, half=np.full(80, half), scores=source.scores, decisions=source.decisions)
+                found.setdefault((key[0], f, *key[2:]), []).append(part)
+    return {key: joined(*parts) for key, parts in found.items()}
+
+
+def joined(a: Predictions, b: Predictions) -> Predictions:
+    scores = {c: np.concatenate([a.scores[c], b.scores[c]]) for c in a.scores}
+    decisions = {c: np.concatenate([a.decisions[c], b.decisions[c]]) for c in a.decisions}
+    return Predictions(a.image_ids + b.image_ids, a.subjects + b.subjects, a.labels + b.labels,
+                       np.concatenate([a.half, b.half]), scores, decisions)
+
+
+def test_an_external_set_is_the_mean_of_all_classifiers() -> None:
+    said = external(1.5)
+    result = analysed(outcomes(TWO), TWO, external=said)["external"]
+    assert (result["n_images"], result["n_subjects"]) == (80, 40)
+    values = []
+    for key, p in said.items():
+        for half in (0, 1):
+            rows = np.flatnonzero(p.half == half)
+            truth = [p.labels[i] == "lesion" for i in rows]
+            values += [f1_score(truth, p.decisions["lesion"][rows])] if key[3] == "GAN" else []
+    assert score(result, "GAN", None)["value"] == pytest.approx(np.mean(values))
+    assert "external set" in contrast(result, "GAN", "OVERSAMPLE")["sentence"]
+    assert len(score(result, "GAN", None)["per_fold"]) == 3
+
+
+def test_classifiers_that_agree_on_external_subjects_still_leave_the_subjects_uncertain() -> None:
+    """All refits say the same of the same subjects: refits then tell nothing of how other subjects would fare."""
+    row = contrast(analysed(outcomes(TWO), TWO, external=external(0.6, same=True))["external"], "GAN", "OVERSAMPLE")
+    assert row["refit_interval"][1] - row["refit_interval"][0] > 0.01
+    assert row["refit_interval"] == pytest.approx(row["bootstrap_interval"], abs=0.01)

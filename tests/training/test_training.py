@@ -1,0 +1,510 @@
+"""Training: resumes to the same bits, stops with an explanation, leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import Recipe, load
+from ganatomy.core.run import Run
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.feed import Feed
+from ganatomy.gans import rpgan
+from ganatomy.generators.sampling import load_generator
+from ganatomy.metrics.base import Sample
+from ganatomy.metrics.frechet import frechet_distance
+from ganatomy.metrics.kernel import kernel_distance
+from ganatomy.training import validation
+from ganatomy.training.images import make_feed
+from ganatomy.training.state import TrainingState
+from ganatomy.training.train import Interrupted, TrainingStopped, train
+from tests.conftest import TINY, write_dataset
+
+TINY_MAMMO = {"size": 16, "batch_size": 5, "steps": 12, "model.ngf": 3, "model.ndf": 3, "model.z_dim": 8,
+              "learning_rate_decay.generator.epochs": 1, "checkpoint_every": 4, "preview_every": 4}
+PUBLISHED = {
+    "dcgan-mammo-128": TINY_MAMMO,
+    "dcgan-knee-128": {"size": 16, "batch_size": 5, "steps": 12, "model.start_channels": 4, "checkpoint_every": 4},
+    "dcgan-brain-256": {"size": 16, "batch_size": 5, "steps": 12, "checkpoint_every": 4, "model.dense.z_dim": 8,
+                        "model.architecture": "dense", "model.minibatch_discrimination": {"kernels": 3, "dims": 2}}}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def weights(run: Run) -> bytes:
+    return (run.generator / "weights.safetensors").read_bytes()
+
+
+def command(data: Path, run: Path, recipe: str = "rpgan-64", **settings: object) -> list[str]:
+    sets = [f"--set={key}={value}" for key, value in (PUBLISHED.get(recipe, TINY) | settings).items()]
+    return [sys.executable, "-m", "ganatomy", "train", str(data), str(run), "--recipe", recipe, *sets]
+
+
+def test_the_run_folder_holds_what_the_design_says(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    assert run.status()["state"] == "finished"
+    assert run.recipe() == tiny
+    assert sorted(p.name for p in run.samples.iterdir()) == [f"step-{s:06d}.png" for s in (0, 4, 8, 12)]
+    assert [p.name for p in run.checkpoints()] == ["step-000008.pt", "step-000012.pt"]
+    entries = run.log()
+    assert [e["step"] for e in entries if e["kind"] == "train"] == [4, 8, 12]
+    assert {"discriminator", "generator", "discriminator/adversarial", "discriminator/r1"} <= set(entries[0]["losses"])
+    assert json.loads(run.environment_file.read_text())["precision"] in ("fp32", "bf16")
+    torch.load(run.checkpoints()[-1], weights_only=True)
+    assert not list(run.path.rglob(".*"))
+
+
+def test_nothing_in_the_run_names_the_place_of_the_data(tmp_path: Path, tiny: Recipe) -> None:
+    data = write_dataset(tmp_path / "Doe_John_19700101" / "dataset").path
+    run = train(data, tmp_path / "run", tiny)
+    for path in run.path.rglob("*"):
+        if path.is_file():
+            assert b"Doe_John" not in path.read_bytes(), path
+    private = tmp_path / "run.private" / "dataset.json"
+    assert "Doe_John" in private.read_text()
+    assert private.stat().st_mode & 0o077 == 0
+    assert private.parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"select": "kd", "checkpoint_every": 6}, {"select": "fd", "checkpoint_every": 6},
+    {"d_steps": 2, "reuse_fake": False}, {"order": "g_first"}, {"precision": "bf16"}])
+def test_interrupted_and_resumed_ends_with_the_same_bits(tmp_path: Path, settings: dict[str, object],
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganatomy.training.validation.FEWEST_FAKE", 16)
+    data = write_dataset(tmp_path / "dataset").path
+    recipe = load("rpgan-64", TINY | settings)
+    whole = train(data, tmp_path / "whole", recipe)
+
+    def interrupt(entry: dict[str, object]) -> None:
+        if entry["kind"] == "train" and entry["step"] == recipe.checkpoint_every:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=r"saved at step \d+ of 12"):
+        train(data, tmp_path / "parts", recipe, on_log=interrupt)
+    assert Run(tmp_path / "parts").status()["state"] == "interrupted"
+    assert not (tmp_path / "parts" / "generator").exists()
+    parts = train(data, tmp_path / "parts", recipe)
+    assert weights(parts) == weights(whole)
+    steps = [(e["kind"], e["step"]) for e in parts.log()]
+    assert len(steps) == len(set(steps))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_recipe_interrupted_and_resumed_ends_with_the_same_bits(dataset: Dataset, tmp_path: Path,
+                                                                            name: str) -> None:
+    """Label smoothing, decay and flips (mammo), dropout and minibatch discrimination (brain)."""
+    recipe = load(name, PUBLISHED[name] | {"select": "last"})
+    whole = train(dataset.path, tmp_path / "whole", recipe)
+
+    def interrupt(entry: dict[str, object]) -> None:
+        if entry["kind"] == "train" and entry["step"] in (4, 8):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            train(dataset.path, tmp_path / "parts", recipe, on_log=interrupt)
+    parts = train(dataset.path, tmp_path / "parts", recipe)
+    assert weights(parts) == weights(whole)
+    assert (parts.path / "losses.csv").read_bytes() == (whole.path / "losses.csv").read_bytes()
+    assert parts.status()["step"] == 12
+
+
+def kill_and_resume(data: Path, run: Path, kills: int, rng: random.Random, longest: float, **settings: Any) -> int:
+    """Start, SIGKILL after a random time, again and again, then let it end; how often it was really killed."""
+    killed = 0
+    for _ in range(kills):
+        process = subprocess.Popen(command(data, run, **settings), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(rng.uniform(0.5, longest))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+    subprocess.run(command(data, run, **settings), env=ENVIRONMENT, check=True, capture_output=True)
+    return killed
+
+
+def test_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "dataset").path
+    settings: dict[str, Any] = {"steps": 300, "checkpoint_every": 10, "preview_every": 5}
+    subprocess.run(command(data, tmp_path / "whole", **settings), env=ENVIRONMENT, check=True, capture_output=True)
+    killed = kill_and_resume(data, tmp_path / "parts", 3, random.Random(time.time()), 4.0, **settings)
+    assert killed >= 1
+    assert weights(Run(tmp_path / "parts")) == weights(Run(tmp_path / "whole"))
+    assert not list((tmp_path / "parts").rglob(".*"))
+
+
+def test_a_published_recipe_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "dataset").path
+    settings: dict[str, Any] = {"recipe": "dcgan-mammo-128", "steps": 500, "checkpoint_every": 7, "preview_every": 100,
+                                "select": "last"}
+    subprocess.run(command(data, tmp_path / "whole", **settings), env=ENVIRONMENT, check=True, capture_output=True)
+    killed = kill_and_resume(data, tmp_path / "parts", 2, random.Random(time.time()), 6.0, **settings)
+    assert killed >= 1
+    assert weights(Run(tmp_path / "parts")) == weights(Run(tmp_path / "whole"))
+    losses = [(tmp_path / name / "losses.csv").read_bytes() for name in ("parts", "whole")]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.slow
+def test_killed_forty_times_over_ten_runs_ends_with_the_same_bits(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "dataset").path
+    rng, killed = random.Random(0), 0
+    for number in range(10):
+        settings: dict[str, Any] = {"steps": 400, "checkpoint_every": 7, "preview_every": 3, "seed": number}
+        if number % 5 == 0:  # scoring takes seconds, so it is done at few checkpoints
+            settings |= {"select": "kd", "checkpoint_every": 130}
+        whole, parts = tmp_path / f"whole{number}", tmp_path / f"parts{number}"
+        subprocess.run(command(data, whole, **settings), env=ENVIRONMENT, check=True, capture_output=True)
+        killed += kill_and_resume(data, parts, 4, rng, 7.0, **settings)
+        assert weights(Run(parts)) == weights(Run(whole)), f"run {number}"
+    assert killed >= 20
+
+
+def test_a_run_cut_down_to_any_checkpoint_resumes_to_the_same_bits(dataset: Dataset, tiny: Recipe,
+                                                                   tmp_path: Path) -> None:
+    whole = train(dataset.path, tmp_path / "whole", tiny)
+    again = train(dataset.path, tmp_path / "again", tiny)
+    again.checkpoint(12).unlink()
+    again.write_status("running", 12)
+    train(dataset.path, again.path, tiny)
+    assert weights(again) == weights(whole)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(dataset: Dataset, tiny: Recipe,
+                                                                  tmp_path: Path) -> None:
+    whole = train(dataset.path, tmp_path / "whole", tiny)
+    hurt = train(dataset.path, tmp_path / "hurt", tiny)
+    hurt.checkpoint(12).write_bytes(hurt.checkpoint(12).read_bytes()[:1000])
+    hurt.write_status("running", 12)
+    lines: list[str] = []
+    train(dataset.path, hurt.path, tiny, say=lines.append)
+    assert any("damaged" in line for line in lines)
+    assert weights(hurt) == weights(whole)
+
+
+def test_checkpoints_that_cannot_be_read_are_kept_and_training_does_not_start_over(
+        dataset: Dataset, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    run.write_status("interrupted", 12)
+    before = {p.name: p.read_bytes() for p in run.checkpoints()}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", _raise(OSError("stale file handle")))
+        with pytest.raises(OSError, match="stale"):
+            train(dataset.path, run.path, tiny)
+    assert {p.name: p.read_bytes() for p in run.checkpoints()} == before
+    monkeypatch.setattr(torch, "load", _raise(RuntimeError("broken archive")))
+    with pytest.raises(UserError, match="none of its checkpoints can be read"):
+        train(dataset.path, run.path, tiny)
+
+
+def _raise(error: Exception):  # type: ignore[no-untyped-def]
+    def fails(*args: object, **kwargs: object) -> None:
+        raise error
+    return fails
+
+
+def test_a_finished_run_survives_the_loss_of_its_checkpoints(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    for path in run.checkpoints():
+        path.unlink()
+    log = run.log()
+    train(dataset.path, run.path, tiny)
+    assert run.log() == log
+
+
+def test_a_start_that_was_killed_early_can_be_repeated(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "dataset.json").write_text("{}")
+    (tmp_path / "run" / ".recipe.yaml.partial-7").write_text("")
+    assert train(dataset.path, tmp_path / "run", tiny).status()["state"] == "finished"
+
+
+def test_a_lost_best_checkpoint_is_no_dead_end(dataset: Dataset, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.1, 0.3, 0.2])
+    monkeypatch.setattr("ganatomy.training.validation.Validator.score", lambda self, sampler: {"kd": next(scores)})
+    recipe = load("rpgan-64", TINY | {"select": "kd"})
+    run = train(dataset.path, tmp_path / "run", recipe)
+    run.checkpoint(4).unlink()
+    run.write_status("interrupted", 12)
+    lines: list[str] = []
+    train(dataset.path, run.path, recipe, say=lines.append)
+    assert any("best checkpoint so far" in line for line in lines)
+    assert run.status()["selected_step"] == 12
+
+
+def test_an_update_that_makes_weights_nan_is_never_saved(dataset: Dataset, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = rpgan.Model.generator_loss
+
+    def poisons(self, batch, fakes, ctx):  # type: ignore[no-untyped-def]
+        losses = sound(self, batch, fakes, ctx)
+        if ctx.step == 7:  # a sound loss whose gradient is not
+            losses.terms["adversarial"][1].register_hook(lambda gradient: gradient * float("nan"))
+        return losses
+
+    monkeypatch.setattr(rpgan.Model, "generator_loss", poisons)
+    with pytest.raises(TrainingStopped, match=r"weights are no longer finite at step 8.*step-000004\.pt"):
+        train(dataset.path, tmp_path / "run", load("rpgan-64", TINY | {"preview_every": 100}))
+
+
+def test_a_budget_that_ends_after_an_interruption_still_scores(dataset: Dataset, tmp_path: Path,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganatomy.training.validation.Validator.score", lambda self, sampler: {"kd": 0.5})
+    recipe = load("rpgan-64", TINY | {"select": "kd", "steps": 1000, "checkpoint_every": 900, "preview_every": 900})
+
+    def interrupt(entry: dict[str, object]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        train(dataset.path, tmp_path / "run", recipe, on_log=interrupt)
+    run = train(dataset.path, tmp_path / "run", recipe, budget=0.01)
+    assert [e["kind"] for e in run.log()][-1] == "validation"
+    assert run.status()["selected_step"] == run.status()["step"]
+
+
+def test_a_finished_run_is_left_alone(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    before = {p: p.stat().st_mtime_ns for p in run.generator.iterdir()}
+    lines: list[str] = []
+    train(dataset.path, run.path, tiny, say=lines.append)
+    assert any("already finished" in line for line in lines)
+    assert {p: p.stat().st_mtime_ns for p in run.generator.iterdir()} == before
+
+
+def test_another_recipe_in_the_same_folder_is_refused_naming_the_keys(dataset: Dataset, tiny: Recipe,
+                                                                      tmp_path: Path) -> None:
+    train(dataset.path, tmp_path / "run", tiny)
+    other = load("rpgan-64", TINY | {"batch_size": 8, "model.gamma": 0.5})
+    with pytest.raises(UserError, match=r"batch_size was 4, now 8; model.gamma was 0.1, now 0.5"):
+        train(dataset.path, tmp_path / "run", other)
+
+
+def test_another_dataset_or_folder_is_refused(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    train(dataset.path, tmp_path / "run", tiny)
+    with pytest.raises(UserError, match="another dataset"):
+        train(write_dataset(tmp_path / "other", seed=1).path, tmp_path / "run", tiny)
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo.jpg").write_text("x")
+    with pytest.raises(UserError, match="not a run folder"):
+        train(dataset.path, tmp_path / "holiday", tiny)
+
+
+def test_looking_for_the_dataset_of_a_shared_run_leaves_no_trace(dataset: Dataset, tiny: Recipe,
+                                                                 tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny)
+    run.path.rename(tmp_path / "shared")
+    with pytest.raises(UserError, match=r"RUN\.private was left behind"):
+        Run(tmp_path / "shared").dataset_path()
+    assert not (tmp_path / "shared.private").exists()
+
+
+def test_two_trainings_in_one_folder_are_refused(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    with Run(tmp_path / "run").lock(), pytest.raises(UserError, match="another training"):
+        train(dataset.path, tmp_path / "run", tiny)
+
+
+def test_losses_that_are_not_finite_stop_with_the_last_good_checkpoint(dataset: Dataset, tiny: Recipe, tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = rpgan.Model.generator_loss
+
+    def breaks(self, batch, fakes, ctx):  # type: ignore[no-untyped-def]
+        losses = sound(self, batch, fakes, ctx)
+        if ctx.step >= 5:
+            losses.terms["adversarial"] = (1.0, losses.terms["adversarial"][1] * float("nan"))
+        return losses
+
+    monkeypatch.setattr(rpgan.Model, "generator_loss", breaks)
+    with pytest.raises(TrainingStopped, match=r"no longer finite at step 8.*step-000004\.pt"):
+        train(dataset.path, tmp_path / "run", tiny)
+    run = Run(tmp_path / "run")
+    assert run.status()["state"] == "stopped"
+    state = torch.load(run.checkpoints()[-1], weights_only=True)
+    assert all(torch.isfinite(v).all() for v in state["model"].values())
+
+
+def test_collapse_stops_with_an_explanation(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpgan.Generator, "forward", _one_image)
+    recipe = load("rpgan-64", TINY | {"steps": 520, "preview_every": 510, "checkpoint_every": 500, "model.lazy": 600})
+    with pytest.raises(TrainingStopped, match="mode collapse"):
+        train(dataset.path, tmp_path / "run", recipe)
+
+
+def _one_image(self: rpgan.Generator, z: torch.Tensor) -> torch.Tensor:
+    weights = torch.stack([p.sum() for p in self.parameters()]).sum()
+    return torch.zeros(len(z), 1, 16, 16) + 0 * weights
+
+
+def test_a_time_budget_ends_training_early_and_whole(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = load("rpgan-64", TINY | {"steps": 1_000_000, "checkpoint_every": 1_000_000})
+    run = train(dataset.path, tmp_path / "run", recipe, budget=1.0)
+    assert run.status()["state"] == "finished"
+    assert 0 < run.status()["step"] < 1_000_000
+    assert len(load_generator(run.path).sample(2, seed=0)) == 2
+
+
+def test_a_run_of_an_older_version_goes_on_to_the_same_bits(dataset: Dataset, tmp_path: Path) -> None:
+    """Its recipe.yaml lacks the keys that came later, its checkpoint the losses of the epoch."""
+    recipe = load("rpgan-64", TINY)
+    whole, old = train(dataset.path, tmp_path / "whole", recipe), train(dataset.path, tmp_path / "old", recipe)
+    kept = yaml.safe_load(old.recipe_file.read_text())
+    for key in ("learning_rate_decay", "flips", "checkpoint_epochs"):
+        del kept[key]
+    old.recipe_file.write_text(yaml.safe_dump(kept))
+    old.checkpoint(12).unlink()
+    state = torch.load(old.checkpoint(8), weights_only=True)
+    del state["epoch_sums"], state["epoch_steps"]
+    torch.save(state, old.checkpoint(8))
+    old.log_file.write_text("".join(line for line in old.log_file.read_text().splitlines(True) if "epoch" not in line))
+    old.write_status("running", 12)
+    train(dataset.path, old.path, recipe)
+    assert weights(old) == weights(whole)
+    assert [(e["epoch"], e["step"]) for e in old.log() if e["kind"] == "epoch"] == [(3, 9), (4, 12)]
+
+
+def test_single_keys_can_be_set_of_a_recipe_given_whole(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    run = train(dataset.path, tmp_path / "run", tiny, set={"steps": 3, "model.gamma": 0.5})
+    assert run.status()["step"] == 3
+    assert run.recipe() == load("rpgan-64", TINY | {"steps": 3, "model.gamma": 0.5})
+
+
+def test_every_entry_of_the_log_is_handed_on(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    run = train(dataset.path, tmp_path / "run", tiny, on_log=seen.append)
+    assert [(e["kind"], e["step"]) for e in seen] == [(e["kind"], e["step"]) for e in run.log()]
+    assert [e["epoch"] for e in seen if e["kind"] == "epoch"] == [1, 2, 3, 4]
+
+
+def test_epochs_count_passes_over_the_training_images(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = load("rpgan-64", {k: v for k, v in TINY.items() if k != "steps"} | {"epochs": 2})
+    run = train(dataset.path, tmp_path / "run", recipe)
+    # 6 of 12 subjects, 2 images each, train: 12 images are 3 batches of 4 a pass
+    assert run.status()["step"] == 6
+
+
+def test_the_best_validation_score_chooses_the_generator(dataset: Dataset, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.3, 0.1, 0.2, 0.2])
+    monkeypatch.setattr("ganatomy.training.validation.Validator.score", lambda self, sampler: {"kd": next(scores)})
+    recipe = load("rpgan-64", TINY | {"select": "kd", "steps": 16})
+    run = train(dataset.path, tmp_path / "run", recipe)
+    assert run.status()["selected_step"] == 8
+    assert [p.name for p in run.checkpoints()] == ["step-000008.pt", "step-000012.pt", "step-000016.pt"]
+    chosen = torch.load(run.checkpoint(8), weights_only=True)["ema"]["weights"]["first.weight"]
+    assert torch.equal(load_generator(run.path).model.generator.first.weight, chosen)
+
+
+def test_the_best_checkpoint_outlives_an_interruption(dataset: Dataset, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load("rpgan-64", TINY | {"select": "fd", "steps": 20})
+
+    def scored(run: Path, on_log: Any = lambda entry: None) -> Run:
+        return train(dataset.path, run, recipe, on_log=on_log)
+
+    def interrupt(entry: dict[str, Any]) -> None:
+        if (entry["kind"], entry["step"]) == ("train", 12):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    values = [40.0, 20.0, 30.0, 25.0, 35.0]  # at 4, 8, 12, 16, 20
+    scores = iter(values * 2)
+    monkeypatch.setattr("ganatomy.training.validation.Validator.score",
+                        lambda self, sampler: {"kd": 0.1, "fd": next(scores)})
+    whole = scored(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        scored(tmp_path / "parts", interrupt)
+    parts = scored(tmp_path / "parts")
+    assert parts.status()["selected_step"] == whole.status()["selected_step"] == 8
+    assert weights(parts) == weights(whole)
+    assert [e["fd"] for e in parts.log() if e["kind"] == "validation"] == values
+
+
+def test_the_frechet_distance_can_choose_the_generator_instead(dataset: Dataset, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([{"kd": 0.1, "fd": 50.0}, {"kd": 0.3, "fd": 40.0}, {"kd": 0.2, "fd": 45.0}])
+    monkeypatch.setattr("ganatomy.training.validation.Validator.score", lambda self, sampler: next(scores))
+    lines: list[str] = []
+    run = train(dataset.path, tmp_path / "run", load("rpgan-64", TINY | {"select": "fd"}), say=lines.append)
+    assert run.status()["selected_step"] == 8
+    assert [(e["kd"], e["fd"]) for e in run.log() if e["kind"] == "validation"][1] == (0.3, 40.0)
+    assert any("FD-Lite0 = 40.0" in line for line in lines)
+
+
+def test_validation_scores_are_those_of_the_metrics(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganatomy.training.validation.FEWEST_FAKE", 16)
+    recipe = load("rpgan-64", TINY | {"select": "fd"})
+    sampler = TrainingState(recipe, 1, torch.device("cpu")).sampler()
+    rows = dataset.require("val")
+    real = Sample(dataset.images(rows), [r.subject for r in rows])
+    fake = Sample(sampler.sample(16, validation.SEED))
+    scores = validation.Validator(make_feed(dataset, recipe, torch.device("cpu")), recipe).score(sampler)
+    assert scores == pytest.approx({"kd": kernel_distance(real, fake),
+                                    "fd": frechet_distance(real.features, fake.features)})
+
+
+@pytest.mark.parametrize("select", ["kd", "fd"])
+def test_without_validation_subjects_the_last_checkpoint_counts_and_it_is_said(tmp_path: Path, select: str) -> None:
+    data = write_dataset(tmp_path / "dataset", splits=("train",)).path
+    lines: list[str] = []
+    run = train(data, tmp_path / "run", load("rpgan-64", TINY | {"select": select}), say=lines.append)
+    assert run.status()["selected_step"] == 12
+    assert any("fewer than two validation subjects" in line for line in lines)
+
+
+def test_a_missing_split_is_named(tmp_path: Path, tiny: Recipe) -> None:
+    data = write_dataset(tmp_path / "dataset", splits=("test",)).path
+    with pytest.raises(UserError, match="'train'"):
+        train(data, tmp_path / "run", tiny)
+
+
+def test_larger_images_are_averaged_down_and_others_refused(tmp_path: Path, tiny: Recipe) -> None:
+    assert train(write_dataset(tmp_path / "big", size=32).path, tmp_path / "run", tiny).status()["state"] == "finished"
+    with pytest.raises(UserError, match="cannot be averaged down"):
+        train(write_dataset(tmp_path / "odd", size=24).path, tmp_path / "odd-run", tiny)
+    assert not (tmp_path / "odd-run" / "recipe.yaml").exists()
+
+
+def test_colour_images_are_learnt_as_colour(tmp_path: Path, tiny: Recipe) -> None:
+    run = train(write_dataset(tmp_path / "rgb", channels=3).path, tmp_path / "run", tiny)
+    assert load_generator(run.path).sample(2, seed=0).shape == (2, 3, 16, 16)
+
+
+def test_an_unknown_device_is_refused(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="device"):
+        train(dataset.path, tmp_path / "run", tiny, device="quantum")
+
+
+def test_training_learns_discs(tmp_path: Path) -> None:
+    """The mean of the generated images comes near the mean of the real ones."""
+    dataset = write_dataset(tmp_path / "dataset", subjects=60, splits=("train",))
+    recipe = load("rpgan-64", TINY | {"steps": 400, "batch_size": 16, "checkpoint_every": 400, "preview_every": 400})
+    run = train(dataset.path, tmp_path / "run", recipe)
+    real = dataset.images(dataset.rows())
+    fake = load_generator(run.path).sample(128, seed=0)
+    start = TrainingState(recipe, 1, torch.device("cpu")).sampler().sample(128, seed=0)
+    assert np.abs(fake.mean(0) - real.mean(0)).mean() < 0.15 < np.abs(start.mean(0) - real.mean(0)).mean()
+    assert fake.std(0).mean() > 0.5 * real.std(0).mean()
+
+
+@pytest.mark.parametrize("name", ["dcgan-brain-128", "rpgan-64"])
+def test_the_fast_path_computes_the_same_losses_as_a_plain_loop(tmp_path: Path, name: str) -> None:
+    from benchmarks.step_time import PlainLoop, our_loop
+
+    dataset = write_dataset(tmp_path / "dataset", size=32)
+    recipe = load(name, {"size": 32, "batch_size": 8, "precision": "fp32"})
+    feed = Feed(dataset, dataset.rows(), 32, 8, 0, torch.device("cpu"))
+    plain, ours = PlainLoop(recipe, feed), our_loop(recipe, feed, "fp32")
+    assert [float(loss) for loss in ours()] == pytest.approx(plain(), rel=1e-5)
