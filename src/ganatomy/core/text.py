@@ -1,11 +1,35 @@
-"""Numbers and names in sentences."""
+"""The one place where numbers, intervals, durations, names and lists become words.
+
+Every table, sentence, report and log line is written with these; a value shows no more digits than its interval bears
+out, and no two places can round the same value differently.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
+
+Interval = tuple[float, float]
+MOST_DECIMALS = 6
+NOTHING = "-"  # of a value that there is not
+
 
 def counted(n: int, noun: str) -> str:
-    """A number and its noun: 1 file, 1200 files."""
+    """A number and its noun, without separators, as file names and logs want it: 1 file, 1200 files."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def grouped(n: int, noun: str) -> str:
+    """Like `counted`, for prose: 1 subject, 1,200 subjects."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def compact(n: int) -> str:
+    """A large count with three digits: 1.07 million."""
+    for size, word in ((1_000_000, " million"), (1_000, " thousand")):
+        if n >= size:
+            return f"{n / size:#.3g}".rstrip(".") + word
+    return str(n)
 
 
 def printable(text: str) -> str:
@@ -13,6 +37,71 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def grouped(n: int, noun: str) -> str:
-    """Like `counted`, for prose: 1 subject, 1,200 subjects."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+def listed(words: Iterable[str], last: str = "and") -> str:
+    """A list in words: a; a and b; a, b and c. `last` is the word before the last one."""
+    *first, end = [*words] or [""]
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def decimals(interval: Sequence[float] | None) -> int | None:
+    """Decimals that leave two significant digits of the interval's width, never below 0; None without a width."""
+    width = interval[1] - interval[0] if interval else 0.0
+    return max(0, 1 - math.floor(math.log10(width))) if width > 0 and math.isfinite(width) else None
+
+
+def number(value: float | None, places: int | None = None, sign: bool = False) -> str:
+    """A value with that many decimals; if None, with three significant digits, without an exponent where readable.
+
+    `sign` writes a plus before a positive value, as of a difference.
+    """
+    if value is None or math.isnan(value):
+        return NOTHING
+    plus = "+" if sign and value > 0 else ""
+    if places is not None and places <= MOST_DECIMALS:
+        text = f"{round(value, places) + 0.0:,.{places}f}"  # + 0.0: no minus before a zero
+    elif value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        text = f"{value:.2e}"
+    else:
+        text = (f"{value:#.3g}" if abs(value) < 999.5 else f"{value:,.0f}").rstrip(".")
+    return plus + text.replace("-", "−")
+
+
+def interval(value: Sequence[float] | None, k: float = 1.0, sign: bool = False) -> str:
+    """k times an interval, as "0.12 to 0.34"; "" where there is none."""
+    if not value:
+        return ""
+    low, high = sorted((k * value[0], k * value[1]))
+    places = decimals((low, high))
+    return f"{number(low, places, sign)} to {number(high, places, sign)}"
+
+
+def estimate(value: float | None, span: Sequence[float] | None = None, k: float = 1.0, *, more: str = "",
+             sign: bool = False) -> str:
+    """k times a value with its interval, and `more`, in brackets: "0.23 (0.12 to 0.34; n = 40)"."""
+    if value is None:
+        return NOTHING
+    scaled = (k * span[0], k * span[1]) if span else None
+    text = number(k * value, decimals(scaled), sign)
+    inside = "; ".join(part for part in (interval(scaled, sign=sign), more) if part)
+    return f"{text} ({inside})" if inside else text
+
+
+def percent(value: float) -> str:
+    """A share in per cent, with no more than three digits."""
+    return f"{100 * value:.3g}%".replace("-", "−")
+
+
+def p_value(p: float | None) -> str:
+    """A p-value with two significant digits; below 0.0001 only that."""
+    return NOTHING if p is None else "<0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 48 s, 11 min, 3 h 20 min, 52 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours < 10 and rest else f"{round(minutes / 60)} h"

@@ -1,0 +1,46 @@
+"""A table is data; this is its text for a terminal. Its HTML is written by the renderer of reports (`reports/page.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from ganatomy.core.text import NOTHING
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of finished text.
+
+    Attributes:
+        heads: one a column.
+        rows: as many cells as heads; an empty cell is shown as "-".
+        title: above it; "" for none.
+        notes: sentences below it.
+    """
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        uneven = [row for row in self.rows if len(row) != len(self.heads)]
+        if uneven:
+            raise ValueError(f"{len(self.heads)} heads, but a row of {len(uneven[0])} cells: {uneven[0]}")
+
+    def without_empty_columns(self) -> Self:
+        """The same without columns in which no row has anything; the first column stays."""
+        kept = [i for i in range(len(self.heads)) if i == 0 or any(row[i] not in ("", NOTHING) for row in self.rows)]
+        return type(self)([self.heads[i] for i in kept], [[row[i] for i in kept] for row in self.rows], self.title,
+                          self.notes)
+
+    def text(self) -> str:
+        """Title, columns of equal width, notes; "" of a table without rows."""
+        if not self.rows:
+            return ""
+        lines = [self.heads, *([cell or NOTHING for cell in row] for row in self.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.heads))]
+        aligned = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        return "\n".join([*([self.title] if self.title else []), *aligned, *self.notes])

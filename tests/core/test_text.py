@@ -1,0 +1,55 @@
+"""Numbers, intervals, durations and lists in words, and tables as text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganatomy.core import text
+from ganatomy.core.table import Table
+
+
+@pytest.mark.parametrize(("value", "span", "k", "words"), [
+    (0.0804, (0.061, 0.099), 1000, "80 (61 to 99)"), (0.5, None, 1, "0.500"), (12345.0, None, 1, "12,345"),
+    (-0.5, (-1.0, 0.25), 1, "−0.5 (−1.0 to 0.2)"), (None, None, 1, "-"), (2e-7, None, 1, "2.00e−07")])
+def test_a_value_shows_what_its_interval_bears_out(value: float, span: tuple[float, float], k: float,
+                                                   words: str) -> None:
+    assert text.estimate(value, span, k) == words
+
+
+def test_differences_have_signs() -> None:
+    assert text.estimate(0.012, (-0.02, 0.044), sign=True) == "+0.012 (−0.020 to +0.044)"
+    assert text.number(0.0, 2, sign=True) == "0.00"
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(48, "48 s"), (660, "11 min"), (12000, "3 h 20 min"), (7200, "2 h"),
+                                                (187200, "52 h")])
+def test_durations(seconds: float, words: str) -> None:
+    assert text.duration(seconds) == words
+
+
+def test_lists() -> None:
+    assert [text.listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == \
+        ["", "a", "a and b", "a, b and c"]
+    assert text.listed(["a", "b"], "or") == "a or b"
+
+
+def test_p_values_and_shares() -> None:
+    assert [text.p_value(p) for p in (None, 0.04321, 2e-5)] == ["-", "0.043", "<0.0001"]
+    assert text.percent(0.01234) == "1.23%"
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-9, 1e6))
+def test_an_interval_is_never_written_the_wrong_way_round(low: float, width: float) -> None:
+    first, second = (float(part.replace(",", "").replace("−", "-"))
+                     for part in text.interval((low, low + width)).split(" to "))
+    assert first <= second
+
+
+def test_tables_are_aligned_and_refuse_uneven_rows() -> None:
+    table = Table(("arm", "F1", "p"), [("GAN", "0.8", ""), ("ORG", "0.75", "")], "Scores", ["n = 4"])
+    assert table.text() == "Scores\narm  F1    p\nGAN  0.8   -\nORG  0.75  -\nn = 4"
+    assert table.without_empty_columns().heads == ["arm", "F1"]
+    with pytest.raises(ValueError, match="3 heads"):
+        Table(("a", "b", "c"), [("1",)])
