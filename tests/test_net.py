@@ -170,8 +170,9 @@ def head(folder: Path) -> Path:
     """A turned volume of 24 x 20 x 12 voxels."""
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (24, 20, 12)), indexing="ij"))
     values = ((grid**2).sum(0) < 0.8) * np.random.default_rng(5).normal(500, 50, grid.shape[1:])
-    turn = np.diag([1.2, 1.0, 2.0, 1.0]) @ np.array([[0.98, -0.2, 0, 3], [0.2, 0.98, 0, -4], [0, 0, 1, 5], [0, 0, 0, 1]])
-    nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), turn), folder / "head.nii.gz")
+    turn = np.array([[0.98, -0.2, 0, 3], [0.2, 0.98, 0, -4], [0, 0, 1, 5], [0, 0, 0, 1]])
+    affine = np.diag([1.2, 1.0, 2.0, 1.0]) @ turn
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), affine), folder / "head.nii.gz")
     return folder / "head.nii.gz"
 
 

@@ -1,4 +1,4 @@
-"""A table is data; this is its text for a terminal. Its HTML is written by the renderer of reports (`reports/page.py`)."""
+"""A table is data; this is its text for a terminal. Its HTML is written by the renderer of reports."""
 
 from __future__ import annotations
 
