@@ -14,8 +14,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
+from ganatomy.data.images import Unreadable
 from ganatomy.formats import dicom
-from ganatomy.formats.volume import Unreadable
 from tests.dicom_files import CT, bundled, save, write_dicom, write_enhanced
 
 RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)

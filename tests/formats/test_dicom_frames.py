@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ganatomy.data.images import Unreadable
 from ganatomy.formats import dicom
-from ganatomy.formats.volume import Unreadable
 from tests.dicom_files import dicom_dataset, save, write_dicom, write_enhanced
 
 RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)

@@ -15,8 +15,8 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
+from ganatomy.data.images import Unreadable
 from ganatomy.formats import dicom
-from ganatomy.formats.volume import Unreadable
 from tests.dicom_files import SECONDARY, bundled, dicom_dataset, save, write_dicom, write_enhanced
 
 REAL = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[3] / "shared/data")) / "dicom"

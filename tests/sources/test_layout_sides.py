@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from ganatomy.core.errors import UserError
-from ganatomy.data.pieces import read_entry, scan_entry
 from ganatomy.sources.detect import find_layout
+from ganatomy.sources.pieces import read_entry, scan_entry
 
 
 def make(folder: Path, *names: str, height: int = 8, width: int = 8) -> Path:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path, disk_errors, staged_folder, write_text
-from ganatomy.data.synthetic import is_synthetic
+from ganatomy.formats.synthetic import is_synthetic
 from ganatomy.preparation.prepare import prepare
 from ganatomy.translation.translate import translate
 from tests.dicom_files import write_dicom

@@ -7,7 +7,9 @@ out, and no two places can round the same value differently.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 Interval = tuple[float, float]
 MOST_DECIMALS = 6
@@ -35,6 +37,11 @@ def compact(n: int) -> str:
 def printable(text: str) -> str:
     """A name with line breaks, other control characters and bytes that are no UTF-8 written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def typed(path: Path) -> str:
+    """A path as one would type it into a shell."""
+    return printable(shlex.quote(str(path)))
 
 
 def listed(words: Iterable[str], last: str = "and") -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
-from ganatomy.formats import Header, Pixels
+from ganatomy.data.images import Header, Pixels
 
 Axis = Literal["axial", "coronal", "sagittal"]
 Fit = Literal["resize", "crop", "pad"]

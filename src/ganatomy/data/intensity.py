@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.formats import Pixels
+from ganatomy.data.images import Pixels
 
 Method = Literal["identity", "percentile", "minmax", "window", "fixed"]
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from ganatomy.data.images import Header, Pixels, Unreadable
 from ganatomy.formats import dicom, itk, nifti, npy, raster
-from ganatomy.formats.volume import Header, Pixels, Unreadable
 
 FORMATS: tuple[ModuleType, ...] = (dicom, nifti, raster, npy, itk)
 SUFFIXES = tuple(suffix for module in FORMATS for suffix in module.SUFFIXES)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.formats.volume import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
+from ganatomy.data.images import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _NRRD = b"NRRD000"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.formats.volume import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
+from ganatomy.data.images import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
 
 SUFFIXES = (".nii", ".nii.gz")
 HEAD_BYTES = 352

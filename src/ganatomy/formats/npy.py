@@ -7,7 +7,7 @@ from tokenize import TokenError
 
 import numpy as np
 
-from ganatomy.formats.volume import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
+from ganatomy.data.images import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
 
 SUFFIXES = (".npy",)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ganatomy.formats.volume import Header, Pixels, Unreadable, check_finite, check_size
+from ganatomy.data.images import Header, Pixels, Unreadable, check_finite, check_size
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

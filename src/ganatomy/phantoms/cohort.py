@@ -18,10 +18,9 @@ from scipy import ndimage
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder, write_json
-from ganatomy.core.text import counted, printable
+from ganatomy.core.text import counted, printable, typed
 from ganatomy.phantoms.anatomy import FIELD_OF_VIEW, SmoothField, draw_subject, tissues
 from ganatomy.phantoms.signal import TYPICAL, draw_values, inversion_gradient_echo, rician, spin_echo
-from ganatomy.sources.entry import typed
 
 Array = NDArray[np.float32]
 Say = Callable[[str], None]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ganatomy.data.geometry import Axis, Frame, canonical, canonical_spacing, choose_slices, planes
 from ganatomy.data.intensity import Decision, Levels, Mapping, mapping, measure
 from ganatomy.data.manifest import Row
-from ganatomy.data.pieces import read_entry
 from ganatomy.formats import Pixels, Unreadable
 from ganatomy.preparation.fingerprint import Tally
 from ganatomy.preparation.masks import MaskCodes, mask_labels
@@ -24,6 +23,7 @@ from ganatomy.preparation.privacy.pixels import likely_text
 from ganatomy.preparation.resample import resample
 from ganatomy.preparation.scanned import Scanned, Skipped
 from ganatomy.preparation.visits import Visit
+from ganatomy.sources.pieces import read_entry
 
 COLOUR_DIFFERENCE = 16
 COLOUR_SHARE = 0.01

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ganatomy.core.text import counted
 from ganatomy.data.geometry import Frame, acquired, common_frame
 from ganatomy.data.intensity import HOUNSFIELD, Decision
-from ganatomy.data.pieces import read_entry
 from ganatomy.formats import Pixels, Unreadable
 from ganatomy.preparation.convert_visit import Plan, is_coloured
 from ganatomy.preparation.modality import Choice, choose, needs_sample, no_window, parse_intensity, pool, settle
 from ganatomy.preparation.options import Options
 from ganatomy.preparation.scanned import Scanned
 from ganatomy.preparation.visits import Visit
+from ganatomy.sources.pieces import read_entry
 
 ACROSS = 2
 """Pictures whose pixels are this much longer than wide are cut across thick slices."""

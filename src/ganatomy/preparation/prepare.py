@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ganatomy.core.files import private_path, staged_folder
-from ganatomy.core.text import counted, printable
+from ganatomy.core.text import counted, printable, typed
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.geometry import Axis, Fit
 from ganatomy.data.parallel import progress
@@ -29,7 +29,6 @@ from ganatomy.preparation.private import collect_identifiers, is_private, write_
 from ganatomy.preparation.state import State, is_unchanged, read_state
 from ganatomy.preparation.survey import Survey, make_survey, refuse_skipped
 from ganatomy.sources.dicom.layout import tags_of
-from ganatomy.sources.entry import typed
 
 Say = Callable[[str], None]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -114,11 +113,6 @@ def _counted_digits(found: re.Match[str]) -> str:
 def safe_name(text: str) -> str:
     """A domain's or class's name, fit for a file name."""
     return re.sub(r"[^\w.+-]+", "-", text.strip()).strip("-.")[:60] or "image"
-
-
-def typed(path: Path) -> str:
-    """A path as one would type it into a shell."""
-    return printable(shlex.quote(str(path)))
 
 
 def is_prepared(folder: Path) -> bool:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
+from ganatomy.data.images import check_size, simple_dtype
 from ganatomy.formats import Header, Unreadable
-from ganatomy.formats.volume import check_size, simple_dtype
 from ganatomy.sources.entry import Entry, Layout, Piece, safe_name
 from ganatomy.sources.table import SPLIT_NAMES
 from ganatomy.sources.unpacking import Archive, Array, check_room, describe_file, opened, write_stack

@@ -11,8 +11,8 @@ from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
 from ganatomy.core.text import counted, printable
-from ganatomy.data.synthetic import is_synthetic
 from ganatomy.formats import Header, Pixels, Unreadable
+from ganatomy.formats.synthetic import is_synthetic
 from ganatomy.sources.dicom.series import Volume
 from ganatomy.sources.entry import is_mask_name, is_prepared, walk
 from ganatomy.translation import dicom

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path
+from ganatomy.data.images import check_finite, check_size, simple_dtype
 from ganatomy.formats import Header, Pixels
 from ganatomy.formats.nifti import HEAD_BYTES, is_mine, opened, unpacked_head, volume_header, volume_shape
-from ganatomy.formats.volume import check_finite, check_size, simple_dtype
 from ganatomy.translation.about import About
 from ganatomy.translation.way import Way
 

@@ -14,9 +14,9 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, refuse_occupied, staged_folder
 from ganatomy.core.hardware import choose_device
 from ganatomy.core.text import counted, printable
+from ganatomy.data.images import check_finite, check_size, simple_dtype
 from ganatomy.data.parallel import progress
 from ganatomy.formats import Header, Unreadable
-from ganatomy.formats.volume import check_finite, check_size, simple_dtype
 from ganatomy.generators.sampling import check_seed, load_generator
 from ganatomy.translation import dicom, inputs, nifti, outputs
 from ganatomy.translation.about import NOT_FOR_DIAGNOSIS, About

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ganatomy.data.images import Pixels, Unreadable
 from ganatomy.formats.dicom.file import Opened, value
 from ganatomy.formats.dicom.values import Stored
-from ganatomy.formats.volume import Pixels, Unreadable
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 RLE = "1.2.840.10008.1.2.5"

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ganatomy.formats.volume import Unreadable
+from ganatomy.data.images import Unreadable
 
 MAX_INFLATED = 2**28
 """A deflated file that grows beyond this many bytes is not opened; its pixels are held in memory more than once."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ganatomy.data.images import Unreadable
 from ganatomy.formats.dicom.file import item, items, number, numbers, text, texts, value, whole
-from ganatomy.formats.volume import Unreadable
 
 Vector = tuple[float, ...]
 

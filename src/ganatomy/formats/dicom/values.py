@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.data.images import Pixels, Unreadable, check_size
 from ganatomy.formats.dicom.file import Opened, item, items, number, numbers, text, value, whole
-from ganatomy.formats.volume import Pixels, Unreadable, check_size
 
 MAX_BYTES = 2**30
 """Pictures of a file or volume that take more memory than this are refused."""

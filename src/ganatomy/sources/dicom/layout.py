@@ -12,9 +12,9 @@ from pathlib import Path
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted, grouped
 from ganatomy.data.parallel import in_order, progress
-from ganatomy.data.synthetic import LEFT_OUT, SYNTHETIC
 from ganatomy.formats import Unreadable
 from ganatomy.formats.dicom.tags import Facts, facts
+from ganatomy.formats.synthetic import LEFT_OUT, SYNTHETIC
 from ganatomy.sources.dicom.domains import Named, assign
 from ganatomy.sources.dicom.series import Volume, build
 from ganatomy.sources.dicom.slices import Skipped

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ganatomy.core.text import counted
+from ganatomy.data.images import check_size
 from ganatomy.formats import Header, Unreadable
 from ganatomy.formats.dicom import common_dtype
 from ganatomy.formats.dicom.tags import Facts
-from ganatomy.formats.volume import check_size
 from ganatomy.sources.dicom.geometry import Stack, plane, stack
 from ganatomy.sources.dicom.slices import FARTHEST, Collection, Skipped, Slice, split, untangle, without_copies
 

@@ -1,4 +1,4 @@
-"""What every reader gives: a header that costs next to nothing, and pixels."""
+"""What an image file is to all: a header that costs next to nothing, pixels, and the reason why it cannot be used."""
 
 from __future__ import annotations
 
