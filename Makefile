@@ -19,10 +19,10 @@ demo: install
 	@PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh $(DEMO)
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 test-all: install
-	$(BIN)/pytest -m "slow or not slow" --timeout 3600
+	$(BIN)/pytest -n auto -m "slow or not slow" --timeout 3600
 
 check: install
 	$(BIN)/ruff check src tests benchmarks

@@ -1,4 +1,4 @@
-"""Little datasets and recipes that the tests make themselves."""
+"""What all tests share: a cache of features of their own, and datasets and a run that none of them changes."""
 
 from __future__ import annotations
 
@@ -8,54 +8,44 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ganatomy.core.recipe import Recipe, load
-from ganatomy.data.dataset import Dataset, DatasetInfo
-from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
+from ganatomy.core.run import Run
+from ganatomy.data.dataset import Dataset
+from ganatomy.training.train import train
+from tests.builders import TINY, copy_run, write_contrasts, write_dataset
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # here and not in a fixture, so that commands that tests start get it too
 os.environ["GANATOMY_CACHE"] = tempfile.mkdtemp(prefix="ganatomy-cache-")
 atexit.register(shutil.rmtree, os.environ["GANATOMY_CACHE"], ignore_errors=True)
 
-TINY = {"size": 16, "batch_size": 4, "steps": 12, "model.width": 8, "model.d_width": 8, "model.z_dim": 8,
-        "checkpoint_every": 4, "preview_every": 4, "select": "last"}
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Discs of 16 pixels of 12 subjects; not to be changed."""
+    return write_dataset(tmp_path_factory.mktemp("discs") / "dataset")
 
 
-def discs(n: int, size: int = 16, seed: int = 0) -> np.ndarray:
-    """uint8 images [n, size, size] of a bright disc of random place and radius on black."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:size, :size] / size
-    centre, radius = rng.uniform(0.3, 0.7, (n, 2)), rng.uniform(0.1, 0.3, n)
-    distance = np.hypot(y - centre[:, :1, None], x - centre[:, 1:, None])
-    return (255 * np.clip((radius[:, None, None] - distance) * size / 2 + 0.5, 0, 1)).astype(np.uint8)
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """T1 and T2 of 32 pixels of 12 subjects; not to be changed."""
+    return write_contrasts(tmp_path_factory.mktemp("pairs") / "dataset")
 
 
-def write_dataset(path: Path, subjects: int = 12, per_subject: int = 2, size: int = 16, seed: int = 0,
-                  splits: tuple[str, ...] = ("train", "train", "val", "test"), channels: int = 1) -> Dataset:
-    """A dataset folder of discs; subjects take the splits in turn."""
-    images = discs(subjects * per_subject, size, seed)
-    if channels == 3:
-        images = np.stack([images, images // 2, 255 - images], -1)
-    with new_dataset(path, (size, size), channels, np.uint8) as writer:
-        for i, image in enumerate(images):
-            subject = i // per_subject
-            writer.add(image, Row(f"image-{i:03d}", f"sub-{subject:03d}", "", i % per_subject, "disc", "",
-                                  splits[subject % len(splits)], 0, 0.0, 1.0, "1x1", "", ""))
-        writer.finish(DatasetInfo(size=(size, size), channels=channels, value_range=(0, 255), domains=("disc",),
-                                  paired=True, content=""))
-    return Dataset.open(path)
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    return write_dataset(tmp_path / "dataset")
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Recipe:
     """rpgan, small enough to train in a second."""
     return load("rpgan-64", TINY)
+
+
+@pytest.fixture(scope="session")
+def trained_run(dataset: Dataset, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The recipe `tiny` trained on `dataset` to its end; not to be changed: see `own_run`."""
+    return train(dataset.path, tmp_path_factory.mktemp("trained") / "run", tiny)
+
+
+@pytest.fixture
+def own_run(trained_run: Run, tmp_path: Path) -> Run:
+    """A copy of `trained_run` in tmp_path/run that a test may change."""
+    return copy_run(trained_run, tmp_path)

@@ -16,7 +16,7 @@ from ganatomy.comparison.compare import compare
 from ganatomy.comparison.table import WIDTH, table, write_table
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
-from tests.evaluated_runs import Make, maker, noise_metrics, result, translation_metrics
+from tests.comparison.evaluated_runs import Make, maker, noise_metrics, result, translation_metrics
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from ganatomy.data.dataset import Dataset, DatasetInfo, shrink
 from ganatomy.data.feed import Feed, to_images
 from ganatomy.data.manifest import COLUMNS, Row, read_manifest, refuse_overlap
 from ganatomy.data.writers import new_dataset
-from tests.conftest import discs, write_dataset
+from tests.builders import discs, write_dataset
 
 ROW = Row("image", "sub", "", 0, "T1", "", "train", 0, 0.0, 1.0, "", "", "")
 

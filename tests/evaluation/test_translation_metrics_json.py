@@ -20,8 +20,7 @@ from ganatomy.evaluation.evaluate import evaluate, table
 from ganatomy.evaluation.pairs import direction_of, translations, whole_subjects
 from ganatomy.generators.sampling import Sampler
 from ganatomy.training.train import train
-from tests.conftest import TINY
-from tests.contrasts import SMALL, write_contrasts
+from tests.builders import SMALL, TINY, write_contrasts
 
 SPLITS = ("train", "test", "val", "test")
 INPUT, MATCHED = "input returned", "histogram matching"

@@ -13,7 +13,7 @@ from ganatomy.features import fused
 from ganatomy.features.choose import choose
 from ganatomy.features.lite0 import lite0
 from ganatomy.features.random import Random, _kernels
-from tests.conftest import discs
+from tests.builders import discs
 
 
 def noise(n: int, channels: int = 1, size: int = 32, seed: int = 1) -> np.ndarray:

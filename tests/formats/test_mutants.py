@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import monsters, mutants, seeds
+from tests.formats.mutants import monsters, mutants, seeds
 
 MOST_SECONDS, MOST_BYTES = 10.0, 2 * 2**30
 HERE = Path(__file__).parents[2]

@@ -17,7 +17,8 @@ from ganatomy.gans.base import GAN, Batch, Context
 from ganatomy.generators.sampling import Sampler
 from ganatomy.networks.greys import with_greys_of
 from ganatomy.networks.image_pool import ImagePool
-from tests.contrasts import SMALL, START, Toy, a_batch, small
+from tests.builders import SMALL
+from tests.gans.models import START, Toy, a_batch, small
 
 
 def row(*values: float) -> Tensor:

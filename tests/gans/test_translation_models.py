@@ -16,7 +16,8 @@ from ganatomy.gans.base import GAN, Batch
 from ganatomy.generators.sampling import Sampler
 from ganatomy.networks.patchgan import PatchGAN
 from ganatomy.networks.resnet import Residual
-from tests.contrasts import SMALL, START, a_batch, small
+from tests.builders import SMALL
+from tests.gans.models import START, a_batch, small
 
 
 def full_size(name: str, **settings: Any) -> GAN:

@@ -17,7 +17,7 @@ from ganatomy.data.dataset import Dataset, denormalise, normalise
 from ganatomy.generators.generation import generate
 from ganatomy.generators.sampling import load_generator, untrained_generator
 from ganatomy.training.train import train
-from tests.conftest import TINY, write_dataset
+from tests.builders import TINY, write_dataset
 
 
 @pytest.fixture(scope="module")

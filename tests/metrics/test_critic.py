@@ -16,7 +16,7 @@ from ganatomy.metrics.base import Images, MetricResult, Sample, Samples, found
 from ganatomy.metrics.critic_networks import ImageCritic, mirrored_and_shifted, published_critic
 from ganatomy.metrics.critic_objectives import JS, LN2
 from ganatomy.metrics.critic_training import Plan, Sides, train_critic
-from tests.conftest import discs
+from tests.builders import discs
 
 NAMES = ["Critic-JS", "Critic-JS-Few", "Critic-chi2", "Critic-KL", "Critic-Wasserstein", "Critic-A"]
 

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from ganatomy.metrics import duplicates
 from ganatomy.metrics.base import MetricResult, Sample, Samples
-from tests.textures import textures
+from tests.metrics.textures import textures
 
 _PLANE = np.random.default_rng(99).standard_normal((32 * 32, 40))
 

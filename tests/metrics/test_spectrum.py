@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from ganatomy.metrics import spectrum
 from ganatomy.metrics.base import MetricResult, Sample, Samples
-from tests.textures import textures
+from tests.metrics.textures import textures
 
 
 def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:

@@ -9,7 +9,7 @@ import pytest
 
 from ganatomy.metrics import spectrum
 from ganatomy.metrics.base import Sample, Samples
-from tests.textures import textures
+from tests.metrics.textures import textures
 
 SIZE = 64
 

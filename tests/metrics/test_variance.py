@@ -9,7 +9,7 @@ import pytest
 
 from ganatomy.metrics import variance
 from ganatomy.metrics.base import MetricResult, Sample, Samples
-from tests.textures import textures
+from tests.metrics.textures import textures
 
 
 def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:

@@ -16,7 +16,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.formats import Unreadable, read, scan
 from ganatomy.preparation.prepare import prepare
 from ganatomy.sources.table import read_table
-from tests.scans import pictures
+from tests.builders import pictures
 
 EVIL = "\x1b[31m\nevil"
 

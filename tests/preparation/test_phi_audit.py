@@ -29,8 +29,7 @@ from ganatomy.preparation.privacy.search import Needles
 from ganatomy.preparation.privacy.terms import Terms
 from ganatomy.preparation.private import collect_identifiers, is_private, read_identifiers
 from ganatomy.sources.detect import find_layout
-from tests.conftest import write_dataset
-from tests.scans import NAMES, cohort
+from tests.builders import NAMES, cohort, write_dataset
 
 TAGS = [("PatientName", "Quendel^Jörg"), ("PatientID", "MX884213"), ("PatientBirthDate", "19531107"),
         ("AccessionNumber", "7730041955"), ("StudyInstanceUID", "1.2.826.0.1.3680043.8.498.5551237"),

@@ -18,7 +18,7 @@ from ganatomy.data.manifest import Row
 from ganatomy.formats import Header
 from ganatomy.preparation.placement import placement
 from ganatomy.preparation.prepare import prepare
-from tests.scans import save
+from tests.builders import save
 
 TOLERANCE = 0.01  # mm
 angles = st.floats(-np.pi, np.pi)
@@ -133,7 +133,7 @@ def test_simpleitk_agrees(tmp_path: Path, name: str) -> None:
 
 
 def test_pictures_without_geometry_have_no_place(tmp_path: Path) -> None:
-    from tests.scans import pictures
+    from tests.builders import pictures
 
     dataset = prepare(pictures(tmp_path / "in"), tmp_path / "out", size=16)
     assert {(r.position, r.orientation) for r in dataset.rows()} == {("", "")}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ganatomy.core.errors import UserError
 from ganatomy.preparation.prepare import prepare
-from tests.scans import NAMES, cohort, head, pictures, save, table
+from tests.builders import NAMES, cohort, head, pictures, save, table
 
 REAL = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -16,7 +16,7 @@ from ganatomy.formats import Header
 from ganatomy.preparation import survey
 from ganatomy.preparation.prepare import prepare
 from ganatomy.preparation.resample import resample
-from tests.scans import NAMES, cohort, head, pictures, save
+from tests.builders import NAMES, cohort, head, pictures, save
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from ganatomy.preparation import survey
 from ganatomy.preparation.prepare import prepare
 from ganatomy.reports.report import report
 from ganatomy.training.train import train
-from tests.conftest import TINY
+from tests.builders import TINY
 from tests.dicom_files import write_dicom
 from tests.pacs import PATIENTS, Export, pacs_export
 from tests.preparation.test_placement import TOLERANCE, world

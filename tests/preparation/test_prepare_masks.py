@@ -11,7 +11,7 @@ from PIL import Image
 from ganatomy.core.errors import UserError
 from ganatomy.data.dataset import Dataset
 from ganatomy.preparation.prepare import prepare
-from tests.scans import head, save, table
+from tests.builders import head, save, table
 
 
 def picture(path: Path, value: int) -> None:

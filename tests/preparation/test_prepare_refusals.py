@@ -12,7 +12,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.data.dataset import Dataset
 from ganatomy.preparation import finish as module
 from ganatomy.preparation.prepare import prepare
-from tests.scans import NAMES, cohort, head, pictures, save, table
+from tests.builders import NAMES, cohort, head, pictures, save, table
 
 
 def test_existing_folders_are_safe(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageFont
 from ganatomy.preparation import contact_sheet
 from ganatomy.preparation.contact_sheet import GAP, LETTERS, MARK, NAME, TILE, _labels, _wrapped
 from ganatomy.preparation.prepare import prepare
-from tests.scans import cohort, pictures
+from tests.builders import cohort, pictures
 
 
 def sheet(folder: Path) -> np.ndarray:

@@ -22,7 +22,7 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.reports import reproduce
 from ganatomy.reports.report import report
 from ganatomy.training.train import train
-from tests.conftest import TINY, write_dataset
+from tests.builders import TINY, write_dataset
 
 HOSTILE = '<script>alert("x")</script>'
 

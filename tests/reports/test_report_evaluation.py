@@ -26,7 +26,7 @@ from ganatomy.reports.meanings import MEANINGS, OTHER, SECTIONS, kind, section
 from ganatomy.reports.report import report
 from ganatomy.reports.results import Metrics
 from ganatomy.training.train import train
-from tests.conftest import TINY, write_dataset
+from tests.builders import TINY, write_dataset
 from tests.reports.test_report import Page, holds
 
 FIGURE = {"value": 0.1, "interval": [0.05, 0.2], "floor": 0.01, "n_images": 8, "n_subjects": 4, "n_synthetic": 40}

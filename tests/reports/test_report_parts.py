@@ -17,7 +17,7 @@ from ganatomy.core.recipe import Recipe, load, parse_assignments
 from ganatomy.data.dataset import DatasetInfo
 from ganatomy.reports import figures, images, methods, numbers, reproduce, results, verdict
 from ganatomy.reports.facts import without_paths
-from tests.conftest import TINY, write_dataset
+from tests.builders import TINY, write_dataset
 
 
 def replay(command: str) -> Recipe:

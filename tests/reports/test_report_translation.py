@@ -23,7 +23,7 @@ from ganatomy.reports.report import report
 from ganatomy.reports.translation_film import letting_go, read_progress
 from ganatomy.reports.translation_results import Direction
 from ganatomy.training.train import train
-from tests.contrasts import SMALL, write_contrasts
+from tests.builders import SMALL, write_contrasts
 from tests.reports.test_report import HOSTILE, Page, holds
 
 N = 6

@@ -10,8 +10,8 @@ import pytest
 from ganatomy.core.errors import UserError
 from ganatomy.preparation.prepare import prepare
 from ganatomy.sources.detect import find_layout
+from tests.builders import head, save
 from tests.dicom_files import write_dicom
-from tests.scans import head, save
 from tests.sources.test_layouts import found, make
 
 

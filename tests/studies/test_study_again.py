@@ -17,8 +17,8 @@ from ganatomy.studies.cost import Rates
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.folds import check_held_out, deal
 from ganatomy.studies.study import begin
-from tests.conftest import TINY
-from tests.study_dataset import OPTIONS, begun, changed, write_labelled
+from tests.builders import TINY
+from tests.studies.study_dataset import OPTIONS, begun, changed, write_labelled
 
 NO_TIME = Rates(step=0.01, update={"none": 0.002, "flips": 0.003}, judged=0.001)
 

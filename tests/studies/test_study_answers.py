@@ -11,7 +11,7 @@ from ganatomy.studies.answers import Frame, answer_of, control_says, controls_of
 from ganatomy.studies.contrasts import companion_of, named, pairs_of, primary_of
 from ganatomy.studies.inference import Estimate
 from ganatomy.studies.verdict import verdict
-from tests.study_outcomes import SIX
+from tests.studies.study_outcomes import SIX
 
 FRAME = Frame(0.02, {"lesion": (24, 31)}, 55, (25, 50), 3, 2, 6)
 

@@ -16,7 +16,7 @@ from ganatomy.studies import classifiers
 from ganatomy.studies.classifier_images import flip, generator, strong
 from ganatomy.studies.classifier_networks import build
 from ganatomy.studies.classifiers import ClassifierSettings, TrainingSet, train_classifier
-from tests.conftest import write_dataset
+from tests.builders import write_dataset
 
 pytestmark = pytest.mark.usefixtures("_quick_features")
 CPU = torch.device("cpu")

@@ -19,9 +19,9 @@ from ganatomy.studies.cells import run_cell
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.results import write_results
 from ganatomy.studies.study import begin, cells_left
-from tests.conftest import TINY
+from tests.builders import TINY
+from tests.studies.study_dataset import begun, write_labelled
 from tests.studies.test_study_running import go
-from tests.study_dataset import begun, write_labelled
 
 FIRST, OTHER = Cell(4, 0, 0), Cell(4, 1, 0)
 Spoil = Callable[[StudyFolder], Any]

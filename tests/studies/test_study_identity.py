@@ -20,8 +20,8 @@ from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.forecast import Count
 from ganatomy.studies.processes import study_command
 from ganatomy.studies.slurm import write_jobs
-from tests.conftest import TINY
-from tests.study_dataset import OPTIONS, write_labelled
+from tests.builders import TINY
+from tests.studies.study_dataset import OPTIONS, write_labelled
 
 pytestmark = pytest.mark.slow
 TWO_CELLS = {**OPTIONS, "seeds": 1, "set": TINY, "device": "cpu"}

@@ -17,8 +17,8 @@ from ganatomy.core.errors import UserError
 from ganatomy.studies import dry_run, processes, ray_cluster, ray_node, slurm
 from ganatomy.studies.cost import Rates
 from ganatomy.studies.folder import Cell, StudyFolder
-from tests.conftest import TINY
-from tests.study_dataset import OPTIONS, begun, write_labelled
+from tests.builders import TINY
+from tests.studies.study_dataset import OPTIONS, begun, write_labelled
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from ganatomy.studies.folds import check_held_out, deal, draw_subset
 from ganatomy.studies.predictions import read_predictions
 from ganatomy.studies.study import begin
 from ganatomy.studies.training_sets import Material, training_set
-from tests.conftest import TINY
-from tests.study_dataset import write_labelled
+from tests.builders import TINY
+from tests.studies.study_dataset import write_labelled
 
 ALL_ARMS = ("ORG", "OVERSAMPLE", "AUG_GAN", "AUG2_GAN_ONLY", "FRESH", "COPIES", "NOISE")
 

@@ -22,7 +22,7 @@ from ganatomy.studies.classifiers import ClassifierSettings
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.predictions import Predictions, write_predictions
 from ganatomy.studies.settings import StudySettings
-from tests.conftest import write_dataset
+from tests.builders import write_dataset
 from tests.reports.test_report import HOSTILE, Page, holds
 from tests.studies.test_study_table import SIX, outcomes, simulated
 

@@ -21,7 +21,7 @@ from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.forecast import Count, Forecast, makespan
 from ganatomy.studies.running import Here, run_cells
 from ganatomy.studies.study import cells_left
-from tests.study_dataset import begun
+from tests.studies.study_dataset import begun
 
 PLAY = """
 import json, os, signal, sys, time

@@ -20,8 +20,8 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.studies import dry_run, ray_cluster, trial
 from ganatomy.studies.settings import StudySettings
 from ganatomy.studies.study import begin, plan
-from tests.conftest import TINY
-from tests.study_dataset import OPTIONS, begun, changed, write_labelled
+from tests.builders import TINY
+from tests.studies.study_dataset import OPTIONS, begun, changed, write_labelled
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import locked, private_path
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.study import begin
-from tests.conftest import TINY
-from tests.study_dataset import begun, write_labelled
+from tests.builders import TINY
+from tests.studies.study_dataset import begun, write_labelled
 
 
 def quiet(text: str) -> None:

@@ -18,7 +18,7 @@ from ganatomy.studies.pooling import Grid, measure, pool_held_out, replicate_wei
 from ganatomy.studies.predictions import Key, Predictions
 from ganatomy.studies.scores import f1
 from ganatomy.studies.statistics import analyse
-from tests.study_outcomes import SIX, outcomes, shuffled
+from tests.studies.study_outcomes import SIX, outcomes, shuffled
 
 KS = (25, 50)
 TWO = ("OVERSAMPLE", "GAN")

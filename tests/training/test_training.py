@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from ganatomy.training import validation
 from ganatomy.training.images import make_feed
 from ganatomy.training.state import TrainingState
 from ganatomy.training.train import Interrupted, TrainingStopped, train
-from tests.conftest import TINY, write_dataset
+from tests.builders import TINY, interrupt_at, random_kills, weights, write_dataset
 
 TINY_MAMMO = {"size": 16, "batch_size": 5, "steps": 12, "model.ngf": 3, "model.ndf": 3, "model.z_dim": 8,
               "learning_rate_decay.generator.epochs": 1, "checkpoint_every": 4, "preview_every": 4}
@@ -43,17 +42,13 @@ PUBLISHED = {
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def weights(run: Run) -> bytes:
-    return (run.generator / "weights.safetensors").read_bytes()
-
-
 def command(data: Path, run: Path, recipe: str = "rpgan-64", **settings: object) -> list[str]:
     sets = [f"--set={key}={value}" for key, value in (PUBLISHED.get(recipe, TINY) | settings).items()]
     return [sys.executable, "-m", "ganatomy", "train", str(data), str(run), "--recipe", recipe, *sets]
 
 
-def test_the_run_folder_holds_what_the_design_says(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
-    run = train(dataset.path, tmp_path / "run", tiny)
+def test_the_run_folder_holds_what_the_design_says(trained_run: Run, tiny: Recipe) -> None:
+    run = trained_run
     assert run.status()["state"] == "finished"
     assert run.recipe() == tiny
     assert sorted(p.name for p in run.samples.iterdir()) == [f"step-{s:06d}.png" for s in (0, 4, 8, 12)]
@@ -88,12 +83,8 @@ def test_interrupted_and_resumed_ends_with_the_same_bits(tmp_path: Path, setting
     recipe = load("rpgan-64", TINY | settings)
     whole = train(data, tmp_path / "whole", recipe)
 
-    def interrupt(entry: dict[str, object]) -> None:
-        if entry["kind"] == "train" and entry["step"] == recipe.checkpoint_every:
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(Interrupted, match=r"saved at step \d+ of 12"):
-        train(data, tmp_path / "parts", recipe, on_log=interrupt)
+        train(data, tmp_path / "parts", recipe, on_log=interrupt_at(recipe.checkpoint_every))
     assert Run(tmp_path / "parts").status()["state"] == "interrupted"
     assert not (tmp_path / "parts" / "generator").exists()
     parts = train(data, tmp_path / "parts", recipe)
@@ -109,13 +100,9 @@ def test_a_published_recipe_interrupted_and_resumed_ends_with_the_same_bits(data
     recipe = load(name, PUBLISHED[name] | {"select": "last"})
     whole = train(dataset.path, tmp_path / "whole", recipe)
 
-    def interrupt(entry: dict[str, object]) -> None:
-        if entry["kind"] == "train" and entry["step"] in (4, 8):
-            os.kill(os.getpid(), signal.SIGINT)
-
     for _ in range(2):
         with pytest.raises(Interrupted):
-            train(dataset.path, tmp_path / "parts", recipe, on_log=interrupt)
+            train(dataset.path, tmp_path / "parts", recipe, on_log=interrupt_at(4, 8))
     parts = train(dataset.path, tmp_path / "parts", recipe)
     assert weights(parts) == weights(whole)
     assert (parts.path / "losses.csv").read_bytes() == (whole.path / "losses.csv").read_bytes()
@@ -141,7 +128,7 @@ def test_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> Non
     data = write_dataset(tmp_path / "dataset").path
     settings: dict[str, Any] = {"steps": 300, "checkpoint_every": 10, "preview_every": 5}
     subprocess.run(command(data, tmp_path / "whole", **settings), env=ENVIRONMENT, check=True, capture_output=True)
-    killed = kill_and_resume(data, tmp_path / "parts", 3, random.Random(time.time()), 4.0, **settings)
+    killed = kill_and_resume(data, tmp_path / "parts", 3, random_kills(), 4.0, **settings)
     assert killed >= 1
     assert weights(Run(tmp_path / "parts")) == weights(Run(tmp_path / "whole"))
     assert not list((tmp_path / "parts").rglob(".*"))
@@ -152,7 +139,7 @@ def test_a_published_recipe_killed_at_random_moments_ends_with_the_same_bits(tmp
     settings: dict[str, Any] = {"recipe": "dcgan-mammo-128", "steps": 500, "checkpoint_every": 7, "preview_every": 100,
                                 "select": "last"}
     subprocess.run(command(data, tmp_path / "whole", **settings), env=ENVIRONMENT, check=True, capture_output=True)
-    killed = kill_and_resume(data, tmp_path / "parts", 2, random.Random(time.time()), 6.0, **settings)
+    killed = kill_and_resume(data, tmp_path / "parts", 2, random_kills(), 6.0, **settings)
     assert killed >= 1
     assert weights(Run(tmp_path / "parts")) == weights(Run(tmp_path / "whole"))
     losses = [(tmp_path / name / "losses.csv").read_bytes() for name in ("parts", "whole")]
@@ -174,31 +161,24 @@ def test_killed_forty_times_over_ten_runs_ends_with_the_same_bits(tmp_path: Path
     assert killed >= 20
 
 
-def test_a_run_cut_down_to_any_checkpoint_resumes_to_the_same_bits(dataset: Dataset, tiny: Recipe,
-                                                                   tmp_path: Path) -> None:
-    whole = train(dataset.path, tmp_path / "whole", tiny)
-    again = train(dataset.path, tmp_path / "again", tiny)
-    again.checkpoint(12).unlink()
-    again.write_status("running", 12)
-    train(dataset.path, again.path, tiny)
-    assert weights(again) == weights(whole)
-
-
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(dataset: Dataset, tiny: Recipe,
-                                                                  tmp_path: Path) -> None:
-    whole = train(dataset.path, tmp_path / "whole", tiny)
-    hurt = train(dataset.path, tmp_path / "hurt", tiny)
-    hurt.checkpoint(12).write_bytes(hurt.checkpoint(12).read_bytes()[:1000])
-    hurt.write_status("running", 12)
+@pytest.mark.parametrize("damaged", [False, True])
+def test_without_its_newest_checkpoint_a_run_resumes_to_the_same_bits(dataset: Dataset, trained_run: Run, own_run: Run,
+                                                                      damaged: bool) -> None:
+    newest = own_run.checkpoint(12)
+    if damaged:
+        newest.write_bytes(newest.read_bytes()[:1000])
+    else:
+        newest.unlink()
+    own_run.write_status("running", 12)
     lines: list[str] = []
-    train(dataset.path, hurt.path, tiny, say=lines.append)
-    assert any("damaged" in line for line in lines)
-    assert weights(hurt) == weights(whole)
+    train(dataset.path, own_run.path, own_run.recipe(), say=lines.append)
+    assert any("damaged" in line for line in lines) == damaged
+    assert weights(own_run) == weights(trained_run)
 
 
 def test_checkpoints_that_cannot_be_read_are_kept_and_training_does_not_start_over(
-        dataset: Dataset, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = train(dataset.path, tmp_path / "run", tiny)
+        dataset: Dataset, tiny: Recipe, own_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = own_run
     run.write_status("interrupted", 12)
     before = {p.name: p.read_bytes() for p in run.checkpoints()}
     with monkeypatch.context() as patch:
@@ -217,8 +197,8 @@ def _raise(error: Exception):  # type: ignore[no-untyped-def]
     return fails
 
 
-def test_a_finished_run_survives_the_loss_of_its_checkpoints(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
-    run = train(dataset.path, tmp_path / "run", tiny)
+def test_a_finished_run_survives_the_loss_of_its_checkpoints(dataset: Dataset, tiny: Recipe, own_run: Run) -> None:
+    run = own_run
     for path in run.checkpoints():
         path.unlink()
     log = run.log()
@@ -277,8 +257,8 @@ def test_a_budget_that_ends_after_an_interruption_still_scores(dataset: Dataset,
     assert run.status()["selected_step"] == run.status()["step"]
 
 
-def test_a_finished_run_is_left_alone(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
-    run = train(dataset.path, tmp_path / "run", tiny)
+def test_a_finished_run_is_left_alone(dataset: Dataset, tiny: Recipe, own_run: Run) -> None:
+    run = own_run
     before = {p: p.stat().st_mtime_ns for p in run.generator.iterdir()}
     lines: list[str] = []
     train(dataset.path, run.path, tiny, say=lines.append)
@@ -286,16 +266,14 @@ def test_a_finished_run_is_left_alone(dataset: Dataset, tiny: Recipe, tmp_path: 
     assert {p: p.stat().st_mtime_ns for p in run.generator.iterdir()} == before
 
 
-def test_another_recipe_in_the_same_folder_is_refused_naming_the_keys(dataset: Dataset, tiny: Recipe,
-                                                                      tmp_path: Path) -> None:
-    train(dataset.path, tmp_path / "run", tiny)
+def test_another_recipe_in_the_same_folder_is_refused_naming_the_keys(dataset: Dataset, own_run: Run) -> None:
     other = load("rpgan-64", TINY | {"batch_size": 8, "model.gamma": 0.5})
     with pytest.raises(UserError, match=r"batch_size was 4, now 8; model.gamma was 0.1, now 0.5"):
-        train(dataset.path, tmp_path / "run", other)
+        train(dataset.path, own_run.path, other)
 
 
+@pytest.mark.usefixtures("own_run")
 def test_another_dataset_or_folder_is_refused(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
-    train(dataset.path, tmp_path / "run", tiny)
     with pytest.raises(UserError, match="another dataset"):
         train(write_dataset(tmp_path / "other", seed=1).path, tmp_path / "run", tiny)
     (tmp_path / "holiday").mkdir()
@@ -304,10 +282,8 @@ def test_another_dataset_or_folder_is_refused(dataset: Dataset, tiny: Recipe, tm
         train(dataset.path, tmp_path / "holiday", tiny)
 
 
-def test_looking_for_the_dataset_of_a_shared_run_leaves_no_trace(dataset: Dataset, tiny: Recipe,
-                                                                 tmp_path: Path) -> None:
-    run = train(dataset.path, tmp_path / "run", tiny)
-    run.path.rename(tmp_path / "shared")
+def test_looking_for_the_dataset_of_a_shared_run_leaves_no_trace(own_run: Run, tmp_path: Path) -> None:
+    own_run.path.rename(tmp_path / "shared")
     with pytest.raises(UserError, match=r"RUN\.private was left behind"):
         Run(tmp_path / "shared").dataset_path()
     assert not (tmp_path / "shared.private").exists()
@@ -415,17 +391,13 @@ def test_the_best_checkpoint_outlives_an_interruption(dataset: Dataset, tmp_path
     def scored(run: Path, on_log: Any = lambda entry: None) -> Run:
         return train(dataset.path, run, recipe, on_log=on_log)
 
-    def interrupt(entry: dict[str, Any]) -> None:
-        if (entry["kind"], entry["step"]) == ("train", 12):
-            os.kill(os.getpid(), signal.SIGINT)
-
     values = [40.0, 20.0, 30.0, 25.0, 35.0]  # at 4, 8, 12, 16, 20
     scores = iter(values * 2)
     monkeypatch.setattr("ganatomy.training.validation.Validator.score",
                         lambda self, sampler: {"kd": 0.1, "fd": next(scores)})
     whole = scored(tmp_path / "whole")
     with pytest.raises(Interrupted):
-        scored(tmp_path / "parts", interrupt)
+        scored(tmp_path / "parts", interrupt_at(12))
     parts = scored(tmp_path / "parts")
     assert parts.status()["selected_step"] == whole.status()["selected_step"] == 8
     assert weights(parts) == weights(whole)

@@ -23,7 +23,7 @@ from ganatomy.gans.base import Batch, Context, Fakes, Losses
 from ganatomy.generators.sampling import load_generator
 from ganatomy.metrics.ssim import ssim
 from ganatomy.training.train import Interrupted, TrainingStopped, train
-from tests.conftest import write_dataset
+from tests.builders import interrupt_at, write_dataset
 
 KNEE = {"size": 16, "batch_size": 4, "epochs": 3, "model.z_dim": 8, "model.start_side": 4, "model.start_channels": 4,
         "checkpoint_epochs": 1, "preview_every": 100}
@@ -104,12 +104,8 @@ def test_interrupted_amid_an_epoch_the_parts_and_losses_are_the_same(knees: Data
     setting = {k: v for k, v in KNEE.items() if k != "checkpoint_epochs"} | by_step
     whole = train(knees.path, tmp_path / "whole", "dcgan-knee-128", set=setting, debug=True)
 
-    def interrupt(entry: dict[str, Any]) -> None:
-        if entry["kind"] == "train" and entry["step"] == 8:
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(Interrupted):
-        train(knees.path, tmp_path / "parts", "dcgan-knee-128", set=setting, debug=True, on_log=interrupt)
+        train(knees.path, tmp_path / "parts", "dcgan-knee-128", set=setting, debug=True, on_log=interrupt_at(8))
     parts = train(knees.path, tmp_path / "parts", "dcgan-knee-128", set=setting, debug=later)
     assert contents(parts.generator) == contents(whole.generator)
     assert rows(parts) == rows(whole)
@@ -149,12 +145,8 @@ def test_weights_that_are_not_finite_at_an_epochs_end_are_explained_and_not_kept
 
 
 def test_the_losses_of_an_interrupted_training_can_be_read(knees: Dataset, tmp_path: Path) -> None:
-    def interrupt(entry: dict[str, Any]) -> None:
-        if entry["step"] == 10:
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(Interrupted):
-        knee_run(knees, tmp_path / "run", debug=False, on_log=interrupt)
+        knee_run(knees, tmp_path / "run", debug=False, on_log=interrupt_at(10))
     assert [row["epoch"] for row in rows(Run(tmp_path / "run"))] == ["1", "2"]
     assert (tmp_path / "run" / "loss_plot.png").is_file()
 

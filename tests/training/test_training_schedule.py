@@ -18,7 +18,7 @@ from ganatomy.training.plan import plan
 from ganatomy.training.schedule import checkpoint_interval, epochs_done, learning_rates, steps_of, total_steps
 from ganatomy.training.state import TrainingState
 from ganatomy.training.step import update
-from tests.conftest import TINY, write_dataset
+from tests.builders import TINY, write_dataset
 
 MAMMO = {"size": 16, "batch_size": 4, "model.ngf": 2, "model.ndf": 2, "model.z_dim": 4}
 

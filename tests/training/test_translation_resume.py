@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
 import subprocess
 import sys
 import time
@@ -23,7 +21,7 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.generators.sampling import Sampler
 from ganatomy.networks.unet import UNet
 from ganatomy.training.train import Interrupted, TrainingStopped, train
-from tests.contrasts import SMALL, write_contrasts
+from tests.builders import SMALL, interrupt_at, random_kills, weights, write_contrasts
 
 WAY = {"source": "T1", "domain": "T2"}
 STAGES = {"steps": 12, "model.stages": [0, 0.5, 1], "checkpoint_every": 2, "preview_every": 6}
@@ -31,18 +29,6 @@ STAGES = {"steps": 12, "model.stages": [0, 0.5, 1], "checkpoint_every": 2, "prev
 
 def small(name: str, **settings: Any) -> Recipe:
     return load(name, SMALL[name] | WAY | settings)
-
-
-@pytest.fixture
-def pairs(tmp_path: Path) -> Dataset:
-    return write_contrasts(tmp_path / "pairs")
-
-
-def interrupted_at(*steps: int) -> Any:
-    def on_log(entry: dict[str, Any]) -> None:
-        if entry["kind"] == "train" and entry["step"] in steps:
-            os.kill(os.getpid(), signal.SIGINT)
-    return on_log
 
 
 def state(run: Run) -> dict[str, Tensor]:
@@ -59,8 +45,7 @@ def same_bits(one: Run, other: Run) -> None:
     a, b = state(one), state(other)
     assert a.keys() == b.keys()
     assert [key for key in a if not torch.equal(a[key], b[key])] == []
-    exported = [(run.generator / "weights.safetensors").read_bytes() for run in (one, other)]
-    assert exported[0] == exported[1]
+    assert weights(one) == weights(other)
 
 
 # ------------------------------------------------------------------ the same bits
@@ -75,7 +60,7 @@ def test_interrupted_and_resumed_ends_with_the_same_bits(pairs: Dataset, tmp_pat
     whole = train(pairs.path, tmp_path / "whole", recipe)
     for _ in stops:
         with pytest.raises(Interrupted):
-            train(pairs.path, tmp_path / "parts", recipe, on_log=interrupted_at(*stops))
+            train(pairs.path, tmp_path / "parts", recipe, on_log=interrupt_at(*stops))
     parts = train(pairs.path, tmp_path / "parts", recipe)
     same_bits(parts, whole)
     pictures = [{p.name: p.read_bytes() for p in run.private_progress.iterdir()} for run in (parts, whole)]
@@ -110,7 +95,7 @@ def test_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path, name: 
     started = time.monotonic()
     subprocess.run(command(data, tmp_path / "whole", name, **settings), env=environment, check=True,
                    capture_output=True)
-    longest, killed, rng = time.monotonic() - started, 0, random.Random(time.time())
+    longest, killed, rng = time.monotonic() - started, 0, random_kills()
     for _ in range(4):
         process = subprocess.Popen(command(data, tmp_path / "parts", name, **settings), env=environment,
                                    stderr=subprocess.DEVNULL)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from ganatomy.generators.sampling import load_generator
 from ganatomy.training.images import _turned, make_feed, real_images, with_domains
 from ganatomy.training.schedule import learning_rates
 from ganatomy.training.train import Interrupted, train
-from tests.contrasts import SMALL, write_contrasts
+from tests.builders import SMALL, interrupt_at, weights, write_contrasts
 
 CPU = torch.device("cpu")
 OTHER_WAY = {"source": "T1", "domain": "T2"}
@@ -35,11 +33,6 @@ OTHER_WAY = {"source": "T1", "domain": "T2"}
 
 def small(name: str, **settings: Any) -> Recipe:
     return load(name, SMALL[name] | (OTHER_WAY if "brain" in name else {}) | settings)
-
-
-@pytest.fixture
-def pairs(tmp_path: Path) -> Dataset:
-    return write_contrasts(tmp_path / "pairs")
 
 
 def fed(dataset: Dataset, name: str, draw: int = 0, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -294,8 +287,7 @@ def epoch(run: Run, private: bool = False) -> set[str]:
 def test_debug_keeps_translations_in_the_private_folder(pairs: Dataset, tmp_path: Path, name: str) -> None:
     plain = train(pairs.path, tmp_path / "plain", small(name))
     run = train(pairs.path, tmp_path / "run", small(name), debug=True)
-    weights = [(r.generator / "weights.safetensors").read_bytes() for r in (plain, run)]
-    assert weights[0] == weights[1]
+    assert weights(plain) == weights(run)
     kept = {"discriminator.safetensors", "generator/config.json", "generator/weights.safetensors", "ssim.json"}
     assert epoch(run) == {f"epoch-{i:03d}/{file}" for i in (1, 2) for file in kept}
     pictures = {"translated.png", "training.png", "training-source.png"}
@@ -362,27 +354,19 @@ def test_a_start_that_cannot_be_is_refused_and_leaves_nothing(pairs: Dataset, tm
     assert run.status()["state"] == "finished"
 
 
-def interrupted_at(step: int) -> Any:
-    def on_log(entry: dict[str, Any]) -> None:
-        if entry["kind"] == "train" and entry["step"] == step:
-            os.kill(os.getpid(), signal.SIGINT)
-    return on_log
-
-
 def test_it_goes_on_without_the_first_run_and_not_with_a_changed_one(pairs: Dataset, tmp_path: Path) -> None:
     first = train(pairs.path, tmp_path / "first", small("pix2pix-brain-128", steps=2))
     recipe = small("hybrid-brain-64", init_from=str(first.path))
     whole = train(pairs.path, tmp_path / "whole", recipe)
     with pytest.raises(Interrupted):
-        train(pairs.path, tmp_path / "parts", recipe, on_log=interrupted_at(2))
+        train(pairs.path, tmp_path / "parts", recipe, on_log=interrupt_at(2))
     shutil.move(first.path, tmp_path / "elsewhere")
     train(pairs.path, first.path, small("pix2pix-brain-128", steps=2, seed=5))
     with pytest.raises(UserError, match=r"init_from was generator .*, now generator"):
         train(pairs.path, tmp_path / "parts", recipe)
     shutil.rmtree(first.path)
     parts = train(pairs.path, tmp_path / "parts", recipe)
-    one, two = ((run.generator / "weights.safetensors").read_bytes() for run in (parts, whole))
-    assert one == two
+    assert weights(parts) == weights(whole)
     for path in parts.checkpoints():
         path.unlink()
     said: list[str] = []

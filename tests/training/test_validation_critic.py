@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +23,7 @@ from ganatomy.training.images import make_feed
 from ganatomy.training.state import TrainingState
 from ganatomy.training.train import Interrupted, train
 from ganatomy.training.validation import SEED, Validator
-from tests.conftest import TINY, write_dataset
+from tests.builders import TINY, interrupt_at, weights, write_dataset
 
 KNEE = {"size": 16, "batch_size": 5, "steps": 12, "model.start_channels": 4, "checkpoint_every": 4, "select": "critic"}
 
@@ -52,15 +49,10 @@ def test_interrupted_and_resumed_ends_with_the_same_bits_and_the_same_choice(tmp
     data = write_dataset(tmp_path / "dataset").path
     whole = train(data, tmp_path / "whole", knee)
 
-    def interrupt(entry: dict[str, Any]) -> None:
-        if (entry["kind"], entry["step"]) == ("train", 8):
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(Interrupted):
-        train(data, tmp_path / "parts", knee, on_log=interrupt)
+        train(data, tmp_path / "parts", knee, on_log=interrupt_at(8))
     parts = train(data, tmp_path / "parts", knee)
-    weights = [(run.generator / "weights.safetensors").read_bytes() for run in (whole, parts)]
-    assert weights[0] == weights[1]
+    assert weights(parts) == weights(whole)
     lines = [[e for e in run.log() if e["kind"] == "validation"] for run in (whole, parts)]
     assert lines[0] == lines[1]
     assert [e["step"] for e in lines[0]] == [4, 8, 12]
@@ -73,11 +65,11 @@ def test_interrupted_and_resumed_ends_with_the_same_bits_and_the_same_choice(tmp
 def test_a_run_killed_after_a_checkpoint_scores_and_chooses_as_before(tmp_path: Path, knee: Recipe) -> None:
     data = write_dataset(tmp_path / "dataset").path
     run = train(data, tmp_path / "run", knee)
-    whole, log = (run.generator / "weights.safetensors").read_bytes(), run.log()
+    whole, log = weights(run), run.log()
     run.checkpoint(12).unlink()
     run.write_status("running", 8)
     run = train(data, tmp_path / "run", knee)
-    assert (run.generator / "weights.safetensors").read_bytes() == whole
+    assert weights(run) == whole
     assert [e for e in run.log() if e["kind"] == "validation"] == [e for e in log if e["kind"] == "validation"]
 
 

@@ -17,9 +17,9 @@ from ganatomy.data.geometry import NORMAL, Axis, orientation
 from ganatomy.formats import Header
 from ganatomy.translation.volume import translate_volume
 from ganatomy.translation.way import choose_way
+from tests.builders import head
 from tests.preparation.test_placement import AFFINES, affines
-from tests.scans import head
-from tests.translators import KEPT, PERCENTILE, WINDOW, Fake, floats, grid
+from tests.translation.translators import KEPT, PERCENTILE, WINDOW, Fake, floats, grid
 
 AXES = ("axial", "coronal", "sagittal")
 
@@ -86,7 +86,7 @@ def test_every_slice_is_in_its_place() -> None:
 def test_the_model_sees_what_prepare_would_store(tmp_path: Any) -> None:
     """The same volume prepared and translated: the model is given the stored images."""
     from ganatomy.preparation.prepare import prepare
-    from tests.scans import cohort, save
+    from tests.builders import cohort, save
 
     cohort(tmp_path / "in", mask=False)
     affine = AFFINES["oblique"]

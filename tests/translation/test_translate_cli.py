@@ -20,10 +20,9 @@ import ganatomy
 from ganatomy.cli.main import cli
 from ganatomy.core.errors import UserError
 from ganatomy.translation.translate import translate
-from tests.conftest import write_dataset
+from tests.builders import head, save, write_dataset
 from tests.dicom_files import write_dicom
-from tests.scans import head, save
-from tests.translators import KEPT, WINDOW, Fake, instead_of_a_run
+from tests.translation.translators import KEPT, WINDOW, Fake, instead_of_a_run
 
 BYTES: dict[str, Any] = {"source_intensity": KEPT, "intensity": KEPT, "dtype": "uint8", "value_range": (0, 255)}
 OBLIQUE = np.array([[0.0, -1.1, 0.2, 5], [1.0, 0, 0, -7], [0.1, 0.1, 3, 11], [0, 0, 0, 1]])

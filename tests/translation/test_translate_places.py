@@ -19,10 +19,10 @@ from ganatomy.core.files import atomic_path, disk_errors, staged_folder, write_t
 from ganatomy.formats.synthetic import is_synthetic
 from ganatomy.preparation.prepare import prepare
 from ganatomy.translation.translate import translate
+from tests.builders import head, save
 from tests.dicom_files import write_dicom
-from tests.scans import head, save
 from tests.translation.test_translate_cli import BYTES, picture, refused, series
-from tests.translators import Fake
+from tests.translation.translators import Fake
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.study import begin
-from tests.conftest import TINY, discs
+from tests.builders import TINY, discs
 
 OPTIONS: dict[str, Any] = {"k": (4,), "folds": 2, "seeds": 2, "arms": ("ORG", "AUG_GAN"), "imbalance": 3.0,
                            "classifier": {"updates": 20}}
