@@ -15,7 +15,7 @@ from ganatomy.cli.main import main
 from ganatomy.core.errors import UserError
 from ganatomy.formats import Unreadable, read, scan
 from ganatomy.preparation.prepare import prepare
-from ganatomy.sources.table import read_table
+from ganatomy.sources.csv_table import read_table
 from tests.builders import pictures
 
 EVIL = "\x1b[31m\nevil"

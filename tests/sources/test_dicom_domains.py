@@ -11,9 +11,8 @@ import pytest
 
 from ganatomy.core.errors import UserError
 from ganatomy.formats.dicom.tags import Facts, Frame
-from ganatomy.sources.dicom.domains import assign, propose
+from ganatomy.sources.dicom.contrasts import assign, propose, table
 from ganatomy.sources.dicom.series import Volume, build
-from ganatomy.sources.dicom.table import table
 
 PLANES = {"axial": (1.0, 0, 0, 0, 1, 0), "coronal": (1.0, 0, 0, 0, 0, -1), "sagittal": (0.0, 1, 0, 0, 0, -1)}
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ganatomy.core.errors import UserError
+from ganatomy.data.vocabulary import is_mask_name
 from ganatomy.sources.detect import find_layout
-from ganatomy.sources.entry import Layout, is_mask_name
+from ganatomy.sources.entry import Layout
 
 
 def bids(folder: Path, *names: str, described: bool = True) -> Path:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ganatomy.core.errors import UserError
 from ganatomy.sources.detect import find_layout
-from ganatomy.sources.pieces import read_entry, scan_entry
+from ganatomy.sources.entry import read_entry, scan_entry
 
 
 def make(folder: Path, *names: str, height: int = 8, width: int = 8) -> Path:

@@ -15,8 +15,7 @@ import pytest
 from ganatomy.core.errors import UserError
 from ganatomy.sources import unpacking
 from ganatomy.sources.detect import find_layout
-from ganatomy.sources.entry import Layout
-from ganatomy.sources.pieces import read_entry, scan_entry
+from ganatomy.sources.entry import Layout, read_entry, scan_entry
 
 
 def grey(n: int, seed: int = 0, shape: tuple[int, ...] = (28, 28)) -> np.ndarray[Any, Any]:

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from ganatomy.core.errors import UserError
-from ganatomy.sources.dicom.layout import read_dicom
-from ganatomy.sources.entry import Entry, Layout
-from ganatomy.sources.pieces import read_entry, scan_entry
+from ganatomy.sources.dicom import read_dicom
+from ganatomy.sources.entry import Entry, Layout, read_entry, scan_entry
 from tests.dicom_files import uid, write_dicom
 from tests.pacs import MISSING, PATIENTS, Export, pacs_export
 

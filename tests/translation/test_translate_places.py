@@ -16,7 +16,7 @@ from PIL import Image
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path, disk_errors, staged_folder, write_text
-from ganatomy.formats.synthetic import is_synthetic
+from ganatomy.formats import is_synthetic
 from ganatomy.preparation.prepare import prepare
 from ganatomy.translation.translate import translate
 from tests.builders import head, save

@@ -8,7 +8,6 @@ or that change when these are darkened, shaded, blurred or noisy.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ganatomy.core.recipe import Frozen
+from ganatomy.core.text import listed
+from ganatomy.data.vocabulary import CONTRASTS, contrasts_in
 
 Volume = NDArray[np.float32]
 Figures = NDArray[np.float64]
@@ -35,12 +36,6 @@ BEYOND = 1.25
 """A volume may be farther from the training volumes by this factor than they are from each other."""
 FLOOR = np.array([.05, .03, .05, .05, .04, .06, .05, .03, *[.03] * 5, *[.06] * 5, .04, .04])
 """Standard deviation that each figure has at least: three patients say little of a fourth on another scanner."""
-
-
-_CALLED = {"t1": "T1", "t1w": "T1", "t1ce": "T1", "t1c": "T1", "t1gd": "T1", "mprage": "T1", "t2": "T2", "t2w": "T2",
-           "flair": "FLAIR", "t2flair": "FLAIR", "pd": "PD", "pdw": "PD", "dwi": "DWI", "adc": "ADC", "swi": "SWI",
-           "ct": "CT", "pet": "PET"}
-"""What words in names mean which contrast."""
 
 
 class Contrast(Frozen):
@@ -213,8 +208,7 @@ def named_otherwise(name: str, domain: str) -> str:
 
     Only well-known contrasts count, as words of their own, such as FLAIR in patient07_FLAIR.nii.gz.
     """
-    own = _CALLED.get(domain.lower())
-    said = {_CALLED[word] for word in re.split(r"[^a-z0-9]+", name.rpartition("/")[2].lower()) if word in _CALLED}
-    if own is None or not said or own in said:
+    own, named = CONTRASTS.get(domain.lower()), contrasts_in(name.rpartition("/")[2])
+    if not own or not named or own in named:
         return ""
-    return f"by its name this is {' and '.join(sorted(said))}, not {domain}"
+    return f"by its name this is {listed(sorted(named))}, not {domain}"

@@ -23,7 +23,7 @@ from ganatomy.preparation.privacy.pixels import likely_text
 from ganatomy.preparation.resample import resample
 from ganatomy.preparation.scanned import Scanned, Skipped
 from ganatomy.preparation.visits import Visit
-from ganatomy.sources.pieces import read_entry
+from ganatomy.sources.entry import read_entry
 
 COLOUR_DIFFERENCE = 16
 COLOUR_SHARE = 0.01

@@ -20,7 +20,7 @@ from ganatomy.preparation.modality import Choice, choose, needs_sample, no_windo
 from ganatomy.preparation.options import Options
 from ganatomy.preparation.scanned import Scanned
 from ganatomy.preparation.visits import Visit
-from ganatomy.sources.pieces import read_entry
+from ganatomy.sources.entry import read_entry
 
 ACROSS = 2
 """Pictures whose pixels are this much longer than wide are cut across thick slices."""

@@ -28,7 +28,7 @@ from ganatomy.preparation.options import Options, check_places
 from ganatomy.preparation.private import collect_identifiers, is_private, write_private
 from ganatomy.preparation.state import State, is_unchanged, read_state
 from ganatomy.preparation.survey import Survey, make_survey, refuse_skipped
-from ganatomy.sources.dicom.layout import tags_of
+from ganatomy.sources.dicom import tags_of
 
 Say = Callable[[str], None]
 

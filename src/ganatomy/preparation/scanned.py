@@ -13,8 +13,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.data.geometry import Axis, View, acquired, orientation, view
 from ganatomy.data.parallel import FEW, in_order
 from ganatomy.formats import Header, Unreadable
-from ganatomy.sources.entry import Entry
-from ganatomy.sources.pieces import scan_entry
+from ganatomy.sources.entry import Entry, scan_entry
 
 LONGEST_SIDE = 2**15
 CHUNK = 64

@@ -17,8 +17,8 @@ from ganatomy.core.files import private_path, read_json, refuse_occupied, write_
 from ganatomy.data.dataset import Dataset, is_dataset
 from ganatomy.preparation.options import Options
 from ganatomy.preparation.private import refuse_foreign
+from ganatomy.sources.csv_table import find_table, read_table
 from ganatomy.sources.entry import is_hidden, is_prepared, listings
-from ganatomy.sources.table import find_table, read_table
 
 NAME = "state.json"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted
 from ganatomy.data.parallel import progress
-from ganatomy.formats.synthetic import LEFT_OUT, is_synthetic
+from ganatomy.formats import LEFT_OUT, is_synthetic
 from ganatomy.preparation.convert import Outcome
 from ganatomy.preparation.convert_visit import Plan
 from ganatomy.preparation.options import Options, names

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted
+from ganatomy.data.vocabulary import is_mask_name
 from ganatomy.preparation.grids import onto_grid, refuse_other_grids
 from ganatomy.preparation.scanned import Scanned, Skipped
-from ganatomy.sources.entry import Entry, is_mask_name, natural
+from ganatomy.sources.entry import Entry, natural
 
 COMMON_DOMAIN = 0.5
 """A domain that fewer subjects have is taken only when named."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ganatomy import formats
 from ganatomy.core.errors import UserError
-from ganatomy.sources.entry import Entry, Layout, is_mask_name, natural, safe_name
+from ganatomy.data.vocabulary import is_mask_name
+from ganatomy.sources.entry import Entry, Layout, natural, safe_name
 
 _PLACE = re.compile(r"(sub-[^/]+)/(?:(ses-[^/]+)/)?(?:([^/]+)/)?(sub-[^/_]+)((?:_[^/_-]+-[^/_]+)*)_([^/_-]+)")
 _SURE = re.compile(r"(sub-[^/]+)/(?:ses-[^/]+/)?anat/\1_[^/]*[A-Za-z0-9]+\.nii(?:\.gz)?")

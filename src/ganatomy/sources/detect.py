@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +11,10 @@ from pathlib import Path
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
 from ganatomy.core.text import counted, printable
+from ganatomy.data.vocabulary import is_mask_name
 from ganatomy.sources.bids import is_bids, read_bids
+from ganatomy.sources.csv_table import find_table, read_table
+from ganatomy.sources.dicom import read_dicom
 from ganatomy.sources.entry import (
     Entry,
     Found,
@@ -20,15 +23,20 @@ from ganatomy.sources.entry import (
     is_prepared,
     natural,
     safe_name,
+    subject_group,
+    subject_in,
     walk,
 )
-from ganatomy.sources.folders import read_folders
-from ganatomy.sources.pattern import match_pattern
-from ganatomy.sources.rules import check_rules, subject_in, with_domains, with_subjects
-from ganatomy.sources.sides import is_sided, looks_side_by_side, read_side_by_side, read_sides
 from ganatomy.sources.stacks import SUFFIXES as STACKS
 from ganatomy.sources.stacks import read_stacks
-from ganatomy.sources.table import find_table, read_table
+from ganatomy.sources.templates import (
+    is_sided,
+    looks_side_by_side,
+    match_pattern,
+    read_folders,
+    read_side_by_side,
+    read_sides,
+)
 
 KINDS = ("auto", "folders", "bids", "sides", "side-by-side", "stacks", "dicom", "csv")
 READS = "DICOM, NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha), PNG, JPEG, TIFF, .npy and .npz"
@@ -91,7 +99,7 @@ def find_layout(source: Path, *, kind: str = "auto", pattern: str | None = None,
             that fits counts; files that fit none are left out. Masks keep their domain, and rules named like masks
             take only masks.
         subject_regex: searched in a file's relative path; its group "subject", or 1, or all of it is the subject.
-        allow_gaps, keep_derived, workers: see `dicom.layout.read_dicom`.
+        allow_gaps, keep_derived, workers: see `dicom.read_dicom`.
         leave_out: folders below the source that are not looked into.
         scratch: a folder for what is unpacked from archives; it must outlive the entries.
         say: takes messages while something lasts.
@@ -155,8 +163,6 @@ def _read(source: Path, found: Found, chosen: str, wishes: _Wishes) -> Layout:
         names = sorted([*found.images, *found.dicom], key=natural)
         return with_domains(match_pattern(source, names, wishes.pattern, wishes.domains), wishes.regexes)
     if chosen == "dicom":
-        from ganatomy.sources.dicom.layout import read_dicom
-
         if not found.dicom:
             raise UserError("holds no DICOM files", where=source, fix="leave --layout out")
         return read_dicom(source, found.dicom, rules=wishes.rules, subject_regex=wishes.subject_regex,
@@ -250,3 +256,85 @@ def _nothing(source: Path, passed: Counter[str]) -> UserError:
         return UserError("cannot be opened", where=source, fix="check who owns the folder")
     return UserError(f"holds no images ({sum(passed.values())} other files)", where=source,
                      fix=f"what can be read: {READS}")
+
+
+def _folders_in(name: str, regex: re.Pattern[str]) -> list[str]:
+    """The parts of a path in which the regular expression finds the subject."""
+    match = regex.search(name)
+    start, end = match.span(subject_group(regex)) if match else (0, 0)
+    finish = name.find("/", end)
+    return name[name.rfind("/", 0, start) + 1:finish if finish >= 0 else len(name)].split("/")
+
+
+def with_subjects(layout: Layout, regex: re.Pattern[str]) -> Layout:
+    """The layout with the subjects that the regular expression finds in the files' names.
+
+    Its group "subject", or 1, or all of it is the subject; files that it does not fit are left out. Where it brings
+    subjects of the layout together, they become sessions.
+
+    Raises:
+        UserError: it fits no file.
+    """
+    subjects = [subject_in(entry.name, regex) for entry in layout.entries]
+    if not any(subjects):
+        example = next((entry.name for entry in layout.entries), "")
+        raise UserError("the regular expression fits no file", where="--subject-regex",
+                        fix=f"the first file is {printable(example)!r}")
+    merged: dict[str, set[str]] = defaultdict(set)
+    for subject, entry in zip(subjects, layout.entries, strict=True):
+        merged[subject].add(entry.subject)
+    entries, lost = [], {}
+    for subject, entry in zip(subjects, layout.entries, strict=True):
+        if not subject:
+            lost[entry.name] = "does not fit --subject-regex"
+            continue
+        sessions = layout.subjects_known and len(merged[subject]) > 1
+        session = "/".join(filter(None, (entry.subject, entry.session))) if sessions else entry.session
+        # a folder that names the patient is no class: its name must not be stored
+        label = "" if entry.label in _folders_in(entry.name, regex) else entry.label
+        entries.append(replace(entry, subject=subject, session=session, label=label))
+    return replace(layout, entries=entries, subjects_known=True, unmatched=[*layout.unmatched, *lost.items()])
+
+
+def with_domains(layout: Layout, rules: Mapping[str, re.Pattern[str]]) -> Layout:
+    """The layout with the domain of the first rule that fits a file's name; others are left out, masks aside.
+
+    Where the subject is known it is cut out of the name first: t1 shall not be found in patient19. Masks keep their
+    domain, and a rule that is called like a mask takes only masks.
+
+    Raises:
+        UserError: a rule fits no file.
+    """
+    if not rules:
+        return layout
+    entries, lost = [], {}
+    for entry in layout.entries:
+        domain = _ruled(entry, rules, layout.subjects_known)
+        if domain:
+            entries.append(replace(entry, domain=domain))
+        else:
+            lost[entry.name] = "fits no --domain"
+    return check_rules(replace(layout, entries=entries, unmatched=[*layout.unmatched, *lost.items()]), rules)
+
+
+def _ruled(entry: Entry, rules: Mapping[str, re.Pattern[str]], known: bool) -> str:
+    """The domain of an entry by the rules, "" if it has none."""
+    mask = is_mask_name(entry.domain)
+    text = f"{entry.name} {entry.piece.half}" if entry.piece.half else entry.name
+    if known:
+        text = re.sub(rf"(?<![^\W_]){re.escape(entry.subject)}(?![^\W_])", "", text)
+    fitting = (name for name, regex in rules.items() if is_mask_name(name) == mask and regex.search(text))
+    return next(fitting, entry.domain if mask else "")
+
+
+def check_rules(layout: Layout, rules: Mapping[str, re.Pattern[str]]) -> Layout:
+    """The layout, if every rule has found a file; else `UserError` with some of what there is."""
+    known = {entry.domain for entry in layout.entries}
+    for name, regex in rules.items():
+        if name not in known:
+            taken = any(regex.search(entry.name) for entry in layout.entries)
+            names = dict.fromkeys([*(n for n, _ in layout.unmatched), *(e.name for e in layout.entries)])
+            raise UserError(f"{name}={regex.pattern} fits no file" + (" that another rule has not taken" * taken),
+                            where="--domain",
+                            fix=f"it is searched in names such as {', '.join(map(printable, list(names)[:3]))}")
+    return layout

@@ -7,9 +7,11 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from ganatomy import formats
 from ganatomy.core.errors import UserError
@@ -17,9 +19,8 @@ from ganatomy.core.files import PRIVATE_SUFFIX
 from ganatomy.core.run import Run
 from ganatomy.core.text import printable
 from ganatomy.data.dataset import is_dataset
-from ganatomy.formats import Header
+from ganatomy.formats import Header, Pixels, Unreadable
 
-_MASK = re.compile(r"mask|seg|label|lesion", re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9]+")
 _NO_IMAGES = (".txt", ".csv", ".tsv", ".json", ".xml", ".html", ".htm", ".pdf", ".md", ".py", ".log", ".yaml", ".yml",
               ".zip", ".gz", ".tar", ".bvec", ".bval", ".raw", ".zraw", ".xls", ".xlsx", ".doc", ".docx", ".mat", ".pt")
@@ -120,11 +121,6 @@ def is_prepared(folder: Path) -> bool:
     return (folder / "dataset.json").is_file() and is_dataset(folder)
 
 
-def is_mask_name(domain: str) -> bool:
-    """Whether a domain of this name is taken for a mask."""
-    return bool(_MASK.search(domain))
-
-
 def compiled(text: str, option: str) -> re.Pattern[str]:
     """A regular expression that the user gave, upper and lower case alike.
 
@@ -143,6 +139,16 @@ def compiled(text: str, option: str) -> re.Pattern[str]:
     except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"{printable(text)!r} is no regular expression ({error})", where=option,
                         fix="put a backslash before ( [ * + ? and . that are meant as such") from error
+
+
+def subject_in(name: str, regex: re.Pattern[str]) -> str:
+    """The subject that the regular expression finds in a file's name, "" if it finds none."""
+    match = regex.search(name)
+    return (match[subject_group(regex)] or "").strip() if match else ""
+
+
+def subject_group(regex: re.Pattern[str]) -> str | int:
+    return "subject" if "subject" in regex.groupindex else min(regex.groups, 1)
 
 
 @dataclass(frozen=True)
@@ -246,3 +252,34 @@ def _holds_dicom(path: str) -> bool:
             return formats.dicom.is_mine(handle.read(formats.nifti.HEAD_BYTES))
     except OSError:
         return False
+
+
+def scan_entry(entry: Entry) -> Header:
+    """The header of an entry, pixels not decoded. Raises `Unreadable` with the reason."""
+    if entry.header is not None:
+        return entry.header
+    header = formats.scan(entry.path)
+    slices, height, width = header.shape
+    if entry.piece.index is not None:
+        if not 0 <= entry.piece.index < slices:
+            raise Unreadable(f"has {slices} pictures and no number {entry.piece.index}")
+        return replace(header, shape=(1, height, width), volumetric=False)
+    if entry.piece.half:
+        if header.volumetric or width < 2:
+            raise Unreadable("is no picture of two halves")
+        return replace(header, shape=(1, height, width // 2))
+    return header
+
+
+def read_entry(entry: Entry) -> Pixels:
+    """Pixels of an entry as `formats.read` gives them; all finite. Raises `Unreadable` with the reason."""
+    piece = entry.piece
+    if piece.frames:
+        return formats.read_frames(piece.frames)
+    if piece.index is not None:
+        return np.asarray(formats.read_one(entry.path, piece.index)[None])
+    pixels = formats.read(entry.path)
+    if not piece.half:
+        return pixels
+    middle = pixels.shape[2] // 2
+    return pixels[:, :, :middle] if piece.half == "left" else pixels[:, :, pixels.shape[2] - middle:]

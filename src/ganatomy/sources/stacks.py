@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
 from ganatomy.data.images import check_size, simple_dtype
+from ganatomy.data.vocabulary import SPLITS_BY_NAME
 from ganatomy.formats import Header, Unreadable
 from ganatomy.sources.entry import Entry, Layout, Piece, safe_name
-from ganatomy.sources.table import SPLIT_NAMES
 from ganatomy.sources.unpacking import Archive, Array, check_room, describe_file, opened, write_stack
 
 SUFFIXES = (".npy", ".npz")
@@ -45,7 +45,7 @@ def read_stacks(files: Sequence[tuple[str, Path]], scratch: Path, say: Say) -> L
     """
     prefix = len(files) > 1
     stems = [Path(name).stem.lower() for name, _ in files]
-    splits = prefix and set(stems) <= SPLIT_NAMES.keys() and len(set(stems)) == len(stems)
+    splits = prefix and set(stems) <= SPLITS_BY_NAME.keys() and len(set(stems)) == len(stems)
     layouts = []
     for number, ((name, path), stem) in enumerate(zip(files, stems, strict=True)):
         own = f"{name}/" if prefix else ""
@@ -54,7 +54,7 @@ def read_stacks(files: Sequence[tuple[str, Path]], scratch: Path, say: Say) -> L
         else:
             layout = _archive(name, path, own, scratch / f"stack{number}", say)
         if splits and not any(entry.split for entry in layout.entries):
-            layout = replace(layout, entries=[replace(e, split=SPLIT_NAMES[stem]) for e in layout.entries])
+            layout = replace(layout, entries=[replace(e, split=SPLITS_BY_NAME[stem]) for e in layout.entries])
         layouts.append(layout)
     if not prefix:
         return layouts[0]

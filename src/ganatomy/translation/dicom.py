@@ -17,9 +17,8 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder
 from ganatomy.core.text import counted, grouped
 from ganatomy.data.parallel import progress
-from ganatomy.formats import Unreadable, nifti
+from ganatomy.formats import SYNTHETIC, Unreadable, nifti
 from ganatomy.formats.dicom.tags import Facts, facts
-from ganatomy.formats.synthetic import SYNTHETIC
 from ganatomy.sources.dicom.series import Volume, build
 from ganatomy.sources.dicom.slices import Skipped
 from ganatomy.sources.entry import is_hidden, walk

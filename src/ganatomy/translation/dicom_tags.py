@@ -11,8 +11,7 @@ from typing import Any
 from ganatomy import __version__
 from ganatomy.data.intensity import HOUNSFIELD
 from ganatomy.formats.dicom.file import numbers, opened, text, texts, value
-from ganatomy.formats.dicom.frames import Frame, frames
-from ganatomy.formats.dicom.tags import TAGS, described, is_lossy
+from ganatomy.formats.dicom.tags import TAGS, Frame, described, frames, is_lossy
 from ganatomy.sources.dicom.series import Volume
 from ganatomy.translation.about import NOT_FOR_DIAGNOSIS, About
 

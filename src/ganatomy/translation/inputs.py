@@ -11,10 +11,10 @@ from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
 from ganatomy.core.text import counted, printable
-from ganatomy.formats import Header, Pixels, Unreadable
-from ganatomy.formats.synthetic import is_synthetic
+from ganatomy.data.vocabulary import is_mask_name
+from ganatomy.formats import Header, Pixels, Unreadable, is_synthetic
 from ganatomy.sources.dicom.series import Volume
-from ganatomy.sources.entry import is_mask_name, is_prepared, walk
+from ganatomy.sources.entry import is_prepared, walk
 from ganatomy.translation import dicom
 
 Say = Callable[[str], None]

@@ -16,8 +16,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_json
 from ganatomy.core.run import Run
 from ganatomy.core.text import printable
-from ganatomy.formats import Header
-from ganatomy.formats.synthetic import is_synthetic
+from ganatomy.formats import Header, is_synthetic
 from ganatomy.sources.entry import is_prepared
 from ganatomy.translation import dicom, nifti, pictures
 from ganatomy.translation.about import NOT_FOR_DIAGNOSIS, About

@@ -15,11 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from ganatomy.data.images import Header, Pixels, Unreadable, check_finite
-from ganatomy.formats.dicom.codec import decoded
 from ganatomy.formats.dicom.file import Opened, opened, text
-from ganatomy.formats.dicom.frames import Tiles, frames
-from ganatomy.formats.dicom.tags import TAGS, described, facts, is_lossy
-from ganatomy.formats.dicom.values import MAX_BYTES, Stored, common_dtype, values
+from ganatomy.formats.dicom.pixels import MAX_BYTES, Stored, common_dtype, decoded, values
+from ganatomy.formats.dicom.tags import TAGS, Tiles, described, facts, frames, is_lossy
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 __all__ = ["SUFFIXES", "common_dtype", "facts", "is_mine", "read", "read_frames", "scan"]

@@ -1,18 +1,192 @@
-"""What the tags of one DICOM file say, without its pixels."""
+"""What the tags of one DICOM file say, without its pixels: of the file, and of each of its frames.
+
+Frames are those of classic slices, enhanced multi-frame files and the tiles of Siemens mosaics.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom.datadict import tag_for_keyword
 
-from ganatomy.formats.dicom.codec import LOSSY, MAYBE_LOSSY, check_room, check_syntax
-from ganatomy.formats.dicom.file import Opened, items, number, opened, text, texts, whole
-from ganatomy.formats.dicom.frames import Frame, Tiles, frames, tiles
-from ganatomy.formats.dicom.values import Stored, stored
+from ganatomy.data.images import Unreadable
+from ganatomy.formats.dicom.file import Opened, item, items, number, numbers, opened, text, texts, value, whole
+from ganatomy.formats.dicom.pixels import LOSSY, MAYBE_LOSSY, Stored, check_room, check_syntax, stored
+
+Vector = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where one frame of a file lies, and what it is; mm in DICOM's patient axes (left, posterior, superior).
+
+    Attributes:
+        position: centre of the first pixel, 3 numbers; () where unknown.
+        orientation: directions of growing column and growing row number, 6 numbers; () where unknown.
+        spacing: between the centres of neighbouring rows and columns (row, column); () where unknown.
+        thickness: of the slice; None where unknown.
+        gap: SpacingBetweenSlices, centre to centre; None where unknown.
+        stack: StackID of a multi-frame file, "" where there is none.
+        indices: DimensionIndexValues of a multi-frame file, () where there are none.
+        temporal: number of the point in time, None where the file does not say.
+        echo: echo time in ms, None where the file does not say.
+        image_type: FrameType of a multi-frame file, else the file's ImageType.
+    """
+
+    position: Vector = ()
+    orientation: Vector = ()
+    spacing: Vector = ()
+    thickness: float | None = None
+    gap: float | None = None
+    stack: str = ""
+    indices: tuple[int, ...] = ()
+    temporal: int | None = None
+    echo: float | None = None
+    image_type: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """A Siemens mosaic: `count` slices side by side, row by row, `across` in a row, of rows x columns pixels each."""
+
+    count: int
+    across: int
+    rows: int
+    columns: int
+
+    def corner(self, tile: int) -> tuple[int, int]:
+        """The first row and column of a tile."""
+        return tile // self.across * self.rows, tile % self.across * self.columns
+
+
+def tiles(data: Any) -> Tiles | None:
+    """How a mosaic is cut up, None for any other file. Raises `Unreadable` where it cannot be known."""
+    if "MOSAIC" not in texts(data, "ImageType") or (whole(data, "NumberOfFrames") or 1) > 1:
+        return None
+    rows, columns = whole(data, "Rows") or 0, whole(data, "Columns") or 0
+    count = _private(data, 0x0A)
+    if count is None:
+        count = _csa(data, "NumberOfImagesInMosaic")
+    try:
+        slices = int(np.asarray(count, dtype=np.float64).reshape(-1)[0])
+    except (TypeError, ValueError, IndexError, OverflowError):
+        raise Unreadable("is a mosaic that does not say of how many slices") from None
+    across = math.isqrt(max(slices, 1) - 1) + 1
+    if not 1 <= slices <= 4096 or rows % across or columns % across or min(rows, columns) < across:
+        raise Unreadable(f"is a mosaic that cannot be cut into {slices} slices")
+    return Tiles(slices, across, rows // across, columns // across)
+
+
+def frames(data: Any, count: int, cut: Tiles | None) -> tuple[Frame, ...]:
+    """Each frame of a file with `count` of them, or each tile of a mosaic."""
+    whole_file = _classic(data)
+    if cut is not None:
+        return _mosaic(data, whole_file, cut)
+    if count == 1 and value(data, "PerFrameFunctionalGroupsSequence") is None:
+        return (whole_file,)
+    groups = items(data, "PerFrameFunctionalGroupsSequence")[:count]
+    shared = item(data, "SharedFunctionalGroupsSequence")
+    if not groups:
+        return (replace(whole_file, position=()),) * count
+    found = [_grouped(group, shared, whole_file) for group in groups]
+    return tuple(found + [Frame(spacing=whole_file.spacing)] * (count - len(found)))
+
+
+def _classic(data: Any) -> Frame:
+    return Frame(
+        position=_vector(data, "ImagePositionPatient", 3), orientation=_vector(data, "ImageOrientationPatient", 6),
+        spacing=_spacing(data), thickness=_positive(number(data, "SliceThickness")),
+        gap=_positive(number(data, "SpacingBetweenSlices")), temporal=whole(data, "TemporalPositionIdentifier"),
+        echo=number(data, "EchoTime"), image_type=texts(data, "ImageType"))
+
+
+def _grouped(group: Any, shared: Any, file: Frame) -> Frame:
+    def of(keyword: str) -> Any:
+        own = item(group, keyword)
+        return own if own is not None else item(shared, keyword)
+
+    measures, content = of("PixelMeasuresSequence"), of("FrameContentSequence")
+    kind = next((found for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence",
+                                    "PETFrameTypeSequence", "XRay3DFrameTypeSequence")
+                 if (found := texts(of(name), "FrameType"))), file.image_type)
+    echo = number(of("MREchoSequence"), "EffectiveEchoTime")
+    gap = _positive(number(measures, "SpacingBetweenSlices"))
+    thickness = _positive(number(measures, "SliceThickness"))
+    return Frame(
+        position=_vector(of("PlanePositionSequence"), "ImagePositionPatient", 3),
+        orientation=_vector(of("PlaneOrientationSequence"), "ImageOrientationPatient", 6) or file.orientation,
+        spacing=_vector(measures, "PixelSpacing", 2, positive=True) or file.spacing,
+        thickness=thickness if thickness is not None else file.thickness, gap=gap if gap is not None else file.gap,
+        stack=text(content, "StackID"), indices=tuple(int(x) for x in numbers(content, "DimensionIndexValues")),
+        temporal=whole(content, "TemporalPositionIndex"), echo=echo if echo is not None else file.echo,
+        image_type=kind)
+
+
+def _mosaic(data: Any, file: Frame, cut: Tiles) -> tuple[Frame, ...]:
+    """The file's position is that of a slice as large as the whole mosaic and with the same centre as the first tile's
+    slice; the slices follow each other along the normal."""
+    step = file.gap if file.gap is not None else file.thickness
+    if not (file.position and file.orientation and file.spacing and step):
+        return (replace(file, position=()),) * cut.count
+    along_row, along_column = np.asarray(file.orientation).reshape(2, 3)
+    margin_rows, margin_columns = cut.rows * (cut.across - 1) / 2, cut.columns * (cut.across - 1) / 2
+    first = np.asarray(file.position) + along_row * margin_columns * file.spacing[1]
+    first = first + along_column * margin_rows * file.spacing[0]
+    normal = np.cross(along_row, along_column)
+    told = _csa(data, "SliceNormalVector")
+    try:
+        if told is not None and float(np.dot(np.asarray(told, dtype=np.float64), normal)) < 0:
+            normal = -normal
+    except (TypeError, ValueError):
+        pass  # a damaged vector says nothing
+    places = [first + normal * step * k for k in range(cut.count)]
+    return tuple(replace(file, position=tuple(float(x) for x in place)) for place in places)
+
+
+def _spacing(data: Any) -> Vector:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        if found := _vector(data, keyword, 2, positive=True):
+            return found
+    regions = items(data, "SequenceOfUltrasoundRegions")
+    if len(regions) != 1 or {whole(regions[0], f"PhysicalUnits{axis}Direction") for axis in "XY"} != {3}:
+        return ()
+    down, across = (abs(number(regions[0], f"PhysicalDelta{axis}") or 0.0) * 10 for axis in "YX")  # cm to mm
+    return (down, across) if min(down, across) > 0 else ()
+
+
+def _vector(data: Any, keyword: str, length: int, positive: bool = False) -> Vector:
+    found = numbers(data, keyword)
+    if len(found) != length or (positive and min(found) <= 0):
+        return ()
+    return found
+
+
+def _positive(found: float | None) -> float | None:
+    return found if found is not None and found > 0 else None
+
+
+def _private(data: Any, element: int) -> Any:
+    """An element of Siemens' block in group 0019, wherever in the group it was put."""
+    try:
+        return data.private_block(0x0019, "SIEMENS MR HEADER")[element].value
+    except Exception:  # absent or damaged
+        return None
+
+
+def _csa(data: Any, name: str) -> Any:
+    """A value of Siemens' own header within the header, None where it is absent or damaged."""
+    from nibabel.nicom import csareader
+
+    try:
+        found = csareader.read(data.private_block(0x0029, "SIEMENS CSA HEADER")[0x10].value)["tags"][name]["items"]
+    except Exception:  # absent or damaged
+        return None
+    return found or None
+
 
 __all__ = ["TAGS", "Facts", "Frame", "described", "facts"]
 

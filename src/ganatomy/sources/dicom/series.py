@@ -15,8 +15,8 @@ from ganatomy.data.images import check_size
 from ganatomy.formats import Header, Unreadable
 from ganatomy.formats.dicom import common_dtype
 from ganatomy.formats.dicom.tags import Facts
-from ganatomy.sources.dicom.geometry import Stack, plane, stack
 from ganatomy.sources.dicom.slices import FARTHEST, Collection, Skipped, Slice, split, untangle, without_copies
+from ganatomy.sources.dicom.stack import Stack, plane, stack
 
 SCOUT_PLANES, SCOUT_SLICES = 3, 60
 """A series of three planes with no more slices than this is a localiser, whatever it is called."""

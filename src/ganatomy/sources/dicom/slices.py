@@ -13,7 +13,7 @@ import numpy as np
 from ganatomy import formats
 from ganatomy.formats import Unreadable
 from ganatomy.formats.dicom.tags import Facts, Frame
-from ganatomy.sources.dicom.geometry import places, usable
+from ganatomy.sources.dicom.stack import places, usable
 
 ANGLE, MM, ECHO = 1e-3, 1e-3, 0.02
 """Slices of one volume differ by no more: in a direction's components, in mm of pixel spacing, as a share of the echo

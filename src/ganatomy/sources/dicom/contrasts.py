@@ -1,4 +1,4 @@
-"""What contrast a DICOM volume shows: a domain from a fixed vocabulary, or by the user's own rules.
+"""What contrast a DICOM volume shows: a domain from a fixed vocabulary, or by the user's own rules; their table.
 
 A description is free text and may name a patient, so it never becomes a domain's name.
 """
@@ -9,8 +9,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import printable
+from ganatomy.data.vocabulary import DESCRIPTIONS, ENHANCED, MODALITIES, NATIVE, spaced
 from ganatomy.sources.dicom.series import Volume
 from ganatomy.sources.dicom.slices import Skipped
 from ganatomy.sources.entry import compiled
@@ -18,49 +21,24 @@ from ganatomy.sources.entry import compiled
 Named = list[tuple[Volume, str]]
 """Volumes and their domains."""
 
-_MODALITIES = {"CR": "XR", "DX": "XR", "RG": "XR", "PX": "XR", "IO": "XR", "PT": "PET", "ES": "ES", "IVUS": "US",
-               **{m: m for m in ("CT", "MG", "US", "NM", "XA", "RF", "XC", "GM", "SM", "OP", "OPT", "OCT", "BMD")}}
-_KEYWORDS = [(domain, re.compile(rf"(?:{words})")) for domain, words in (
-    ("ADC", r"\badc\b|apparent diff"),
-    ("DWI", r"\b(dwi|dw|dti|diff|diffusion|trace\w?|tracew|b\d{3,4})\b"),
-    ("SWI", r"\b(swi|swan|venobold)\b|suscept"),
-    ("TOF", r"\b(tof|mra)\b|angio"),
-    ("ASL", r"\b(p?c?asl)\b|spin label"),
-    ("PERF", r"\b(dsc|dce|pwi)\b|perfusion"),
-    ("BOLD", r"\b(bold|fmri|rsf|rest(ing)?\d*|task)\b"),
-    ("STIR", r"\bstir\b"),
-    ("T1", r"\bt1 ?w? flair\b"),
-    ("FLAIR", r"flair|dark fluid"),
-    ("T2star", r"\bt2 ?w?(\*| ?star\b)|\b(hemo|gre|ffe)\b"),
-    ("T1", r"\bt1|mp2?rage|\b(spgr|fspgr|bravo|tfl|vibe|flash|lava|thrive)\b"),
-    ("T2", r"\bt2|\b(haste|ssfse)\b"),
-    ("PD", r"\b(pd|pdw|dp)\b|proton"))]
-_ENHANCED = re.compile(r"\+ ?c\b|\bc ?\+|\b(gd|gad\w*|km|ce|ce?t1\w?|t1 ?w?ce|t1c|post|contrast|kontrast|enhanced)\b")
-_NATIVE = re.compile(r"\b(pre|nativ\w?)\b|\b(no|non|without|ohne|w o) (gd|gad\w*|km|ce|contrast|kontrast|enhanced)\b")
 LATE_ECHO = 60.0
 """ms of echo time between proton density and T2 where the repetition time is long."""
 SAME = 0.15
 """Echo, repetition and inversion times of one contrast differ by no larger share."""
 
 
-def plain(text: str) -> str:
-    """Text in small letters, its words apart: "AxT2_FLAIR+C" gives "ax t2 flair +c"."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z][A-Za-z0-9])|(?<=[0-9])(?=[A-Z][A-Za-z])", " ", text)
-    return " ".join(re.sub(r"[^a-z0-9*+]+", " ", text.lower()).split())
-
-
 def propose(volume: Volume) -> str:
     """A domain from the vocabulary, by keywords in description and protocol, else by echo and repetition time."""
     facts = volume.facts
     if facts.modality != "MR":
-        return _MODALITIES.get(facts.modality, "image")
+        return MODALITIES.get(facts.modality, "image")
     if "ADC" in volume.image_type:
         return "ADC"
-    for text in (plain(facts.series_description), plain(facts.protocol)):
-        found = next((domain for domain, words in _KEYWORDS if words.search(text)), "")
+    for text in (spaced(facts.series_description), spaced(facts.protocol)):
+        found = next((domain for domain, words in DESCRIPTIONS if words.search(text)), "")
         if found in ("PD", "T2") and re.search(r"\bpd|proton", text) and re.search(r"\bt2", text):
             found = "PD" if (volume.echo or LATE_ECHO) < LATE_ECHO else "T2"
-        if found == "T1" and (facts.contrast_agent or (_ENHANCED.search(text) and not _NATIVE.search(text))):
+        if found == "T1" and (facts.contrast_agent or (ENHANCED.search(text) and not NATIVE.search(text))):
             return "T1ce"
         if found:
             return found
@@ -150,11 +128,11 @@ def _with_planes(named: Named) -> Named:
 
 def _numbered(named: Named) -> Named:
     """Number the contrasts of a domain within each session, so that the same one has the same name in most."""
-    often = Counter((domain, plain(title(v))) for v, domain in named)
+    often = Counter((domain, spaced(title(v))) for v, domain in named)
     numbers: dict[Volume, int] = {}
     for (_, domain), volumes in _sessions(named).items():
         contrasts: list[list[Volume]] = []
-        ranks = {v: (_part(v) not in ("", "M"), -often[domain, plain(title(v))], v.echo or 0,
+        ranks = {v: (_part(v) not in ("", "M"), -often[domain, spaced(title(v))], v.echo or 0,
                      v.facts.series_number or 0) for v in volumes}
         for volume in sorted(volumes, key=ranks.__getitem__):
             same = next((found for found in contrasts if _same_contrast(found[0], volume)), None)
@@ -184,7 +162,7 @@ def _part(volume: Volume) -> str:
 
 def _unnumbered(text: str) -> str:
     """A description without what marks a second try."""
-    return re.sub(r"\b(repeat|rpt|rep|wdh|again|\d+)\b", "", plain(text)).strip()
+    return re.sub(r"\b(repeat|rpt|rep|wdh|again|\d+)\b", "", spaced(text)).strip()
 
 
 def _without_repeats(named: Named) -> tuple[Named, Skipped]:
@@ -203,3 +181,69 @@ def _without_repeats(named: Named) -> tuple[Named, Skipped]:
         elif not volume.frames:
             kept.add(volume)
     return [(v, domain) for v, domain in named if v in kept], skipped
+
+
+WIDTH, MOST_ROWS, _DESCRIPTION = 116, 60, 44
+
+
+def table(volumes: Sequence[Volume], named: Named) -> list[str]:
+    """The series by what they are, over all patients, as lines of text at most `WIDTH` characters wide.
+
+    Args:
+        volumes: all there are.
+        named: those that are taken; the domain of others is shown as "-".
+    """
+    domains = dict(named)
+    rows: dict[tuple[str, str, str, str], list[Volume]] = defaultdict(list)
+    for volume in volumes:
+        seen = volume.plane or "picture"
+        rows[_cut(_label(volume)), volume.facts.modality or "?", seen, domains.get(volume, "-")].append(volume)
+    order = sorted(rows, key=lambda row: (row[3] == "-", row[3], -len(rows[row]), row))
+    cells = [("series", "modality", "plane", "slices", "mm", "patients", "domain")]
+    for row in order[:MOST_ROWS]:
+        (text, modality, seen, domain), found = row, rows[row]
+        cells.append((text, modality, seen + _degrees(found), _span([v.slices for v in found], "{:d}"),
+                      _spacing(found), str(len({v.facts.patient_id for v in found})), domain))
+    widths = [max(len(line[i]) for line in cells) for i in range(7)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()[:WIDTH]
+             for line in cells]
+    more = len(order) - MOST_ROWS
+    return lines if more <= 0 else [*lines, f"and {more} more kinds of series"]
+
+
+def _degrees(volumes: Sequence[Volume]) -> str:
+    """How far oblique slices are off their plane."""
+    off = [round(v.tilt) for v in volumes]
+    return f" {_span(off, '{:d}')}°" if max(off) else ""
+
+
+def _label(volume: Volume) -> str:
+    text, protocol = title(volume), volume.facts.protocol
+    return text if protocol in ("", text) else f"{text} / {protocol}"
+
+
+def _cut(text: str) -> str:
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= _DESCRIPTION else text[:_DESCRIPTION - 3] + "..."
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low}..{high}"
+
+
+def _spacing(volumes: Sequence[Volume]) -> str:
+    """Pixel size and step, from the smallest to the largest: 0.9x5, or 0.5..0.9x3..5."""
+    spacing = [_pixel(v) for v in volumes if _pixel(v)]
+    if not spacing:
+        return "-"
+    steps = [v.step for v in volumes if v.step]
+    return _span(spacing, "{:.2g}") + (f"x{_span(steps, '{:.2g}')}" if steps else "")
+
+
+def _pixel(volume: Volume) -> float:
+    """mm from column to column, 0 where unknown."""
+    header = volume.header
+    if header.affine is not None:
+        return float(np.linalg.norm(header.affine[:3, 0]))
+    return header.spacing[1] if header.spacing else 0.0

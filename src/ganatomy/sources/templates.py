@@ -1,30 +1,26 @@
-"""What the names of folders and files say: a folder per subject, a folder per class, or one flat folder."""
+"""Layouts told by names alone: folders by subject or class, a flat one, trainA and trainB, A|B pictures, a pattern."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from ganatomy import formats
-from ganatomy.sources.entry import Entry, Layout, is_mask_name, safe_name
-from ganatomy.sources.table import SPLIT_NAMES
+from ganatomy.core.errors import UserError
+from ganatomy.data.vocabulary import MASK_ENDING, MASK_FOLDER, SPLITS_BY_NAME, is_contrast_name, is_mask_name
+from ganatomy.formats import Unreadable
+from ganatomy.sources.entry import Entry, Layout, Piece, safe_name
 
 _SESSION = re.compile(r"(ses|session|visit|timepoint|tp)[-_]?[a-z0-9]+", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:z|s|sl|slice|i|im|img|image)?[-_]?(\d+)", re.IGNORECASE)
-_MASK_END = re.compile(r"(.+?)[\s._-]+((?:[a-z]+-)?(?:mask|seg|segmentation|label)(?:[-_]?\d+)?)", re.IGNORECASE)
-_MASK_FOLDER = re.compile(r"(labels?|masks?|seg(?:s|mentations?)?|annotations?|gt|ground[-_ ]?truths?)"
-                          r"(?:[-_ ]?(tr|ts|va|train|test|val))?", re.IGNORECASE)
 _IMAGE_FOLDER = re.compile(r"images?[-_ ]?(tr|ts|va)", re.IGNORECASE)
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _PLAIN_FOLDERS = {"image", "images", "img", "imgs", "data", "nifti", "niftis", "png", "pngs", "scans", "anat", "raw"}
 _VOLUMES = (*formats.nifti.SUFFIXES, *formats.itk.SUFFIXES)
-_CONTRASTS = {"t1", "t1w", "t1wi", "t1c", "t1ce", "t1gd", "t1n", "t1post", "t2", "t2w", "t2wi", "t2s", "t2star", "t2f",
-              "t2flair", "flair", "pd", "pdw", "dwi", "adc", "swi", "stir", "tof", "mra", "ct", "cta", "cbct", "mr",
-              "mri", "pet"}
-_MANNERS = {"axial", "ax", "tra", "coronal", "cor", "sagittal", "sag", "pre", "post", "ce", "gd", "km", "weighted"}
 MAX_DOMAINS = 12
 
 
@@ -83,18 +79,13 @@ def _contrast_level(files: list[_File]) -> int | None:
     for level in range(min(len(file.folders) for file in files)):
         names = {file.folders[level] for file in files}
         no_class = level > 0 or any(c.isdigit() for name in names for c in name) or _same_names_return(files)
-        if no_class and all(map(_is_contrast, names)):
+        if no_class and all(map(is_contrast_name, names)):
             return level
     return None
 
 
-def _is_contrast(name: str) -> bool:
-    words = set(re.split(r"[\W_]+", name.lower()))
-    return bool(words & _CONTRASTS) and words <= _CONTRASTS | _MANNERS
-
-
 def _take_contrast(file: _File, level: int | None) -> _File:
-    if level is None or len(file.folders) <= level or not _is_contrast(file.folders[level]):
+    if level is None or len(file.folders) <= level or not is_contrast_name(file.folders[level]):
         return file
     contrast = file.folders[level]
     stem = re.sub(rf"(?<=.)[\s._-]+{re.escape(contrast)}(?![^\W_])", "", file.stem, flags=re.IGNORECASE)
@@ -123,7 +114,7 @@ def _take_masks(file: _File) -> _File:
     """Take the levels labels, labelsTr, imagesTr and the like out of the folders."""
     kept, part, masks = [], "", ""
     for folder in file.folders:
-        if found := _MASK_FOLDER.fullmatch(folder):
+        if found := MASK_FOLDER.fullmatch(folder):
             masks, part = found.group(1).lower(), (found.group(2) or "").lower()
         elif found := _IMAGE_FOLDER.fullmatch(folder):
             part = found.group(1).lower()
@@ -159,7 +150,7 @@ def _with_masks(source: Path, layout: Layout, images: list[_File], masks: list[_
               if file.name in entries}
     added, unmatched = [], []
     for file in masks:
-        ending = _MASK_END.fullmatch(file.stem)
+        ending = MASK_ENDING.fullmatch(file.stem)
         place = file.folders, file.split, file.part
         image = places.get((*place, file.stem)) or (places.get((*place, ending.group(1))) if ending else None)
         if image is None:
@@ -177,9 +168,9 @@ def _with_masks(source: Path, layout: Layout, images: list[_File], masks: list[_
 
 def _take_splits(files: list[_File]) -> list[_File]:
     tops = {file.folders[0].lower() if file.folders else "" for file in files}
-    if not tops <= SPLIT_NAMES.keys() or len(tops) < 2:
+    if not tops <= SPLITS_BY_NAME.keys() or len(tops) < 2:
         return files
-    return [replace(file, split=SPLIT_NAMES[file.folders[0].lower()], folders=file.folders[1:]) for file in files]
+    return [replace(file, split=SPLITS_BY_NAME[file.folders[0].lower()], folders=file.folders[1:]) for file in files]
 
 
 def _mostly_numbered(names: set[str]) -> bool:
@@ -255,7 +246,7 @@ def _per_class(source: Path, files: list[_File]) -> Layout:
 
 def _single(source: Path, file: _File, label: str = "") -> Entry:
     """An image that is a subject of its own; NAME_mask is the mask of NAME."""
-    found = _MASK_END.fullmatch(file.stem)
+    found = MASK_ENDING.fullmatch(file.stem)
     base, domain = (found.group(1), found.group(2)) if found else (file.stem, file.contrast or "image")
     subject = "/".join((*((file.split,) if file.split else ()), *file.folders, base))
     return Entry(source / file.name, file.name, subject, "", safe_name(domain), label, file.split)
@@ -286,3 +277,197 @@ def _subject_and_domain(file: _File) -> tuple[str, str] | None:
         parts.pop()
     subject, _, domain = "_".join(parts).rpartition("_" if len(parts) > 1 else "-")
     return (subject, domain) if subject and any(c.isalpha() for c in domain) else None
+
+
+SAMPLE = 64
+"""Pictures whose sizes are looked at."""
+_SIDE = re.compile(r"(train|val|valid|validation|test)[-_]?([AB])", re.IGNORECASE)
+_HALVES = (("A", Piece(half="left")), ("B", Piece(half="right")))
+
+
+def is_sided(names: Sequence[str]) -> bool:
+    """Whether there are folders trainA and trainB, or others called so, on the first level."""
+    sides = {side for name in names if (side := _side(name)) is not None}
+    return {"A", "B"} <= {side for _, side in sides}
+
+
+def read_sides(source: Path, names: Sequence[str]) -> Layout:
+    """trainA, trainB, testA, testB (and valA, valB): domains A and B, the splits from the folders.
+
+    Where every split has the same file names in A and B, images of one name are pairs and share a subject; else the
+    layout is unpaired. Each image, or pair, is a subject of its own.
+
+    Raises:
+        UserError: there are no such folders.
+    """
+    if not is_sided(names):
+        raise UserError("has no folders trainA and trainB", where=source,
+                        fix="leave --layout out, or call the folders of the two domains so")
+    known = {name: found for name in names if (found := _side(name)) is not None}
+    paired = _agree(known)
+    entries = [Entry(source / name, name, f"{split}{'' if paired else side}/{_stem(name.partition('/')[2])}",
+                     domain=side, split=split) for name, (split, side) in known.items()]
+    unmatched = [(name, "lies outside of the folders trainA, trainB and so on") for name in names if name not in known]
+    note = ("the file names in A and B agree: images of one name are taken for pairs; add --unpaired if they are none"
+            if paired else "the file names in A and B do not agree: A and B are taken for unpaired")
+    return Layout("folders trainA and trainB", entries, subjects_known=False, unmatched=unmatched, notes=[note],
+                  unpaired=not paired)
+
+
+def looks_side_by_side(source: Path, names: Sequence[str]) -> bool:
+    """Whether all pictures lie in train, val and test, and those of a sample are twice as wide as high."""
+    tops = {name.partition("/")[0].lower() if "/" in name else "" for name in names}
+    if not tops <= SPLITS_BY_NAME.keys() or "train" not in {SPLITS_BY_NAME[top] for top in tops}:
+        return False
+    if any(name.count("/") > 1 for name in names):
+        return False
+    sizes = _sizes(source, names)
+    return bool(sizes) and all(width == 2 * height for height, width in sizes)
+
+
+def read_side_by_side(source: Path, names: Sequence[str]) -> Layout:
+    """Pictures that hold A in their left half and B in the right one, a subject each.
+
+    Raises:
+        UserError: no picture of the sample can be read, or some cannot be halved.
+    """
+    sizes = _sizes(source, names)
+    odd = [size for size in sizes if size[1] % 2 or size[1] < size[0]]
+    if odd or not sizes:
+        found = f"there is one of {odd[0][0]} rows and {odd[0][1]} columns" if odd else "none can be read"
+        raise UserError(f"its pictures are not two halves side by side: {found}", where=source,
+                        fix="leave --layout out")
+    tops = {name.partition("/")[0].lower() if "/" in name else "" for name in names}
+    splits = tops <= SPLITS_BY_NAME.keys()
+    entries = []
+    for name in names:
+        path, subject = source / name, _stem(name)
+        split = SPLITS_BY_NAME[name.partition("/")[0].lower()] if splits else ""
+        entries += [Entry(path, name, subject, domain=domain, split=split, piece=half) for domain, half in _HALVES]
+    note = ("every picture is taken for two side by side: its left half is domain A, its right half B; "
+            "if that is wrong, add --layout folders")
+    return Layout("pictures A|B side by side", entries, subjects_known=False, notes=[note])
+
+
+def _side(name: str) -> tuple[str, str] | None:
+    """(split, A or B) of a file, None where its folder says none."""
+    found = _SIDE.fullmatch(name.partition("/")[0]) if "/" in name else None
+    return (SPLITS_BY_NAME[found.group(1).lower()], found.group(2).upper()) if found else None
+
+
+def _agree(places: Mapping[str, tuple[str, str]]) -> bool:
+    """Whether A and B hold files of the same names in every split."""
+    stems: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, place in places.items():
+        stems[place].append(_stem(name.partition("/")[2]))
+    other = {"A": "B", "B": "A"}
+    return all(len(set(found)) == len(found) and set(found) == set(stems.get((split, other[side]), ()))
+               for (split, side), found in stems.items())
+
+
+def _stem(name: str) -> str:
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + formats.stem(file)
+
+
+def _sizes(source: Path, names: Sequence[str]) -> list[tuple[int, int]]:
+    """(height, width) of a sample of the pictures; volumes count as nothing that has halves."""
+    sizes = []
+    for name in names[::max(1, len(names) // SAMPLE)]:
+        try:
+            header = formats.scan(source / name)
+        except Unreadable:
+            continue
+        sizes.append((header.shape[1], header.shape[2]) if not header.volumetric else (1, 1))
+    return sizes
+
+
+FIELDS = ("subject", "session", "domain", "label", "slice")
+MAX_PARTS = 100
+
+
+def match_pattern(source: Path, names: Sequence[str], pattern: str, domains: Sequence[str] = ()) -> Layout:
+    """Read subject, session, domain, label and slice out of relative paths.
+
+    `*` stands for anything within one folder's or file's name, `**` for anything; a field that occurs twice must
+    have the same value in both places.
+
+    Raises:
+        UserError: an unknown field, no {subject}, or no file that fits.
+    """
+    parts = _parts(pattern)
+    entries, unmatched = [], []
+    for name in names:
+        values = _match(parts, name, domains)
+        if values is None:
+            unmatched.append((name, "does not fit the pattern"))
+            continue
+        number = values.get("slice")
+        entries.append(Entry(source / name, name, values["subject"], values.get("session", ""),
+                             safe_name(values.get("domain", "image")), values.get("label", ""),
+                             slice=None if number is None else int(number)))
+    if not entries:
+        raise UserError(f"none of {len(names)} image files fits the pattern {pattern!r}", where=source,
+                        fix=f"the first file is {names[0]!r}; write the pattern after it")
+    return Layout("files that fit the pattern", entries, unmatched=unmatched)
+
+
+def _parts(pattern: str) -> list[str]:
+    """The pattern cut into fields such as {subject}, the wildcards *, ** and **/, and the text between them."""
+    pattern = re.sub(r"\*{3,}", "**", pattern.removeprefix("./"))
+    parts = [part for part in re.split(r"(\{[^{}]*\}|\*\*/?|\*)", pattern) if part]
+    for part in parts:
+        if part.startswith("{") and part[1:-1] not in FIELDS:
+            raise UserError(f"unknown field {part} in the pattern", where="--pattern",
+                            fix=f"known fields: {', '.join('{' + f + '}' for f in FIELDS)}")
+    if "{subject}" not in parts:
+        raise UserError("the pattern has no {subject}", where="--pattern",
+                        fix="say which part names the patient; splits go by it")
+    if len(parts) > MAX_PARTS:
+        raise UserError(f"the pattern has {len(parts)} parts", where="--pattern", fix="write fewer * and fields")
+    return parts
+
+
+def _match(parts: list[str], name: str, domains: Sequence[str]) -> dict[str, str] | None:
+    """The fields' values if the whole name fits. Each part takes as much as it can.
+
+    What remains to be matched is remembered by place, so that no pattern takes more than polynomial time.
+    """
+    again = {part for part in parts if part.startswith("{") and parts.count(part) > 1}
+
+    @cache
+    def rest(i: int, start: int, known: tuple[tuple[str, str], ...]) -> dict[str, str] | None:
+        if i == len(parts):
+            return {} if start == len(name) else None
+        part, following = parts[i], parts[i + 1] if i + 1 < len(parts) else ""
+        text = dict(known).get(part, part)
+        if text != part or part[0] not in "*{":
+            return rest(i + 1, start + len(text), known) if name.startswith(text, start) else None
+        for end in _ends(part, name, start, domains):
+            if following and following[0] not in "*{" and not name.startswith(following, end):
+                continue
+            value = name[start:end]
+            found = rest(i + 1, end, (*known, (part, value)) if part in again else known)
+            if found is not None:
+                return {**found, part[1:-1]: value} if part.startswith("{") else found
+        return None
+
+    return rest(0, 0, ())
+
+
+def _ends(part: str, name: str, start: int, domains: Sequence[str]) -> Iterator[int]:
+    """Where a wildcard or field that begins at `start` may end, the best place first."""
+    slash = name.find("/", start)
+    stop = len(name) if slash < 0 else slash
+    if part == "**/":
+        yield from (i for i in range(len(name), start, -1) if name[i - 1] == "/")
+        yield start
+    elif part.startswith("*"):
+        yield from range(len(name) if part == "**" else stop, start - 1, -1)
+    elif part == "{slice}":
+        digits = re.compile(r"\d*").match(name, start)
+        yield from range(digits.end() if digits else start, start, -1)
+    else:
+        if part == "{domain}":
+            yield from (start + len(domain) for domain in domains if domain and name.startswith(domain, start))
+        yield from range(stop, start, -1)

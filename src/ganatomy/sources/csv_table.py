@@ -11,10 +11,9 @@ from pathlib import Path
 
 from ganatomy.core.errors import UserError
 from ganatomy.data.manifest import SPLITS
+from ganatomy.data.vocabulary import SPLITS_BY_NAME
 from ganatomy.sources.entry import Entry, Layout, safe_name
 
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-               "dev": "val", "test": "test", "testing": "test"}
 MAX_BYTES = 256 * 2**20
 NEEDED = ("path", "subject")
 OPTIONAL = ("domain", "label", "split", "session", "slice")
@@ -60,7 +59,7 @@ def read_table(table: Path, split_by: str | None = None) -> Layout:
     lines = list(rows.values())
     split_column = "split" if "split" in columns else ""
     if by:
-        says_splits = {line[by].lower() for line in lines} <= SPLIT_NAMES.keys()
+        says_splits = {line[by].lower() for line in lines} <= SPLITS_BY_NAME.keys()
         split_column, group = (by, "") if says_splits else ("", by)
     else:
         group = ""
@@ -80,7 +79,7 @@ def _entry(table: Path, number: int, line: dict[str, str], split_column: str, gr
         if not line[name]:
             raise UserError(f"the column {name} is empty", where=where, fix="fill it in, or remove the line")
     split = line.get(split_column, "").lower()
-    if split_column and split not in SPLIT_NAMES:
+    if split_column and split not in SPLITS_BY_NAME:
         raise UserError(f"unknown split {split!r}", where=where, fix=f"use one of {', '.join(SPLITS)}")
     number_text = line.get("slice", "")
     if number_text and not (number_text.isdecimal() and len(number_text) < 10):
@@ -88,7 +87,7 @@ def _entry(table: Path, number: int, line: dict[str, str], split_column: str, gr
     name = line["path"].replace("\\", "/")
     return Entry(table.parent / name, name, line["subject"], line.get("session", ""),
                  safe_name(line.get("domain", "") or "image"), line.get("label", ""),
-                 SPLIT_NAMES.get(split, ""), int(number_text) if number_text else None, line.get(group, ""))
+                 SPLITS_BY_NAME.get(split, ""), int(number_text) if number_text else None, line.get(group, ""))
 
 
 def _check_columns(table: Path, columns: list[str], needed: list[str]) -> None:
