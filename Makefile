@@ -27,10 +27,11 @@ test-all: install
 check: install
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 benchmark: install
 	$(BIN)/python benchmarks/step_time.py
 	$(BIN)/python benchmarks/read_time.py
 
 clean:
-	rm -rf $(DEMO) $(DEMO).private .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO) $(DEMO).private .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -2,31 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
-
-# waiting threads that spin make a step several times slower as soon as anything else runs on the machine
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep what is freed for the next tensor instead of handing it back to the system.
-
-    Otherwise every large tensor is mapped and zeroed page by page anew: features took 20 ms an image instead of 12,
-    with a third of the time spent in the kernel. Other C libraries have no mallopt and are left alone.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(mmap_threshold, 1 << 30)
-        mallopt(trim_threshold, (1 << 31) - 1)
-
-
-_keep_freed_memory()
 
 __version__ = metadata.version("ganatomy")
 __all__ = ["__version__", "compare", "evaluate", "generate", "phantom", "prepare", "report", "study", "train",
