@@ -7,22 +7,25 @@ A format is a module with SUFFIXES, `is_mine(head)`, `scan(path) -> Header` and 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-
-from PIL import Image
 
 from ganatomy.data.images import Header, Pixels, Unreadable
 from ganatomy.formats import dicom, itk, nifti, npy, raster
 
 FORMATS: tuple[ModuleType, ...] = (dicom, nifti, raster, npy, itk)
 SUFFIXES = tuple(suffix for module in FORMATS for suffix in module.SUFFIXES)
+SYNTHETIC = re.compile(r"synthetic .*\(ganatomy\), not for diagnosis$")
+"""SeriesDescription of a DICOM series that `ganatomy translate` wrote."""
+_SYNTHETIC_TEXT = re.compile(r"synthetic .* by ganatomy, ")
+LEFT_OUT = "synthetic, made by a model (add --keep-derived to take it)"
+"""Why `ganatomy prepare` leaves such files out."""
+_GZIP = b"\x1f\x8b"
 
-__all__ = ["FORMATS", "SUFFIXES", "Header", "Pixels", "Unreadable", "is_candidate", "read", "read_frames", "read_one",
-           "scan", "stem"]
+__all__ = ["FORMATS", "LEFT_OUT", "SUFFIXES", "SYNTHETIC", "Header", "Pixels", "Unreadable", "format_of",
+           "is_candidate", "is_synthetic", "read", "read_frames", "read_one", "scan", "stem"]
 
 
 def is_candidate(name: str) -> bool:
@@ -41,7 +44,7 @@ def stem(name: str) -> str:
 def scan(path: Path) -> Header:
     """Shape, dtype, channels and geometry without decoding pixels. Raises `Unreadable` with the reason."""
     with _plain_reasons(path):
-        header: Header = _format(path).scan(path)
+        header: Header = _readable(path).scan(path)
         return header
 
 
@@ -52,7 +55,7 @@ def read(path: Path) -> Pixels:
         Unreadable: with the reason.
     """
     with _plain_reasons(path):
-        pixels: Pixels = _format(path).read(path)
+        pixels: Pixels = _readable(path).read(path)
         return pixels
 
 
@@ -68,6 +71,29 @@ def read_frames(frames: Sequence[tuple[str, int]]) -> Pixels:
         return dicom.read_frames(frames)
 
 
+def format_of(path: str | Path) -> ModuleType | None:
+    """The module that reads a file, by its first bytes; None where it is no image. Raises OSError."""
+    return _chosen(Path(path), _head(path))
+
+
+def is_synthetic(path: Path) -> bool:
+    """Whether a NIfTI, PNG, TIFF or DICOM file says that a model made it.
+
+    Arrays (.npy) have no place to say so. A file that cannot be read says nothing.
+    """
+    try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return False
+        module = format_of(path)
+        if module is nifti:
+            return bool(_SYNTHETIC_TEXT.match(nifti.description(path)))
+        if module is raster:
+            return bool(_SYNTHETIC_TEXT.match(raster.description(path)))
+        return module is dicom and bool(SYNTHETIC.match(dicom.facts(path).series_description))
+    except (OSError, Unreadable):
+        return False
+
+
 @contextmanager
 def _plain_reasons(path: Path) -> Iterator[None]:
     """Reasons are one line and name no folder: they are shown and written down, and folders may be patients' names."""
@@ -79,64 +105,31 @@ def _plain_reasons(path: Path) -> Iterator[None]:
         raise Unreadable(" ".join(text.split())) from error
 
 
-def _format(path: Path) -> ModuleType:
+def _readable(path: Path) -> ModuleType:
+    """The module that reads a file. Raises `Unreadable`."""
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise Unreadable("is no file but a folder, a pipe or a device")
-        with path.open("rb") as handle:
-            head = handle.read(nifti.HEAD_BYTES)
+        head = _head(path)
+        module = _chosen(path, head)
     except FileNotFoundError as error:
         raise Unreadable("the file is missing") from error
     except (OSError, ValueError) as error:
         raise Unreadable(f"cannot be opened ({getattr(error, 'strerror', error)})") from error
     if not head:
         raise Unreadable("the file is empty")
-    if head.startswith(b"\x1f\x8b"):
-        head = nifti.unpacked_head(path) or head
-    for module in FORMATS:
-        if module.is_mine(head):
-            return module
-    if head.startswith(b"\x1f\x8b"):
-        raise Unreadable("is a gzip file that is cut short or holds no NIfTI image")
-    raise Unreadable("is not an image: its first bytes are those of no format read here")
+    if module is None:
+        raise Unreadable("is a gzip file that is cut short or holds no NIfTI image" if head.startswith(_GZIP) else
+                         "is not an image: its first bytes are those of no format read here")
+    return module
 
 
-SYNTHETIC = re.compile(r"synthetic .*\(ganatomy\), not for diagnosis$")
-"""SeriesDescription of a derived DICOM series."""
-LEFT_OUT = "synthetic, made by a model (add --keep-derived to take it)"
-"""Why `ganatomy prepare` leaves such files out."""
-_TEXT = re.compile(r"synthetic .* by ganatomy, ")
-_TIFF_DESCRIPTION = 270
-_PICTURES = (b"\x89PNG\r\n\x1a\n", b"II", b"MM")
-_NARROW, _WIDE = slice(148, 228), slice(240, 320)
-"""Where a NIfTI-1 and a NIfTI-2 header hold the description."""
+def _head(path: str | Path) -> bytes:
+    with open(path, "rb", buffering=0) as handle:  # noqa: PTH123 - a Path for each of 100,000 files costs as much
+        return handle.read(nifti.HEAD_BYTES)
 
 
-def is_synthetic(path: Path) -> bool:
-    """Whether a NIfTI, PNG, TIFF or DICOM file says that a model made it.
-
-    Arrays (.npy) have no place to say so. A file that cannot be read says nothing.
-    """
-    try:
-        if not path.is_file():  # opening a pipe would wait for ever
-            return False
-        with path.open("rb") as handle:
-            head = handle.read(nifti.HEAD_BYTES)
-        if head.startswith(_PICTURES):
-            return bool(_TEXT.match(_picture_text(path)))
-        if head.startswith(b"\x1f\x8b"):
-            head = nifti.unpacked_head(path)
-        if nifti.is_mine(head):
-            return bool(_TEXT.match(head[_WIDE if head[4:8] == b"n+2\0" else _NARROW].decode("latin-1")))
-        return dicom.is_mine(head) and bool(SYNTHETIC.match(dicom.facts(path).series_description))
-    except (OSError, Unreadable):
-        return False
-
-
-def _picture_text(path: Path) -> str:
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG", "TIFF")) as image:
-            tags = getattr(image, "tag_v2", {})
-            return str(image.info.get("Description") or tags.get(_TIFF_DESCRIPTION, ""))
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, Image.DecompressionBombError):
-        return ""
+def _chosen(path: Path, head: bytes) -> ModuleType | None:
+    if head.startswith(_GZIP):
+        head = nifti.unpacked_head(path)
+    return next((module for module in FORMATS if module.is_mine(head)), None)

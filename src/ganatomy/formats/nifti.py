@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,12 @@ def unpacked_head(path: Path) -> bytes:
             return handle.read(HEAD_BYTES)
     except (OSError, EOFError, zlib.error):
         return b""
+
+
+def description(path: Path) -> str:
+    """What the header says of the image. Raises `Unreadable`."""
+    with opened(path) as (image, _):
+        return str(image.header["descrip"].item().decode("latin-1"))
 
 
 def scan(path: Path) -> Header:
@@ -89,13 +96,10 @@ def _header(path: Path, image: Any) -> Header:
     shape = volume_shape(image)
     stored = image.get_data_dtype()
     check_size(shape, stored.itemsize)
-    dtype = simple_dtype(stored) if _plain(image) else simple_dtype(stored) and np.dtype(np.float32)
-    needed = int(np.prod([int(n) for n in shape])) * stored.itemsize
-    packed = _packed(path)
-    room = path.stat().st_size * (_DEFLATE_LIMIT if packed else 1)
-    if room < needed:
+    kept = simple_dtype(stored)
+    if path.stat().st_size * (_DEFLATE_LIMIT if _packed(path) else 1) < math.prod(shape) * stored.itemsize:
         raise Unreadable("is cut short: fewer bytes than its header promises")
-    return volume_header(image, shape, dtype)
+    return volume_header(image, shape, kept if _plain(image) else np.dtype(np.float32))
 
 
 def volume_shape(image: Any) -> tuple[int, int, int]:

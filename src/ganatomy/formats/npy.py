@@ -1,4 +1,4 @@
-"""NumPy arrays (.npy): [h, w], [slices, h, w], and with a last axis of 3 or 4 colour. Never unpickled."""
+"""NumPy arrays (.npy): [h, w], [slices, h, w], with a last axis of 3 or 4 colour, of 1 grey. Never unpickled."""
 
 from __future__ import annotations
 
@@ -19,32 +19,24 @@ def is_mine(head: bytes) -> bool:
 
 def scan(path: Path) -> Header:
     """Read the header only. Raises `Unreadable`."""
-    return _describe(_mapped(path))
+    return describe(mapped(path))
 
 
 def read(path: Path) -> Pixels:
     """Pixels [slices, h, w] or [slices, h, w, 3]. Raises `Unreadable`."""
-    array = _mapped(path)
-    header = _describe(array)
-    with np.errstate(over="ignore"):
-        pixels = np.asarray(array).astype(header.dtype)
-    if header.channels == 3:
-        return check_finite(pixels[..., :3].reshape(*header.shape, 3))
-    return check_finite(pixels.reshape(header.shape))
+    return _values(mapped(path))
 
 
 def read_one(path: Path, index: int) -> Pixels:
     """Picture `index` [h, w] or [h, w, 3] of a stack. Raises `Unreadable`."""
-    array = _mapped(path)
+    array = mapped(path)
     if array.ndim < 3 or not 0 <= index < len(array):
         raise Unreadable(f"has no picture number {index}")
-    header = _describe(array[index:index + 1])  # of the whole stack there may be more than can be read at once
-    with np.errstate(over="ignore"):
-        picture = np.asarray(array[index]).astype(header.dtype)
-    return check_finite(picture[..., :3] if header.channels == 3 else picture)
+    return np.asarray(_values(array[index:index + 1])[0])  # of the whole stack there may be more than can be read
 
 
-def _mapped(path: Path) -> Pixels:
+def mapped(path: Path) -> Pixels:
+    """The array of a file, mapped into memory. Raises `Unreadable`."""
     try:
         array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, TokenError) as error:
@@ -56,12 +48,26 @@ def _mapped(path: Path) -> Pixels:
     return array
 
 
-def _describe(array: Pixels) -> Header:
+def planes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """The axes of an array without that of its channels, [h, w] or [slices, h, w], and how many channels: 1 or 3."""
+    if len(shape) in (3, 4) and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4:
+        return shape[:-1], 3
+    return (shape[:-1] if len(shape) == 4 and shape[-1] == 1 else shape), 1
+
+
+def describe(array: Pixels) -> Header:
+    """The header of an array. Raises `Unreadable`."""
     check_size(array.shape, array.dtype.itemsize)
-    dtype = simple_dtype(array.dtype)
-    colour = array.ndim in (3, 4) and array.shape[-1] in (3, 4) and min(array.shape[-3:-1]) > 4
-    plane = array.shape[:-1] if colour else array.shape
+    plane, channels = planes(array.shape)
     if len(plane) not in (2, 3):
         raise Unreadable(f"its shape {array.shape} is neither [h, w] nor [slices, h, w]")
     slices, height, width = plane if len(plane) == 3 else (1, *plane)
-    return Header((slices, height, width), dtype, channels=3 if colour else 1, volumetric=len(plane) == 3)
+    return Header((slices, height, width), simple_dtype(array.dtype), channels=channels, volumetric=len(plane) == 3)
+
+
+def _values(array: Pixels) -> Pixels:
+    header = describe(array)
+    colour = (3,) if header.channels == 3 else ()
+    with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
+        values = np.asarray(array[..., :3] if colour else array).astype(header.dtype)
+    return check_finite(values.reshape(*header.shape, *colour))

@@ -23,11 +23,9 @@ _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b
 _EIGHT_BIT = ("1", "L", "P", "LA", "La", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La")
-_ORIENTATION, _PHOTOMETRIC = 274, 262
+_ORIENTATION, _PHOTOMETRIC, _DESCRIPTION = 274, 262, 270
 MOST_PAGES = 10_000
 """Pages of a TIFF that are read: to count them takes Pillow a time that grows with their square."""
-MOST_JPEG_BYTES = 64 * 2**20
-"""A JPEG of 300 million pixels has fewer; what is larger is damaged, and Pillow would look through all of it."""
 
 
 def is_mine(head: bytes) -> bool:
@@ -45,16 +43,18 @@ def read(path: Path) -> Pixels:
     """Pixels [slices, h, w] or [slices, h, w, 3], uint8, uint16 or float32. Raises `Unreadable`."""
     with _opened(path) as image:
         header = _header(image)
-        pages = []
-        for page in range(header.shape[0]):
-            if page:
-                image.seek(page)
-            pages.append(_decode(image))
+        pages = [_decode(image, page) for page in range(header.shape[0])]
         if len({p.shape for p in pages}) > 1:
             raise Unreadable("its pages differ in size or colour")
         if pages[0].shape[:2] != header.shape[1:]:
             raise Unreadable("holds another number of pixels than its header says")
         return check_finite(np.stack(pages).astype(header.dtype, copy=False))
+
+
+def description(path: Path) -> str:
+    """What a PNG or TIFF says of itself, "" where it says nothing. Raises `Unreadable`."""
+    with _opened(path) as image:
+        return str(image.info.get("Description") or getattr(image, "tag_v2", {}).get(_DESCRIPTION, ""))
 
 
 @contextmanager
@@ -63,8 +63,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # given a path, Pillow maps a plain TIFF into memory and mixes up the sides of one that is to be turned
-            with path.open("rb") as handle:
-                _refuse_large_jpeg(path, handle.read(3))
             with path.open("rb") as handle, Image.open(handle, formats=("PNG", "JPEG", "TIFF")) as image:
                 yield image
     except Unreadable:
@@ -98,12 +96,6 @@ def _header(image: Image.Image) -> Header:
                   lossy=lossy)
 
 
-def _refuse_large_jpeg(path: Path, head: bytes) -> None:
-    size = path.stat().st_size
-    if head == _MAGIC[1] and size > MOST_JPEG_BYTES:
-        raise Unreadable(f"is a JPEG of {size / 2**20:,.0f} MB; more than {MOST_JPEG_BYTES // 2**20} are not read")
-
-
 def _pages(image: Image.Image) -> int:
     """How many pages a TIFF has."""
     for page in range(1, MOST_PAGES + 1):  # one by one: Pillow miscounts after a seek beyond the last
@@ -128,7 +120,9 @@ def _is_colour(image: Image.Image) -> bool:
     return image.mode in _EIGHT_BIT and image.mode not in _GREY
 
 
-def _decode(image: Image.Image) -> Pixels:
+def _decode(image: Image.Image, page: int) -> Pixels:
+    if page:
+        image.seek(page)
     colour = _is_colour(image)
     inverted = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
     if image.format in ("JPEG", "MPO"):

@@ -248,8 +248,7 @@ def _sort_in(found: Found, name: str, item: os.DirEntry[str]) -> None:
 
 def _holds_dicom(path: str) -> bool:
     try:
-        with open(path, "rb", buffering=0) as handle:  # noqa: PTH123 - a Path for each of 100,000 files costs as much
-            return formats.dicom.is_mine(handle.read(formats.nifti.HEAD_BYTES))
+        return formats.format_of(path) is formats.dicom
     except OSError:
         return False
 

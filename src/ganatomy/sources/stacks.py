@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import re
+import shutil
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
-from ganatomy.data.images import check_size, simple_dtype
+from ganatomy.core.files import disk_errors
+from ganatomy.core.text import listed
+from ganatomy.data.images import Header, Pixels, Unreadable
 from ganatomy.data.vocabulary import SPLITS_BY_NAME
-from ganatomy.formats import Header, Unreadable
+from ganatomy.formats import npy
 from ganatomy.sources.entry import Entry, Layout, Piece, safe_name
-from ganatomy.sources.unpacking import Archive, Array, check_room, describe_file, opened, write_stack
 
 SUFFIXES = (".npy", ".npz")
 MAX_CLASSES = 100
+MAX_BYTES = 32 * 2**30
+"""Archives that claim more are not unpacked."""
+_AGAIN = "download or save the file again"
 _MEDMNIST = re.compile(r"(train|val|test)_images")
 _SUBJECTS = re.compile(r"(subject|patient)s?(_?ids?)?", re.IGNORECASE)
 _LABELS = re.compile(r"labels?|y|targets?|class(es)?", re.IGNORECASE)
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An array in an .npy file, mapped into memory."""
+
+    path: Path
+    values: Pixels
+
+    @property
+    def is_pictures(self) -> bool:
+        """Whether it is a stack [n, h, w], [n, h, w, 1] or [n, h, w, 3 or 4] of plain numbers."""
+        return bool(self.values.dtype.kind in "buif" and self.values.size
+                    and len(npy.planes(self.values.shape)[0]) == 3)
+
+    @property
+    def header(self) -> Header:
+        """The header of one picture. Raises `Unreadable`."""
+        return replace(npy.describe(self.values[:1]), volumetric=False)
+
+    def __str__(self) -> str:
+        return f"{self.values.dtype} [{', '.join(map(str, self.values.shape))}]"
 
 
 def read_stacks(files: Sequence[tuple[str, Path]], scratch: Path, say: Say) -> Layout:
@@ -50,7 +78,7 @@ def read_stacks(files: Sequence[tuple[str, Path]], scratch: Path, say: Say) -> L
     for number, ((name, path), stem) in enumerate(zip(files, stems, strict=True)):
         own = f"{name}/" if prefix else ""
         if path.suffix.lower() == ".npy":
-            layout = _plain(name, path, own, scratch / f"stack{number}")
+            layout = _plain(name, path, own)
         else:
             layout = _archive(name, path, own, scratch / f"stack{number}", say)
         if splits and not any(entry.split for entry in layout.entries):
@@ -64,75 +92,108 @@ def read_stacks(files: Sequence[tuple[str, Path]], scratch: Path, say: Say) -> L
                   unpaired=any(layout.unpaired for layout in layouts))
 
 
-def _plain(name: str, path: Path, own: str, scratch: Path) -> Layout:
-    array = describe_file(path)
-    if not array.is_pictures:
-        raise _no_pictures(path, {name: array})
-    if array.shape[3:] == (1,):
-        check_room(path, array.nbytes, scratch)
-        with path.open("rb") as stream:
-            stream.seek(array.offset)
-            path = write_stack(stream, array, scratch / "array.npy")
-    header = _header(path, array)
+def _plain(name: str, path: Path, own: str) -> Layout:
+    with _reasons(path):
+        array = _Array(path, npy.mapped(path))
+        if not array.is_pictures:
+            raise _no_pictures(path, {name: array})
+        header = array.header
     entries = [Entry(path, f"{name}/{i:06d}", f"{own}{i:06d}", piece=Piece(index=i), header=header)
-               for i in range(array.shape[0])]
+               for i in range(len(array.values))]
     return Layout("a stack of pictures", entries, subjects_known=False)
 
 
 def _archive(name: str, path: Path, own: str, scratch: Path, say: Say) -> Layout:
-    with opened(path) as archive:
-        splits = [found.group(1) for key in archive.arrays if (found := _MEDMNIST.fullmatch(key))]
-        keys = [f"{split}_images" for split in splits] or [
-            key for key, array in archive.arrays.items() if array.is_pictures]
-        if not keys or not all(archive.arrays[key].is_pictures for key in keys):
-            raise _no_pictures(path, archive.arrays)
-        needed = sum(archive.arrays[key].nbytes for key in keys)
-        check_room(path, needed, scratch)
+    arrays = _unpacked(name, path, scratch, say)
+    splits = [match.group(1) for key in arrays if (match := _MEDMNIST.fullmatch(key))]
+    keys = [f"{split}_images" for split in splits] or [key for key, array in arrays.items() if array.is_pictures]
+    if not keys or not all(arrays[key].is_pictures for key in keys):
+        raise _no_pictures(path, arrays)
+    with _reasons(path):
+        return _medmnist(name, arrays, splits, own) if splits else _generic(name, path, arrays, keys, own)
+
+
+def _unpacked(name: str, path: Path, scratch: Path, say: Say) -> dict[str, _Array]:
+    """The arrays of an archive by key, each unpacked into a file of its own."""
+    arrays: dict[str, _Array] = {}
+    with _reasons(path, "cannot be read as .npz"), zipfile.ZipFile(path) as archive:
+        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        needed = sum(info.file_size for info in members)
+        _make_room(path, needed, scratch)
         if needed > 2**30:
             say(f"unpacking {name}: {needed / 2**30:.1f} GB")
-        if splits:
-            return _medmnist(name, path, archive, splits, own, scratch)
-        return _generic(name, path, archive, keys, own, scratch)
+        for number, info in enumerate(members):
+            key, target = info.filename.removesuffix(".npy"), scratch / f"{number}.npy"
+            with _reasons(path, f"the array {key!r} cannot be read"):
+                with archive.open(info) as stream, disk_errors(target), target.open("wb") as handle:
+                    shutil.copyfileobj(stream, handle)
+                arrays[key] = _Array(target, npy.mapped(target))
+    return arrays
 
 
-def _medmnist(name: str, path: Path, archive: Archive, splits: Sequence[str], own: str, scratch: Path) -> Layout:
+def _make_room(path: Path, needed: int, scratch: Path) -> None:
+    """Make the scratch folder, and raise `UserError` if so many bytes must not be written to it."""
+    with disk_errors(scratch):
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = shutil.disk_usage(scratch).free
+    if needed > MAX_BYTES:
+        raise UserError(f"claims {needed / 2**30:,.0f} GB; more than {MAX_BYTES // 2**30} GB are not unpacked",
+                        where=path, fix="cut it into several files, or save the pictures as files of their own")
+    if needed > free / 2:
+        raise UserError(f"needs {needed / 2**30:.1f} GB unpacked, and {free / 2**30:.1f} GB are free", where=path,
+                        fix="free some space: half of it must stay free for the dataset")
+
+
+@contextmanager
+def _reasons(path: Path, problem: str = "") -> Iterator[None]:
+    """Turn what a damaged file raises into a `UserError` that names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, Unreadable) as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"{problem} ({reason})" if problem else reason, where=path,
+                        fix="save plain numbers" if "Python objects" in reason else _AGAIN) from error
+
+
+def _medmnist(name: str, arrays: Mapping[str, _Array], splits: Sequence[str], own: str) -> Layout:
     entries: list[Entry] = []
     notes = ["the file's own split into train, val and test is kept"]
     for split in splits:
         key, labels_key = f"{split}_images", f"{split}_labels"
-        count = archive.arrays[key].shape[0]
-        labels, problem = _classes(archive, labels_key, count) if labels_key in archive.arrays else (None, "")
+        array, header = arrays[key], arrays[key].header
+        labels, problem = _classes(arrays, labels_key, len(array.values)) if labels_key in arrays else (None, "")
         if problem and problem not in notes:
             notes.append(problem)
-        place, header = archive.unpack(key, scratch / f"{split}.npy"), _header(path, archive.arrays[key])
-        entries += [Entry(place, f"{name}/{key}/{i:06d}", f"{own}{split}/{i:06d}", label=labels[i] if labels else "",
-                          split=split, piece=Piece(index=i), header=header) for i in range(count)]
+        entries += [Entry(array.path, f"{name}/{key}/{i:06d}", f"{own}{split}/{i:06d}",
+                          label=labels[i] if labels else "", split=split, piece=Piece(index=i), header=header)
+                    for i in range(len(array.values))]
     return Layout("an archive like those of MedMNIST", entries, subjects_known=False, notes=notes)
 
 
-def _generic(name: str, path: Path, archive: Archive, keys: Sequence[str], own: str, scratch: Path) -> Layout:
-    counts = Counter(archive.arrays[key].shape[0] for key in keys)
+def _generic(name: str, path: Path, arrays: Mapping[str, _Array], keys: Sequence[str], own: str) -> Layout:
+    counts = Counter(len(arrays[key].values) for key in keys)
     together, count = len(counts) == 1, next(iter(counts))
-    others = [key for key in archive.arrays if key not in keys]
-    subjects = _subjects(path, archive, others, counts)
-    labels, notes = None, []
-    for key in (key for key in others if _LABELS.fullmatch(key)):
-        labels, problem = _classes(archive, key, count) if together else (
+    others = [key for key in arrays if key not in keys]
+    subjects = _subjects(path, arrays, others, counts)
+    labels, problem = None, ""
+    if labels_key := next((key for key in others if _LABELS.fullmatch(key)), ""):
+        labels, problem = _classes(arrays, labels_key, count) if together else (
             None, "the labels are not used: the arrays hold different numbers of pictures")
-        notes += [problem] if problem else []
-        break
+    notes = [problem] if problem else []
     if len(keys) > 1:
         notes.append("arrays of as many pictures are taken for domains, pictures of one number belong together: "
                      + ", ".join(keys) if together else
                      "arrays of different numbers of pictures are taken for unpaired domains: " + ", ".join(keys))
     entries = []
     ranks = _ranks(subjects) if subjects else None
-    for number, (domain, key) in enumerate(_domains(keys).items()):
-        place, header = archive.unpack(key, scratch / f"{number}.npy"), _header(path, archive.arrays[key])
+    for domain, key in _domains(keys).items():
+        array, header = arrays[key], arrays[key].header
         alone = own if together else f"{own}{key}/"
-        entries += [Entry(place, f"{name}/{key}/{i:06d}", subjects[i] if subjects else f"{alone}{i:06d}",
+        entries += [Entry(array.path, f"{name}/{key}/{i:06d}", subjects[i] if subjects else f"{alone}{i:06d}",
                           domain=domain, label=labels[i] if labels else "", slice=ranks[i] if ranks else None,
-                          piece=Piece(index=i), header=header) for i in range(archive.arrays[key].shape[0])]
+                          piece=Piece(index=i), header=header) for i in range(len(array.values))]
     return Layout("an archive of pictures", entries, subjects_known=subjects is not None, notes=notes,
                   unpaired=not together)
 
@@ -150,37 +211,26 @@ def _domains(keys: Sequence[str]) -> dict[str, str]:
     return domains
 
 
-def _header(path: Path, array: Array) -> Header:
-    """The header of one picture; all entries share it."""
-    height, width = array.shape[1:3]
-    try:
-        check_size((height, width), array.dtype.itemsize)
-    except Unreadable as error:
-        raise UserError(str(error), where=path) from error
-    return Header((1, height, width), simple_dtype(array.dtype), channels=3 if array.shape[3:] in ((3,), (4,)) else 1)
-
-
-def _subjects(path: Path, archive: Archive, keys: Sequence[str], counts: Counter[int]) -> list[str] | None:
+def _subjects(path: Path, arrays: Mapping[str, _Array], keys: Sequence[str], counts: Counter[int]) -> list[str] | None:
     key = next((key for key in keys if _SUBJECTS.fullmatch(key)), None)
     if key is None:
         return None
-    values = archive.column(key)
+    values = arrays[key].values
     if values.dtype.kind not in "iuSU" or list(counts) != [values.size]:
-        raise UserError(f"the array {key!r} is {_shape(archive.arrays[key])}, but there are "
-                        f"{' and '.join(map(str, counts))} pictures", where=path,
-                        fix="store one name or whole number for each picture")
+        raise UserError(f"the array {key!r} is {arrays[key]}, but there are {listed(map(str, counts))} pictures",
+                        where=path, fix="store one name or whole number for each picture")
     subjects = [_text(value).strip() for value in values.ravel().tolist()]
     if "" in subjects:
         raise UserError(f"the array {key!r} is empty at number {subjects.index('')}", where=path, fix="fill it in")
     return subjects
 
 
-def _classes(archive: Archive, key: str, count: int) -> tuple[list[str] | None, str]:
+def _classes(arrays: Mapping[str, _Array], key: str, count: int) -> tuple[list[str] | None, str]:
     """The class of each picture, or None and why there are none."""
-    array = archive.arrays[key]
-    if array.shape[:1] != (count,) or array.shape not in ((count,), (count, 1)):
-        return None, f"the array {key!r} is {_shape(array)}, not one label for each picture: there are no classes"
-    values: NDArray[Any] = archive.column(key).ravel()
+    values = arrays[key].values
+    if values.shape not in ((count,), (count, 1)):
+        return None, f"the array {key!r} is {arrays[key]}, not one label for each picture: there are no classes"
+    values = values.ravel()
     if values.dtype.kind in "SU":
         names = [safe_name(_text(value)) for value in values.tolist()]
         note = (f"warning: the texts in {key!r} are taken for classes; class names are stored in the dataset and shown "
@@ -208,13 +258,9 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _shape(array: Array) -> str:
-    return f"{array.dtype} [{', '.join(map(str, array.shape))}]"
-
-
-def _no_pictures(path: Path, arrays: dict[str, Array]) -> UserError:
-    found = ", ".join(f"{key} {_shape(array)}" for key, array in list(arrays.items())[:6]) or "nothing"
-    volumes = any(len(array.shape) == 4 and array.dtype.kind in "buif" for array in arrays.values())
-    return UserError(f"holds no stack of pictures [n, rows, columns] or [n, rows, columns, 3]: {found}", where=path,
+def _no_pictures(path: Path, arrays: Mapping[str, _Array]) -> UserError:
+    held = ", ".join(f"{key} {array}" for key, array in list(arrays.items())[:6]) or "nothing"
+    volumes = any(a.values.ndim == 4 and a.values.dtype.kind in "buif" for a in arrays.values())
+    return UserError(f"holds no stack of pictures [n, rows, columns] or [n, rows, columns, 3]: {held}", where=path,
                      fix="save each volume as an .npy or NIfTI file of its own in a folder" if volumes else
                      "save the pictures in one array, the first axis counting them")

@@ -17,7 +17,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder
 from ganatomy.core.text import counted, grouped
 from ganatomy.data.parallel import progress
-from ganatomy.formats import SYNTHETIC, Unreadable, nifti
+from ganatomy.formats import SYNTHETIC, Unreadable
 from ganatomy.formats.dicom.tags import Facts, facts
 from ganatomy.sources.dicom.series import Volume, build
 from ganatomy.sources.dicom.slices import Skipped
@@ -123,8 +123,7 @@ def _is_dicom(path: Path) -> bool:
     if is_hidden(path.name) or not path.is_file():
         return False
     try:
-        with path.open("rb") as handle:
-            return formats.dicom.is_mine(handle.read(nifti.HEAD_BYTES))
+        return formats.format_of(path) is formats.dicom
     except OSError:
         return False
 

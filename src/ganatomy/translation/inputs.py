@@ -147,7 +147,6 @@ def series_folders(items: list[Item]) -> dict[Item, str]:
 
 def _is_dicom(path: Path) -> bool:
     try:
-        with path.open("rb") as handle:
-            return formats.dicom.is_mine(handle.read(formats.nifti.HEAD_BYTES))
+        return formats.format_of(path) is formats.dicom
     except OSError as error:
         raise UserError(f"cannot be opened ({error.strerror})", where=path, fix="check the path") from error

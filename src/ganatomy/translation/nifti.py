@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path
 from ganatomy.data.images import check_finite, check_size, simple_dtype
 from ganatomy.formats import Header, Pixels
-from ganatomy.formats.nifti import HEAD_BYTES, is_mine, opened, unpacked_head, volume_header, volume_shape
+from ganatomy.formats.nifti import opened, volume_header, volume_shape
 from ganatomy.translation.about import About
 from ganatomy.translation.way import Way
 
 SUFFIXES = (".nii.gz", ".nii")
 _LEVEL = 4  # higher ones take much longer and save little
-_GZIP = b"\x1f\x8b"
 _TEXTS = ("aux_file", "intent_name", "db_name", "data_type")
 _NUMBERS = ("intent_code", "intent_p1", "intent_p2", "intent_p3", "glmin", "glmax", "slice_code", "slice_start",
             "slice_end", "slice_duration", "toffset")
@@ -30,9 +30,7 @@ def skeleton(path: Path, header: Header) -> Any:
     format is made of its affine."""
     import nibabel
 
-    with path.open("rb") as handle:
-        head = handle.read(HEAD_BYTES)
-    if is_mine(unpacked_head(path) if head.startswith(_GZIP) else head):
+    if formats.format_of(path) is formats.nifti:
         with opened(path) as (image, _):
             return image
     image = nibabel.Nifti1Image(np.zeros((1, 1, 1), np.uint8), header.affine)

@@ -52,7 +52,7 @@ def suffixes(item: Item, header: Header) -> tuple[str, ...]:
     """Endings that the file may have which a source becomes; the first is taken where the user names none."""
     if header.affine is not None:
         return (".nii", ".nii.gz") if item.name.lower().endswith(".nii") else (".nii.gz", ".nii")
-    if _is_npy(item.path):
+    if formats.format_of(item.path) is formats.npy:
         return (".npy",)
     return (".tif", ".tiff") if header.shape[0] > 1 else (".png",)
 
@@ -175,7 +175,7 @@ def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, way:
     """Write one file's translation: NIfTI, .npy, PNG or TIFF."""
     if header.affine is not None:
         nifti.write(nifti.like(nifti.skeleton(item.path, header), values, way, about), out)
-    elif _is_npy(item.path):
+    elif formats.format_of(item.path) is formats.npy:
         pictures.write_array(out, values, values.shape if header.volumetric else values.shape[1:])
     else:
         pictures.write_pictures(out, values, header, way, about, say)
@@ -191,8 +191,3 @@ def write_mark(stage: Path, about: About, volumes: int) -> None:
     """Write translation.json: what made the files of a folder, and which they are."""
     write_json(stage / MARK, {"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(about), "volumes": volumes,
                               "notice": NOTICE, "files": _files(stage)})
-
-
-def _is_npy(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return formats.npy.is_mine(handle.read(8))
