@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ganatomy.core import text
 from ganatomy.core.table import Table
+from ganatomy.core.text import command_line
 
 
 @pytest.mark.parametrize(("value", "span", "k", "words"), [
@@ -53,3 +56,15 @@ def test_tables_are_aligned_and_refuse_uneven_rows() -> None:
     assert table.without_empty_columns().heads == ["arm", "F1"]
     with pytest.raises(ValueError, match="3 heads"):
         Table(("a", "b", "c"), [("1",)])
+
+
+def test_a_command_is_written_as_typed_with_stand_ins_for_paths() -> None:
+    options = {"n": 12, "seed": None, "batch_size": 8, "split": (70.0, 15.0, 15.0), "debug": True, "strict": False,
+               "set": {"model.width": 8, "betas": [0, 0.9], "label": None, "model.noise": "uniform"},
+               "init_from": Path("/data/Doe_John/run"), "beside": [Path("a"), Path("b")], "domain": "T1 post", "x": ()}
+    assert command_line("train", "DATASET", "RUN", **options) == (
+        "ganatomy train DATASET RUN -n 12 --batch-size 8 --split 70,15,15 --debug --set model.width=8 "
+        "--set 'betas=[0, 0.9]' --set label=null --set model.noise=uniform --init-from INIT-FROM --beside BESIDE1 "
+        "--beside BESIDE2 --domain 'T1 post'")
+    rate = 0.1 + 0.2
+    assert command_line("x", rate=rate) == f"ganatomy x --rate {rate!r}"

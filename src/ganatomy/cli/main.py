@@ -99,11 +99,10 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
     overrides = parse_assignments(assignments)
     for key in flags.keys() & overrides.keys():
         raise UserError(f"{key} is given twice, by a flag of its own and by --set", where="train", fix="give it once")
-    settings = load(recipe, overrides | flags)
     if dry_run:
         from ganatomy.training.plan import plan
 
-        click.echo(plan(settings, dataset, device))
+        click.echo(plan(load(recipe, overrides | flags), dataset, device))
         return
     from ganatomy.cli.progress import TrainingProgress
     from ganatomy.training.train import Interrupted
@@ -111,7 +110,7 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
 
     with TrainingProgress() as progress:
         try:
-            start(dataset, run, settings, device=device, budget=seconds(budget), debug=debug,
+            start(dataset, run, recipe, set=overrides | flags, device=device, budget=seconds(budget), debug=debug,
                   say=progress.say, on_log=progress.on_log)
         except Interrupted as stopped:
             progress.say(str(stopped))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import json
 import os
@@ -13,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ganatomy.core.errors import UserError
 
@@ -88,6 +89,21 @@ def read_json(path: Path) -> Any:
         raise UserError("this file is missing", where=path) from error
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"cannot be read as JSON ({error})", where=path) from error
+
+
+def record_command(file: Path, command: str) -> None:
+    """Keep a command in a folder's commands.json, in the place of the last one of the same verb."""
+    kept = {line.split()[1]: line for line in recorded_commands(file)}
+    verb = command.split()[1]
+    if kept.get(verb) != command:
+        write_json(file, [*(kept | {verb: command}).values()])
+
+
+def recorded_commands(file: Path) -> list[str]:
+    """What `record_command` kept; [] where there is no such file or it holds something else."""
+    kept = read_json(file) if file.is_file() else []
+    return [line for line in kept if isinstance(line, str) and line.startswith("ganatomy ")] \
+        if isinstance(kept, list) else []
 
 
 @contextmanager
@@ -172,14 +188,13 @@ def locked(lock: Path, where: Path, taken: str, kind: type[UserError] = UserErro
     Raises:
         UserError: of this `kind`: another process holds it; `taken` says what that means, `where` is the folder.
     """
-    with disk_errors(where):
-        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    held = FileLock(lock, mode=0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
+        with disk_errors(where):
+            held.acquire(blocking=False)
+    except Timeout as error:
         raise kind(taken, where=where, fix="wait for it, stop it, or choose another folder") from error
     try:
         yield
     finally:
-        os.close(handle)
+        held.release()

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import disk_errors, locked, private_folder, private_path, read_json, write_json, write_text
+from ganatomy.core.files import (
+    disk_errors,
+    locked,
+    private_folder,
+    private_path,
+    read_json,
+    record_command,
+    recorded_commands,
+    write_json,
+    write_text,
+)
 from ganatomy.core.recipe import Recipe, flat, parse, text
 
 KEEP_CHECKPOINTS = 2
@@ -20,10 +30,10 @@ RECIPE_FILE = "recipe.yaml"
 class Run:
     """Paths and small files of one training.
 
-    recipe.yaml, environment.json, status.json, log.jsonl, losses.csv, loss_plot.png, checkpoints/, generator/,
-    samples/, debug/, metrics.json, map.json and map.png, report.html; beside it RUN.private/ with the path of the
-    dataset, which may name a person, and real images: progress pictures of a translation, and what --debug keeps. It
-    must not travel.
+    recipe.yaml, environment.json, status.json, commands.json, log.jsonl, losses.csv, loss_plot.png, checkpoints/,
+    generator/, samples/, debug/, metrics.json, map.json and map.png, report.html; beside it RUN.private/ with the path
+    of the dataset, which may name a person, and real images: progress pictures of a translation, and what --debug
+    keeps. It must not travel.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -31,6 +41,7 @@ class Run:
         self.recipe_file = self.path / RECIPE_FILE
         self.environment_file = self.path / "environment.json"
         self.status_file = self.path / "status.json"
+        self.commands_file = self.path / "commands.json"
         self.log_file = self.path / "log.jsonl"
         self.metrics_file = self.path / "metrics.json"
         self.map_file = self.path / "map.json"
@@ -119,6 +130,14 @@ class Run:
     def write_status(self, state: str, step: int, **more: Any) -> None:
         """Write status.json."""
         write_json(self.status_file, {"state": state, "step": step, **more})
+
+    def record_command(self, command: str) -> None:
+        """Keep a command that made a part of this run (see `text.command_line`), in the place of its verb's last."""
+        record_command(self.commands_file, command)
+
+    def commands(self) -> list[str]:
+        """The commands that made this run, one a verb, in the order of their first use; none of a run of old."""
+        return recorded_commands(self.commands_file)
 
     def checkpoint(self, step: int) -> Path:
         """Path of the checkpoint of a step."""

@@ -6,10 +6,12 @@ out, and no two places can round the same value differently.
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 Interval = tuple[float, float]
 MOST_DECIMALS = 6
@@ -48,6 +50,45 @@ def listed(words: Iterable[str], last: str = "and") -> str:
     """A list in words: a; a and b; a, b and c. `last` is the word before the last one."""
     *first, end = [*words] or [""]
     return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def command_line(verb: str, *places: str, **options: Any) -> str:
+    """A command of ganatomy as one would type it, for a record that may travel: no path of this machine is in it.
+
+    Args:
+        verb: such as train.
+        places: what stands for its folders: DATASET, RUN.
+        options: by their Python names; None, False and what is empty are left out, True is the flag alone, a sequence
+            has commas between, a mapping is the option repeated with KEY=VALUE, several paths are it repeated. A
+            `Path` becomes its option's name in capitals; what else may name a patient must be given as a stand-in.
+    """
+    words = [verb, *places]
+    for name, value in options.items():
+        flag, stand_in = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}", name.upper().replace("_", "-")
+        if value is None or value is False or value in ("", (), [], {}):
+            continue
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, Mapping):
+            words += [word for key, item in value.items() for word in (flag, f"{key}={_setting(item)}")]
+        elif isinstance(value, Path):
+            words += [flag, stand_in]
+        elif isinstance(value, list | tuple) and isinstance(value[0], Path):
+            numbers = range(1, len(value) + 1) if len(value) > 1 else ("",)
+            words += [word for number in numbers for word in (flag, f"{stand_in}{number}")]
+        else:
+            words += [flag, ",".join(map(_plain, value)) if isinstance(value, list | tuple) else _plain(value)]
+    return shlex.join(["ganatomy", *words])
+
+
+def _setting(value: Any) -> str:
+    """A value as `--set` reads it: JSON is YAML."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _plain(value: Any) -> str:
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def decimals(interval: Sequence[float] | None) -> int | None:

@@ -12,7 +12,7 @@ import numpy as np
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_json
 from ganatomy.core.run import Run
-from ganatomy.core.text import grouped
+from ganatomy.core.text import command_line, grouped
 from ganatomy.evaluation.map import write_map
 from ganatomy.evaluation.rows import size_warning
 from ganatomy.evaluation.sets import MOST_IMAGES, Task, of_datasets, of_run, samples_of
@@ -70,6 +70,9 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
         raise UserError(f"{grouped(n, 'synthetic image')} cannot be compared", where="-n",
                         fix=f"use 2 to {MOST_ASKED:,}")
     sampling.check_seed(seed)
+    command = command_line("evaluate", "RUN", n=n, seed=seed or None, domain=domain, label=label,
+                           beside=[Path(run) for run in beside], critic=critic,
+                           features={"lite0": None, "inception": "inception", "random": "random"}.get(features, Path()))
     if synthetic is None and translates(real):
         if domain is not None or label is not None:
             raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
@@ -78,7 +81,7 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
             raise UserError("other features, the critic and the audit of copies are for images made from noise",
                             where="--features, --critic, --fail-on", fix="leave them out for a run that translates")
         return _written(Run(real), evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say),
-                        started, say)
+                        command, started, say)
     if beside:
         raise UserError("only runs that translate are measured beside each other", where="--beside",
                         fix="leave it out, or evaluate each run by itself")
@@ -93,16 +96,17 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     metrics = _measure(task, samples, frozenset({"critic"} if critic else ()), say)
     if synthetic is None:
         write_map(Run(real), samples, metrics, say)
-    _written(Run(real) if synthetic is None else None, metrics, started, say)
+    _written(Run(real) if synthetic is None else None, metrics, command, started, say)
     check_gates(metrics, fail_on)
     return metrics
 
 
-def _written(run: Run | None, metrics: dict[str, Any], started: float, say: Say) -> dict[str, Any]:
+def _written(run: Run | None, metrics: dict[str, Any], command: str, started: float, say: Say) -> dict[str, Any]:
     """The metrics with the time they took; those of a run are kept in it."""
     metrics["seconds"] = round(time.perf_counter() - started, 1)
     if run is not None:
         write_json(run.metrics_file, metrics)
+        run.record_command(command)
         say(f"written: {run.metrics_file}")
     return metrics
 

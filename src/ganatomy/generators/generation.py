@@ -14,6 +14,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.core.hardware import choose_device
 from ganatomy.core.run import Run
+from ganatomy.core.text import command_line
 from ganatomy.data.dataset import Dataset, DatasetInfo, Intensity, Pixels, denormalise
 from ganatomy.data.manifest import Row
 from ganatomy.data.pictures import write_png
@@ -129,5 +130,7 @@ def _info(sampler: Sampler, notes: dict[str, Any], n: int, seed: int, weights: s
         classes=(label,) if label else (), spacing=notes["spacing"],
         intensity={domain: Intensity.model_validate(notes["intensity"])} if notes["intensity"] else {},
         provenance={"ganatomy": __version__, "recipe": sampler.recipe.name, "seed": seed, "weights": weights,
+                    "command": command_line("generate", "RUN", "OUT", n=n, seed=seed or None,
+                                            weights=None if weights == "selected" else weights),
                     "notice": "synthetic images, not for diagnosis"},
         fingerprint={"images": n}, content="")

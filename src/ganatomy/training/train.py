@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ganatomy import gans
+from ganatomy.core import recipe as recipes
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json, write_json
 from ganatomy.core.hardware import choose_device, choose_precision, environment, make_deterministic
 from ganatomy.core.recipe import Recipe, load, parse
 from ganatomy.core.run import Run
+from ganatomy.core.text import command_line
 from ganatomy.data.dataset import Dataset
 from ganatomy.training.debug import Debug, cut_back
 from ganatomy.training.images import make_feed, with_domains
@@ -19,6 +21,10 @@ from ganatomy.training.loop import Interrupted, Loop, OnLog, Say, TrainingStoppe
 from ganatomy.training.schedule import check_steps, epochs_done
 from ganatomy.training.start import initial_weights
 from ganatomy.training.state import resume
+
+FLAGS = ("steps", "epochs", "batch_size", "seed", "domain", "source", "label", "precision", "checkpoint_every",
+         "select")
+"""Keys of a recipe that the command line has an option for; the others are given by --set."""
 
 __all__ = ["Interrupted", "TrainingStopped", "train"]
 
@@ -67,16 +73,21 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     check_steps(settings, feed, model.least_steps())
     dataset.verify([*feed.rows, *(feed.source.rows if feed.source else ())])
     with folder.lock():
+        given = _given(recipe, settings, set or {}) | {"device": None if device == "auto" else device, "debug": debug}
         folder.start(settings, dataset.path, dataset.info.content)
         if folder.status()["state"] == "finished" and folder.generator.is_dir():
             say(f"{folder.path} is already finished at step {folder.status()['step']}; nothing to do")
             return folder
         state = resume(settings, dataset.info.channels, where, folder, say, first)
         folder.cut_back(state.step)
+        folder.record_command(command_line("train", "DATASET", "RUN", **given, budget=budget))
         _note_environment(folder, environment(where, precision), say)
         cut_back(folder, epochs_done(settings, feed, state.step))
         keeper = Debug(folder, feed, say) if debug else None
         Loop(state, folder, feed, precision, budget, keeper, say, on_log).run_to_end()
+        if budget is not None:  # as many steps give the same generator, another machine's time does not
+            given = {name: value for name, value in given.items() if name != "epochs"} | {"steps": state.step}
+            folder.record_command(command_line("train", "DATASET", "RUN", **given))
     return folder
 
 
@@ -88,3 +99,12 @@ def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
         if differ:
             say(f"warning: {', '.join(differ)} differ from the start of this run; it goes on, but not to the same bits")
     write_json(run.environment_file, now)
+
+
+def _given(recipe: str | Path | Recipe, settings: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `ganatomy train` that say the same as these arguments, files and runs by stand-ins."""
+    packaged = not isinstance(recipe, Recipe) and str(recipe) in recipes.names()
+    return {"recipe": str(recipe) if packaged else "RECIPE.yaml",
+            **{key: changes[key] for key in FLAGS if key in changes},
+            "init_from": "PRETRAINED" if settings.init_from else None,
+            "set": {key: value for key, value in changes.items() if key not in (*FLAGS, "init_from")}}
