@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganatomy.studies.arms import Augment
-from ganatomy.studies.classifiers import ClassifierSettings, TrainingSet, train_classifier
+from ganatomy.studies.classifiers import TrainingSet, train_classifier
+from ganatomy.studies.protocol import Augment, ClassifierSettings
 
 MOST = 20.0  # seconds
 

@@ -18,11 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ganatomy.studies.answers import HELPS, HURTS, answer_of
-from ganatomy.studies.inference import estimate
-from ganatomy.studies.pooling import Grid, measure, pool_held_out, replicate_weights
-from ganatomy.studies.predictions import Predictions
-from ganatomy.studies.scores import f1
-from ganatomy.studies.selection import best_threshold
+from ganatomy.studies.classifiers import best_threshold
+from ganatomy.studies.inference import Grid, estimate, measure, pool_held_out, replicate_weights
+from ganatomy.studies.predictions import Predictions, f1
 
 ARMS = ("OVERSAMPLE", "GAN")
 MARGIN, REPLICATES = 0.02, 500

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
 
-from ganatomy.studies.answers import Frame, answer_of, control_says, controls_of, subjects_needed
-from ganatomy.studies.contrasts import companion_of, named, pairs_of, primary_of
+from ganatomy.studies.answers import (
+    Frame,
+    answer_of,
+    companion_of,
+    control_says,
+    controls_of,
+    named,
+    pairs_of,
+    primary_of,
+    verdict,
+)
 from ganatomy.studies.inference import Estimate
-from ganatomy.studies.verdict import verdict
 from tests.studies.study_outcomes import SIX
 
-FRAME = Frame(0.02, {"lesion": (24, 31)}, 55, (25, 50), 3, 2, 6)
+FRAME = Frame(0.02, {"lesion": (24, 31)}, (25, 50), 3, 2, 6)
 
 
 def found(value: float, half: float, p: float = 0.01) -> Estimate:
@@ -31,16 +38,6 @@ def test_an_answer_needs_interval_margin_and_holm(value: float, half: float, p_h
 
 def test_without_an_interval_nothing_can_be_told() -> None:
     assert answer_of(Estimate(0.5), 0.02, None) == "can't tell"
-    assert subjects_needed(Estimate(0.5), 0.02, None, 100) is None
-
-
-def test_how_many_subjects_would_tell() -> None:
-    assert subjects_needed(found(0.05, 0.10), 0.02, None, 55) == 220  # half the width: four times as many
-    assert subjects_needed(found(-0.05, 0.10), 0.02, None, 55) == 120  # 0.07 from a gain that matters
-    assert subjects_needed(found(0.01, 0.02), 0.02, None, 50) == 200  # to rule out 0.02 from 0.01
-    assert subjects_needed(found(0.01, 0.04), 0.02, None, 50) is None  # sixteen times as many
-    holm = subjects_needed(found(0.05, 0.048, p=0.04), 0.02, 0.12, 50)
-    assert holm is not None and holm == math.ceil(50 * (0.96 * 2.394 / 1.960) ** 2)  # three comparisons: 1 - 0.05 / 6
 
 
 def pairs(*arms: str) -> list[tuple[str, str]]:

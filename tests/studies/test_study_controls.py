@@ -11,7 +11,7 @@ from ganatomy.data.dataset import DatasetInfo
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
 from ganatomy.phantoms.cohort import subject_images
-from ganatomy.studies.cells import run_cell
+from ganatomy.studies.cell import run_cell
 from ganatomy.studies.results import write_results
 from ganatomy.studies.study import begin
 

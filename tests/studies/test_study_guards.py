@@ -15,7 +15,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import private_path, read_json, write_json
 from ganatomy.data.manifest import read_manifest, write_manifest
 from ganatomy.reports.study import study_report
-from ganatomy.studies.cells import run_cell
+from ganatomy.studies.cell import run_cell
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.results import write_results
 from ganatomy.studies.study import begin, cells_left

@@ -16,13 +16,12 @@ from ganatomy.core.errors import UserError
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row, read_manifest, write_manifest
 from ganatomy.data.writers import new_dataset
-from ganatomy.studies.arms import parse_arms
-from ganatomy.studies.cells import cell_seed, run_cell
+from ganatomy.studies.cell import Material, cell_seed, run_cell, training_set
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.folds import check_held_out, deal, draw_subset
 from ganatomy.studies.predictions import read_predictions
+from ganatomy.studies.protocol import parse_arms
 from ganatomy.studies.study import begin
-from ganatomy.studies.training_sets import Material, training_set
 from tests.builders import TINY
 from tests.studies.study_dataset import write_labelled
 

@@ -18,10 +18,9 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.pictures import to_uint8
 from ganatomy.reports import study_audits, study_words
 from ganatomy.reports.report import report
-from ganatomy.studies.classifiers import ClassifierSettings
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.predictions import Predictions, write_predictions
-from ganatomy.studies.settings import StudySettings
+from ganatomy.studies.protocol import ClassifierSettings, StudySettings
 from tests.builders import write_dataset
 from tests.reports.test_report import HOSTILE, Page, holds
 from tests.studies.test_study_table import SIX, outcomes, simulated

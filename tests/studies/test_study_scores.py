@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from ganatomy.studies import scores
+from ganatomy.studies import predictions as scores
 
 N = 60
 

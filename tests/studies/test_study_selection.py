@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganatomy.studies.selection import Chosen, best_threshold, decide, select
+from ganatomy.studies.classifiers import Chosen, best_threshold, decide, select
 
 THIRDS = st.integers(0, 8).map(lambda i: i / 8)  # few values, so that there are ties
 

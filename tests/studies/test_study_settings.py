@@ -18,7 +18,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies import dry_run, ray_cluster, trial
-from ganatomy.studies.settings import StudySettings
+from ganatomy.studies.protocol import StudySettings
 from ganatomy.studies.study import begin, plan
 from tests.builders import TINY
 from tests.studies.study_dataset import OPTIONS, begun, changed, write_labelled

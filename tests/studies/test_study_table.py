@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from ganatomy.core.recipe import load
+from ganatomy.core.text import estimate
+from ganatomy.studies.analysis import analyse
 from ganatomy.studies.predictions import Outcomes, Predictions
-from ganatomy.studies.settings import StudySettings
-from ganatomy.studies.statistics import analyse
-from ganatomy.studies.table import poor_gans, table
+from ganatomy.studies.protocol import StudySettings
+from ganatomy.studies.results import poor_gans, table
 
 SIX = ("ORG", "AUG_ORG", "OVERSAMPLE", "AUG_OVERSAMPLE", "GAN", "AUG_GAN")
 GAINS = {"ORG": -0.3, "GAN": 1.0, "GAN_ONLY": -0.5, "FRESH": 1.2, "NOISE": -0.2}
@@ -72,7 +73,7 @@ def simulated(ks: Sequence[int] = (25, 100), folds: int = 2, seeds: int = 2, arm
                              synthetic=tuple(synthetic), domain="t1", recipe=load("rpgan-64"), size=16)
     names = [arm.name for arm in settings.parsed_arms()]
     grid = (ks, folds, seeds, names, classes, subjects)
-    with patch("ganatomy.studies.statistics.REPLICATES", 200):  # for speed
+    with patch("ganatomy.studies.analysis.REPLICATES", 200):  # for speed
         found = analyse(outcomes(*grid), outcomes(*grid, external=True) if external else None, ks, folds, seeds, names,
                         classes[1:])
     return {"schema_version": 1, "ganatomy": "0", "dataset": "abc", "external_dataset": "def" if external else None,
@@ -97,7 +98,7 @@ def test_every_arm_has_its_figures(six: dict[str, Any]) -> None:
     lines = table(six).splitlines()
     score = next(s for s in six["scores"] if (s["arm"], s["k"], s["metric"]) == ("AUG_GAN", 100, "f1"))
     own = [line for line in lines if line.startswith("AUG_GAN ")]
-    assert f"{score['value']:.3f} ({score['interval'][0]:.3f} to {score['interval'][1]:.3f})" in own[0]
+    assert estimate(score["value"], score["interval"]) in own[0]
     assert all(any(line.startswith(arm + " ") for line in lines) for arm in SIX)
     assert any(line.startswith("F1 ") and line.split("  ")[-1].strip() == "mean over k" for line in lines)
 
@@ -106,7 +107,7 @@ def test_comparisons_with_an_answer_are_there_and_no_others(six: dict[str, Any])
     text = table(six)
     primary = next(line for line in text.splitlines() if line.startswith("AUG_GAN - AUG_OVERSAMPLE (primary)"))
     row = six["contrasts"][0]
-    assert f"{row['difference']:+.3f}" in primary and row["answer"] in primary
+    assert estimate(row["difference"], row["interval"], sign=True) in primary and row["answer"] in primary
     assert "A description" not in text
 
 

@@ -121,8 +121,8 @@ def _run(dataset: Path, study: Path, given: dict[str, Any], slurm: bool, dry_run
 
 def _study(dataset: Path, study: Path, given: dict[str, Any]) -> None:
     from ganatomy.studies.progress import StudyProgress
+    from ganatomy.studies.results import table
     from ganatomy.studies.study import study as run
-    from ganatomy.studies.table import table
 
     with StudyProgress() as progress:
         results = run(dataset, study, say=progress.say, show=progress.show, **given)

@@ -20,7 +20,7 @@ from ganatomy.reports.study_results import read_results
 from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.predictions import read_predictions
-from ganatomy.studies.settings import StudySettings
+from ganatomy.studies.protocol import StudySettings
 
 Say = Callable[[str], None]
 LIGHTS = {HELPS: ("green", "Helps"), DOES_NOT: ("amber", "Does not help"), HURTS: ("red", "Hurts"),

@@ -15,11 +15,10 @@ from ganatomy.reports import study_figures
 from ganatomy.reports.images import Picture
 from ganatomy.reports.lights import SHAPES
 from ganatomy.reports.numbers import bracketed, number, pair, spanned
-from ganatomy.studies.audit import figure_of, light_of
-from ganatomy.studies.contrasts import Named, named
+from ganatomy.studies.answers import Named, named
+from ganatomy.studies.cell_gans import figure_of, light_of
 from ganatomy.studies.folder import Cell, StudyFolder
-from ganatomy.studies.predictions import Predictions, read_predictions
-from ganatomy.studies.scores import f1
+from ganatomy.studies.predictions import Predictions, f1, read_predictions
 
 Row = Mapping[str, Any]
 Array = NDArray[np.float64]

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from ganatomy.reports.figures import COLOURS, INK, PALE, frame, legend, picture
 from ganatomy.reports.images import Picture
 from ganatomy.reports.numbers import Interval, number, pair
-from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS
-from ganatomy.studies.arms import CONTROLS
-from ganatomy.studies.contrasts import named
+from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, named
+from ganatomy.studies.protocol import CONTROLS
 
 Row = Mapping[str, Any]
 # one colour and one mark for each source, the same in all figures

@@ -14,7 +14,7 @@ from ganatomy.data.pictures import to_uint8
 from ganatomy.reports import images, page
 from ganatomy.reports.images import Picture
 from ganatomy.reports.study_audits import WORDS
-from ganatomy.studies.audit import read_audit
+from ganatomy.studies.cell_gans import read_audit
 from ganatomy.studies.folder import Cell, GanFolder, StudyFolder
 
 MOST = 24  # GANs that are shown; a study may have hundreds

@@ -10,8 +10,8 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.core.text import counted
 from ganatomy.studies.folder import StudyFolder
+from ganatomy.studies.protocol import StudySettings
 from ganatomy.studies.results import SCHEMA_VERSION
-from ganatomy.studies.settings import StudySettings
 
 TO_ITS_END = "run `ganatomy study DATASET STUDY` to its end, then report again"
 Number = Annotated[float, Field(allow_inf_nan=False)]

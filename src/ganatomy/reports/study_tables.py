@@ -76,14 +76,13 @@ def difference_tables(contrasts: Sequence[Row], ks: Sequence[int]) -> list[Title
 
 
 def answers(contrasts: Sequence[Row]) -> list[dict[str, Any]]:
-    """The comparisons that have an answer: name, difference, interval, both p, answer, subjects needed, sentence."""
+    """The comparisons that have an answer: name, difference, interval, both p, answer, sentence."""
     found = []
     for row in (c for c in contrasts if c["answer"] is not None):
-        cell, needed = _cell(row, "difference"), row["subjects_needed"]
+        cell = _cell(row, "difference")
         found.append({"name": _name(row), "primary": row["primary"], "difference": cell.value or "–",
                       "interval": cell.interval or "–", "p": p_value(row["p"]), "p_holm": p_value(row["p_holm"]),
                       "limited_by": row.get("limited_by") or "", "floor": _floor(row["floor"]), "answer": row["answer"],
-                      "needed": f"about {needed:,}" if needed else "",
                       "sentence": row["sentence"]})
     return found
 

@@ -11,12 +11,9 @@ from ganatomy.core.recipe import flat, load, names
 from ganatomy.core.text import grouped
 from ganatomy.reports.reproduce import yaml_value
 from ganatomy.reports.study_audits import counts
-from ganatomy.studies.arms import DEFAULT, Arm
-from ganatomy.studies.classifiers import ClassifierSettings
-from ganatomy.studies.contrasts import companion_of
-from ganatomy.studies.settings import StudySettings
-from ganatomy.studies.table import poor_gans
-from ganatomy.studies.verdict import LEARNT_NOTHING
+from ganatomy.studies.answers import LEARNT_NOTHING, companion_of
+from ganatomy.studies.protocol import DEFAULT, Arm, ClassifierSettings, StudySettings
+from ganatomy.studies.results import poor_gans
 
 FEW_SUBJECTS = 30
 CLASSIFIERS = {"fcn": "a small fully convolutional network", "resnet": "a small residual network",

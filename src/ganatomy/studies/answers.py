@@ -1,29 +1,124 @@
-"""What a difference allows to be said: helps, hurts, does not help or can't tell, in words for those who will act."""
+"""What a study's differences allow to be said: which arms are compared, an answer for each pair, and one of the study.
+
+A difference helps, hurts, does not help, or can't tell. The primary comparison is named before anything is known.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ganatomy.core.text import grouped
-from ganatomy.studies.arms import CONTROLS
-from ganatomy.studies.contrasts import Named, named
+from ganatomy.core.text import counted, estimate, grouped, interval, number, p_value
 from ganatomy.studies.inference import Estimate
+from ganatomy.studies.protocol import CONTROLS, PREFIXES, SOURCES
 
 Answer = Literal["helps", "hurts", "does not help", "can't tell"]
 HELPS: Answer = "helps"
 HURTS: Answer = "hurts"
 DOES_NOT: Answer = "does not help"
 CANT_TELL: Answer = "can't tell"
+Row = Mapping[str, Any]
 LEVEL = 0.05
-MOST_NAMED = 10  # times as many subjects; a larger number says nothing
+LEARNT_NOTHING = "Neither arm's classifier has surely learnt anything"
+ADDING = ("GAN", *CONTROLS)
+PRIMARY_PREFIXES = ("AUG_", "", "AUG2_")  # in this order, the first that is there
 _SOURCES = {"ORG": "the real images alone", "OVERSAMPLE": "repeated real images", "GAN": "synthetic images",
             "GAN_ONLY": "synthetic images alone", "FRESH": "real images of further patients",
             "COPIES": "random draws of the training images", "NOISE": "images of noise"}
 _AUGMENTED = {"": "", "AUG_": ", with flips", "AUG2_": ", with strong augmentation"}
 _METRICS = {"f1": "F1", "average_precision": "average precision", "roc_auc": "ROC AUC"}
+
+
+# -- which arms are compared
+
+
+@dataclass(frozen=True)
+class Named:
+    """An arm's name in parts: [AUG_|AUG2_]SOURCE[@factor]; `factor` is the text behind the @, "" without."""
+
+    name: str
+    prefix: str
+    source: str
+    factor: str
+
+    def words(self) -> str:
+        """The arm in words: synthetic images, with flips (AUG_GAN)."""
+        factor = f", {self.factor} x k of them" if self.factor else ""
+        return f"{_SOURCES[self.source]}{factor}{_AUGMENTED[self.prefix]} ({self.name})"
+
+
+def named(name: str) -> Named:
+    """An arm's name in parts. Raises `ValueError` for a name that is no arm's."""
+    plain, _, factor = name.partition("@")
+    prefix = next(p for p in sorted(PREFIXES, key=len, reverse=True) if plain.startswith(p))
+    source = plain.removeprefix(prefix)
+    if source not in SOURCES:
+        raise ValueError(f"{name!r} is no arm")
+    return Named(name, prefix, source, factor)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Treatment against reference. `control` is the control source that takes the place of a GAN's images, or ""."""
+
+    treatment: str
+    reference: str
+    primary: bool = False
+    control: str = ""
+
+
+def pairs_of(arms: Sequence[str]) -> list[Pair]:
+    """All comparisons that the arms allow, the primary one first.
+
+    For every kind of augmentation and factor: what is added against OVERSAMPLE, which adds as many images without new
+    ones; against ORG, which adds nothing; OVERSAMPLE against ORG. Then augmentation against none, the stronger against
+    flips, and synthetic images alone against real ones.
+
+    The primary one is GAN - OVERSAMPLE with AUG_, if these arms are not there without augmentation, then with AUG2_;
+    of several factors the first. Without any of them FRESH, then COPIES, then NOISE take the place of GAN. There may
+    be none.
+    """
+    known, primary = [named(name) for name in arms], primary_of(arms)
+    pairs = [Pair(arm.name, reference, (arm.name, reference) == primary, arm.source if arm.source in CONTROLS else "")
+             for arm in known for reference in _references(arm, known)]
+    return sorted(pairs, key=lambda pair: not pair.primary)
+
+
+def primary_of(arms: Sequence[str]) -> tuple[str, str] | None:
+    """Treatment and reference of the primary comparison."""
+    known = [named(name) for name in arms]
+    for source in ADDING:
+        for prefix in PRIMARY_PREFIXES:
+            for arm in (a for a in known if (a.source, a.prefix) == (source, prefix)):
+                for reference in _name_of(known, prefix, "OVERSAMPLE", arm.factor):
+                    return arm.name, reference
+    return None
+
+
+def companion_of(primary: tuple[str, str], arms: Sequence[str]) -> tuple[str, str] | None:
+    """The same comparison without augmentation, which must agree before it is concluded that images help."""
+    known, arm = [named(name) for name in arms], named(primary[0])
+    plain = [*_name_of(known, "", arm.source, arm.factor), *_name_of(known, "", "OVERSAMPLE", arm.factor)]
+    return (plain[0], plain[1]) if arm.prefix and len(plain) == 2 else None
+
+
+def _references(arm: Named, known: Sequence[Named]) -> list[str]:
+    plain = _name_of(known, arm.prefix, "ORG", "")
+    if arm.source in ADDING:
+        return _name_of(known, arm.prefix, "OVERSAMPLE", arm.factor) + plain
+    if arm.source == "ORG":
+        weaker = {"AUG_": ("",), "AUG2_": ("AUG_", "")}.get(arm.prefix, ())
+        return [name for prefix in weaker for name in _name_of(known, prefix, "ORG", "")][:1]
+    return plain  # of OVERSAMPLE and GAN_ONLY
+
+
+def _name_of(known: Sequence[Named], prefix: str, source: str, factor: str) -> list[str]:
+    """The arm of these parts, where it is in the study."""
+    return [a.name for a in known if (a.prefix, a.source, a.factor) == (prefix, source, factor)]
+
+
+# -- the answer for one pair
 
 
 @dataclass(frozen=True)
@@ -33,7 +128,6 @@ class Frame:
     Attributes:
         margin: the smallest difference in F1 that would matter.
         positives: by positive class, how many test subjects have it and how many do not.
-        n_subjects: test subjects.
         ks, folds, seeds: of the grid.
         compared: how many comparisons Holm's correction is over.
         external: the subjects are those of an external set.
@@ -41,7 +135,6 @@ class Frame:
 
     margin: float
     positives: Mapping[str, tuple[int, int]]
-    n_subjects: int
     ks: Sequence[int]
     folds: int
     seeds: int
@@ -53,133 +146,96 @@ class Frame:
         who = " and ".join(f"{grouped(own, 'subject')} with {c} and {other:,} without"
                            for c, (own, other) in self.positives.items())
         where = " of the external set" if self.external else ""
-        return (f"{self.of_k()} real positive images; tested on {who}{where}; {grouped(self.folds, 'fold')}, "
-                f"{grouped(self.seeds, 'seed')}")
+        return (f"{self.of_k()} real positive images; tested on {who}{where}; {counted(self.folds, 'fold')}, "
+                f"{counted(self.seeds, 'seed')}")
 
     def of_k(self) -> str:
-        """Over which k a figure is averaged."""
+        """Over which k a value is averaged."""
         return f"{'averaged over' if len(self.ks) > 1 else 'at'} k = {', '.join(map(str, self.ks))}"
 
 
-def answer_of(found: Estimate, margin: float, p_holm: float | None) -> Answer:
+def answer_of(difference: Estimate, margin: float, p_holm: float | None) -> Answer:
     """What one difference in F1 allows to be said.
 
     Helps (hurts): the interval is above (below) 0, the difference is at least the margin, and Holm's p is below 0.05.
     Does not help: the interval is below the margin, so that a gain that matters is ruled out.
 
     Args:
-        found: treatment less reference.
+        difference: treatment less reference.
         margin: above 0.
         p_holm: adjusted for the other comparisons; None for the primary one, which needs none.
     """
-    if found.interval is None:
+    if difference.interval is None:
         return CANT_TELL
-    low, high = found.interval
+    low, high = difference.interval
     sure = p_holm is None or p_holm < LEVEL
-    if low > 0 and found.value >= margin and sure:
+    if low > 0 and difference.value >= margin and sure:
         return HELPS
-    if high < 0 and found.value <= -margin and sure:
+    if high < 0 and difference.value <= -margin and sure:
         return HURTS
     return DOES_NOT if high < margin else CANT_TELL
 
 
-def subjects_needed(found: Estimate, margin: float, p_holm: float | None, n_subjects: int) -> int | None:
-    """About how many test subjects would tell, if the difference stayed as it is: n x (half width / gap)^2.
-
-    The gap is from the difference to 0 where it is at least the margin (the half width is then that at Holm's level),
-    else to the margin, below which the interval would then lie. None without an interval, or if it is more than ten
-    times as many. Two digits are given.
-    """
-    if found.interval is None:
-        return None
-    matters = found.value >= margin
-    gap = found.value if matters else margin - found.value
-    half = (found.interval[1] - found.interval[0]) / 2 * (_holm_factor(found.p, p_holm) if matters else 1.0)
-    needed = n_subjects * (half / gap) ** 2
-    if needed > MOST_NAMED * n_subjects:
-        return None
-    digits: int = 10 ** max(0, math.floor(math.log10(max(1.0, needed))) - 1)
-    return max(n_subjects + 1, math.ceil(needed / digits) * digits)
-
-
-def _holm_factor(p: float | None, p_holm: float | None) -> float:
-    from scipy.stats import norm
-
-    if not p or not p_holm or p_holm <= p:
-        return 1.0
-    return float(norm.ppf(1 - LEVEL / 2 * p / p_holm) / norm.ppf(1 - LEVEL / 2))
-
-
-def arm_words(name: str) -> str:
-    """An arm in words: synthetic images, with flips (AUG_GAN)."""
-    arm: Named = named(name)
-    factor = f", {arm.factor} x k of them" if arm.factor else ""
-    return f"{_SOURCES[arm.source]}{factor}{_AUGMENTED[arm.prefix]} ({name})"
-
-
-def sentence(row: Mapping[str, Any], found: Estimate, frame: Frame) -> str:
+def sentence(row: Row, frame: Frame) -> str:
     """One row of "contrasts" in words."""
-    name = _METRICS[row["metric"]]
-    by = difference_words(name, found)
+    gain = f"{_METRICS[row['metric']]} {_difference(row)}"
     if row["answer"] is None:
         at = frame.of_k() if row["k"] is None else f"at k = {row['k']}"
-        return f"{row['treatment']} against {row['reference']}, {at}: {by}. A description, not a claim."
-    floor = "" if row["floor"] is None else f"; two seeds of {row['reference']} differ by {row['floor']:.3f}"
-    return (f"Classifiers with {arm_words(row['treatment'])} against {arm_words(row['reference'])}: {by}, "
-            f"{frame.words()}{floor}. {_says(row, found, frame)}")
+        return f"{row['treatment']} against {row['reference']}, {at}: {gain}. A description, not a claim."
+    floor = "" if row["floor"] is None else f"; two seeds of {row['reference']} differ by {number(row['floor'], 3)}"
+    return (f"Classifiers with {named(row['treatment']).words()} against {named(row['reference']).words()}: {gain}, "
+            f"{frame.words()}{floor}. {_conclusion(row, frame)}")
 
 
-def difference_words(name: str, found: Estimate) -> str:
-    """Such as: F1 higher by 0.031 (95% interval 0.004 to 0.058)."""
-    if not math.isfinite(found.value):
-        return f"{name} cannot be compared"
-    way = "equal" if found.value == 0 else f"{'higher' if found.value > 0 else 'lower'} by {abs(found.value):.3f}"
-    if found.interval is None:
-        return f"{name} {way} (no interval)"
-    low, high = (f"{limit:.3f}".replace("-", "−") for limit in found.interval)
-    return f"{name} {way} (95% interval {low} to {high})"
+def _difference(row: Row) -> str:
+    """Such as: +0.031 (0.004 to 0.058)."""
+    if row["difference"] is None:
+        return "cannot be compared"
+    if row["interval"] is None:
+        return f"{number(row['difference'], 3, sign=True)} (no interval)"
+    return estimate(row["difference"], row["interval"], sign=True)
 
 
-def signed(value: float) -> str:
-    """A difference with its sign, a minus where it is negative."""
-    return f"{value:+.3f}".replace("-", "−")
-
-
-def _says(row: Mapping[str, Any], found: Estimate, frame: Frame) -> str:
-    margin, holm = f"{frame.margin:g}", row["p_holm"]
+def _conclusion(row: Row, frame: Frame) -> str:
+    holm = row["p_holm"]
     corrected = "" if holm is None else f", also after correction for {grouped(frame.compared, 'comparison')} " \
-                                        f"(Holm's p = {holm:.2g})"
+                                        f"(Holm's p = {p_value(holm)})"
     if row["answer"] == HELPS:
-        return f"Helps: the whole interval is above 0 and the difference is at least {margin}{corrected}."
+        return f"Helps: the whole interval is above 0 and the difference is at least {frame.margin:g}{corrected}."
     if row["answer"] == HURTS:
-        return f"Hurts: the whole interval is below 0 and the loss is at least {margin}{corrected}."
+        return f"Hurts: the whole interval is below 0 and the loss is at least {frame.margin:g}{corrected}."
     if row["answer"] == DOES_NOT:
-        return f"Does not help: a gain of {margin} or more, the smallest that would matter, is ruled out."
-    return f"Can't tell: {_why_not(found, holm, frame)}. {_needed(row['subjects_needed'], found, frame)}".rstrip()
+        return f"Does not help: a gain of {frame.margin:g} or more, the smallest that would matter, is ruled out."
+    return f"Can't tell: {_why_not(row, frame)}."
 
 
-def _why_not(found: Estimate, holm: float | None, frame: Frame) -> str:
-    if found.interval is None:
+def _why_not(row: Row, frame: Frame) -> str:
+    holm = row["p_holm"]
+    if row["interval"] is None:
         return "there are fewer than five test subjects with or without a class, too few for an interval"
-    low, high = found.interval
+    low, high = row["interval"]
     if low <= 0 <= high:
-        worse = f"a loss of {-low:.3f}" if low < 0 else "no difference"
-        return f"everything from {worse} to a gain of {high:.3f} is compatible with these data"
+        return f"everything from {interval((low, high), sign=True)} is compatible with these data"
     if holm is not None and holm >= LEVEL:
         return (f"by itself the interval leaves out 0, but of {grouped(frame.compared, 'comparison')} one may do so by "
-                f"chance (Holm's p = {holm:.2g})")
+                f"chance (Holm's p = {p_value(holm)})")
     return f"there is a gain, but it may be smaller than {frame.margin:g}, the smallest that would matter"
 
 
-def _needed(needed: int | None, found: Estimate, frame: Frame) -> str:
-    if found.interval is None:
-        return ""
-    if needed is None:
-        return "If the difference stays so, it would take more than ten times as many test subjects to tell."
-    many = f"If the difference stays so, about {needed:,} test subjects in place of {frame.n_subjects:,} would tell"
-    more = "; with more subjects there is also more to train on and refits differ less, so that fewer may do"
-    limit = ". More seeds or folds narrow this interval too" if found.limited_by == "refits" else ""
-    return f"{many}{more}{limit}."
+# -- the controls
+
+
+def controls_of(contrasts: Sequence[Row], margin: float) -> list[dict[str, Any]]:
+    """The rows of "controls": FRESH, COPIES and NOISE against OVERSAMPLE, in F1 averaged over k."""
+    rows = []
+    for row in contrasts:
+        source = named(row["treatment"]).source
+        if row["answer"] is not None and source in CONTROLS and named(row["reference"]).source == "OVERSAMPLE":
+            fresh = source == "FRESH"
+            rows.append({"source": source, **row, "expected": HELPS if fresh else DOES_NOT,
+                         "as_expected": (row["answer"] == HELPS) == fresh,
+                         "says": f"{row['treatment']}: {control_says(source, row['answer'], margin)}"})
+    return rows
 
 
 def control_says(source: str, answer: Answer, margin: float) -> str:
@@ -199,14 +255,87 @@ def control_says(source: str, answer: Answer, margin: float) -> str:
             CANT_TELL: f"{what} are not seen to help, as it should be, though this is not ruled out."}[answer]
 
 
-def controls_of(contrasts: Sequence[Mapping[str, Any]], margin: float) -> list[dict[str, Any]]:
-    """The rows of "controls": FRESH, COPIES and NOISE against OVERSAMPLE, in F1 averaged over k."""
-    found = []
-    for row in contrasts:
-        source = named(row["treatment"]).source
-        if row["answer"] is not None and source in CONTROLS and named(row["reference"]).source == "OVERSAMPLE":
-            wanted = HELPS if source == "FRESH" else DOES_NOT
-            as_expected = row["answer"] == HELPS if source == "FRESH" else row["answer"] != HELPS
-            found.append({"source": source, **row, "expected": wanted, "as_expected": as_expected,
-                          "says": f"{row['treatment']}: {control_says(source, row['answer'], margin)}"})
-    return found
+# -- the one answer
+
+
+def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[str], frame: Frame,
+            scores: Sequence[Row] = ()) -> dict[str, Any]:
+    """The study's answer: verdict, sentence, why (sentences), and the primary comparison's arms.
+
+    Helps needs two: the primary comparison helps, and without augmentation the same images beat OVERSAMPLE (Holm),
+    where that is in the study. If one of the two says so and the other does not, it is can't tell; so it is where a
+    negative control helps too, or where neither classifier has surely learnt anything.
+
+    Args:
+        contrasts, controls: rows of these tables.
+        arms: names of the study's arms.
+        frame: for the sentences.
+        scores: rows of this table, to see whether anything was learnt.
+    """
+    answered = {(row["treatment"], row["reference"]): row for row in contrasts if row["answer"] is not None}
+    primary = next((row for row in answered.values() if row["primary"]), None)
+    if primary is None:
+        return {"verdict": CANT_TELL, "primary": None, "why": [],
+                "sentence": "Nothing can be said about synthetic images: no arm that adds images stands beside an "
+                            "OVERSAMPLE arm with the same augmentation and as many images."}
+    names = primary["treatment"], primary["reference"]
+    other = answered.get(companion_of(names, arms) or ("", ""))
+    answer, against = _agreed(primary, other)
+    failed = [c["treatment"] for c in controls if c["source"] != "FRESH" and not c["as_expected"]]
+    if answer == HELPS and failed:
+        answer, against = CANT_TELL, [*against, f"{' and '.join(failed)} came out as helping too, which cannot be."]
+    ignorance = _ignorance(names, scores)
+    if ignorance and answer == DOES_NOT:
+        answer = CANT_TELL
+    why = [*against, *ignorance, primary["sentence"], *([other["sentence"]] if other else []),
+           *(c["says"] for c in controls), *_limits(primary, other, frame)]
+    return {"verdict": answer, "primary": list(names), "sentence": _sentence(answer, primary, frame), "why": why}
+
+
+def _agreed(primary: Row, other: Row | None) -> tuple[Answer, list[str]]:
+    answer: Answer = primary["answer"]
+    if other is None or (answer == HELPS) == _beats(other):
+        return answer, []
+    won, lost = (primary, other) if answer == HELPS else (other, primary)
+    return CANT_TELL, [f"The two comparisons that must agree do not: {won['treatment']} beats {won['reference']}, but "
+                       f"{lost['treatment']} against {lost['reference']} is: {lost['answer']}."]
+
+
+def _beats(row: Row) -> bool:
+    return row["difference"] is not None and row["difference"] > 0 and row["p_holm"] is not None \
+        and row["p_holm"] < LEVEL
+
+
+def _ignorance(names: tuple[str, str], scores: Sequence[Row]) -> list[str]:
+    """A sentence if neither of the two arms surely ranks better than chance; none if one does, or none was scored."""
+    rows = {row["arm"]: row for row in scores if row["metric"] == "roc_auc" and row["k"] is None
+            and row["arm"] in names and row["interval"]}
+    if len(rows) < 2 or any(row["interval"][0] > row["floor"] for row in rows.values()):
+        return []
+    areas = ", ".join(f"{name} {estimate(rows[name]['value'], rows[name]['interval'])}" for name in names)
+    return [f"{LEARNT_NOTHING} (ROC AUC of {areas}; 0.5 is chance): this says little about the images that were added."]
+
+
+def _sentence(answer: Answer, primary: Row, frame: Frame) -> str:
+    arm = named(primary["treatment"])
+    what = f"synthetic images{f' ({arm.factor} x k)' if arm.factor else ''}" if arm.source == "GAN" else arm.words()
+    words = {HELPS: f"Yes: adding {what} makes this classifier better than repeating the real ones",
+             HURTS: f"No: adding {what} makes this classifier worse than repeating the real ones",
+             DOES_NOT: f"No: adding {what} brings no gain of {frame.margin:g} or more over repeating the real ones",
+             CANT_TELL: f"These data can't tell whether adding {what} makes this classifier better than repeating the "
+                        "real ones"}[answer]
+    return (f"{words} ({primary['treatment']} − {primary['reference']}: F1 {_difference(primary)}; {frame.margin:g} "
+            f"would matter; {frame.words()}).")
+
+
+def _limits(primary: Row, other: Row | None, frame: Frame) -> list[str]:
+    limits = []
+    if other is None and named(primary["treatment"]).prefix:
+        limits.append("There is no comparison without augmentation beside it, which ought to agree.")
+    if named(primary["treatment"]).source != "GAN":
+        limits.append("There is no arm with a GAN's images to compare: this is about a control in its place.")
+    if frame.seeds < 2:
+        limits.append("With one seed it is not known how much another training would change: the bootstrap's interval "
+                      "is over subjects only, and refits differ by their fold alone.")
+    return [*limits, "This holds for this classifier, these GANs, these numbers of images and patients like these, not "
+                     "for others."]

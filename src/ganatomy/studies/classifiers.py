@@ -1,30 +1,31 @@
-"""The study's classifiers: how they are trained, alike in every arm, and what they say of the images to be judged."""
+"""The study's classifiers: trained alike in every arm, judged as they go.
+
+Checkpoint and threshold are chosen on one half of the held-out images and applied to the other.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import make_deterministic, place
-from ganatomy.core.recipe import Frozen
 from ganatomy.features.base import CHUNK, Extractor, Features, Images, Stack
 from ganatomy.features.choose import choose
 from ganatomy.gans.base import Shape
-from ganatomy.studies import classifier_images
-from ganatomy.studies.arms import Augment
-from ganatomy.studies.classifier_networks import build
+from ganatomy.studies.classifier_networks import build, flip, generator, strong
+from ganatomy.studies.protocol import Augment, ClassifierSettings
 
 Probabilities = NDArray[np.float32]
+Scores = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 VERSIONS = 4  # changed copies of an image that features are taken of, as many as there are ways to mirror it
 PIECE = 32  # images whose features are taken, and kept, together
@@ -42,29 +43,6 @@ class TrainingSet:
 
     images: NDArray[np.float32]
     labels: NDArray[np.intp]
-
-
-class ClassifierSettings(Frozen):
-    """How a classifier is trained: a number of updates, not of epochs, so that arms of different size get the same.
-
-    The rule published with the study is a step size times 0.95 an epoch. An epoch is shorter where there are fewer
-    images, so an arm with synthetic images would be trained at other step sizes than one without. Here it falls by the
-    same factor at every update, from `learning_rate` to `final_rate` times that: 0.95 an epoch over 30 epochs is 0.21.
-    """
-
-    name: Literal["fcn", "resnet", "features"] = Field("fcn", description="which classifier")
-    updates: int = Field(500, ge=1, le=10**6, description="gradient updates, the same in every arm")
-    batch_size: int = Field(32, ge=2, le=4096, description="images an update")
-    learning_rate: float = Field(3e-4, gt=0, le=1, description="Adam's step size at the start")
-    final_rate: float = Field(0.2, gt=0, le=1, description="step size at the end, as a share of that at the start")
-    weight_decay: float = Field(5e-4, ge=0, le=1, description="Adam's, added to the gradients")
-    checkpoints: int = Field(10, ge=1, le=1000, description="how often the images are judged, at equal distances")
-
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        if self.checkpoints > self.updates:
-            raise ValueError("there cannot be more checkpoints than updates")
-        return self
 
 
 def train_classifier(train: TrainingSet, classes: int, judged: Sequence[Stack], settings: ClassifierSettings,
@@ -156,8 +134,8 @@ def changed(images: Tensor, augment: Augment, seed: int, step: int) -> Tensor:
     """Images [n, c, s, s] as the update of this number sees them."""
     if augment == "none":
         return images
-    change = classifier_images.flip if augment == "flips" else classifier_images.strong
-    return change(images, classifier_images.generator(seed, step))
+    change = flip if augment == "flips" else strong
+    return change(images, generator(seed, step))
 
 
 @torch.no_grad()
@@ -223,5 +201,86 @@ def _versions(images: Images, augment: Augment, seeds: tuple[int, ...]) -> list[
         return [images]
     if augment == "flips":
         return [np.ascontiguousarray(images[:, :, ::down, ::across]) for down in (1, -1) for across in (1, -1)]
-    return [classifier_images.strong(torch.from_numpy(images), classifier_images.generator(*seeds, number)).numpy()
+    return [strong(torch.from_numpy(images), generator(*seeds, number)).numpy()
             for number in range(VERSIONS)]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen; index h is to be applied to the images of half h, and comes from those of the other half.
+
+    Attributes:
+        checkpoints: numbers of the checkpoints.
+        thresholds: by positive class; an image is called positive if its probability of the class is at least so large.
+    """
+
+    checkpoints: tuple[int, int]
+    thresholds: dict[int, tuple[float, float]]
+
+
+def select(probabilities: Probabilities, labels: NDArray[np.intp], halves: NDArray[np.intp],
+           positives: Sequence[int]) -> Chosen:
+    """Choose the checkpoint and the thresholds of each half on the other half.
+
+    The checkpoint is the one of the best F1, the mean over the positive classes of each one's best F1 against the rest;
+    the first of equals, which was trained less. The thresholds are the best of that checkpoint, see `best_threshold`.
+
+    Args:
+        probabilities: [checkpoints, n, classes].
+        labels: [n], numbers of classes.
+        halves: [n], 0 or 1.
+        positives: numbers of the positive classes, at least one.
+
+    Raises:
+        ValueError: a half without images of a positive class, or with no others.
+    """
+    chosen = [_choose(probabilities[:, halves == 1 - h], labels[halves == 1 - h], positives) for h in (0, 1)]
+    (first, first_cuts), (second, second_cuts) = chosen
+    return Chosen((first, second), {p: (first_cuts[p], second_cuts[p]) for p in positives})
+
+
+def decide(probabilities: Probabilities, chosen: Chosen, halves: NDArray[np.intp],
+           positives: Sequence[int]) -> tuple[dict[int, Scores], dict[int, Bools]]:
+    """Scores [n] in 0 to 1 and decisions [n] of each positive class, every image by what was chosen for its half.
+
+    Args:
+        probabilities: [checkpoints, n, classes], of the images that were chosen on or of any others.
+        chosen: by `select`.
+        halves: [n], 0 or 1.
+        positives: numbers of the positive classes.
+    """
+    rows = np.arange(len(halves))
+    own = probabilities[np.asarray(chosen.checkpoints)[halves], rows].astype(np.float64)
+    scores = {p: own[:, p] for p in positives}
+    return scores, {p: scores[p] >= np.asarray(chosen.thresholds[p])[halves] for p in positives}
+
+
+def best_threshold(scores: Scores, positive: Bools) -> tuple[float, float]:
+    """The threshold with the best F1 of `scores >= threshold`, and that F1.
+
+    The candidates are the midpoints between neighbouring distinct scores, and 0, at which everything is positive: they
+    tell apart all that any threshold can but calling nothing positive, whose F1 is 0. Of candidates of the same F1 it
+    is the one nearest to 0.5, of those the smaller.
+
+    Args:
+        scores: [n] in 0 to 1.
+        positive: [n], the truth; both kinds must be there.
+    """
+    if positive.all() or not positive.any():
+        raise ValueError("a threshold is chosen on images of both kinds")
+    values, place = np.unique(scores, return_inverse=True)
+    hits = np.bincount(place, weights=positive, minlength=len(values))[::-1].cumsum()[::-1]
+    called = np.bincount(place, minlength=len(values))[::-1].cumsum()[::-1]
+    f1 = 2 * hits / (called + positive.sum())
+    candidates = np.concatenate([[0.0], (values[:-1] + values[1:]) / 2])
+    best = np.flatnonzero(f1 == f1.max())
+    at = best[np.argmin(np.abs(candidates[best] - 0.5))]
+    return float(candidates[at]), float(f1[at])
+
+
+def _choose(probabilities: Probabilities, labels: NDArray[np.intp],
+            positives: Sequence[int]) -> tuple[int, Mapping[int, float]]:
+    found = [{p: best_threshold(round_[:, p].astype(np.float64), labels == p) for p in positives}
+             for round_ in probabilities]
+    best = int(np.argmax([sum(f1 for _, f1 in cuts.values()) for cuts in found]))
+    return best, {p: threshold for p, (threshold, _) in found[best].items()}

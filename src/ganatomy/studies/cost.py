@@ -14,12 +14,11 @@ from ganatomy import gans
 from ganatomy.core.hardware import choose_device
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
-from ganatomy.studies.arms import Arm, Augment
+from ganatomy.studies.cell import synthetic_needed
+from ganatomy.studies.cell_gans import AUDITED
 from ganatomy.studies.classifiers import TrainingSet, train_classifier
 from ganatomy.studies.folds import Place, Subset, draw_subset
-from ganatomy.studies.gans import AUDITED
-from ganatomy.studies.settings import StudySettings
-from ganatomy.studies.training_sets import synthetic_needed
+from ganatomy.studies.protocol import Arm, Augment, StudySettings
 from ganatomy.studies.trial import SECONDS, one_thread, with_budget
 from ganatomy.training.plan import TORCH_ITSELF, expected_memory
 from ganatomy.training.schedule import steps_for

@@ -10,15 +10,14 @@ from ganatomy.core.recipe import Recipe
 from ganatomy.core.text import counted, grouped
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
-from ganatomy.studies.cells import external_rows
+from ganatomy.studies.cell import external_rows, synthetic_needed
 from ganatomy.studies.cost import CellCost, Rates, cell_cost, images_of_arm, measure, memory, training_disk
 from ganatomy.studies.folder import Cell, StudyFolder, cells_of
 from ganatomy.studies.folds import Place, draw_subset
 from ganatomy.studies.forecast import makespan, span
+from ganatomy.studies.protocol import StudySettings
 from ganatomy.studies.running import Say
-from ganatomy.studies.settings import StudySettings
 from ganatomy.studies.study import cells_left, open_both, settle
-from ganatomy.studies.training_sets import synthetic_needed
 from ganatomy.training.schedule import steps_for
 
 SAME = "each on a core of its own"

@@ -19,7 +19,7 @@ from ganatomy.core.files import disk_errors, locked, private_folder, private_pat
 from ganatomy.core.recipe import flat
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.folds import Place
-from ganatomy.studies.settings import StudySettings
+from ganatomy.studies.protocol import StudySettings
 
 SCHEMA_VERSION = 1
 CELL_TAKEN = "another process is at this cell"

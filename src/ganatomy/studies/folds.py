@@ -17,7 +17,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
-from ganatomy.studies.settings import StudySettings
+from ganatomy.studies.protocol import StudySettings
 
 FOLDS, SUBSET = 1, 2  # what random numbers are drawn for
 

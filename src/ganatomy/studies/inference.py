@@ -1,16 +1,23 @@
-"""Intervals and p-values of a score or of a difference of two, from few subjects, two seeds and overlapping refits."""
+"""Values of every arm and k with their intervals and p-values, from few subjects, two seeds and overlapping refits.
+
+Folds are fixed: each subject is held out once, and nothing is learnt by pretending otherwise. The bootstrap resamples
+the test subjects of each fold, within strata of the classes that a subject has, and uses the same draws for all arms,
+k and seeds, so that what arms share cancels in their differences. Of a stratum of S subjects S - 1 are drawn and
+weighted S / (S - 1): then the variance of the replicates is right for few subjects too (Rao & Wu, JASA 1988).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ganatomy.studies.pooling import Measured
-from ganatomy.studies.scores import Array
+from ganatomy.core.errors import UserError
+from ganatomy.studies.predictions import Array, Bools, Metric, Outcomes, Predictions
 
 Interval = tuple[float, float]
 NONE = 1e-18  # a variance that is rounding
@@ -146,3 +153,233 @@ def _test(value: float, error: Error) -> tuple[Interval, float]:
     if spread == 0:
         return (value, value), 1.0 if value == 0 else 0.0
     return (value - half, value + half), 2 * float(t.sf(abs(value) / spread, error.freedom))
+
+
+REPLICATES = 2000
+NEW_FOLDER = "run the study again in a new folder"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells and arms: k, numbers of folds and seeds, and names of arms, in the order of all tables."""
+
+    ks: tuple[int, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Test images, in an order that does not depend on that of the outcomes, and what was said of them.
+
+    Attributes:
+        subjects: number of each image's subject [n]; `names` are theirs.
+        fold: place of each image's fold in the grid [n]; all 0 for an external set.
+        labels: class of each image [n].
+        truth: by positive class, bool [n].
+        scores, decisions: by positive class, [arms, k, seeds, n]; [arms, k, seeds, folds, 2, n] of an external set, by
+            which half the checkpoint and threshold were chosen for.
+    """
+
+    names: tuple[str, ...]
+    subjects: NDArray[np.intp]
+    fold: NDArray[np.intp]
+    labels: tuple[str, ...]
+    truth: dict[str, Bools]
+    scores: dict[str, Array]
+    decisions: dict[str, Bools]
+
+    def subjects_with(self, positive: str) -> list[str]:
+        """Names of the subjects that have images of a class."""
+        return [self.names[s] for s in np.unique(self.subjects[self.truth[positive]])]
+
+    def freedom(self) -> int:
+        """Degrees of freedom of a variance over subjects within folds: of those with or without a class, the fewer."""
+        found: list[int] = []
+        for truth in (side for own in self.truth.values() for side in (own, ~own)):
+            pairs = np.unique(np.stack([self.fold[truth], self.subjects[truth]]), axis=1)
+            found.append(pairs.shape[1] - len(np.unique(pairs[0])))
+        return max(1, min(found))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric, the mean over the positive classes.
+
+    Attributes:
+        per_seed: [arms, k, seeds]; the predictions of all folds pooled for each seed. Their mean is the value.
+        draws: [arms, k, replicates], the value with subjects resampled and the seeds as they are.
+        refits: [arms, k, folds, seeds], of each classifier on its own test images.
+        exchanged: [arms, k, folds, seeds], the value if this seed had taken the place of all in its fold.
+    """
+
+    per_seed: Array
+    draws: Array
+    refits: Array
+    exchanged: Array
+
+
+def pool_held_out(outcomes: Outcomes, grid: Grid, positives: Sequence[str]) -> Pool:
+    """The held-out images of all folds, one after the other.
+
+    Raises:
+        UserError: a cell is missing, or cells of a fold judged different images.
+    """
+    parts = [_aligned(outcomes, grid, fold, positives, None) for fold in grid.folds]
+    images = [image for part in parts for image in part.images]
+    owner: dict[str, int] = {}
+    for place, part in enumerate(parts):
+        for subject in part.subjects:
+            if owner.setdefault(subject, place) != place:
+                raise UserError(f"subject {subject} is held out in two folds", fix=NEW_FOLDER)
+    return _pool(images, [part.subjects for part in parts], [part.labels for part in parts], positives,
+                 {c: np.concatenate([part.scores[c] for part in parts], axis=-1) for c in positives},
+                 {c: np.concatenate([part.decisions[c] for part in parts], axis=-1) for c in positives})
+
+
+def pool_external(outcomes: Outcomes, grid: Grid, positives: Sequence[str]) -> Pool:
+    """The images of an external set, as judged by the classifiers of every fold, with both choices of checkpoint.
+
+    Raises:
+        UserError: a cell is missing, or cells judged different images.
+    """
+    parts = [[_aligned(outcomes, grid, fold, positives, half) for half in (0, 1)] for fold in grid.folds]
+    first = parts[0][0]
+    for part in (p for pair in parts for p in pair):
+        _refuse_others(part.images == first.images and part.labels == first.labels, "the external set")
+    stacked = {c: np.stack([np.stack([p.scores[c] for p in pair], axis=-2) for pair in parts], axis=-3)
+               for c in positives}
+    decided = {c: np.stack([np.stack([p.decisions[c] for p in pair], axis=-2) for pair in parts], axis=-3)
+               for c in positives}
+    return _pool(first.images, [first.subjects], [first.labels], positives, stacked, decided)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The images of one fold (and half), sorted by name: scores and decisions [arms, k, seeds, n]."""
+
+    images: tuple[str, ...]
+    subjects: tuple[str, ...]
+    labels: tuple[str, ...]
+    scores: dict[str, Array]
+    decisions: dict[str, Bools]
+
+
+def _aligned(outcomes: Outcomes, grid: Grid, fold: int, positives: Sequence[str], half: int | None) -> _Part:
+    first, shape = None, (len(grid.arms), len(grid.ks), len(grid.seeds))
+    scores: dict[str, list[Array]] = {c: [] for c in positives}
+    decisions: dict[str, list[Bools]] = {c: [] for c in positives}
+    for k, seed, arm in ((k, seed, arm) for arm in grid.arms for k in grid.ks for seed in grid.seeds):
+        said = _said(outcomes, (k, fold, seed, arm))
+        rows = np.arange(len(said.image_ids)) if half is None else np.flatnonzero(said.half == half)
+        rows = rows[np.argsort(np.array(said.image_ids, dtype=str)[rows], kind="stable")]
+        fixed = tuple(tuple(column[i] for i in rows) for column in (said.image_ids, said.subjects, said.labels))
+        first = first or fixed
+        _refuse_others(fixed == first, f"k = {k}, fold {fold}, seed {seed}, arm {arm}")
+        for c in positives:
+            scores[c].append(said.scores[c][rows])
+            decisions[c].append(said.decisions[c][rows])
+    images, subjects, labels = first or ((), (), ())
+    return _Part(images, subjects, labels, {c: np.stack(v).reshape(*shape, -1) for c, v in scores.items()},
+                 {c: np.stack(v).reshape(*shape, -1) for c, v in decisions.items()})
+
+
+def _said(outcomes: Outcomes, key: tuple[int, int, int, str]) -> Predictions:
+    if key not in outcomes:
+        k, fold, seed, arm = key
+        raise UserError(f"there are no predictions for k = {k}, fold {fold}, seed {seed}, arm {arm}",
+                        fix="run the study again: what is there is kept, what is missing is done")
+    return outcomes[key]
+
+
+def _refuse_others(same: bool, where: str) -> None:
+    if not same:
+        raise UserError("other images were judged here than in the other cells", where=where,
+                        fix=NEW_FOLDER)
+
+
+def _pool(images: Sequence[str], subjects: Sequence[Sequence[str]], labels: Sequence[Sequence[str]],
+          positives: Sequence[str], scores: dict[str, Array], decisions: dict[str, Bools]) -> Pool:
+    if len(set(images)) < len(images):
+        raise UserError("an image is judged twice", fix=NEW_FOLDER)
+    everyone, every_label = [s for part in subjects for s in part], tuple(label for part in labels for label in part)
+    names, numbers = np.unique(np.array(everyone, dtype=str), return_inverse=True)
+    fold = np.repeat(np.arange(len(subjects)), [len(part) for part in subjects])
+    truth = {c: np.array([label == c for label in every_label], dtype=bool) for c in positives}
+    return Pool(tuple(map(str, names)), numbers.astype(np.intp), fold.astype(np.intp), every_label, truth, scores,
+                decisions)
+
+
+def replicate_weights(pool: Pool, replicates: int, seed: int) -> Array:
+    """How often every image counts in every bootstrap replicate: [replicates, n]. The module's docstring says how."""
+    rng, by_subject = np.random.default_rng(seed), np.ones((replicates, len(pool.names)))
+    for stratum in _strata(pool):
+        size = len(stratum)
+        if size > 1:
+            drawn = rng.multinomial(size - 1, np.full(size, 1 / size), size=replicates)
+            by_subject[:, stratum] = drawn * (size / (size - 1))
+    weights: Array = by_subject[:, pool.subjects]
+    return weights
+
+
+def _strata(pool: Pool) -> Iterator[list[int]]:
+    """Subjects of the same fold with images of the same classes; one who would be alone joins others of the fold."""
+    classes: dict[int, set[str]] = {}
+    folds: dict[int, int] = {}
+    for subject, fold, label in zip(pool.subjects.tolist(), pool.fold.tolist(), pool.labels, strict=True):
+        classes.setdefault(subject, set()).add(label)
+        folds[subject] = fold
+    for fold in sorted(set(folds.values())):
+        found: dict[tuple[str, ...], list[int]] = {}
+        for subject in sorted(s for s, f in folds.items() if f == fold):
+            found.setdefault(tuple(sorted(classes[subject])), []).append(subject)
+        strata = sorted(found.values(), key=len)
+        while len(strata) > 1 and len(strata[0]) == 1:
+            strata = sorted([strata[0] + strata[1], *strata[2:]], key=len)
+        yield from strata
+
+
+def measure(pool: Pool, metric: Metric, weights: Array) -> Measured:
+    """A metric of the held-out images. `weights` are those of `replicate_weights`."""
+    return _mean([_measure_class(pool, metric, weights, c) for c in pool.truth])
+
+
+def measure_external(pool: Pool, metric: Metric, weights: Array) -> Measured:
+    """A metric of an external set: the mean over folds, halves and seeds of the metric of each classifier."""
+    found = []
+    for c, truth in pool.truth.items():
+        shape = pool.scores[c].shape[:-1]
+        own = np.vstack([np.ones((1, len(truth))), weights])
+        each = np.stack([metric(truth, pool.scores[c][at], pool.decisions[c][at], own) for at in np.ndindex(shape)])
+        refits = np.swapaxes(each.reshape(*shape, -1).mean(-2), 2, 3)  # [arms, k, folds, seeds, 1 + replicates]
+        draws, refits = refits[..., 1:].mean((2, 3)), refits[..., 0]
+        value, own_fold = refits.mean((2, 3), keepdims=True), refits.mean(3, keepdims=True)
+        found.append(Measured(refits.mean(2), draws, refits, value + (refits - own_fold) / refits.shape[2]))
+    return _mean(found)
+
+
+def _measure_class(pool: Pool, metric: Metric, weights: Array, c: str) -> Measured:
+    """One against the rest. Rows of weights: every image once, each fold alone, then the replicates."""
+    truth, scores, decisions = pool.truth[c], pool.scores[c], pool.decisions[c]
+    arms, ks, seeds, n = scores.shape
+    folds = int(pool.fold.max()) + 1
+    alone = pool.fold == np.arange(folds)[:, None]
+    own = np.vstack([np.ones((1, n)), alone.astype(np.float64), weights])
+    pooled = np.empty((arms, ks, seeds, len(own)))
+    exchanged = np.empty((arms, ks, folds, seeds))
+    for at in np.ndindex(arms, ks):
+        for s in range(seeds):
+            pooled[at][s] = metric(truth, scores[at][s], decisions[at][s], own)
+        for f, s in np.ndindex(folds, seeds):
+            others = [metric(truth, np.where(alone[f], scores[at][s], scores[at][j]),
+                             np.where(alone[f], decisions[at][s], decisions[at][j]), own[:1])[0]
+                      for j in range(seeds) if j != s]
+            exchanged[at][f, s] = np.mean([pooled[at][s, 0], *others])
+    refits = np.swapaxes(pooled[..., 1:1 + folds], 2, 3)
+    return Measured(pooled[..., 0], pooled[..., 1 + folds:].mean(2), refits, exchanged)
+
+
+def _mean(parts: Sequence[Measured]) -> Measured:
+    """Over the positive classes."""
+    return Measured(**{name: np.mean([vars(part)[name] for part in parts], axis=0) for name in vars(parts[0])})

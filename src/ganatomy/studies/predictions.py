@@ -1,10 +1,15 @@
-"""What one classifier said of images that it had not seen: one CSV an arm and cell."""
+"""What one classifier predicts for images that it had not seen: one CSV an arm and cell; and how good that is.
+
+Every metric is a function (truth bool [n], scores float64 [n], decisions bool [n], weights float64 [r, n]) -> [r]: its
+value where image i counts weights[r, i] times, so that 2,000 bootstrap replicates cost one sort. A whole weight w is
+the same as w copies of the row. What is undefined is NaN, unless it says otherwise.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +20,10 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_text
 
 Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Metric = Callable[[Bools, Array, Bools, Array], Array]
+BINS = 10  # of the calibration error
+_AT_ONCE = 256  # weightings, so that the sums stay in the processor's cache
 Key = tuple[int, int, int, str]
 """k, fold, seed, arm."""
 _FIXED = ["image_id", "subject", "label", "half"]
@@ -46,14 +55,14 @@ class Predictions:
 Outcomes = Mapping[Key, Predictions]
 
 
-def write_predictions(path: Path, said: Predictions) -> None:
+def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write as CSV, atomically; numbers are written so that they come back to the same bits."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*_FIXED, *(_SCORE + c for c in said.scores), *(_DECISION + c for c in said.decisions)])
-    columns = [said.image_ids, said.subjects, said.labels, said.half.tolist(),
-               *([repr(v) for v in s.tolist()] for s in said.scores.values()),
-               *(d.astype(int).tolist() for d in said.decisions.values())]
+    p = predictions
+    writer.writerow([*_FIXED, *(_SCORE + c for c in p.scores), *(_DECISION + c for c in p.decisions)])
+    columns = [p.image_ids, p.subjects, p.labels, p.half.tolist(), *([repr(v) for v in s.tolist()] for s in
+               p.scores.values()), *(d.astype(int).tolist() for d in p.decisions.values())]
     writer.writerows(zip(*columns, strict=True))
     write_text(path, buffer.getvalue())
 
@@ -78,3 +87,124 @@ def _probability(text: str) -> float:
     if not 0 <= value <= 1:  # NaN is not either
         raise ValueError(f"{text} is no probability")
     return value
+
+
+def _ratio(above: Array, below: Array, otherwise: float = float("nan")) -> Array:
+    ratio: Array = np.divide(above, below, out=np.full(np.shape(below), otherwise), where=below > 0)
+    return ratio
+
+
+def _counts(truth: Bools, decisions: Bools, weights: Array) -> tuple[Array, Array, Array]:
+    """True positives, all called positive, all positive: each [r]."""
+    columns = np.stack([truth & decisions, decisions, truth], axis=1).astype(np.float64)
+    hits, called, positive = (weights @ columns).T
+    return hits, called, positive
+
+
+def f1(truth: Bools, scores: Array, decisions: Bools, weights: Array) -> Array:
+    """2 TP / (called positive + positive); 0 where nothing is called positive or is."""
+    hits, called, positive = _counts(truth, decisions, weights)
+    return _ratio(2 * hits, called + positive, 0.0)
+
+
+def precision(truth: Bools, scores: Array, decisions: Bools, weights: Array) -> Array:
+    """Share of those called positive that are; 0 where nothing is called positive."""
+    hits, called, _ = _counts(truth, decisions, weights)
+    return _ratio(hits, called, 0.0)
+
+
+def recall(truth: Bools, scores: Array, decisions: Bools, weights: Array) -> Array:
+    """Share of the positives that are called positive."""
+    hits, _, positive = _counts(truth, decisions, weights)
+    return _ratio(hits, positive)
+
+
+def balanced_accuracy(truth: Bools, scores: Array, decisions: Bools, weights: Array) -> Array:
+    """Mean of the share of positives and the share of negatives that are called right."""
+    return (recall(truth, scores, decisions, weights) + recall(~truth, scores, ~decisions, weights)) / 2
+
+
+def brier(truth: Bools, scores: Array, decisions: Bools, weights: Array) -> Array:
+    """Mean squared difference between the score and 0 or 1, the truth: 0 is best (Brier 1950)."""
+    return _ratio(weights @ np.square(scores - truth), weights.sum(1))
+
+
+def average_precision(truth: Bools, scores: Array, decisions: Bools, weights: Array) -> Array:
+    """Sum over falling thresholds of (rise in recall) x (precision there), no interpolation; equal scores are one."""
+    values = []
+    for hits, called in _cumulative(truth, scores, weights):
+        precisions = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
+        values.append(_ratio((np.diff(hits, axis=1, prepend=0) * precisions).sum(1), hits[:, -1]))
+    return np.concatenate(values)
+
+
+def roc_auc(truth: Bools, scores: Array, decisions: Bools, weights: Array) -> Array:
+    """Probability that a positive has a higher score than a negative; a tie counts half."""
+    values = []
+    for hits, called in _cumulative(truth, scores, weights):
+        false = called - hits
+        before = np.hstack([np.zeros((len(hits), 1)), hits[:, :-1]])
+        above = (np.diff(false, axis=1, prepend=0) * (before + hits)).sum(1) / 2
+        values.append(_ratio(above, hits[:, -1] * false[:, -1]))
+    return np.concatenate(values)
+
+
+def calibration_error(truth: Bools, scores: Array, decisions: Bools, weights: Array) -> Array:
+    """Mean over images of |mean score - share of positives| in the image's bin: 0 is best.
+
+    Ten bins of equal mass: images are ordered by score and an image is in the bin where the middle of all images of
+    its score lies, so that equal scores share a bin. (Naeini, Cooper, Hauskrecht, AAAI 2015, has bins of equal width.)
+    It is above 0 by chance even for a calibrated classifier, the more the fewer images there are.
+    """
+    order, ends, group = _ties(scores)
+    gap, values = (scores - truth)[order], []
+    for part in _parts(weights):
+        own = part[:, order]
+        reached = own.cumsum(1)[:, ends]
+        middle = reached - np.diff(reached, axis=1, prepend=0) / 2
+        total = reached[:, -1:]
+        place = np.minimum((BINS * middle / np.where(total > 0, total, 1)).astype(np.intp), BINS - 1)[:, group]
+        place += BINS * np.arange(len(own))[:, None]
+        sums = np.bincount(place.ravel(), (own * gap).ravel(), BINS * len(own)).reshape(len(own), BINS)
+        values.append(_ratio(np.abs(sums).sum(1), total[:, 0]))
+    return np.concatenate(values)
+
+
+METRICS: dict[str, Metric] = {"f1": f1, "average_precision": average_precision, "precision": precision,
+                              "recall": recall, "roc_auc": roc_auc, "balanced_accuracy": balanced_accuracy,
+                              "brier": brier, "calibration_error": calibration_error}
+LOWER_IS_BETTER = ("brier", "calibration_error")
+
+
+def ignorant(metric: str, prevalence: float) -> float | None:
+    """What a classifier scores that knows nothing but the share of positives; None where that says nothing.
+
+    F1, precision and balanced accuracy are those of calling everything positive, AP and ROC AUC those of equal scores,
+    Brier's that of always giving the prevalence. Recall has none: calling everything positive has recall 1. Nor has
+    the calibration error: always giving the prevalence has 0.
+    """
+    known = {"f1": 2 * prevalence / (1 + prevalence), "average_precision": prevalence, "precision": prevalence,
+             "roc_auc": 0.5, "balanced_accuracy": 0.5, "brier": prevalence * (1 - prevalence)}
+    return known.get(metric)
+
+
+def _parts(weights: Array) -> Iterator[Array]:
+    for start in range(0, len(weights), _AT_ONCE):
+        yield weights[start:start + _AT_ONCE]
+
+
+def _ties(scores: Array, falling: bool = False) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Order by score, the last place of each group of equal scores in it, and the group at each place."""
+    order = np.argsort(-scores if falling else scores, kind="stable")
+    new = np.diff(scores[order]) != 0
+    ends = np.append(np.flatnonzero(new), len(scores) - 1)
+    return order, ends, np.concatenate([[0], np.cumsum(new)]).astype(np.intp)
+
+
+def _cumulative(truth: Bools, scores: Array, weights: Array) -> Iterator[tuple[Array, Array]]:
+    """Weight of the positives and of all at or above each distinct score, falling: each [some r, scores]."""
+    order, ends, _ = _ties(scores, falling=True)
+    positive = truth[order].astype(np.float64)
+    for part in _parts(weights):
+        own = part[:, order]
+        yield (own * positive).cumsum(1)[:, ends], own.cumsum(1)[:, ends]

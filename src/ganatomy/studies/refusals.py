@@ -16,12 +16,11 @@ from ganatomy.core.text import counted
 from ganatomy.data.dataset import Dataset, shrink_factor
 from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
-from ganatomy.studies.cells import external_rows
+from ganatomy.studies.cell import external_rows, synthetic_needed
 from ganatomy.studies.classifier_networks import SMALLEST
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.folds import Place, draw_subset
-from ganatomy.studies.settings import StudySettings
-from ganatomy.studies.training_sets import synthetic_needed
+from ganatomy.studies.protocol import StudySettings
 from ganatomy.training.images import with_domains
 from ganatomy.training.schedule import check_steps
 

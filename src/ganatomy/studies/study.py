@@ -12,10 +12,10 @@ from typing import Any
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, load, parse
 from ganatomy.data.dataset import Dataset
-from ganatomy.studies.classifiers import ClassifierSettings
 from ganatomy.studies.folder import Cell, StudyFolder, cells_of
 from ganatomy.studies.folds import Place, check_held_out, deal, draw_subset, refuse_twins
 from ganatomy.studies.processes import study_command
+from ganatomy.studies.protocol import ClassifierSettings, StudySettings, recipe_of_study, resolve, validated
 from ganatomy.studies.refusals import (
     check_counts,
     check_external,
@@ -27,7 +27,6 @@ from ganatomy.studies.refusals import (
 )
 from ganatomy.studies.results import write_results
 from ganatomy.studies.running import Here, Say, Show, run_cells
-from ganatomy.studies.settings import StudySettings, recipe_of_study, resolve, validated
 from ganatomy.studies.trial import with_budget
 
 

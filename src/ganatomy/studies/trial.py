@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe
 from ganatomy.data.dataset import Dataset
+from ganatomy.studies.cell_gans import write_images
 from ganatomy.studies.folds import Place, draw_subset
-from ganatomy.studies.gans import write_images
-from ganatomy.studies.settings import StudySettings
+from ganatomy.studies.protocol import StudySettings
 from ganatomy.training.train import train
 
 SECONDS = 12.0

@@ -43,7 +43,7 @@ def work(data: Path, study: Path, cell: str, external: Path | None, device: str,
 
 
 def _run(data: Path, study: Path, cell: str, external: Path | None, device: str, say: Callable[[str], None]) -> int:
-    from ganatomy.studies.cells import run_cell
+    from ganatomy.studies.cell import run_cell
     from ganatomy.studies.folder import Cell, CellTaken
     from ganatomy.training.train import Interrupted
 

@@ -10,23 +10,21 @@ import numpy as np
 
 from ganatomy.comparison.differences import holm
 from ganatomy.metrics.base import MIN_SUBJECTS, finite
-from ganatomy.studies.answers import CANT_TELL, Frame, answer_of, controls_of, sentence, subjects_needed
-from ganatomy.studies.contrasts import Pair, pairs_of
-from ganatomy.studies.inference import Estimate, estimate
-from ganatomy.studies.pooling import (
+from ganatomy.studies.answers import Frame, Pair, answer_of, controls_of, pairs_of, sentence, verdict
+from ganatomy.studies.inference import (
     REPLICATES,
+    Estimate,
     Grid,
     Measured,
     Pool,
+    estimate,
     measure,
     measure_external,
     pool_external,
     pool_held_out,
     replicate_weights,
 )
-from ganatomy.studies.predictions import Outcomes
-from ganatomy.studies.scores import LOWER_IS_BETTER, METRICS, ignorant
-from ganatomy.studies.verdict import verdict
+from ganatomy.studies.predictions import LOWER_IS_BETTER, METRICS, Outcomes, ignorant
 
 COMPARED = ("f1", "average_precision", "roc_auc")  # F1 is what answers are about
 
@@ -35,7 +33,7 @@ def analyse(outcomes: Outcomes, external: Outcomes | None, ks: Sequence[int], fo
             arms: Sequence[str], positives: Sequence[str], margin: float = 0.02, seed: int = 0) -> dict[str, Any]:
     """Everything that a study's report says, JSON-ready: finite numbers or None.
 
-    With several positive classes every figure is the mean over them, each one against the rest. Intervals are 95%,
+    With several positive classes every value is the mean over them, each one against the rest. Intervals are 95%,
     [low, high], None below five test subjects with or without a positive class. A row's "k" is None for the mean over
     all k. The result has the keys
 
@@ -51,16 +49,15 @@ def analyse(outcomes: Outcomes, external: Outcomes | None, ks: Sequence[int], fo
             refit_interval (Nadeau and Bengio's), limited_by (subjects or refits: which is the wider; "" without), p,
             p_holm (over all rows of F1 and no k but the primary one; else None), floor (mean difference between
             two seeds of the reference; None with one seed), answer (helps, hurts, does not help, can't tell; None for
-            rows that only describe: other metrics, single k), subjects_needed (an int where the answer is can't tell),
-            sentence, primary, control (FRESH, COPIES, NOISE or ""). The rows with an answer come first, the primary
-            one before all.
+            rows that only describe: other metrics, single k), sentence, primary, control (FRESH, COPIES, NOISE or "").
+            The rows with an answer come first, the primary one before all.
         controls: the rows of contrasts of a control against OVERSAMPLE that have an answer, with source, expected,
             as_expected, says.
         answer: verdict, sentence, why [sentences], primary [treatment, reference] or None.
         per_subject: below five subjects of a kind, the share of its images that are called right: by arm, by subject,
             the mean over positive classes, k and seeds; else None.
         external: None, or n_images, n_subjects, n_positive_subjects, scores, cells, contrasts, controls, answer,
-            per_subject of the external set: each figure is the mean over folds, halves and seeds of a classifier's.
+            per_subject of the external set: each value is the mean over folds, halves and seeds of a classifier's.
 
     Args:
         outcomes: predictions of all held-out images, by (k, fold, seed, arm); folds and seeds are numbered from 0.
@@ -75,17 +72,16 @@ def analyse(outcomes: Outcomes, external: Outcomes | None, ks: Sequence[int], fo
     grid = Grid(tuple(ks), tuple(range(folds)), tuple(range(seeds)), tuple(arms))
     pool = pool_held_out(outcomes, grid, positives)
     weights = replicate_weights(pool, REPLICATES, seed)
-    found = {name: measure(pool, metric, weights) for name, metric in METRICS.items()}
-    beyond = None
+    measured = {name: measure(pool, metric, weights) for name, metric in METRICS.items()}
+    results = {"ks": list(ks), "folds": folds, "seeds": seeds, "arms": list(arms), "positives": list(positives),
+               "margin": margin, **tables(pool, measured, grid, margin), "external": None}
     if external is not None:
-        other = pool_external(external, grid, positives)
-        weights = replicate_weights(other, REPLICATES, seed)
-        measured = {name: measure_external(other, metric, weights) for name, metric in METRICS.items()}
-        beyond = tables(other, measured, grid, margin, True)
-    told: dict[str, Any] = finite({"ks": list(ks), "folds": folds, "seeds": seeds, "arms": list(arms),
-                                   "positives": list(positives), "margin": margin,
-                                   **tables(pool, found, grid, margin), "external": beyond})
-    return told
+        outside = pool_external(external, grid, positives)
+        weights = replicate_weights(outside, REPLICATES, seed)
+        measured = {name: measure_external(outside, metric, weights) for name, metric in METRICS.items()}
+        results["external"] = tables(outside, measured, grid, margin, True)
+    clean: dict[str, Any] = finite(results)
+    return clean
 
 
 def tables(pool: Pool, measured: Mapping[str, Measured], grid: Grid, margin: float,
@@ -97,7 +93,7 @@ def tables(pool: Pool, measured: Mapping[str, Measured], grid: Grid, margin: flo
     freedom = None if few else pool.freedom()
     counts = {"n_images": len(pool.fold), "n_subjects": n, "n_positive_subjects": with_}
     pairs = pairs_of(grid.arms)
-    frame = Frame(margin, {c: (with_[c], without[c]) for c in with_}, n, grid.ks, len(grid.folds), len(grid.seeds),
+    frame = Frame(margin, {c: (with_[c], without[c]) for c in with_}, grid.ks, len(grid.folds), len(grid.seeds),
                   sum(not pair.primary for pair in pairs), external)
     contrasts = contrast_rows(pairs, measured, grid, freedom, frame)
     controls = controls_of(contrasts, margin)
@@ -118,9 +114,9 @@ def score_rows(pool: Pool, measured: Mapping[str, Measured], grid: Grid, freedom
     for place, arm in enumerate(grid.arms):
         for k, places in _ks(grid):
             for name, one in measured.items():
-                found = estimate(one, places, place, None, freedom, external)
+                score = estimate(one, places, place, None, freedom, external)
                 floors = [f for f in (ignorant(name, share) for share in shares) if f is not None]
-                rows.append({"arm": arm, "k": k, "metric": name, "value": found.value, **_intervals(found, (0.0, 1.0)),
+                rows.append({"arm": arm, "k": k, "metric": name, "value": score.value, **_intervals(score, (0.0, 1.0)),
                              "floor": float(np.mean(floors)) if floors else None,
                              "better": "lower" if name in LOWER_IS_BETTER else "higher",
                              "per_seed": one.per_seed[place, places].mean(0).tolist(),
@@ -138,30 +134,23 @@ def cell_rows(measured: Mapping[str, Measured], grid: Grid) -> list[dict[str, An
 
 def contrast_rows(pairs: Sequence[Pair], measured: Mapping[str, Measured], grid: Grid, freedom: int | None,
                   frame: Frame) -> list[dict[str, Any]]:
-    """The rows of "contrasts"; first those with an answer."""
-    found: dict[tuple[Pair, str, int | None], Estimate] = {}
-    for name in COMPARED:
-        for k, places in _ks(grid):
-            for pair in pairs:
-                arm, reference = grid.arms.index(pair.treatment), grid.arms.index(pair.reference)
-                found[pair, name, k] = estimate(measured[name], places, arm, reference, freedom, frame.external)
-    p = {key: one.p for key, one in found.items()
+    """The rows of "contrasts"; first those with an answer, which alone are corrected by Holm."""
+    estimates = {(pair, name, k): estimate(measured[name], places, grid.arms.index(pair.treatment),
+                                           grid.arms.index(pair.reference), freedom, frame.external)
+                 for name in COMPARED for k, places in _ks(grid) for pair in pairs}
+    p = {key: one.p for key, one in estimates.items()
          if key[1:] == (COMPARED[0], None) and not key[0].primary and one.p is not None}
     adjusted = dict(zip(p, holm([v for v in p.values() if v is not None]), strict=True))
-    floors = {key: _floor(measured[key[1]], grid, key[0].reference, key[2]) for key in found}
-    return [_row(key, one, adjusted.get(key), floors[key], frame) for key, one in found.items()]
-
-
-def _row(key: tuple[Pair, str, int | None], found: Estimate, p_holm: float | None, floor: float | None,
-         frame: Frame) -> dict[str, Any]:
-    pair, metric, k = key
-    answer = answer_of(found, frame.margin, p_holm) if (metric, k) == (COMPARED[0], None) else None
-    needed = subjects_needed(found, frame.margin, p_holm, frame.n_subjects) if answer == CANT_TELL else None
-    row = {"treatment": pair.treatment, "reference": pair.reference, "metric": metric, "k": k,
-           "difference": finite(found.value), **_intervals(found, (-1.0, 1.0)), "p": found.p, "p_holm": p_holm,
-           "floor": finite(floor), "answer": answer, "subjects_needed": needed, "primary": pair.primary,
-           "control": pair.control}
-    return {**row, "sentence": sentence(row, found, frame)}
+    rows = []
+    for key, difference in estimates.items():
+        (pair, metric, k), p_holm = key, adjusted.get(key)
+        answer = answer_of(difference, frame.margin, p_holm) if (metric, k) == (COMPARED[0], None) else None
+        row = {"treatment": pair.treatment, "reference": pair.reference, "metric": metric, "k": k,
+               "difference": finite(difference.value), **_intervals(difference, (-1.0, 1.0)), "p": difference.p,
+               "p_holm": p_holm, "floor": finite(_floor(measured[metric], grid, pair.reference, k)), "answer": answer,
+               "primary": pair.primary, "control": pair.control}
+        rows.append({**row, "sentence": sentence(row, frame)})
+    return rows
 
 
 def _ks(grid: Grid) -> list[tuple[int | None, list[int]]]:
@@ -169,12 +158,12 @@ def _ks(grid: Grid) -> list[tuple[int | None, list[int]]]:
     return [(None, list(range(len(grid.ks)))), *((k, [place]) for place, k in enumerate(grid.ks))]
 
 
-def _intervals(found: Estimate, limits: tuple[float, float] | None = None) -> dict[str, Any]:
-    each = {"interval": found.interval, "bootstrap_interval": found.bootstrap_interval,
-            "refit_interval": found.refit_interval}
-    if limits:
-        each = {name: one and (max(limits[0], one[0]), min(limits[1], one[1])) for name, one in each.items()}
-    return {**each, "limited_by": found.limited_by}
+def _intervals(one: Estimate, limits: tuple[float, float]) -> dict[str, Any]:
+    each = {"interval": one.interval, "bootstrap_interval": one.bootstrap_interval,
+            "refit_interval": one.refit_interval}
+    low, high = limits
+    return {**{name: span and (max(low, span[0]), min(high, span[1])) for name, span in each.items()},
+            "limited_by": one.limited_by}
 
 
 def _floor(measured: Measured, grid: Grid, arm: str, k: int | None) -> float | None:
@@ -185,9 +174,9 @@ def _floor(measured: Measured, grid: Grid, arm: str, k: int | None) -> float | N
 
 def right_by_subject(pool: Pool, grid: Grid) -> dict[str, dict[str, float]]:
     """The share of every subject's images that are called right, by arm: the mean over classes and all classifiers."""
-    found = {}
+    shares = {}
     for place, arm in enumerate(grid.arms):
         right = np.mean([(pool.decisions[c][place] == truth).reshape(-1, len(truth)).mean(0)
                          for c, truth in pool.truth.items()], axis=0)
-        found[arm] = {name: float(right[pool.subjects == s].mean()) for s, name in enumerate(pool.names)}
-    return found
+        shares[arm] = {name: float(right[pool.subjects == s].mean()) for s, name in enumerate(pool.names)}
+    return shares

@@ -1,9 +1,18 @@
-"""What a study is: everything that decides its result, in one frozen, validated value kept in study.json."""
+"""What a study is: everything that decides its result, in one frozen, validated value kept in study.json.
+
+An arm is what a classifier is trained on, and how its images are changed on the fly. Its name is
+[AUG_|AUG2_]SOURCE[@factor]. ORG has the real images alone. The other sources add factor x k positive images:
+OVERSAMPLE the training positives again, GAN synthetic ones; GAN_ONLY has synthetic images alone, of every class.
+Three more are controls, which tell what the study itself can see: FRESH adds real images of further patients (the
+most that a generator could give), COPIES random draws of the training positives (a generator that has learnt by
+heart), NOISE grey noise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -11,13 +20,89 @@ from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Frozen, Recipe, validation_error
 from ganatomy.data.dataset import Dataset
-from ganatomy.studies.arms import DEFAULT, Arm, parse_arms
-from ganatomy.studies.classifiers import ClassifierSettings
 
+Source = Literal["ORG", "OVERSAMPLE", "GAN", "GAN_ONLY", "FRESH", "COPIES", "NOISE"]
+Augment = Literal["none", "flips", "strong"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+CONTROLS: tuple[Source, ...] = ("FRESH", "COPIES", "NOISE")
+PREFIXES: dict[str, Augment] = {"": "none", "AUG_": "flips", "AUG2_": "strong"}
+DEFAULT = ("ORG", "AUG_ORG", "OVERSAMPLE", "AUG_OVERSAMPLE", "GAN", "AUG_GAN")
 Factor = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Images = Annotated[int, Field(ge=2, le=100_000)]
 MOST_SEEDS, MOST_FOLDS = 100, 20
 BEGIN_ANEW = "a study's GANs begin from random weights, since others may have seen the patients that are held out"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm. `factor` is how many images are added, as a multiple of k; 0 for ORG."""
+
+    name: str
+    prefix: str
+    source: Source
+    factor: float
+
+    @property
+    def augment(self) -> Augment:
+        """What is done to its images on the fly."""
+        return PREFIXES[self.prefix]
+
+    @property
+    def needs_gan(self) -> bool:
+        """Whether synthetic images go into it."""
+        return self.source in ("GAN", "GAN_ONLY")
+
+    def added(self, k: int) -> int:
+        """How many images are added for each positive class."""
+        return round(self.factor * k)
+
+
+def parse_arms(names: Sequence[str], factors: Sequence[float]) -> tuple[Arm, ...]:
+    """The arms of these names, each that adds images once for every factor.
+
+    With one factor an arm keeps its plain name; with several it is named GAN@0.5, GAN@1.5 and so on.
+
+    Raises:
+        UserError: an unknown or repeated name.
+    """
+    arms = []
+    for name in names:
+        prefix = next(p for p in sorted(PREFIXES, key=len, reverse=True) if name.startswith(p))
+        source = next((s for s in SOURCES if s == name.removeprefix(prefix)), None)
+        if source is None:
+            raise UserError(f"no arm is called {name!r}", where="--arms",
+                            fix=f"use {', '.join(SOURCES)}, each also with AUG_ (flips) or AUG2_ (rotation, contrast, "
+                                "elastic) before it")
+        if source == "ORG":
+            arms.append(Arm(name, prefix, source, 0.0))
+            continue
+        arms += [Arm(name if len(factors) == 1 else f"{name}@{f:g}", prefix, source, f) for f in factors]
+    if len({a.name for a in arms}) < len(arms):
+        raise UserError("an arm or a factor is given twice", where="--arms, --synthetic", fix="name each once")
+    return tuple(arms)
+
+
+class ClassifierSettings(Frozen):
+    """How a classifier is trained: a number of updates, not of epochs, so that arms of different size get the same.
+
+    The rule published with the study is a step size times 0.95 an epoch. An epoch is shorter where there are fewer
+    images, so an arm with synthetic images would be trained at other step sizes than one without. Here it falls by the
+    same factor at every update, from `learning_rate` to `final_rate` times that: 0.95 an epoch over 30 epochs is 0.21.
+    """
+
+    name: Literal["fcn", "resnet", "features"] = Field("fcn", description="which classifier")
+    updates: int = Field(500, ge=1, le=10**6, description="gradient updates, the same in every arm")
+    batch_size: int = Field(32, ge=2, le=4096, description="images an update")
+    learning_rate: float = Field(3e-4, gt=0, le=1, description="Adam's step size at the start")
+    final_rate: float = Field(0.2, gt=0, le=1, description="step size at the end, as a share of that at the start")
+    weight_decay: float = Field(5e-4, ge=0, le=1, description="Adam's, added to the gradients")
+    checkpoints: int = Field(10, ge=1, le=1000, description="how often the images are judged, at equal distances")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.checkpoints > self.updates:
+            raise ValueError("there cannot be more checkpoints than updates")
+        return self
 
 
 class StudySettings(Frozen):
@@ -157,3 +242,5 @@ def _rarer(dataset: Dataset, domain: str) -> tuple[str, ...]:
         raise UserError(f"has {len(classes)} classes ({', '.join(classes)})", where=dataset.path,
                         fix="name those that are rare and shall get synthetic images with --positive A,B")
     return tuple(sorted(classes, key=lambda name: len(dataset.rows(domain, label=name)))[:1])
+
+
