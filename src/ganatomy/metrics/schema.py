@@ -1,0 +1,438 @@
+"""metrics.json, written and read: what an evaluation holds, of images from noise and of translations.
+
+docs/design.md shows an example of each. Whoever reads a metrics.json, be it of a newer ganatomy with more keys or of
+an older one with fewer, reads it with `read_metrics`.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import read_json
+
+SCHEMA_VERSION = 1
+NOISE, TRANSLATION = "noise to image", "translation"
+MODEL, INPUT_RETURNED, HISTOGRAM_MATCHED = "model", "input returned", "histogram matching"  # names of translators
+INSIDE, WHOLE = "foreground", "whole image"  # how the names of paired values end
+OF_DATASET = "Dataset: "  # how a warning begins that `prepare` has left in the dataset
+PATIENTS_UNKNOWN = "nothing says which images belong to one patient"
+
+Better = Literal["lower", "higher", "match"]
+Light = Literal["green", "amber", "red", "grey"]  # grey: the data do not let one say
+Question = Literal["realistic", "diverse", "copies", "enough data"]
+
+
+def finite(value: Any) -> Any:
+    """`value` with tuples as lists, numpy numbers as Python's, and None for what is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [finite(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _both_ends(value: Any) -> Any:
+    return None if value is not None and None in [*value] else value
+
+
+Interval = tuple[float, float]
+Span = Annotated[Interval | None, BeforeValidator(_both_ends)]
+
+
+class Part(BaseModel):
+    """A part of metrics.json: frozen; without NaN and infinity, which are written as null."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _finite(cls, values: Any) -> Any:
+        return finite(values)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary of plain values."""
+        return self.model_dump(mode="json")
+
+
+class Reference(Part):
+    """The same value between real images: what it is of, and how sure it is."""
+
+    what: str = ""
+    value: float | None = None
+    interval: Span = None
+    n_images: int | None = None
+    n_subjects: int | None = None
+    pairs: int | None = None
+    p_no_difference: float | None = None
+    beyond: float | None = None
+
+
+class EqualN(Part):
+    """The value with as many images as the floor's halves have: where a value depends on n, only this compares with it.
+
+    Attributes:
+        value: the mean over halvings.
+        n_images: the mean number of images of a half.
+        side: where it lies beside the floor in all but 2.5% of the halvings: "above", "below", or "" for neither.
+    """
+
+    value: float
+    n_images: float
+    side: Literal["", "above", "below"] = ""
+
+
+class Result(Part):
+    """One value with what is needed to judge it. Intervals are 95%, over subjects.
+
+    Attributes:
+        name: such as KD-Lite0.
+        against: which real sample: test or train.
+        value: None where it cannot be computed, and `caveat` says why; such a result is not written.
+        interval: None below five subjects.
+        floor: the same value, real against real: the mean over random halvings of the real subjects; for
+            `better: match` the reference's value.
+        floor_interval: the central 95% of the halvings (a spread, not a confidence interval), or the reference's.
+        equal_n: the value at the floor's number of images.
+        reference: the same value between real images.
+        ratio, ratio_interval: value / reference value, for `better: match`; of densities at the floor's n.
+        p_no_difference: from permuting subjects; small means the two samples differ.
+        per_subject: value for each real subject by itself, below five subjects.
+        better: lower, higher, or match (near the reference).
+        ranked: whether controls are expected behind the model; a value that rises with blur is never ranked.
+        details: what a report draws beyond the value, such as a curve or the worst pairs; plain lists and numbers.
+    """
+
+    name: str
+    against: str = "test"
+    value: float | None = None
+    interval: Span = None
+    floor: float | None = None
+    floor_interval: Span = None
+    equal_n: EqualN | None = None
+    reference: Reference | None = None
+    ratio: float | None = None
+    ratio_interval: Span = None
+    p_no_difference: float | None = None
+    per_subject: dict[str, float | None] | None = None
+    n_images: int | None = None
+    n_subjects: int | None = None
+    n_synthetic: int | None = None
+    better: Better = "lower"
+    caveat: str = ""
+    details: dict[str, Any] | None = None
+    ranked: bool = Field(default=True, exclude=True, repr=False)
+
+
+class Control(Part):
+    """One value of images that are known to be bad; whether the metric places them behind the model."""
+
+    control: str
+    name: str
+    value: float
+    interval: Span = None
+    n_synthetic: int | None = None
+    behind_model: bool | None = None
+    caveat: str = ""
+
+
+class Count(Part):
+    """How much of a split was evaluated."""
+
+    images: int
+    subjects: int | None = None
+
+
+class Verdict(Part):
+    """A question, its light and a sentence that says why."""
+
+    question: Question
+    light: Light
+    says: str = ""
+
+
+class Evaluation(Part):
+    """What metrics.json holds of any run."""
+
+    schema_version: int = SCHEMA_VERSION
+    extractor: str = ""
+    seconds: float = 0.0
+    dataset: str | None = None
+    synthetic: str | None = None
+    step: int | None = None
+    seed: int | None = None
+    domain: str | None = None
+    label: str | None = None
+    size: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def test(self) -> Count | None:
+        """How many test images and subjects were measured; None where that is not written."""
+        raise NotImplementedError
+
+    @property
+    def patients_unknown(self) -> bool:
+        """Whether each image was counted as a subject because nothing says whose it is."""
+        return any(PATIENTS_UNKNOWN in text.lower() for text in self.warnings)
+
+    @property
+    def own_warnings(self) -> list[str]:
+        """The warnings of the evaluation itself, without those about the dataset."""
+        return [text for text in self.warnings if not text.startswith(OF_DATASET)]
+
+
+class Metrics(Evaluation):
+    """What metrics.json holds of images from noise; the first result is the headline."""
+
+    kind: Literal["noise to image"] = Field(default="noise to image", exclude=True)
+    counts: dict[str, Count] = {}
+    verdicts: tuple[Verdict, ...] = ()
+    results: tuple[Result, ...] = ()
+    controls: tuple[Control, ...] = ()
+
+    @property
+    def test(self) -> Count | None:
+        """As counted; of old files as the headline counts."""
+        head = next((r for r in self.results if r.against == "test" and r.n_images is not None), None)
+        old = Count(images=head.n_images, subjects=head.n_subjects) if head and head.n_images is not None else None
+        return self.counts.get("test", old)
+
+
+class PairedResult(Part):
+    """One value of one translator: the mean over subjects of the mean of their slices.
+
+    Attributes:
+        name: such as "SSIM foreground".
+        value: None where no image has a foreground.
+        units: "% of range", "dB", "HU"; "" without.
+        interval: 95%, Student's t over subjects; None below five subjects.
+        per_subject: every subject's mean.
+        n_images, n_subjects: that have this value.
+    """
+
+    name: str
+    value: float | None = None
+    units: str = ""
+    n_images: int = 0
+    n_subjects: int = 0
+    better: Better = "lower"
+    interval: Span = None
+    per_subject: dict[str, float] = {}
+
+
+class Comparison(Part):
+    """Two translators on the same images by one value.
+
+    Attributes:
+        name: of the value.
+        first, second: the translators.
+        difference: mean over subjects of first minus second, in the value's units.
+        interval: 95%, Student's t over subjects; None below five subjects.
+        first_ahead, second_ahead: subjects on which each is better by more than is negligible.
+        ahead: the translator that is ahead by the interval; None if it cannot be told.
+        sentence: this in words.
+    """
+
+    name: str
+    first: str = MODEL
+    second: str
+    difference: float | None = None
+    units: str = ""
+    n_subjects: int = 0
+    better: Better = "lower"
+    interval: Span = None
+    first_ahead: int = 0
+    second_ahead: int = 0
+    ahead: str | None = None
+    sentence: str = ""
+
+    @property
+    def leader(self) -> str | None:
+        """Who leads; where there is no interval, who is better on every one of the subjects."""
+        if self.interval is not None or not self.n_subjects:
+            return self.ahead
+        wins = {(self.n_subjects, 0): self.first, (0, self.n_subjects): self.second}
+        return wins.get((self.first_ahead, self.second_ahead))
+
+
+class Kernel(Part):
+    """Kernel distances of every translator's images to real ones of the target's contrast, and of these."""
+
+    translators: dict[str, Result] = {}
+    reference: Reference | None = None
+
+
+class Worst(Part):
+    """An image that stands out by a value; lesions and blobs have a place (y, x)."""
+
+    image: int
+    image_id: str = ""
+    subject: str | None = None
+    value: float | None = None
+    place: tuple[int, int] | None = None
+    pixels: int | None = None
+    response: float | None = None
+    real: float | None = None
+    made: float | None = None
+    spread: float | None = None
+    error: float | None = None
+
+
+class AnatomyResult(Part):
+    """One value of the anatomy, beside that of real pairs; see metrics/anatomy.py."""
+
+    name: str
+    unit: str = ""
+    value: float | None = None
+    better: Better = "lower"
+    n_images: int = 0
+    n_subjects: int = 0
+    interval: Span = None
+    per_subject: dict[str, float] | None = None
+    reference: Reference | None = None
+    limit: float | None = None
+    beyond: float | None = None
+    allowed: float | None = None
+    worst: tuple[Worst, ...] = ()
+
+
+class Anatomy(Part):
+    """Whether the anatomy is kept."""
+
+    kept: bool | None = None
+    sentence: str = ""
+    figures: tuple[AnatomyResult, ...] = ()
+
+
+class Blobs(Part):
+    """Spots like lesions that only the synthetic image has, per 100 images; see metrics/blobs.py."""
+
+    per_100: float
+    missing_per_100: float = 0.0
+    floor_per_100: float = 0.0
+    threshold: float | None = None
+    n_images: int = 0
+    n_subjects: int = 0
+    sentence: str = ""
+    interval: Span = None
+    per_subject: dict[str, float] | None = None
+    worst: tuple[Worst, ...] = ()
+
+
+class Lesions(Part):
+    """What became of the lesions that stand out in the real target; see metrics/lesions.py."""
+
+    n_images: int = 0
+    n_subjects: int = 0
+    n_lesions: int = 0
+    n_clear: int = 0
+    sentence: str = ""
+    contrast: float | None = None
+    slope: float | None = None
+    slope_interval: Span = None
+    correlation: float | None = None
+    vanished: float | None = None
+    vanished_interval: Span = None
+    floor_slope: float | None = None
+    floor_vanished: float | None = None
+    per_subject: dict[str, dict[str, Any]] | None = None
+    invented: Blobs | None = None
+    worst: tuple[Worst, ...] = ()
+
+
+class Returned(Part):
+    """Whether the model only returns its input; see metrics/returned_input.py."""
+
+    finding: Literal["", "input", "grey values", "unrelated", "alike", "cannot tell"] = ""
+    moved: float | None = None
+    same_made: float | None = None
+    same_real: float | None = None
+    curve_made: float | None = None
+    curve_real: float | None = None
+    reproduced: float | None = None
+    truth_made: float | None = None
+    n_subjects: int = 0
+    sentence: str = ""
+
+    @property
+    def no_translation(self) -> bool:
+        """Whether it returns its input, only changes grey values, or makes something else."""
+        return self.finding in ("input", "grey values", "unrelated")
+
+
+class Direction(Part):
+    """All that was measured of a translation from one contrast to another."""
+
+    source: str
+    target: str
+    paired: bool = False
+    n_images: int
+    n_subjects: int
+    note: str = ""
+    kernel: Kernel = Kernel()
+    translators: dict[str, tuple[PairedResult, ...]] = {}
+    comparisons: dict[str, tuple[Comparison, ...]] = {}
+    headlines: dict[str, str] = {}
+    ranking: tuple[str, ...] = ()
+    returned: Returned | None = None
+    anatomy: Anatomy | None = None
+    lesions: Lesions | None = None
+    cycle: tuple[PairedResult, ...] = ()
+    identity: tuple[PairedResult, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The translators: the model, the runs beside it, then the baselines, the input returned last."""
+        return sorted(self.kernel.translators or self.translators,
+                      key=lambda name: {MODEL: 0, HISTOGRAM_MATCHED: 2, INPUT_RETURNED: 3}.get(name, 1))
+
+    def value(self, translator: str, name: str) -> PairedResult | None:
+        """One value of one translator; None where it was not measured."""
+        return next((r for r in self.translators.get(translator, ()) if r.name == name and r.value is not None), None)
+
+    def compared(self, other: str) -> list[Comparison]:
+        """The model against another translator by the values inside the foreground that need no units."""
+        return [c for c in self.comparisons.get(other, ())
+                if c.name.endswith(INSIDE) and " in " not in c.name and c.difference is not None]
+
+
+class TranslationMetrics(Evaluation):
+    """What metrics.json holds of a run that translates; `n` as asked for, None for all test slices."""
+
+    kind: Literal["translation"] = "translation"
+    source: str | None = None
+    n: int | None = None
+    directions: tuple[Direction, ...] = ()
+
+    @property
+    def test(self) -> Count | None:
+        """Of the first direction."""
+        first = next(iter(self.directions), None)
+        return Count(images=first.n_images, subjects=first.n_subjects) if first else None
+
+
+def parse_metrics(values: Any) -> Metrics | TranslationMetrics:
+    """The contents of a metrics.json. Raises pydantic's `ValidationError` where they do not hold what they should."""
+    translates = isinstance(values, dict) and values.get("kind") == TRANSLATION
+    return TranslationMetrics.model_validate(values) if translates else Metrics.model_validate(values)
+
+
+def read_metrics(path: Path) -> Metrics | TranslationMetrics:
+    """Read a metrics.json. Raises `UserError` where there is none, or it does not hold what it should."""
+    if not path.is_file():
+        raise UserError("there is no metrics.json: not evaluated yet", where=path.parent,
+                        fix=f"run `ganatomy evaluate {path.parent}`")
+    try:
+        return parse_metrics(read_json(path))
+    except ValidationError as error:
+        places = sorted({".".join(map(str, e["loc"])) for e in error.errors()})
+        raise UserError(f"does not hold what it should ({', '.join(places[:4])})", where=path,
+                        fix="run `ganatomy evaluate RUN` again") from error
