@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ganatomy.features.base import Images
 from ganatomy.metrics.base import Sample
-from ganatomy.preparation.likeness import FINE, FINE_BAND, band, detail, to_grey, unit
+from ganatomy.data.likeness import FINE, FINE_BAND, band, detail, to_grey, unit
 from ganatomy.statistics.resampling import Array
 
 FEATURES, PIXELS = CHANNELS = ("features", "pixels")

@@ -21,14 +21,12 @@ from ganatomy.preparation.convert import Outcome
 from ganatomy.preparation.convert_visit import Plan
 from ganatomy.preparation.fingerprint import describe, fingerprint
 from ganatomy.preparation.masks import MANY_LABELS, settle_masks
-from ganatomy.preparation.near_duplicates import near_duplicates
+from ganatomy.preparation.duplicates import MOST_LISTED, near_duplicates
 from ganatomy.preparation.options import Options, changed
 from ganatomy.preparation.splits import draw_splits
 from ganatomy.sources.entry import Entry, Layout
 
 Say = Callable[[str], None]
-MOST_PAIRS = 100
-"""Near-duplicates that dataset.json lists."""
 
 
 def finish_dataset(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: Layout, options: Options,
@@ -61,7 +59,7 @@ def finish_dataset(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: 
         warnings = [*warnings, alike.warning]
     found = fingerprint(writer.rows, outcome.tally, layout.kind, len(outcome.skipped), len(outcome.left_out), warnings,
                         plan.unpaired)
-    found["near_duplicates"] = [list(pair) for pair in alike.pairs[:MOST_PAIRS]]
+    found["near_duplicates"] = [list(pair) for pair in alike.pairs[:MOST_LISTED]]
     writer.finish(info.model_copy(update={"fingerprint": found}))
     write_contact_sheet(Dataset.open(writer.stage), options.seed, plan.axis, plan.oriented)
     describe(found, say)

@@ -12,12 +12,12 @@ from PIL import Image
 from scipy import ndimage
 
 from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.likeness import to_grey
 from ganatomy.data.manifest import Row
 from ganatomy.data.writers import new_dataset
 from ganatomy.phantoms.cohort import subject_images
-from ganatomy.preparation import near_duplicates as module
-from ganatomy.preparation.likeness import to_grey
-from ganatomy.preparation.near_duplicates import Found, find, near_duplicates
+from ganatomy.preparation import duplicates as module
+from ganatomy.preparation.duplicates import Likeness, compare, near_duplicates
 
 SUBJECTS, SLICES, SIZE = 40, 3, 64
 Change = Callable[[np.ndarray], np.ndarray]
@@ -70,8 +70,8 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def search(images: np.ndarray, subjects: list[str], splits: list[str] | None = None) -> Found:
-    return find(to_grey(images), subjects, splits or ["train"] * len(images))
+def search(images: np.ndarray, subjects: list[str], splits: list[str] | None = None) -> Likeness:
+    return compare(to_grey(images), subjects, splits or ["train"] * len(images))
 
 
 def test_no_alarm_on_different_patients(phantom: np.ndarray) -> None:

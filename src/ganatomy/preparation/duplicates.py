@@ -1,4 +1,4 @@
-"""The same picture under two patients: found although it was saved again, resized, brightened, moved or mirrored.
+"""The same picture under two patients, although it was saved again, resized, brightened, moved or mirrored.
 
 Registered brains all look alike, so that no fixed distance can tell a copy. Here every image is compared with the most
 similar images of *other* subjects, finely and after alignment, and a copy is what lies far below the distances usual
@@ -15,22 +15,29 @@ from numpy.typing import NDArray
 
 from ganatomy.core.text import counted, grouped
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.manifest import Row
-from ganatomy.preparation.likeness import (
+from ganatomy.data.likeness import (
     FINE_BAND,
     Array,
+    apply,
+    areas,
     band,
-    coarse,
     correlation,
     detail,
+    spectra,
     to_grey,
     unit,
-    variants,
+    views,
 )
+from ganatomy.data.manifest import Row
 
 MAX_IMAGES = 5_000
 NEAREST = 3
 """Other subjects with which an image is compared finely."""
+REACH = 4
+"""Pixels of 64 by which an image may be moved."""
+ZOOMS = (1.0, 0.95, 1.05)
+COARSE, COARSE_BAND = 24, (1.0, 4.0)
+"""Pixels a side of the pictures by which candidates are chosen, and their band."""
 DEVIATIONS = 4.0
 """A copy is nearer than usual by this many robust standard deviations of the log distance."""
 RATIO = 5.0
@@ -41,6 +48,8 @@ FEWEST_SUBJECTS = 3
 LEAST_CONTENT = 0.3
 """Images with less contrast than this share of what the fullest tenth has are not compared: what the last slices show,
 a spot or nothing, is alike in all patients."""
+MOST_LISTED = 100
+"""Pairs that dataset.json lists."""
 _BLOCK = 256
 
 Index = NDArray[np.intp]
@@ -57,7 +66,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Likeness:
     """Near-duplicates among images.
 
     Attributes:
@@ -74,21 +83,28 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Duplicates:
     """Near-duplicates in a dataset.
 
     Attributes:
         pairs: (domain, image_id, image_id, distance, in different splits), leaks first, then nearest first.
         leaks: how many of them are in different splits.
-        warning: a sentence for the user, "" if there are none.
     """
 
     pairs: list[tuple[str, str, str, float, bool]]
     leaks: int
-    warning: str
+
+    @property
+    def warning(self) -> str:
+        """A sentence for the user, "" if there are none."""
+        if not self.pairs:
+            return ""
+        text = (f"{counted(len(self.pairs), 'pair')} of nearly the same image under two subjects, far more alike than "
+                "different subjects are in these data")
+        return text + (f"; {self.leaks} of them in different splits: patients leak" if self.leaks else "")
 
 
-def near_duplicates(dataset: Dataset, say: Callable[[str], None] = lambda text: None) -> Report:
+def near_duplicates(dataset: Dataset, say: Callable[[str], None] = lambda text: None) -> Duplicates:
     """Look for near-duplicates among a dataset's subjects; where domains are paired, the first stands for all.
 
     Args:
@@ -98,62 +114,53 @@ def near_duplicates(dataset: Dataset, say: Callable[[str], None] = lambda text: 
     pairs: list[tuple[str, str, str, float, bool]] = []
     for domain in dataset.info.domains[:1] if dataset.info.paired else dataset.info.domains:
         every = dataset.rows(domain)
-        rows = _spread(every)
+        rows = _evenly(every)
         if len(rows) < len(every):
             say(f"near-duplicates are looked for among {len(rows):,} of {grouped(len(every), 'image')}, evenly from "
                 "each subject")
         small = np.concatenate([to_grey(dataset.pixels(rows[i:i + _BLOCK])) for i in range(0, len(rows), _BLOCK)])
-        found = find(small, [r.subject for r in rows], [r.split for r in rows])
-        pairs += [(domain, rows[p.one].image_id, rows[p.other].image_id, p.distance, p.leak) for p in found.pairs]
-    leaks = sum(pair[4] for pair in pairs)
-    return Report(sorted(pairs, key=lambda p: (not p[4], p[3])), leaks, _warning(len(pairs), leaks))
+        alike = compare(small, [r.subject for r in rows], [r.split for r in rows])
+        pairs += [(domain, rows[p.one].image_id, rows[p.other].image_id, p.distance, p.leak) for p in alike.pairs]
+    return Duplicates(sorted(pairs, key=lambda p: (not p[4], p[3])), sum(pair[4] for pair in pairs))
 
 
-def _warning(pairs: int, leaks: int) -> str:
-    if not pairs:
-        return ""
-    text = (f"{counted(pairs, 'pair')} of nearly the same image under two subjects, far more alike than different "
-            "subjects are in these data")
-    return text + (f"; {leaks} of them in different splits: patients leak" if leaks else "")
-
-
-def _spread(rows: Sequence[Row]) -> list[Row]:
+def _evenly(rows: Sequence[Row]) -> list[Row]:
     """At most `MAX_IMAGES` rows, evenly over the subjects and along each one's slices."""
     owned: dict[str, list[Row]] = {}
     for row in rows:
         owned.setdefault(row.subject, []).append(row)
     room, chosen = MAX_IMAGES, list[Row]()
     # the smallest first: what they leave is shared by the rest
-    for left, found in zip(range(len(owned), 0, -1), sorted(owned.values(), key=len), strict=True):
-        share = min(len(found), max(1, room // left))
+    for left, own in zip(range(len(owned), 0, -1), sorted(owned.values(), key=len), strict=True):
+        share = min(len(own), max(1, room // left))
         if room <= 0:
             break
-        chosen += [found[i] for i in np.linspace(0, len(found) - 1, share).round().astype(int)]
+        chosen += [own[i] for i in np.linspace(0, len(own) - 1, share).round().astype(int)]
         room -= share
     return sorted(chosen, key=lambda row: row.row)
 
 
-def find(images: Array, subjects: Sequence[str], splits: Sequence[str]) -> Found:
+def compare(images: Array, subjects: Sequence[str], splits: Sequence[str]) -> Likeness:
     """Pairs of images of different subjects that are far more alike than is usual between the subjects.
 
     The distance is 1 - r, where r is the correlation of the band-passed images at the shift, zoom and mirroring at
     which they agree best: 0 for the same image, about 1 for unrelated ones. The threshold lies 4 robust standard
     deviations (1.4826 x median absolute deviation) below the median of the log distance of all images to the second
-    of the subjects most like them; the second, so that cohorts in which everybody is there twice are found out too.
+    of the subjects most like them; the second, so that cohorts in which everybody is there twice are told too.
 
     Args:
         images: float32 [n, h, w] of `to_grey`.
         subjects, splits: of each image.
     """
     if len(set(subjects)) < 2:
-        return Found([], IDENTICAL, None, len(subjects))
+        return Likeness([], IDENTICAL, None, len(subjects))
     order = np.argsort(np.array(subjects), kind="stable")
     content = np.concatenate([np.sqrt((band(images[i], FINE_BAND) ** 2).mean((1, 2))) for i in _blocks(order)])
     usable = content > max(LEAST_CONTENT * float(np.percentile(content, 90)), 1e-5 * float(np.abs(images).max()))
     order = order[usable]
     names, owner = np.unique(np.array(subjects)[order], return_inverse=True)
     if len(names) < 2:
-        return Found([], IDENTICAL, None, len(order))
+        return Likeness([], IDENTICAL, None, len(order))
     others, distances = _nearest(images, order, owner, min(NEAREST, len(names) - 1))
     threshold, usual = IDENTICAL, None
     if len(names) >= FEWEST_SUBJECTS:
@@ -165,7 +172,7 @@ def find(images: Array, subjects: Sequence[str], splits: Sequence[str]) -> Found
         one, other = sorted((int(order[i]), int(order[others[i, k]])))
         best[one, other] = min(float(distances[i, k]), best.get((one, other), 2.0))
     pairs = [Pair(one, other, d, splits[one] != splits[other]) for (one, other), d in best.items()]
-    return Found(sorted(pairs, key=lambda p: p.distance), threshold, usual, len(order))
+    return Likeness(sorted(pairs, key=lambda p: p.distance), threshold, usual, len(order))
 
 
 def _threshold(usual: Array) -> float:
@@ -182,28 +189,40 @@ def _nearest(images: Array, order: Index, owner: Index, count: int) -> tuple[Ind
     two kinds of small band-passed images, less their mean over the cohort, so that the anatomy that all share does not
     count.
     """
-    known = [np.concatenate([coarse(images[i], centred) for i in _blocks(order)]) for centred in (False, True)]
+    known = [np.concatenate([_coarse(images[i], centred) for i in _blocks(order)]) for centred in (False, True)]
     means = [kind.mean(0) for kind in known]
     known = [unit(kind - mean) for kind, mean in zip(known, means, strict=True)]
     starts = np.searchsorted(owner, np.arange(owner[-1] + 2))
     others = np.zeros((len(order), count), np.intp)
     distances = np.ones((len(order), count), np.float32)
     for block in _blocks(np.arange(len(order))):
-        changed = list(variants(images[order[block]]))
-        views = [(kind, unit(coarse(v, kind == 1) - means[kind])) for v in changed for kind in (0, 1)]
-        likeness = np.stack([np.maximum.reduceat(v @ known[kind].T, starts[:-1], axis=1) for kind, v in views])
+        changed = list(views(images[order[block]], ZOOMS))
+        lies = [(kind, unit(_coarse(v, kind == 1) - means[kind])) for v in changed for kind in (0, 1)]
+        likeness = np.stack([np.maximum.reduceat(v @ known[kind].T, starts[:-1], axis=1) for kind, v in lies])
         likeness[:, np.arange(len(block)), owner[block]] = -2.0  # oneself
         likely = np.argpartition(likeness.max(0), -count, axis=1)[:, -count:]
         which = np.take_along_axis(likeness.argmax(0), likely, 1)
         for (row, k), view in np.ndenumerate(which):
-            kind, vectors = views[view]
+            kind, vectors = lies[view]
             span = slice(starts[likely[row, k]], starts[likely[row, k] + 1])
             others[block[row], k] = span.start + int((known[kind][span] @ vectors[row]).argmax())
-        finer = [detail(v) for v in changed]
+        details = [detail(v) for v in changed]
         for k in range(count):
-            query = np.stack([finer[view // 2][row] for row, view in enumerate(which[:, k])])
-            distances[block, k] = 1.0 - correlation(query, detail(images[order[others[block, k]]]))
+            query = np.stack([details[view // 2][row] for row, view in enumerate(which[:, k])])
+            other = detail(images[order[others[block, k]]])
+            distances[block, k] = 1.0 - correlation(spectra(query), spectra(other), REACH, between=True)
     return others, distances
+
+
+def _coarse(images: Array, centred: bool) -> Array:
+    """Candidates' descriptors [n, COARSE x COARSE] of norm 1; `centred`: of the images moved so that the centre of
+    their detail is in the middle, which suits what lies free, not what the frame cuts off."""
+    size, moved = images.shape[-1], np.zeros((2, len(images)), np.float32)
+    if centred:
+        energy = detail(images) ** 2
+        places = np.arange(size, dtype=np.float32) - np.float32((size - 1) / 2)
+        moved = np.stack([energy.sum(2) @ places, energy.sum(1) @ places]) / np.maximum(energy.sum((1, 2)), 1e-12)
+    return unit(band(apply(areas(size, COARSE, moved[0]), images, areas(size, COARSE, moved[1])), COARSE_BAND))
 
 
 def _blocks(order: Index) -> list[Index]:
