@@ -13,6 +13,11 @@ Pixels = NDArray[Any]
 MAX_BYTES = 3 * 2**29
 """Memory that a file's pixels may need, as stored and as float32: a broken header must not exhaust the memory."""
 
+LONGEST_SIDE = 2**15
+"""Pixels; a picture that claims more is not read."""
+COLOUR_DIFFERENCE, COLOUR_SHARE = 16, 0.01
+"""Channels that differ by more than this, of 255, in more than this share of the pixels are truly colour."""
+
 
 class Unreadable(Exception):
     """A file that cannot be used; the message is the reason, in plain words."""
@@ -84,3 +89,16 @@ def simple_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
         raise Unreadable(f"its values are of the kind {dtype}, not plain numbers")
     native = dtype.newbyteorder("=")
     return native if native in (np.uint8, np.uint16, np.int16) else np.dtype(np.float32)
+
+
+def is_coloured(pictures: Pixels) -> bool:
+    """Whether pictures [..., 3] are truly colour: their channels differ clearly in more than 1% of the pixels."""
+    spread = pictures.max(-1).astype(np.float32) - pictures.min(-1)
+    limit = COLOUR_DIFFERENCE if pictures.dtype == np.uint8 else COLOUR_DIFFERENCE / 255 * float(pictures.max() or 1)
+    return bool((spread > limit).mean() > COLOUR_SHARE)
+
+
+def luma(pictures: Pixels) -> Pixels:
+    """Pictures [..., 3] in grey [...], in their own dtype: ITU-R BT.601."""
+    grey = pictures.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return np.rint(grey).astype(pictures.dtype) if pictures.dtype.kind in "ui" else grey.astype(pictures.dtype)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.data.likeness import FINE, FINE_BAND, band, detail, to_grey, unit
 from ganatomy.features.base import Images
 from ganatomy.metrics.base import Sample
-from ganatomy.data.likeness import FINE, FINE_BAND, band, detail, to_grey, unit
 from ganatomy.statistics.resampling import Array
 
 FEATURES, PIXELS = CHANNELS = ("features", "pixels")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.data.geometry import Axis, Frame, canonical, canonical_spacing, choose_slices, planes
+from ganatomy.data.images import is_coloured, luma
 from ganatomy.data.intensity import Decision, Levels, Mapping, mapping, measure
 from ganatomy.data.manifest import Row
 from ganatomy.formats import Pixels, Unreadable
@@ -24,9 +25,6 @@ from ganatomy.preparation.resample import resample
 from ganatomy.preparation.scanned import Scanned, Skipped
 from ganatomy.preparation.visits import Visit
 from ganatomy.sources.entry import read_entry
-
-COLOUR_DIFFERENCE = 16
-COLOUR_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -180,13 +178,6 @@ def _look(pictures: Pixels, pixels: Pixels, item: Scanned, tally: Tally) -> None
         tally.with_faces = int(shows_face(canonical(pixels, item.header), canonical_spacing(item.header)))
 
 
-def is_coloured(pictures: Pixels) -> bool:
-    """Whether pictures [..., 3] are truly colour: their channels differ clearly in more than 1% of the pixels."""
-    spread = pictures.max(-1).astype(np.float32) - pictures.min(-1)
-    limit = COLOUR_DIFFERENCE if pictures.dtype == np.uint8 else COLOUR_DIFFERENCE / 255 * float(pictures.max() or 1)
-    return bool((spread > limit).mean() > COLOUR_SHARE)
-
-
 def _to_channels(pictures: Pixels, plan: Plan, tally: Tally) -> Pixels:
     """Pictures [slices, h, w] or [slices, h, w, 3] to the dataset's channels; grey is ITU-R BT.601 luma."""
     if plan.channels == 3:
@@ -195,8 +186,7 @@ def _to_channels(pictures: Pixels, plan: Plan, tally: Tally) -> Pixels:
     if pictures.ndim == 3:
         return pictures
     tally.colour_in_grey += is_coloured(pictures)
-    grey = pictures.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    return np.rint(grey).astype(pictures.dtype) if pictures.dtype.kind in "ui" else grey.astype(pictures.dtype)
+    return luma(pictures)
 
 
 def _measured(pictures: dict[int, Pixels], how: Decision, plan: Plan) -> _Series:

@@ -19,9 +19,9 @@ from ganatomy.data.writers import DatasetWriter
 from ganatomy.preparation.contact_sheet import write_contact_sheet
 from ganatomy.preparation.convert import Outcome
 from ganatomy.preparation.convert_visit import Plan
+from ganatomy.preparation.duplicates import MOST_LISTED, near_duplicates
 from ganatomy.preparation.fingerprint import describe, fingerprint
 from ganatomy.preparation.masks import MANY_LABELS, settle_masks
-from ganatomy.preparation.duplicates import MOST_LISTED, near_duplicates
 from ganatomy.preparation.options import Options, changed
 from ganatomy.preparation.splits import draw_splits
 from ganatomy.sources.entry import Entry, Layout

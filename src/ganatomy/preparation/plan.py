@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ganatomy.core.text import counted
 from ganatomy.data.geometry import Frame, acquired, common_frame
+from ganatomy.data.images import is_coloured
 from ganatomy.data.intensity import HOUNSFIELD, Decision
 from ganatomy.formats import Pixels, Unreadable
-from ganatomy.preparation.convert_visit import Plan, is_coloured
+from ganatomy.preparation.convert_visit import Plan
 from ganatomy.preparation.modality import Choice, choose, needs_sample, no_window, parse_intensity, pool, settle
 from ganatomy.preparation.options import Options
 from ganatomy.preparation.scanned import Scanned

@@ -11,11 +11,11 @@ import numpy as np
 
 from ganatomy.core.errors import UserError
 from ganatomy.data.geometry import Axis, View, acquired, orientation, view
+from ganatomy.data.images import LONGEST_SIDE
 from ganatomy.data.parallel import FEW, in_order
 from ganatomy.formats import Header, Unreadable
 from ganatomy.sources.entry import Entry, scan_entry
 
-LONGEST_SIDE = 2**15
 CHUNK = 64
 """Headers are read this many at a time."""
 

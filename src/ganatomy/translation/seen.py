@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from ganatomy.core.errors import UserError
 from ganatomy.data.dataset import normalise, shrink
 from ganatomy.data.geometry import NORMAL, Frame, View, acquired, choose_slices, orientation, planes, view
+from ganatomy.data.images import LONGEST_SIDE, is_coloured, luma
 from ganatomy.data.intensity import Levels, Mapping, mapping, measure
 from ganatomy.formats import Header, Pixels
-from ganatomy.preparation.convert_visit import is_coloured
-from ganatomy.preparation.scanned import LONGEST_SIDE
 from ganatomy.translation.way import Way
 
-LUMA = (0.299, 0.587, 0.114)
-"""Grey of red, green and blue: ITU-R BT.601, as in `prepare`."""
 SAMPLE = 32
 """Slices by which a volume's contrast is judged."""
 STRAYED = 0.01
@@ -106,8 +103,7 @@ def to_channels(picture: Pixels, channels: int) -> Pixels:
         return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
     if picture.ndim == 2:
         return picture
-    grey = picture.astype(np.float32) @ np.array(LUMA, np.float32)
-    return np.rint(grey).astype(picture.dtype) if picture.dtype.kind in "ui" else grey.astype(picture.dtype)
+    return luma(picture)
 
 
 def _view(header: Header, way: Way, name: str, say: Callable[[str], None]) -> View:
