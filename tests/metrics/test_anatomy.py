@@ -14,18 +14,20 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from ganatomy.core.errors import UserError
-from ganatomy.metrics.agreement import (
+from ganatomy.metrics.translation.anatomy import Anatomy, anatomy
+from ganatomy.metrics.translation.registration import (
     DEFORMATION,
     INFORMATION,
     INVENTED,
     KEPT,
     LOST,
     SHIFT,
+    block_shifts,
     edge_agreement,
+    image_shifts,
     mutual_information,
+    structure,
 )
-from ganatomy.metrics.anatomy import Anatomy, anatomy
-from ganatomy.metrics.registration import block_shifts, image_shifts, structure
 from ganatomy.phantoms.cohort import subject_images
 from ganatomy.statistics.subjects import over_subjects
 

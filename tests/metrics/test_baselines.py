@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ganatomy.core.errors import UserError
-from ganatomy.metrics.baselines import fit_histogram_match, input_returned
-from ganatomy.metrics.paired import foreground, pair_figures
+from ganatomy.metrics.translation.baselines import fit_histogram_match, input_returned
+from ganatomy.metrics.translation.paired import foreground, pair_figures
 from ganatomy.phantoms.cohort import subject_images
 
 

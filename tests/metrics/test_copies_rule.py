@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from ganatomy.metrics.copies_rule import (
+from ganatomy.metrics.copies.calibration import (
     MARGIN,
     SURE,
     TARGET,

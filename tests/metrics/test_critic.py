@@ -11,11 +11,19 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from ganatomy.features.base import Extractor, Features
-from ganatomy.metrics import critic, critic_judging, critic_parts
+from ganatomy.metrics import critic
 from ganatomy.metrics.base import Images, MetricResult, Sample, Samples, found
-from ganatomy.metrics.critic_networks import ImageCritic, mirrored_and_shifted, published_critic
-from ganatomy.metrics.critic_objectives import JS, LN2
-from ganatomy.metrics.critic_training import Plan, Sides, train_critic
+from ganatomy.metrics.critic import judging
+from ganatomy.metrics.critic.critics import (
+    JS,
+    LN2,
+    ImageCritic,
+    Plan,
+    Sides,
+    mirrored_and_shifted,
+    published_critic,
+    train_critic,
+)
 from tests.builders import discs
 
 NAMES = ["Critic-JS", "Critic-JS-Few", "Critic-chi2", "Critic-KL", "Critic-Wasserstein", "Critic-A"]
@@ -97,9 +105,9 @@ def test_a_generator_that_blurs_is_found(blurred: dict[str, MetricResult]) -> No
 
 def test_images_of_further_subjects_cannot_be_told_apart() -> None:
     given = samples(90, images(150, 9))
-    parts = critic_parts.image_parts(given)
-    for kind, own in zip(critic.kinds(parts, 16)[:2], (parts, critic_parts.feature_parts(given, parts)), strict=True):
-        figure = critic_judging.model_figure(kind, own, 0)
+    parts = judging.image_parts(given)
+    for kind, own in zip(critic.kinds(parts, 16)[:2], (parts, judging.feature_parts(given, parts)), strict=True):
+        figure = judging.model_figure(kind, own, 0)
         assert figure.interval is not None
         assert figure.interval[0] <= 0.005
         assert figure.value < 0.02
@@ -131,7 +139,7 @@ def test_it_is_computed_only_when_asked_for() -> None:
 
 def test_the_three_parts_of_synthetic_images_share_none_and_use_all() -> None:
     made = np.float32(np.arange(100)[:, None, None, None] / 100 * np.ones((1, 1, 16, 16)))
-    parts = critic_parts.image_parts(samples(60, made))
+    parts = judging.image_parts(samples(60, made))
     numbers = [part.fake[:, 0, 0, 0] for part in parts.values()]
     assert sorted(np.concatenate(numbers)) == sorted(made[:, 0, 0, 0])
     assert len(numbers[0]) > 2 * len(numbers[1])
@@ -144,7 +152,7 @@ def test_a_generator_draws_fresh_fakes_for_every_part() -> None:
         drawn.append((n, seed))
         return images(n, seed)
 
-    parts = critic_parts.image_parts(replace(samples(300, images(3, 9)), fresh=fresh))
+    parts = judging.image_parts(replace(samples(300, images(3, 9)), fresh=fresh))
     assert [n for n, _ in drawn] == [300, 200, 200] == [len(part.fake) for part in parts.values()]
     assert len({seed for _, seed in drawn}) == 3
 
@@ -152,7 +160,7 @@ def test_a_generator_draws_fresh_fakes_for_every_part() -> None:
 def test_the_interval_of_independent_images_is_that_of_two_means() -> None:
     rng = np.random.default_rng(0)
     real, fake = rng.normal(0.2, 0.3, 200), rng.normal(0.1, 0.2, 300)
-    low, high = critic_judging.interval(real, fake, np.arange(200), np.arange(300), 0)  # type: ignore[misc]
+    low, high = judging.interval(real, fake, np.arange(200), np.arange(300), 0)  # type: ignore[misc]
     expected = 2 * 1.972 * np.sqrt(real.var(ddof=1) / 200 + fake.var(ddof=1) / 300)
     assert high - low == pytest.approx(expected, rel=0.1)
 
@@ -160,10 +168,10 @@ def test_the_interval_of_independent_images_is_that_of_two_means() -> None:
 def test_slices_of_one_patient_do_not_narrow_the_interval() -> None:
     rng = np.random.default_rng(0)
     real, fake = rng.normal(0.2, 0.3, 30), rng.normal(0.1, 0.2, 300)
-    spans = [critic_judging.interval(np.repeat(real, k), fake, np.repeat(np.arange(30), k), np.arange(300), 0)
+    spans = [judging.interval(np.repeat(real, k), fake, np.repeat(np.arange(30), k), np.arange(300), 0)
              for k in (1, 10)]
     assert spans[0] == pytest.approx(spans[1])
-    assert critic_judging.interval(real, fake, np.arange(30) // 8, np.arange(300), 0) is None  # four subjects
+    assert judging.interval(real, fake, np.arange(30) // 8, np.arange(300), 0) is None  # four subjects
 
 
 def test_a_critic_that_is_sure_of_its_training_images_is_as_sure_when_judged() -> None:

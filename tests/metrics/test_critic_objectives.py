@@ -10,8 +10,20 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from ganatomy.metrics.critic_objectives import CHI2, JS, KL, LN2, SWAPPED, WASSERSTEIN, Objective, slope_penalty
-from ganatomy.metrics.critic_training import Critic, Plan, Sides, train_critic
+from ganatomy.metrics.critic.critics import (
+    CHI2,
+    JS,
+    KL,
+    LN2,
+    SWAPPED,
+    WASSERSTEIN,
+    Critic,
+    Objective,
+    Plan,
+    Sides,
+    slope_penalty,
+    train_critic,
+)
 
 PLAN = Plan(steps=600, batch=256, rate=3e-3, betas=(0.9, 0.999), decay=1e-4, every=25, patience=6)
 BOUNDS = (JS, CHI2, KL)

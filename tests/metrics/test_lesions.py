@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from ganatomy.core.errors import UserError
-from ganatomy.metrics.lesions import lesion_contrasts, lesions
+from ganatomy.metrics.translation.lesions import lesion_contrasts, lesions
 from ganatomy.phantoms.cohort import subject_images
 
 SUBJECTS = 8

@@ -12,9 +12,19 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from ganatomy.core.errors import UserError
-from ganatomy.metrics.paired import PSNR_CAP, PairFigures, background, foreground, pair_figures
-from ganatomy.metrics.paired_summary import Comparison, compare, headline, ranking, summarise
 from ganatomy.metrics.similarity import EXPONENTS, ms_ssim_name, scales
+from ganatomy.metrics.translation.paired import (
+    PSNR_CAP,
+    Comparison,
+    PairFigures,
+    background,
+    compare,
+    foreground,
+    headline,
+    pair_figures,
+    ranking,
+    summarise,
+)
 
 
 def textures(n: int, size: int, seed: int = 0, channels: int = 1) -> np.ndarray:

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from ganatomy.metrics.baselines import both_histogram_matches, fit_histogram_match
-from ganatomy.metrics.paired import foreground
-from ganatomy.metrics.returned_input import returned_input, returned_unpaired
+from ganatomy.metrics.translation.baselines import (
+    both_histogram_matches,
+    fit_histogram_match,
+    returned_input,
+    returned_unpaired,
+)
+from ganatomy.metrics.translation.paired import foreground
 from ganatomy.phantoms.cohort import subject_images
 
 REAL = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "ms-mri"

@@ -14,9 +14,8 @@ from ganatomy.core.recipe import Recipe, load, names
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.gans.dcgan_knee import Model as Knee
-from ganatomy.metrics import critic_networks
-from ganatomy.metrics.critic_objectives import LN2, SWAPPED
-from ganatomy.metrics.critic_training import Sides, train_critic
+from ganatomy.metrics.critic import critics
+from ganatomy.metrics.critic.critics import LN2, SWAPPED, Sides, train_critic
 from ganatomy.metrics.kernel import KDScorer
 from ganatomy.reports import facts, figures
 from ganatomy.training.images import make_feed
@@ -32,7 +31,7 @@ KNEE = {"size": 16, "batch_size": 5, "steps": 12, "model.start_channels": 4, "ch
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few batches and fakes, and features that cost nothing: what the critic does is not what they are."""
     monkeypatch.setattr("ganatomy.training.validation.FEWEST_FAKE", 16)
-    monkeypatch.setattr(critic_networks, "PUBLISHED", replace(critic_networks.PUBLISHED, steps=10))
+    monkeypatch.setattr(critics, "PUBLISHED", replace(critics.PUBLISHED, steps=10))
     monkeypatch.setattr(KDScorer, "features", lambda self, made: made.reshape(len(made), -1)[:, :64].astype(float))
 
 
@@ -155,10 +154,10 @@ def test_the_brain_recipes_are_published_with_this_rule() -> None:
 def test_a_critic_starts_from_the_same_weights_whatever_it_is_shown() -> None:
     rng = np.random.default_rng(0)
     first, second = (Sides(*rng.standard_normal((2, 8, 1, 16, 16)).astype(np.float32)) for _ in range(2))
-    plan = replace(critic_networks.PUBLISHED, steps=0)
+    plan = replace(critics.PUBLISHED, steps=0)
 
     def build() -> torch.nn.Module:
-        return critic_networks.ImageCritic(16, 1, from_nothing=False)
+        return critics.ImageCritic(16, 1, from_nothing=False)
 
     states = [dict(train_critic(build, sides, None, SWAPPED, plan, 4).network.named_parameters())
               for sides in (first, second)]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ganatomy.comparison.runs import Direction, Entry, Evaluated, Interval
 from ganatomy.metrics.base import Better, factor
-from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
+from ganatomy.metrics.translation.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
 
 MODEL = "model"
 Primary = Literal["kd", "critic", "fd"]

@@ -15,7 +15,7 @@ from ganatomy.data.manifest import Row
 from ganatomy.evaluation.rows import at_most
 from ganatomy.generators.sampling import Sampler
 from ganatomy.metrics.base import Images
-from ganatomy.metrics.baselines import (
+from ganatomy.metrics.translation.baselines import (
     HISTOGRAM_MATCHED,
     INPUT_RETURNED,
     HistogramMatch,
@@ -23,7 +23,7 @@ from ganatomy.metrics.baselines import (
     fit_histogram_match,
     input_returned,
 )
-from ganatomy.metrics.paired import foreground
+from ganatomy.metrics.translation.paired import foreground
 from ganatomy.statistics.subjects import rows_of
 from ganatomy.training.images import partners
 

@@ -30,13 +30,20 @@ from ganatomy.evaluation.pairs import (
 from ganatomy.evaluation.rows import at_most, dataset_warnings, same_channels, size_warning
 from ganatomy.features.choose import choose
 from ganatomy.generators import sampling
-from ganatomy.metrics.anatomy import anatomy
 from ganatomy.metrics.base import Images, Sample, finite
 from ganatomy.metrics.kernel_pairs import real_distance, translated_distance
-from ganatomy.metrics.lesions import lesions
-from ganatomy.metrics.paired import PairFigures, foreground, pair_figures
-from ganatomy.metrics.paired_summary import compare, headline, ranking, summarise
-from ganatomy.metrics.returned_input import returned_input, returned_unpaired
+from ganatomy.metrics.translation.anatomy import anatomy
+from ganatomy.metrics.translation.baselines import returned_input, returned_unpaired
+from ganatomy.metrics.translation.lesions import lesions
+from ganatomy.metrics.translation.paired import (
+    PairFigures,
+    compare,
+    foreground,
+    headline,
+    pair_figures,
+    ranking,
+    summarise,
+)
 
 SCHEMA_VERSION = 1
 KIND = "translation"

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from ganatomy.evaluation.pairs import MODEL
 from ganatomy.metrics.base import MIN_SUBJECTS
-from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
-from ganatomy.metrics.paired import INSIDE, WHOLE
+from ganatomy.metrics.translation.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
+from ganatomy.metrics.translation.paired import INSIDE, WHOLE
 from ganatomy.reports.numbers import Interval, bracketed
 from ganatomy.reports.results import Count, Metrics, Read, Result
 

@@ -13,10 +13,10 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.data.pictures import ERROR_SHOWN, error_colours, to_uint8
 from ganatomy.generators.sampling import Sampler
-from ganatomy.metrics.agreement import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
-from ganatomy.metrics.anatomy import JUDGED, OF_ITSELF
 from ganatomy.metrics.base import Images
-from ganatomy.metrics.paired import INSIDE, foreground, pair_figures
+from ganatomy.metrics.translation.anatomy import JUDGED, OF_ITSELF
+from ganatomy.metrics.translation.paired import INSIDE, foreground, pair_figures
+from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
 from ganatomy.reports import images
 from ganatomy.reports.images import Picture, Tiles, png_uri
 from ganatomy.reports.numbers import number

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ganatomy.evaluation.pairs import MODEL
-from ganatomy.metrics.agreement import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
-from ganatomy.metrics.anatomy import ALLOWED, JUDGED
 from ganatomy.metrics.base import MIN_SUBJECTS
-from ganatomy.metrics.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
-from ganatomy.metrics.paired import INSIDE, WHOLE
+from ganatomy.metrics.translation.anatomy import ALLOWED, JUDGED
+from ganatomy.metrics.translation.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
+from ganatomy.metrics.translation.paired import INSIDE, WHOLE
+from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
 from ganatomy.reports import figures
 from ganatomy.reports.images import Picture
 from ganatomy.reports.numbers import Interval, number, spanned

@@ -13,9 +13,7 @@ from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.gans._bce import BCEGAN
 from ganatomy.generators.sampling import Sampler
-from ganatomy.metrics.critic_networks import LEAST_SIDE, published_critic
-from ganatomy.metrics.critic_objectives import JS, SWAPPED
-from ganatomy.metrics.critic_training import Critic, Sides
+from ganatomy.metrics.critic.critics import JS, LEAST_SIDE, SWAPPED, Critic, Sides, published_critic
 from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import KDScorer
 

@@ -14,7 +14,7 @@ from ganatomy.data.geometry import planes
 from ganatomy.data.regrid import restore
 from ganatomy.formats import Header, Pixels
 from ganatomy.generators.sampling import TRANSLATED
-from ganatomy.metrics.paired import LOWEST, background, foreground
+from ganatomy.metrics.translation.paired import LOWEST, background, foreground
 from ganatomy.translation.seen import Seen, see
 from ganatomy.translation.way import Translator, Way
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS
-from ganatomy.metrics.copies_channels import Nearest
+from ganatomy.metrics.copies.nearest import Nearest
 from ganatomy.statistics.resampling import Array
 
 Verdict = Literal["clean", "suspicious", "copies"]

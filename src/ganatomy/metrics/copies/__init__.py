@@ -10,8 +10,7 @@ import numpy as np
 
 from ganatomy.core.text import counted
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.copies_channels import CHANNELS, FEWEST_SUBJECTS, Index, Nearest, Reference, nearest, view_name
-from ganatomy.metrics.copies_rule import (
+from ganatomy.metrics.copies.calibration import (
     TARGET,
     Calibration,
     Group,
@@ -20,6 +19,7 @@ from ganatomy.metrics.copies_rule import (
     summary,
     verdict,
 )
+from ganatomy.metrics.copies.nearest import CHANNELS, FEWEST_SUBJECTS, Index, Nearest, Reference, nearest, view_name
 from ganatomy.statistics.resampling import Array
 
 ORDER, CONTROLS = 10, False

@@ -11,11 +11,30 @@ from dataclasses import replace
 from typing import Any
 
 from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Samples
-from ganatomy.metrics.critic_judging import Figure, Kind, blur_figure, model_figure, real_figure
-from ganatomy.metrics.critic_networks import PUBLISHED, FeatureCritic, ImageCritic, mirrored_and_shifted
-from ganatomy.metrics.critic_objectives import CHI2, JS, KL, SWAPPED, WASSERSTEIN, Objective
-from ganatomy.metrics.critic_parts import Parts, feature_parts, image_parts, too_little
-from ganatomy.metrics.critic_training import Plan
+from ganatomy.metrics.critic.critics import (
+    CHI2,
+    JS,
+    KL,
+    PUBLISHED,
+    SWAPPED,
+    WASSERSTEIN,
+    FeatureCritic,
+    ImageCritic,
+    Objective,
+    Plan,
+    mirrored_and_shifted,
+)
+from ganatomy.metrics.critic.judging import (
+    Figure,
+    Kind,
+    Parts,
+    blur_figure,
+    feature_parts,
+    image_parts,
+    model_figure,
+    real_figure,
+    too_little,
+)
 
 ORDER = 20
 ON_DEMAND = True

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ganatomy.metrics.agreement import (
+from ganatomy.metrics.base import MIN_SUBJECTS, Better, Images, finite, refuse_not_finite
+from ganatomy.metrics.translation.registration import (
     AGREEMENT,
     BETTER,
     DEFORMATION,
@@ -23,11 +24,10 @@ from ganatomy.metrics.agreement import (
     LOST,
     MEDIAN_DEFORMATION,
     SHIFT,
+    Masks,
     clipped,
     measure,
 )
-from ganatomy.metrics.base import MIN_SUBJECTS, Better, Images, finite, refuse_not_finite
-from ganatomy.metrics.registration import Masks
 from ganatomy.statistics.resampling import Array
 from ganatomy.statistics.subjects import by_subject, over_subjects
 

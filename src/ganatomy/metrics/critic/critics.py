@@ -1,0 +1,343 @@
+"""What a critic learns, and what its scores on held-out data say of two distributions: lower bounds of divergences.
+
+A critic gives each sample x a score s(x). p is the distribution of real samples (label 1), q that of fakes (label 0),
+and D = 1 / (1 + exp(-s)). For every fixed s, and in expectation over held-out samples,
+
+- JS(p, q) >= ln 2 - BCE, BCE the mean of E_p[-ln D] and E_q[-ln(1 - D)] (Goodfellow et al. 2014, eq. 4-6);
+- chi2(p || (p + q) / 2) >= 1 - 4 MSE, MSE the mean of E_p[(1 - D)^2] and E_q[D^2]: its minimum, at D = p / (p + q), is
+  1/2 of the integral of p q / (p + q), and chi2 = 1 - 2 of that integral (cf. Mao et al. 2017, sec. 3.2);
+- KL(p || q) >= E_p[T] - E_q[exp(T - 1)] (Nguyen, Wainwright, Jordan 2010), here with T = 1 + s.
+
+All three are tight at s = ln(p / q). The Wasserstein score E_p[s] - E_q[s] is no bound: its slope is held near 1 by a
+penalty alone (Gulrajani et al. 2017).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ganatomy.core.hardware import place
+from ganatomy.networks.augment import translate
+from ganatomy.networks.blocks import refresh_batch_norm
+from ganatomy.networks.dense_dcgan import WIDTHS, dense_feature_length, dense_features
+
+Array = NDArray[np.float64]
+LN2 = math.log(2)
+CLIP = 10.0  # of |s|: a ratio of e^10 cannot be learnt of fewer than 20,000 samples; a clipped critic is a critic still
+PUBLISHED_CLIP = -math.log(1e-7)  # Keras' own: probabilities stay 1e-7 away from 0 and 1
+LINEAR_FROM = 3.0  # exp goes on as its tangent from here, in training alone, or one fake would decide a step
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised in training, and each held-out sample's part of the figure.
+
+    Attributes:
+        name: behind "Critic-".
+        loss: from scores [n] of real samples and [m] of fakes to what the critic minimises.
+        real, fake: from scores [n] to gains [n]; the figure is the mean gain of real samples plus that of fakes.
+        none: the figure of a critic that knows nothing.
+        most: the largest figure there can be; infinite where there is none.
+        clip: the largest |score|; the clipped score is what is judged.
+        slope: whether the size of the gradient with respect to the samples is held near 1.
+    """
+
+    name: str
+    loss: Callable[[Tensor, Tensor], Tensor]
+    real: Callable[[Array], Array]
+    fake: Callable[[Array], Array]
+    none: float = 0.0
+    most: float = math.inf
+    clip: float = CLIP
+    slope: bool = False
+
+    def gains(self, real: Array, fake: Array) -> tuple[Array, Array]:
+        """Each sample's part, from its score: [n] and [m]."""
+        return self.real(np.clip(real, -self.clip, self.clip)), self.fake(np.clip(fake, -self.clip, self.clip))
+
+    def figure(self, real: Array, fake: Array) -> float:
+        """The bound (or score) from scores [n] of real samples and [m] of fakes; both sides weigh the same."""
+        gains = self.gains(real, fake)
+        return float(gains[0].mean() + gains[1].mean())
+
+
+def binary_cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
+    """Mean of the two sides' cross-entropies: real samples are to be 1, fakes 0."""
+    return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+
+
+def _squared_error(real: Tensor, fake: Tensor) -> Tensor:
+    return ((1 - real.sigmoid()).square().mean() + fake.sigmoid().square().mean()) / 2
+
+
+def _kullback_leibler(real: Tensor, fake: Tensor) -> Tensor:
+    above = (fake - LINEAR_FROM).clamp(min=0)
+    return (fake.clamp(max=LINEAR_FROM).exp() * (1 + above)).mean() - real.mean() - 1
+
+
+def _difference(real: Tensor, fake: Tensor) -> Tensor:
+    return fake.mean() - real.mean()
+
+
+def _softplus(scores: Array) -> Array:
+    raised: Array = np.logaddexp(0.0, scores)
+    return raised
+
+
+def _sigmoid(scores: Array) -> Array:
+    return np.exp(-_softplus(-scores))
+
+
+JS = Objective("JS", binary_cross_entropy, lambda s: (LN2 - _softplus(-s)) / 2, lambda s: (LN2 - _softplus(s)) / 2,
+               most=LN2)
+CHI2 = Objective("chi2", _squared_error, lambda s: 0.5 - 2 * _sigmoid(-s) ** 2, lambda s: 0.5 - 2 * _sigmoid(s) ** 2,
+                 most=1.0)
+KL = Objective("KL", _kullback_leibler, lambda s: 1 + s, lambda s: -np.exp(s))
+WASSERSTEIN = Objective("Wasserstein", _difference, lambda s: s, lambda s: -s, clip=math.inf, slope=True)
+# the cross-entropy of held-out samples with labels swapped, as Schilling 2020 draws it: large means far apart
+SWAPPED = Objective("A", binary_cross_entropy, lambda s: _softplus(s) / 2, lambda s: _softplus(-s) / 2, none=LN2,
+                    clip=PUBLISHED_CLIP)
+
+
+def slope_penalty(network: torch.nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """Mean of (|gradient| - 1)^2 at random points between real samples and fakes (Gulrajani et al. 2017, eq. 3)."""
+    n = min(len(real), len(fake))
+    share = torch.rand(n, *[1] * (real.ndim - 1), device=real.device)
+    between = (share * real[:n] + (1 - share) * fake[:n]).requires_grad_()
+    slopes, = torch.autograd.grad(network(between).sum(), between, create_graph=True)
+    penalty: Tensor = (slopes.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
+
+
+CHUNK = 256  # samples judged at a time
+SLOPE_WEIGHT = 10.0  # of the penalty, as Gulrajani et al. 2017
+SETTLED = 128  # samples a side whose statistics the batch norms take
+CLOSE = 0.01  # to the largest figure there can be, as a share: nothing is left to learn
+Values = NDArray[np.float32]
+Build = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Samples of two kinds: `real` [n, ...] and `fake` [m, ...], float32."""
+
+    real: Values
+    fake: Values
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a critic is trained.
+
+    Attributes:
+        steps: at most; all of them where nothing is held out.
+        batch: samples of each side in a step.
+        rate, betas, decay: Adam's step size and decay rates, and weight decay (AdamW).
+        every, patience: how often the held-out figure is taken, and how often it may fail to rise.
+        augment: changes the samples [2 batch, ...] of a step at random, both sides alike.
+    """
+
+    steps: int = 300
+    batch: int = 32
+    rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    decay: float = 1e-3
+    every: int = 20
+    patience: int = 5
+    augment: Callable[[Tensor], Tensor] | None = None
+
+
+class Critic:
+    """A trained critic.
+
+    Attributes:
+        steps: how long it was trained, up to the state that was kept.
+        chunk: how many samples it judges at a time.
+    """
+
+    def __init__(self, network: nn.Module, steps: int, device: torch.device, chunk: int = CHUNK) -> None:
+        self.network, self.steps, self.device, self.chunk = network.eval(), steps, device, chunk
+
+    @torch.no_grad()
+    def scores(self, samples: Values) -> Array:
+        """Scores [n] of samples [n, ...]; higher for what it takes for real."""
+        self.network.eval()
+        batches = (samples[i:i + self.chunk] for i in range(0, len(samples), self.chunk))
+        parts = [self.network(torch.from_numpy(batch).to(self.device)).flatten().double().cpu().numpy()
+                 for batch in batches]
+        return np.concatenate([np.empty(0), *parts])
+
+    def figure(self, objective: Objective, sides: Sides) -> float:
+        """The objective's figure on these samples."""
+        return objective.figure(self.scores(sides.real), self.scores(sides.fake))
+
+
+def train_critic(build: Build, train: Sides, held_out: Sides | None, objective: Objective, plan: Plan, seed: int,
+                 device: torch.device | None = None) -> Critic:
+    """A critic trained on `train`; of its states the one with the best figure on `held_out`, where that is given.
+
+    The untrained critic is one of those states. First weights, batches and all else at random are functions of `seed`;
+    torch's global generators are left as they were.
+
+    Args:
+        build: makes the network, [n, ...] to scores [n] or [n, 1].
+        train: what it learns from, at least one sample a side.
+        held_out: None trains for all the plan's steps.
+        objective: what it minimises.
+        plan: how.
+        seed: 0 to 2^31 - 1.
+        device: the CPU by default.
+    """
+    device = device or torch.device("cpu")
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return _train(place(build(), device), train, held_out, objective, plan, seed)
+
+
+def _train(network: nn.Module, train: Sides, held_out: Sides | None, objective: Objective, plan: Plan,
+           seed: int) -> Critic:
+    device = next(network.parameters()).device
+    optimiser = torch.optim.AdamW(network.parameters(), plan.rate, plan.betas, weight_decay=plan.decay, fused=True)
+    critic, best = Critic(network, 0, device), -np.inf
+    kept, kept_at, failed = network.state_dict(), 0, 0
+    for step, (real, fake) in enumerate(_batches(train, plan.batch, seed)):
+        if held_out is not None and step % plan.every == 0:
+            _settle(network, train)
+            figure = critic.figure(objective, held_out)
+            if figure > best:
+                best, kept, kept_at, failed = figure, copy.deepcopy(network.state_dict()), step, 0
+            else:
+                failed += 1
+            if failed >= plan.patience or figure > (1 - CLOSE) * objective.most:
+                break
+        if step == plan.steps:
+            break
+        _step(network.train(), real.to(device), fake.to(device), objective, plan, optimiser)
+    if held_out is None:
+        _settle(network, train)
+        return Critic(network, plan.steps, device)
+    network.load_state_dict(kept)
+    return Critic(network, kept_at, device)
+
+
+@torch.no_grad()
+def _settle(network: nn.Module, train: Sides) -> None:
+    """Give batch norms the statistics of the network as it is judged, without dropout, on what it was trained on.
+
+    Those gathered in training are of activations that dropout has spread (Li et al. 2019), and would move all scores
+    to one side: critics that tell every training sample apart then seem to know nothing.
+    """
+    if refresh_batch_norm(network.eval()):
+        device = next(network.parameters()).device
+        parts = [side[np.linspace(0, len(side) - 1, min(SETTLED, len(side))).astype(np.intp)]
+                 for side in (train.real, train.fake)]
+        network(torch.from_numpy(np.concatenate(parts)).to(device))
+    network.eval()
+
+
+def _step(network: nn.Module, real: Tensor, fake: Tensor, objective: Objective, plan: Plan,
+          optimiser: torch.optim.Optimizer) -> None:
+    # both sides in one batch: batch norms that saw each by itself would tell them apart by their statistics
+    both = torch.cat([real, fake])
+    both = both if plan.augment is None else plan.augment(both)
+    real, fake = both[:len(real)], both[len(real):]
+    scores = network(both).flatten()
+    loss = objective.loss(scores[:len(real)], scores[len(real):])
+    if objective.slope:
+        loss = loss + SLOPE_WEIGHT * slope_penalty(network, real, fake)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+
+
+def _batches(sides: Sides, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Equally many of both kinds, in random order, every pass a new one; without end."""
+    streams = [_rows(len(values), size, np.random.default_rng((seed, 200, i)))
+               for i, values in enumerate((sides.real, sides.fake))]
+    for real, fake in zip(*streams, strict=True):
+        yield torch.from_numpy(sides.real[real]), torch.from_numpy(sides.fake[fake])
+
+
+def _rows(n: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    order = np.empty(0, np.intp)
+    while True:
+        while len(order) < size:
+            order = np.concatenate([order, rng.permutation(n)])
+        yield order[:size]
+        order = order[size:]
+
+
+LEAST_SIDE = 2 ** len(WIDTHS)  # pixels
+DROPOUT = 0.25
+SHIFT = 1 / 32  # of the side, at most
+PUBLISHED = Plan(steps=100, batch=30, decay=0.0)  # Adam 2e-4, beta1 0.5; nothing stops it early
+
+
+class ImageCritic(nn.Module):
+    """Images [n, c, s, s] to scores [n]: 3x3 convolutions of stride 2 with 32, 64, 128 and 256 channels.
+
+    Batch norm (not on the first), dropout 0.25, LeakyReLU 0.2, then one score (Schilling 2020).
+
+    Args:
+        size: s, at least 16.
+        channels: c.
+        norms: without batch norms if False, for a penalty on the gradient at single images.
+        from_nothing: the last layer starts at 0, so that the untrained critic's bound is exactly 0.
+    """
+
+    def __init__(self, size: int, channels: int, norms: bool = True, from_nothing: bool = True) -> None:
+        super().__init__()
+        features = dense_features(size, channels, DROPOUT)
+        self.features = features if norms else nn.Sequential(*(m for m in features
+                                                               if not isinstance(m, nn.BatchNorm2d)))
+        self.last = nn.Linear(dense_feature_length(size), 1)
+        if from_nothing:
+            _zero(self.last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.last(self.features(images))
+        return scores.flatten()
+
+
+class FeatureCritic(nn.Module):
+    """Features [n, d], each brought to mean 0 and spread 1, to scores [n] by one linear layer that starts at 0."""
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(dimensions, affine=False)
+        self.last = nn.Linear(dimensions, 1)
+        _zero(self.last)
+
+    def forward(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.last(self.norm(features[:, :, None, None]).flatten(1))
+        return scores.flatten()
+
+
+def _zero(layer: nn.Linear) -> None:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+def mirrored_and_shifted(images: Tensor) -> Tensor:
+    """Each image [n, c, s, s] mirrored left-right with probability 1/2, and shifted by up to 1/32 of its side."""
+    mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
+    return translate(torch.where(mirrored.to(images.device), images.flip(3), images), SHIFT)
+
+
+def published_critic(train: Sides, batch: int, seed: int, device: torch.device) -> Critic:
+    """Schilling's critic of images: 100 batches of `batch` a side, always from the first weights of `seed`.
+
+    Batch norms take their statistics anew when it is judged; see critic_training.py.
+    """
+    size, channels = train.real.shape[-1], train.real.shape[1]
+    plan = replace(PUBLISHED, batch=batch)
+    return train_critic(lambda: ImageCritic(size, channels, from_nothing=False), train, None, JS, plan, seed, device)
