@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import resource
-import struct
 import time
-import zlib
 
 import numpy as np
 import pydicom
@@ -80,21 +77,11 @@ def test_absurd_headers_are_refused_at_once(tmp_path, tags):
     assert time.perf_counter() - before < 2
 
 
-def test_a_deflated_file_is_read_and_a_bomb_refused(tmp_path):
+def test_a_deflated_file_is_read(tmp_path):
     dataset = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", RAMP))
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(tmp_path / "b.dcm")
     assert np.array_equal(dicom.read(tmp_path / "b.dcm")[0], RAMP)
-
-    content = (tmp_path / "b.dcm").read_bytes()
-    start = 144 + struct.unpack("<I", content[140:144])[0]
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    bomb = b"".join(packer.compress(bytes(2**24)) for _ in range(64)) + packer.flush()
-    (tmp_path / "c.dcm").write_bytes(content[:start] + bomb)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(Unreadable, match="larger than"):
-        dicom.scan(tmp_path / "c.dcm")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
 
 
 def test_an_element_longer_than_its_file_takes_no_memory(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -21,28 +22,26 @@ _NRRD = b"NRRD000"
 _META = re.compile(rb"\s*(Comment|ObjectType|ObjectSubType|NDims)[ \t]*=")
 _META_SURE = re.compile(rb"^(ObjectType[ \t]*=[ \t]*Image|NDims[ \t]*=[ \t]*\d)", re.MULTILINE)
 _HEAD_LIMIT = 2**20
-_PACKED = 1 / 1040  # no deflate stream shrinks more than that
 _CHUNK = 2**20
-_TYPES = {"UInt8": "u1", "Int8": "i1", "UInt16": "u2", "Int16": "i2", "UInt32": "u4", "Int32": "i4", "UInt64": "u8",
-          "Int64": "i8", "Float32": "f4", "Float64": "f8"}
 
 
 @dataclass(frozen=True)
 class _Text:
-    """What the text at the head of a file says.
+    """The text at the head of a file.
 
     Attributes:
         reader: ITK's name of what reads the format.
         data: the file that the values are in.
         start: where they begin in it.
-        least: the smallest share of a value's bytes that is stored: 1 plain, less where it is packed.
+        plain: values are stored as they are, neither packed nor as text; packed: they are packed.
         oriented: it says how the patient lies.
     """
 
     reader: str
     data: Path
     start: int
-    least: float
+    plain: bool
+    packed: bool
     oriented: bool
 
 
@@ -67,7 +66,7 @@ def read(path: Path) -> Pixels:
     except (RuntimeError, MemoryError, ValueError) as error:
         raise _broken(error) from error
     values = SimpleITK.GetArrayViewFromImage(image)
-    if text.reader == "MetaImageIO" and text.least == _PACKED:
+    if text.reader == "MetaImageIO" and text.packed:
         _check_packed(text, values.nbytes)
     colour = (3,) if header.channels == 3 else ()
     if header.affine is not None:
@@ -105,8 +104,7 @@ def _header(reader: Any, text: _Text) -> Header:
     check_size((*size, components), stored.itemsize)
     if components != 1 and not (components == 3 and stored == np.uint8):
         raise Unreadable(f"holds {components} values of {stored} a voxel; 1, or 3 bytes of colour, are read")
-    needed = int(np.prod(size, dtype=np.int64)) * components * stored.itemsize
-    if text.data.stat().st_size - text.start < needed * text.least:
+    if text.plain and text.data.stat().st_size - text.start < math.prod(size) * components * stored.itemsize:
         raise Unreadable("is cut short: fewer bytes than its header promises")
     spacing = [float(n) for n in reader.GetSpacing()]
     if len(size) == 2 or components == 3:
@@ -120,11 +118,11 @@ def _header(reader: Any, text: _Text) -> Header:
 def _stored(reader: Any) -> np.dtype[Any]:
     import SimpleITK
 
-    found = reader.GetPixelID()
-    for name, code in _TYPES.items():
-        if found in (getattr(SimpleITK, f"sitk{name}"), getattr(SimpleITK, f"sitkVector{name}")):
-            return np.dtype(code)
-    raise Unreadable(f"its values are {SimpleITK.GetPixelIDValueAsString(found)}, not plain numbers")
+    name = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())  # such as "vector of 8-bit unsigned integer"
+    number = re.fullmatch(r"(?:vector of )?(\d+)-bit (unsigned integer|signed integer|float)", name)
+    if number is None:
+        raise Unreadable(f"its values are {name}, not plain numbers")
+    return np.dtype(f"{number[2][0].replace('s', 'i')}{int(number[1]) // 8}")
 
 
 def _affine(reader: Any) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -150,18 +148,16 @@ def _nrrd_text(path: Path, raw: bytes) -> _Text:
     if "sizes" not in fields:
         raise Unreadable("its header is broken: it does not say the sizes")
     encoding = fields.get("encoding", "raw").lower()
-    least = {"raw": 1.0, "gzip": _PACKED, "gz": _PACKED, "ascii": 0.25, "text": 0.25,
-             "txt": 0.25, "hex": 1.0}.get(encoding)
-    if least is None:
+    if encoding not in ("raw", "gzip", "gz", "ascii", "text", "txt", "hex"):
         raise Unreadable(f"its encoding {encoding[:20]!r} is not read; save it with raw or gzip")
     units = set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) - {"", "mm"}
     if units:
         raise Unreadable(f"gives lengths in {sorted(units)[0][:20]!r}, not in mm")
     oriented = bool(re.match(r"(left|right|l|r)", fields.get("space", ""), re.IGNORECASE))
     detached = fields.get("data file", fields.get("datafile"))
-    apart = detached is not None
-    return _Text("NrrdImageIO", _data_file(path, detached or "") if apart else path,
-                 0 if apart or end is None else end.end(), least, oriented and "space directions" in fields)
+    data = path if detached is None else _data_file(path, detached)
+    return _Text("NrrdImageIO", data, end.end() if end and data == path else 0, encoding == "raw",
+                 encoding.startswith("gz"), oriented and "space directions" in fields)
 
 
 def _meta_text(path: Path, raw: bytes) -> _Text:
@@ -176,19 +172,18 @@ def _meta_text(path: Path, raw: bytes) -> _Text:
         raise Unreadable("has an intensity slope or offset, which is not applied; save it with the final values")
     name = place.group(1).decode("utf-8", "replace").strip()
     packed = fields.get("compresseddata", "false").lower() in ("true", "t", "1")
-    plain = fields.get("binarydata", "true").lower() in ("true", "t", "1")
-    attached = name.upper() == "LOCAL"
-    return _Text("MetaImageIO", path if attached else _data_file(path, name), place.end() if attached else 0,
-                 _PACKED if packed else (1.0 if plain else 0.25),
+    binary = fields.get("binarydata", "true").lower() in ("true", "t", "1")
+    data = path if name.upper() == "LOCAL" else _data_file(path, name)
+    return _Text("MetaImageIO", data, place.end() if data == path else 0, binary and not packed, packed,
                  bool({"transformmatrix", "rotation", "orientation"} & fields.keys()))
 
 
 def _fields(raw: bytes, sign: str) -> dict[str, str]:
-    """The lines `name: value` or `name = value`, names in lower case."""
+    """The lines `name: value` or `name = value` of a head, names in lower case."""
     fields: dict[str, str] = {}
     for line in raw.decode("utf-8", "replace").splitlines():
-        name, found, value = line.partition(sign)
-        if found and not line.startswith("#") and not value.startswith("="):  # := is a remark's
+        name, separator, value = line.partition(sign)
+        if separator and not line.startswith("#") and not value.startswith("="):  # := is a remark's
             fields.setdefault(name.strip().lower(), value.strip())
     return fields
 

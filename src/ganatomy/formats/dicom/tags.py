@@ -92,8 +92,8 @@ def frames(data: Any, count: int, cut: Tiles | None) -> tuple[Frame, ...]:
     shared = item(data, "SharedFunctionalGroupsSequence")
     if not groups:
         return (replace(whole_file, position=()),) * count
-    found = [_grouped(group, shared, whole_file) for group in groups]
-    return tuple(found + [Frame(spacing=whole_file.spacing)] * (count - len(found)))
+    placed = [_grouped(group, shared, whole_file) for group in groups]
+    return tuple(placed + [Frame(spacing=whole_file.spacing)] * (count - len(placed)))
 
 
 def _classic(data: Any) -> Frame:
@@ -110,9 +110,7 @@ def _grouped(group: Any, shared: Any, file: Frame) -> Frame:
         return own if own is not None else item(shared, keyword)
 
     measures, content = of("PixelMeasuresSequence"), of("FrameContentSequence")
-    kind = next((found for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence",
-                                    "PETFrameTypeSequence", "XRay3DFrameTypeSequence")
-                 if (found := texts(of(name), "FrameType"))), file.image_type)
+    types = (texts(of(f"{kind}FrameTypeSequence"), "FrameType") for kind in ("MRImage", "CTImage", "PET", "XRay3D"))
     echo = number(of("MREchoSequence"), "EffectiveEchoTime")
     gap = _positive(number(measures, "SpacingBetweenSlices"))
     thickness = _positive(number(measures, "SliceThickness"))
@@ -123,7 +121,7 @@ def _grouped(group: Any, shared: Any, file: Frame) -> Frame:
         thickness=thickness if thickness is not None else file.thickness, gap=gap if gap is not None else file.gap,
         stack=text(content, "StackID"), indices=tuple(int(x) for x in numbers(content, "DimensionIndexValues")),
         temporal=whole(content, "TemporalPositionIndex"), echo=echo if echo is not None else file.echo,
-        image_type=kind)
+        image_type=next(filter(None, types), file.image_type))
 
 
 def _mosaic(data: Any, file: Frame, cut: Tiles) -> tuple[Frame, ...]:
@@ -137,9 +135,9 @@ def _mosaic(data: Any, file: Frame, cut: Tiles) -> tuple[Frame, ...]:
     first = np.asarray(file.position) + along_row * margin_columns * file.spacing[1]
     first = first + along_column * margin_rows * file.spacing[0]
     normal = np.cross(along_row, along_column)
-    told = _csa(data, "SliceNormalVector")
+    own = _csa(data, "SliceNormalVector")
     try:
-        if told is not None and float(np.dot(np.asarray(told, dtype=np.float64), normal)) < 0:
+        if own is not None and float(np.dot(np.asarray(own, dtype=np.float64), normal)) < 0:
             normal = -normal
     except (TypeError, ValueError):
         pass  # a damaged vector says nothing
@@ -149,8 +147,8 @@ def _mosaic(data: Any, file: Frame, cut: Tiles) -> tuple[Frame, ...]:
 
 def _spacing(data: Any) -> Vector:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        if found := _vector(data, keyword, 2, positive=True):
-            return found
+        if spacing := _vector(data, keyword, 2, positive=True):
+            return spacing
     regions = items(data, "SequenceOfUltrasoundRegions")
     if len(regions) != 1 or {whole(regions[0], f"PhysicalUnits{axis}Direction") for axis in "XY"} != {3}:
         return ()
@@ -159,14 +157,12 @@ def _spacing(data: Any) -> Vector:
 
 
 def _vector(data: Any, keyword: str, length: int, positive: bool = False) -> Vector:
-    found = numbers(data, keyword)
-    if len(found) != length or (positive and min(found) <= 0):
-        return ()
-    return found
+    vector = numbers(data, keyword)
+    return () if len(vector) != length or (positive and min(vector) <= 0) else vector
 
 
-def _positive(found: float | None) -> float | None:
-    return found if found is not None and found > 0 else None
+def _positive(length: float | None) -> float | None:
+    return length if length is not None and length > 0 else None
 
 
 def _private(data: Any, element: int) -> Any:
@@ -182,10 +178,10 @@ def _csa(data: Any, name: str) -> Any:
     from nibabel.nicom import csareader
 
     try:
-        found = csareader.read(data.private_block(0x0029, "SIEMENS CSA HEADER")[0x10].value)["tags"][name]["items"]
+        header = csareader.read(data.private_block(0x0029, "SIEMENS CSA HEADER")[0x10].value)
+        return header["tags"][name]["items"] or None
     except Exception:  # absent or damaged
         return None
-    return found or None
 
 
 __all__ = ["TAGS", "Facts", "Frame", "described", "facts"]
@@ -289,7 +285,7 @@ class Facts:
 
 
 def facts(path: Path) -> Facts:
-    """What the tags say. Raises `Unreadable` where the file holds no image that could be read, with the reason."""
+    """The tags of a file. Raises `Unreadable`, with the reason, where it holds no image that could be read."""
     with opened(path, TAGS) as file:
         how, cut = described(file)
         return _facts(file, how, cut)
@@ -305,8 +301,8 @@ def described(file: Opened) -> tuple[Stored, Tiles | None]:
 
 def is_lossy(file: Opened) -> bool:
     """Whether the values were compressed with loss, now or before."""
-    told = text(file.dataset, "LossyImageCompression")
-    return told == "01" or file.syntax in LOSSY or (file.syntax in MAYBE_LOSSY and told != "00")
+    stated = text(file.dataset, "LossyImageCompression")
+    return stated == "01" or file.syntax in LOSSY or (file.syntax in MAYBE_LOSSY and stated != "00")
 
 
 def _facts(file: Opened, how: Stored, cut: Tiles | None) -> Facts:
@@ -330,17 +326,17 @@ def _facts(file: Opened, how: Stored, cut: Tiles | None) -> Facts:
 
 
 def _who(data: Any) -> dict[str, Any]:
-    named = {keyword: found for keyword in IDENTIFYING if (found := tuple(x for x in texts(data, keyword) if x))}
-    others = [other for one in items(data, "OtherPatientIDsSequence") if (other := text(one, "PatientID"))]
-    identifiers = {(keyword, found) for keyword, several in named.items() for found in several}
-    identifiers |= {("OtherPatientIDs", other) for other in others}
-
-    def first(keyword: str) -> str:
-        return named.get(keyword, ("",))[0]
-
+    identifiers = {(keyword, word) for keyword in IDENTIFYING for word in texts(data, keyword) if word}
+    others = {("OtherPatientIDs", text(one, "PatientID")) for one in items(data, "OtherPatientIDsSequence")}
     return {
-        "patient_id": first("PatientID"), "patient_name": first("PatientName"), "birth_date": first("PatientBirthDate"),
-        "study_uid": first("StudyInstanceUID"), "study_date": first("StudyDate"), "identifiers": frozenset(identifiers)}
+        "patient_id": _first(data, "PatientID"), "patient_name": _first(data, "PatientName"),
+        "birth_date": _first(data, "PatientBirthDate"), "study_uid": _first(data, "StudyInstanceUID"),
+        "study_date": _first(data, "StudyDate"),
+        "identifiers": frozenset(identifiers | {pair for pair in others if pair[1]})}
+
+
+def _first(data: Any, keyword: str) -> str:
+    return next(filter(None, texts(data, keyword)), "")
 
 
 def _series(data: Any) -> dict[str, Any]:
