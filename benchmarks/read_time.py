@@ -20,7 +20,7 @@ import torch
 
 from ganatomy.core.hardware import native_bf16
 from ganatomy.core.recipe import load
-from ganatomy.data.feed import Feed
+from ganatomy.data.batches import Feed
 from step_time import noise_dataset, our_loop
 
 

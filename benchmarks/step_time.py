@@ -28,10 +28,9 @@ import torch
 from ganatomy import gans
 from ganatomy.core.hardware import choose_device, native_bf16
 from ganatomy.core.recipe import Recipe, load
-from ganatomy.data.dataset import Dataset, DatasetInfo
-from ganatomy.data.feed import Feed
+from ganatomy.data.batches import Feed
+from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 from ganatomy.gans import cyclegan, kind
 from ganatomy.gans.base import GAN, Batch, Context
 from ganatomy.networks.blocks import UpConv2d

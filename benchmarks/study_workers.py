@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.data.dataset import DatasetInfo
+from ganatomy.data.dataset import DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 from ganatomy.studies.processes import study_command
 from ganatomy.studies.running import Here, run_cells
 from ganatomy.studies.study import begin, cells_left

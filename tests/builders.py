@@ -20,9 +20,8 @@ import numpy as np
 from PIL import Image
 
 from ganatomy.core.run import Run
-from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 
 # ------------------------------------------------------------------ datasets and settings to train on them
 
@@ -40,18 +39,20 @@ def discs(n: int, size: int = 16, seed: int = 0) -> np.ndarray:
 
 
 def write_dataset(path: Path, subjects: int = 12, per_subject: int = 2, size: int = 16, seed: int = 0,
-                  splits: tuple[str, ...] = ("train", "train", "val", "test"), channels: int = 1) -> Dataset:
-    """A dataset folder of discs; subjects take the splits in turn."""
+                  splits: tuple[str, ...] = ("train", "train", "val", "test"), channels: int = 1,
+                  classes: tuple[str, ...] = ()) -> Dataset:
+    """A dataset folder of discs; subjects take the splits, and images the classes, in turn."""
     images = discs(subjects * per_subject, size, seed)
     if channels == 3:
         images = np.stack([images, images // 2, 255 - images], -1)
     with new_dataset(path, (size, size), channels, np.uint8) as writer:
         for i, image in enumerate(images):
             subject = i // per_subject
-            writer.add(image, Row(f"image-{i:03d}", f"sub-{subject:03d}", "", i % per_subject, "disc", "",
+            label = classes[i % len(classes)] if classes else ""
+            writer.add(image, Row(f"image-{i:03d}", f"sub-{subject:03d}", "", i % per_subject, "disc", label,
                                   splits[subject % len(splits)], 0, 0.0, 1.0, "1x1", "", ""))
         writer.finish(DatasetInfo(size=(size, size), channels=channels, value_range=(0, 255), domains=("disc",),
-                                  paired=True, content=""))
+                                  paired=True, classes=classes, content=""))
     return Dataset.open(path)
 
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from ganatomy import gans
 from ganatomy.core.recipe import Recipe
-from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 from ganatomy.gans.base import GAN, Batch, Context
 from ganatomy.generators.sampling import load_generator
 from ganatomy.training.train import train

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path, private_folder, staged_folder, write_json
-from ganatomy.data.dataset import Dataset, DatasetInfo, shrink
-from ganatomy.data.feed import Feed, to_images
+from ganatomy.data.batches import Feed, to_images
+from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
+from ganatomy.data.images import shrink
 from ganatomy.data.manifest import COLUMNS, Row, read_manifest, refuse_overlap
-from ganatomy.data.writers import new_dataset
 from tests.builders import discs, write_dataset
 
 ROW = Row("image", "sub", "", 0, "T1", "", "train", 0, 0.0, 1.0, "", "", "")
@@ -138,6 +138,19 @@ def test_the_feed_and_the_dataset_agree_on_what_a_model_sees(tmp_path: Path, cha
     rows = data.rows()[:6]
     images = to_images(torch.from_numpy(data.pixels(rows)), data.info.value_range, torch.device("cpu"), factor=2)
     np.testing.assert_allclose(images.numpy(), data.images(rows, 16), atol=1e-6)
+
+
+def test_class_numbers_follow_the_images_of_a_draw(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data", classes=("ill", "well", "odd"))
+    feed = Feed(data, data.rows(), 16, 5, 7, torch.device("cpu"))
+    names = [data.info.classes[i] for i in feed.labels(3)]
+    assert names == [data.rows()[i].label for i in feed.indices(3)]
+    assert len(set(names)) > 1
+
+
+def test_class_numbers_of_images_without_classes_are_refused(dataset: Dataset) -> None:
+    with pytest.raises(UserError, match="has no class"):
+        dataset.labels(dataset.rows())
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:

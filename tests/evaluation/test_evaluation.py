@@ -13,9 +13,8 @@ import pytest
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.core.run import Run
-from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 from ganatomy.evaluation.evaluate import evaluate, table
 from ganatomy.evaluation.sets import _refuse_wild
 from ganatomy.generators import sampling

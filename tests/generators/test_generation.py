@@ -13,7 +13,8 @@ from PIL import Image
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.core.run import Run
-from ganatomy.data.dataset import Dataset, denormalise, normalise
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.images import denormalise, normalise
 from ganatomy.generators.generation import generate
 from ganatomy.generators.sampling import load_generator, untrained_generator
 from ganatomy.training.train import train

@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.likeness import to_grey
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 from ganatomy.phantoms.cohort import subject_images
 from ganatomy.preparation import duplicates as module
 from ganatomy.preparation.duplicates import Likeness, compare, near_duplicates

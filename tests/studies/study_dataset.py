@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.study import begin
 from tests.builders import TINY, discs

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganatomy.data.dataset import DatasetInfo
+from ganatomy.data.dataset import DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 from ganatomy.phantoms.cohort import subject_images
 from ganatomy.studies.cell import run_cell
 from ganatomy.studies.results import write_results

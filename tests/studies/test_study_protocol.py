@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganatomy.core.errors import UserError
-from ganatomy.data.dataset import Dataset
+from ganatomy.data.dataset import Dataset, new_dataset
 from ganatomy.data.manifest import Row, read_manifest, write_manifest
-from ganatomy.data.writers import new_dataset
 from ganatomy.studies.cell import Material, cell_seed, run_cell, training_set
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.folds import check_held_out, deal, draw_subset

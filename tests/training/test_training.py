@@ -19,8 +19,8 @@ import yaml
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.core.run import Run
+from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.feed import Feed
 from ganatomy.gans import rpgan
 from ganatomy.generators.sampling import load_generator
 from ganatomy.metrics.base import Sample

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganatomy.core.recipe import Recipe, load
+from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.feed import Feed
 from ganatomy.training.images import real_images
 from ganatomy.training.plan import plan
 from ganatomy.training.schedule import checkpoint_interval, epochs_done, learning_rates, steps_of, total_steps

@@ -17,9 +17,8 @@ from ganatomy.cli.main import cli
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.core.run import Run
-from ganatomy.data.dataset import Dataset, DatasetInfo
+from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 from ganatomy.generators.generation import generate
 from ganatomy.generators.sampling import load_generator
 from ganatomy.training.images import _turned, make_feed, real_images, with_domains

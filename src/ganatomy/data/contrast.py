@@ -16,6 +16,7 @@ from pydantic import Field
 
 from ganatomy.core.recipe import Frozen
 from ganatomy.core.text import listed
+from ganatomy.data.manifest import evenly
 from ganatomy.data.vocabulary import CONTRASTS, contrasts_in
 
 Volume = NDArray[np.float32]
@@ -124,8 +125,7 @@ def _distance(figures: Figures, mean: Figures, covariance: Figures) -> float:
 
 def _middle(volume: Volume) -> Volume:
     """A few slices spread over the volume: enough to see what an alteration does to it."""
-    chosen = np.unique(np.linspace(0, len(volume) - 1, 12).astype(int))
-    return np.ascontiguousarray(volume[chosen])
+    return np.ascontiguousarray(volume[evenly(range(len(volume)), 12)])
 
 
 def _alterations(volume: Volume) -> Iterator[Volume]:
@@ -160,8 +160,7 @@ def _features(volume: Volume) -> Figures | None:
     background = float(np.median(edges))
     scatter = 1.48 * float(np.median(np.abs(edges - background)))
     area = (np.abs(grey - background) > max(0.2, 3 * scatter)).mean(axis=(1, 2))
-    chosen = np.flatnonzero(area >= 0.4 * area.max())
-    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, MAX_SLICES).astype(int))]
+    chosen = evenly(np.flatnonzero(area >= 0.4 * area.max()).tolist(), MAX_SLICES)
     smooth = ndimage.gaussian_filter(grey[chosen], (0, size / 128, size / 128))
     inside = np.abs(smooth - background) > max(0.2, 3 * scatter)
     if scatter > 0.2 or inside.mean() < 0.01:  # no uniform background

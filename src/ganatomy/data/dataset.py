@@ -1,9 +1,11 @@
-"""The dataset folder: dataset.json + manifest.csv + images-<domain>.npy (+ masks.npy). Open it, read batches."""
+"""The dataset folder, read and written: dataset.json + manifest.csv + images-<domain>.npy (+ masks.npy)."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,13 +14,13 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json
+from ganatomy.core.files import read_json, staged_folder, write_text
 from ganatomy.core.recipe import Frozen
-from ganatomy.data.manifest import Row, read_manifest
+from ganatomy.data.images import Pixels, normalise, shrink, shrink_factor
+from ganatomy.data.manifest import Row, read_manifest, refuse_overlap, write_manifest
 
 SCHEMA_VERSION = 2
 _AGAIN = "prepare the dataset again"
-Pixels = NDArray[Any]
 
 
 class Intensity(Frozen):
@@ -192,6 +194,19 @@ class Dataset:
         """What a model sees: float32 [n, channels, size, size] in [-1, 1]; see `normalise` and `shrink`."""
         return shrink(normalise(self.pixels(rows), self.info.value_range), size or self.size)
 
+    def labels(self, rows: Sequence[Row]) -> NDArray[np.int64]:
+        """Class numbers [n] of rows: indices into `info.classes`.
+
+        Raises:
+            UserError: a row without a class.
+        """
+        numbers = {name: i for i, name in enumerate(self.info.classes)}
+        for row in rows:
+            if row.label not in numbers:
+                raise UserError(f"{row.image_id} has no class", where=self.path,
+                                fix="prepare it again from class folders or a table with labels")
+        return np.array([numbers[row.label] for row in rows], np.int64)
+
     def stack(self, rows: Sequence[Row], size: int | None = None) -> ImageStack:
         """The same as `images`, read from disk only when rows of it are asked for."""
         return ImageStack(self, rows, size or self.size)
@@ -215,51 +230,6 @@ class ImageStack:
         return self._dataset.images(chosen, self._size)
 
 
-def normalise(pixels: Pixels, value_range: tuple[float, float]) -> NDArray[np.float32]:
-    """Stored values [n, h, w(, c)] to float32 [n, c, h, w]; the ends of `value_range` become -1 and 1."""
-    low, high = value_range
-    if pixels.ndim == 3:
-        pixels = pixels[..., None]
-    images = np.moveaxis(pixels, -1, 1).astype(np.float32)
-    images -= low
-    images *= 2.0 / (high - low)
-    images -= 1.0
-    return np.ascontiguousarray(images)
-
-
-def denormalise(images: NDArray[np.float32], value_range: tuple[float, float], dtype: np.dtype[Any]) -> Pixels:
-    """The inverse of `normalise`: float32 [n, c, h, w] in [-1, 1] to stored values [n, h, w(, c)], rounded, clipped."""
-    low, high = value_range
-    values = (np.clip(images, -1.0, 1.0) + 1.0) * np.float32((high - low) / 2.0) + np.float32(low)
-    if np.issubdtype(dtype, np.integer):
-        values = np.rint(values)
-    values = np.moveaxis(values.astype(dtype), 1, -1)
-    return values[..., 0] if values.shape[-1] == 1 else values
-
-
-def shrink(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Images [n, c, h, w] to [n, c, size, size] by averaging whole blocks of pixels.
-
-    Raises:
-        UserError: the images' size is no multiple of `size`.
-    """
-    n, c, h, w = images.shape
-    k = shrink_factor((h, w), size)
-    if k == 1:
-        return images
-    mean: NDArray[np.float32] = images.reshape(n, c, size, k, size, k).mean((3, 5))
-    return mean
-
-
-def shrink_factor(size: tuple[int, int], wanted: int) -> int:
-    """How many pixels along each side become one; raises `UserError` unless that is a whole number."""
-    h, w = size
-    if h != w or h % wanted:
-        raise UserError(f"images of {h}x{w} pixels cannot be averaged down to {wanted}x{wanted}",
-                        fix=f"prepare the dataset with --size {wanted}, or train with --set size={h}")
-    return h // wanted
-
-
 def _open_array(path: Path, info: DatasetInfo, rows: list[Row], domain: str) -> Pixels:
     try:
         array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -274,3 +244,94 @@ def _open_array(path: Path, info: DatasetInfo, rows: list[Row], domain: str) -> 
         raise UserError(f"the rows of domain {domain} in manifest.csv are not 0 to {len(numbers) - 1}",
                         where=path.parent, fix=_AGAIN)
     return array
+
+
+class _NpyStream:
+    """An .npy file that grows along its first axis."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._handle = path.open("wb")
+        self.shape, self.dtype, self.count = shape, dtype, 0
+        self._header()
+
+    def append(self, image: Pixels) -> bytes:
+        if image.shape != self.shape or image.dtype != self.dtype:
+            raise ValueError(f"expected {self.shape} {self.dtype}, got {image.shape} {image.dtype}")
+        data = np.ascontiguousarray(image).tobytes()
+        self._handle.write(data)
+        self.count += 1
+        return data
+
+    def close(self) -> None:
+        self._handle.seek(0)
+        self._header()
+        self._handle.close()
+
+    def _header(self) -> None:
+        # numpy leaves room in the header for the first axis to grow, so it can be rewritten in place
+        np.lib.format.write_array_header_1_0(self._handle, {
+            "descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False,
+            "shape": (self.count, *self.shape)})
+
+
+class DatasetWriter:
+    """Collects images and rows for one dataset folder; made by `new_dataset`."""
+
+    def __init__(self, stage: Path, size: tuple[int, int], channels: int, dtype: np.dtype[Any]) -> None:
+        self.stage, self.rows = stage, list[Row]()
+        self._shape = (*size, 3) if channels == 3 else tuple(size)
+        self._size, self._dtype = tuple(size), np.dtype(dtype)
+        self._streams: dict[str, _NpyStream] = {}
+
+    def add(self, pixels: Pixels, row: Row) -> None:
+        """Append an image [height, width(, 3)] of the dataset's dtype; `row.row` and `row.sha256` are filled in."""
+        stream = self._stream(f"images-{row.domain}", self._shape, self._dtype)
+        data = stream.append(pixels)
+        self.rows.append(replace(row, row=stream.count - 1, sha256=hashlib.sha256(data).hexdigest()))
+
+    def add_mask(self, mask: NDArray[np.uint8]) -> None:
+        """Append the mask [height, width] of the next image of every domain."""
+        self._stream("masks", self._size, np.dtype(np.uint8)).append(mask)
+
+    def finish(self, info: DatasetInfo) -> None:
+        """Write manifest and dataset.json. `info.content` is filled in."""
+        self.close()
+        refuse_overlap(self.rows, "manifest")
+        write_manifest(self.stage / "manifest.csv", self.rows)
+        info = info.model_copy(update={"content": content_hash(self.rows)})
+        write_text(self.stage / "dataset.json", info.model_dump_json(indent=2) + "\n")
+
+    def close(self) -> None:
+        """Close the array files."""
+        for stream in self._streams.values():
+            stream.close()
+        self._streams.clear()
+
+    def _stream(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _NpyStream:
+        if name not in self._streams:
+            self._streams[name] = _NpyStream(self.stage / f"{name}.npy", shape, dtype)
+        return self._streams[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def new_dataset(path: str | Path, size: tuple[int, int], channels: int, dtype: Any, overwrite: bool = False,
+                source: str = "real") -> Iterator[DatasetWriter]:
+    """Write a dataset folder: `add` images, then `finish`; the folder takes its name when the block ends well.
+
+    Args:
+        path: the folder to make; must not exist, or be empty, unless `overwrite`.
+        size: height, width of every image.
+        channels: 1 or 3.
+        dtype: of the stored values: uint8, uint16, int16 or float32.
+        overwrite: replace a dataset folder of the same source.
+        source: real or synthetic.
+    """
+    with ExitStack() as stack:
+        stage = stack.enter_context(staged_folder(Path(path), overwrite, lambda folder: is_dataset(folder, source)))
+        yield stack.enter_context(DatasetWriter(stage, size, channels, np.dtype(dtype)))

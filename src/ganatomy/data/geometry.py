@@ -1,4 +1,4 @@
-"""From voxels to square pictures: canonical planes, slice choice, and resampling to one pixel size.
+"""From voxels to square pictures and back: canonical planes, slice choice, and resampling to one pixel size.
 
 Pictures are in radiological convention, from the NIfTI affine (x to the patient's right, y to the front, z up):
 
@@ -6,7 +6,8 @@ Pictures are in radiological convention, from the NIfTI affine (x to the patient
     coronal    head at the top, the patient's left on the right; slices count from the back to the front
     sagittal   head at the top, front at the left; slices count from the patient's left to the right
 
-Oblique volumes are turned to the nearest of these planes, not resampled.
+Oblique volumes are turned to the nearest of these planes, not resampled. `planes` gives a view, so that what is written
+into the planes of an empty volume lands in its voxels.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ MAX_SIZE = 1024
 """Pixels along a side of a stored image."""
 CONTENT = 0.4
 """A slice has content if its foreground is at least this share of the largest slice's."""
+EPS = 1e-6
+"""Source pixels: what lies this close to the frame's edge lies on it."""
+_Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +213,22 @@ class Frame:
             best = np.maximum(best, share)
         return out.astype(np.uint8)
 
-    def _weights(self, height: int, width: int, spacing: Spacing | None) -> tuple[NDArray[np.float32], ...]:
+    def _weights(self, height: int, width: int, spacing: Spacing | None) -> tuple[_Weights, ...]:
         step_y, step_x = self.steps(height, width, spacing)
         return _line_weights(height, self.size, round(step_y, 9)), _line_weights(width, self.size, round(step_x, 9))
 
 
-def _weigh(picture: Pixels, down: NDArray[np.float32], across: NDArray[np.float32],
-           background: float) -> NDArray[np.float32]:
+def shares(begin: NDArray[np.floating[Any]], end: NDArray[np.floating[Any]], pixels: int) -> NDArray[np.float64]:
+    """How much of each of a line's pixels lies between `begin` and `end`, all in pixels: [..., n, pixels], 0 to 1.
+
+    Divided by `end - begin` these are the weights that average over areas, which cannot alias as sampling does.
+    """
+    edges = np.arange(pixels, dtype=np.float64)
+    overlap: NDArray[np.float64] = np.minimum(end[..., None], edges + 1.0) - np.maximum(begin[..., None], edges)
+    return np.clip(overlap, 0.0, None)
+
+
+def _weigh(picture: Pixels, down: _Weights, across: _Weights, background: float) -> NDArray[np.float32]:
     values = picture.astype(np.float32) - np.float32(background)
     out: NDArray[np.float32] = down @ values @ across.T + np.float32(background)
     return out
@@ -232,16 +245,15 @@ def line_start(source: int, target: int, step: float) -> float:
 def _line_weights(source: int, target: int, step: float) -> NDArray[np.float32]:
     """Weights [target, source] that resample a line about its centre, `step` source pixels to a stored one.
 
-    Where the step is 1 or more: the exact share that each source pixel has in the stored one (area averaging, which
-    cannot alias as sampling does). Below: linear interpolation. Rows sum to less than 1 at and beyond the border.
+    Where the step is 1 or more: the exact share that each source pixel has in the stored one. Below: linear
+    interpolation. Rows sum to less than 1 at and beyond the border.
     """
     start = line_start(source, target, step)
-    edges = np.arange(source, dtype=np.float64)[None]
-    low = start + step * np.arange(target, dtype=np.float64)[:, None]
+    low = start + step * np.arange(target, dtype=np.float64)
     if step >= 1.0:
-        covered = np.minimum(low + step, edges + 1.0) - np.maximum(low, edges)
-        return np.asarray(np.clip(covered, 0.0, None) / step, dtype=np.float32)
-    centre = low + step / 2.0 - 0.5
+        return np.asarray(shares(low, low + step, source) / step, dtype=np.float32)
+    centre = low[:, None] + step / 2.0 - 0.5
+    edges = np.arange(source, dtype=np.float64)
     inside = (centre > -0.5 - 1e-9) & (centre < source - 0.5 + 1e-9)
     weights = np.clip(1.0 - np.abs(np.clip(centre, 0, source - 1) - edges), 0.0, None)
     return np.asarray(weights * inside, dtype=np.float32)
@@ -278,3 +290,66 @@ def extent(frame: Frame, seen: View) -> int:
     """The longer side of an image in stored pixels."""
     step_y, step_x = frame.steps(seen.height, seen.width, seen.spacing)
     return int(np.ceil(max(seen.height / step_y, seen.width / step_x) - 1e-6))
+
+
+def restore(images: NDArray[np.float32], shape: tuple[int, int], frame: Frame, spacing: Spacing | None,
+            background: float, ends: tuple[float, float]) -> NDArray[np.float32]:
+    """Bring images back to the grid of the pictures that `frame.apply` made them from.
+
+    Along each side: cubic interpolation (R. Keys 1981, "Cubic Convolution Interpolation for Digital Image Processing",
+    eq. 15, a = -1/2) where the images' pixels are as large as the picture's or larger, the exact mean over each of the
+    picture's pixels where they are smaller. Where the pixels are the same, values are copied.
+
+    Args:
+        images: float32 [n, c, s, s]; s is frame.size or, after averaging blocks of pixels, a whole part of it.
+        shape: height and width of the pictures.
+        frame: what made the images.
+        spacing: mm per pixel (y, x) of the pictures; None where it is unknown.
+        background: value of what lies outside of the frame.
+        ends: interpolation goes beyond the values around edges; it is cut off at these.
+
+    Returns:
+        float32 [n, c, h, w].
+    """
+    factor = frame.size // images.shape[-1]
+    (down, rows), (across, columns) = (
+        _line(source, frame.size, round(step, 9), factor)
+        for source, step in zip(shape, frame.steps(*shape, spacing), strict=True))
+    outside = np.float32(1.0) - rows[:, None] * columns[None]
+    out: NDArray[np.float32] = np.clip(down @ images @ across.T + outside * np.float32(background), *ends)
+    return out
+
+
+@lru_cache(maxsize=64)
+def _line(source: int, target: int, step: float, factor: int) -> tuple[_Weights, _Weights]:
+    """Weights [source, target / factor] of a line's way back, and how much of each source pixel the frame covers."""
+    start, wide = line_start(source, target, step), step * factor
+    begin = (np.arange(source, dtype=np.float64) - start) / wide  # of each source pixel, in stored pixels
+    if wide >= 1.0 - 1e-9:
+        return _cubic(begin + 0.5 / wide - 0.5, target // factor, EPS / wide)
+    return _means(begin, begin + 1.0 / wide, target // factor)
+
+
+def _cubic(centre: NDArray[np.float64], target: int, margin: float) -> tuple[_Weights, _Weights]:
+    """Interpolation at centres, in stored pixels; beyond the outermost ones their value is repeated."""
+    first = np.floor(centre).astype(np.intp)
+    weights = np.zeros((len(centre), target))
+    for tap in range(-1, 3):
+        place = np.clip(first + tap, 0, target - 1)
+        np.add.at(weights, (np.arange(len(centre)), place), _keys(np.abs(centre - first - tap)))
+    inside = (centre >= -0.5 - margin) & (centre <= target - 0.5 + margin)
+    return np.asarray(weights * inside[:, None], np.float32), inside.astype(np.float32)
+
+
+def _keys(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    near, far = 1 - 2.5 * x**2 + 1.5 * x**3, 2 - 4 * x + 2.5 * x**2 - 0.5 * x**3
+    kernel: NDArray[np.float64] = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+    return kernel
+
+
+def _means(begin: NDArray[np.float64], end: NDArray[np.float64], target: int) -> tuple[_Weights, _Weights]:
+    """Means over stored pixels from `begin` to `end`; of source pixels that the frame covers in part, that part's."""
+    weights = shares(begin, end, target) / (end - begin)[:, None]
+    covered = weights.sum(1)
+    covered[covered > 1.0 - EPS] = 1.0
+    return np.asarray(weights, np.float32), covered.astype(np.float32)

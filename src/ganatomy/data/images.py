@@ -1,4 +1,4 @@
-"""What an image file is to all: a header that costs next to nothing, pixels, and the reason why it cannot be used."""
+"""An image at each of its stages: a file's header and pixels, stored values, and what a model sees of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ganatomy.core.errors import UserError
 
 Pixels = NDArray[Any]
 
@@ -102,3 +104,48 @@ def luma(pictures: Pixels) -> Pixels:
     """Pictures [..., 3] in grey [...], in their own dtype: ITU-R BT.601."""
     grey = pictures.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     return np.rint(grey).astype(pictures.dtype) if pictures.dtype.kind in "ui" else grey.astype(pictures.dtype)
+
+
+def normalise(pixels: Pixels, value_range: tuple[float, float]) -> NDArray[np.float32]:
+    """Stored values [n, h, w(, c)] to float32 [n, c, h, w]; the ends of `value_range` become -1 and 1."""
+    low, high = value_range
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    images = np.moveaxis(pixels, -1, 1).astype(np.float32)
+    images -= low
+    images *= 2.0 / (high - low)
+    images -= 1.0
+    return np.ascontiguousarray(images)
+
+
+def denormalise(images: NDArray[np.float32], value_range: tuple[float, float], dtype: np.dtype[Any]) -> Pixels:
+    """The inverse of `normalise`: float32 [n, c, h, w] in [-1, 1] to stored values [n, h, w(, c)], rounded, clipped."""
+    low, high = value_range
+    values = (np.clip(images, -1.0, 1.0) + 1.0) * np.float32((high - low) / 2.0) + np.float32(low)
+    if np.issubdtype(dtype, np.integer):
+        values = np.rint(values)
+    values = np.moveaxis(values.astype(dtype), 1, -1)
+    return values[..., 0] if values.shape[-1] == 1 else values
+
+
+def shrink(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Images [n, c, h, w] to [n, c, size, size] by averaging whole blocks of pixels.
+
+    Raises:
+        UserError: the images' size is no multiple of `size`.
+    """
+    n, c, h, w = images.shape
+    k = shrink_factor((h, w), size)
+    if k == 1:
+        return images
+    mean: NDArray[np.float32] = images.reshape(n, c, size, k, size, k).mean((3, 5))
+    return mean
+
+
+def shrink_factor(size: tuple[int, int], wanted: int) -> int:
+    """How many pixels along each side become one; raises `UserError` unless that is a whole number."""
+    h, w = size
+    if h != w or h % wanted:
+        raise UserError(f"images of {h}x{w} pixels cannot be averaged down to {wanted}x{wanted}",
+                        fix=f"prepare the dataset with --size {wanted}, or train with --set size={h}")
+    return h // wanted

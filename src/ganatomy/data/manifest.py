@@ -1,4 +1,4 @@
-"""manifest.csv: one row an image. Which patient, which contrast, which split, and where its pixels are."""
+"""manifest.csv: one row an image (which subject, contrast, split, where its pixels are); and choices among rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_text
 
+T = TypeVar("T")
 SPLITS = ("train", "val", "test")
 
 
@@ -91,6 +95,11 @@ def read_manifest(path: Path) -> list[Row]:
                             fix="prepare the dataset again") from error
     refuse_overlap(rows, path)
     return rows
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` of the items, evenly spaced from the first to the last."""
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)]
 
 
 def refuse_overlap(rows: Sequence[Row], where: str | Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ganatomy.core.files import atomic_path
-from ganatomy.data.dataset import denormalise
+from ganatomy.data.images import denormalise
+
+Tiles = NDArray[np.uint8]
+"""Pictures of one size, [n, h, w] or [n, h, w, 3]."""
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -18,15 +22,27 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     return denormalise(images, (0.0, 255.0), np.dtype(np.uint8))
 
 
+def tiles(images: Tiles, columns: int, gap: int = 0, ground: int = 0) -> NDArray[np.uint8]:
+    """Pictures on one sheet [H, W] or [H, W, 3], row by row, `gap` pixels of the grey `ground` between them."""
+    n, h, w = images.shape[:3]
+    rows = -(-n // columns)
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, *images.shape[3:]), ground, np.uint8)
+    for i, image in enumerate(images):
+        y, x = (i // columns) * (h + gap), (i % columns) * (w + gap)
+        sheet[y:y + h, x:x + w] = image
+    return sheet
+
+
+def untiled(sheet: NDArray[np.uint8], columns: int, rows: int) -> Tiles:
+    """The pictures of a sheet without gaps, whose sides must be multiples of these numbers: the inverse of `tiles`."""
+    h, w = sheet.shape[0] // rows, sheet.shape[1] // columns
+    parts = sheet.reshape(rows, h, columns, w, *sheet.shape[2:]).swapaxes(1, 2)
+    return parts.reshape(rows * columns, h, w, *sheet.shape[2:])
+
+
 def grid(images: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
     """Images [n, c, h, w] in [-1, 1] side by side, row by row, without gaps; missing ones are black."""
-    tiles = to_uint8(images)
-    n, h, w = tiles.shape[:3]
-    rows = -(-n // columns)
-    canvas = np.zeros((rows * columns, *tiles.shape[1:]), np.uint8)
-    canvas[:n] = tiles
-    canvas = canvas.reshape(rows, columns, *tiles.shape[1:]).swapaxes(1, 2)
-    return canvas.reshape(rows * h, columns * w, *tiles.shape[3:])
+    return tiles(to_uint8(images), columns)
 
 
 ERROR_SHOWN = 0.5
@@ -42,34 +58,35 @@ def error_colours(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.
     return np.asarray(np.rint(colours), np.uint8)
 
 
-LABEL_HEIGHT = 16
+LABEL_HEIGHT, GROUND = 16, 24
 
 
-def sheet(rows: dict[str, NDArray[np.uint8]], title: str, gap: int = 2) -> NDArray[np.uint8]:
+def sheet(rows: dict[str, Tiles], title: str, gap: int = 2) -> NDArray[np.uint8]:
     """Labelled rows of pictures as one [H, W, 3]: {label: tiles [n, h, w] or [n, h, w, 3]}; all of one size and number.
 
     Small tiles are enlarged two- or threefold, so that labels and pictures fit each other.
     """
-    from PIL import ImageDraw
-
-    tiles = [t if t.ndim == 4 else np.repeat(t[..., None], 3, -1) for t in rows.values()]
-    n, h, w = tiles[0].shape[:3]
+    strips = [t if t.ndim == 4 else np.repeat(t[..., None], 3, -1) for t in rows.values()]
+    n, h, w = strips[0].shape[:3]
     zoom = max(1, 128 // max(h, w))
-    h, w = h * zoom, w * zoom
-    canvas = np.full((LABEL_HEIGHT + len(tiles) * (h + LABEL_HEIGHT), n * (w + gap) - gap, 3), 24, np.uint8)
-    places = []
-    for r, images in enumerate(tiles):
-        top = LABEL_HEIGHT + r * (h + LABEL_HEIGHT)
-        places.append(top)
-        for i, image in enumerate(images):
-            large = image.repeat(zoom, 0).repeat(zoom, 1)
-            canvas[top + LABEL_HEIGHT:top + LABEL_HEIGHT + h, i * (w + gap):i * (w + gap) + w] = large
+    band = h * zoom + LABEL_HEIGHT
+    canvas = np.full((LABEL_HEIGHT + len(strips) * band, n * (w * zoom + gap) - gap, 3), GROUND, np.uint8)
+    for r, strip in enumerate(strips, start=1):
+        canvas[r * band + LABEL_HEIGHT - h * zoom:r * band + LABEL_HEIGHT] = tiles(
+            strip.repeat(zoom, 1).repeat(zoom, 2), n, gap, GROUND)
     picture = Image.fromarray(canvas)
     pen = ImageDraw.Draw(picture)
     pen.text((3, 2), title, fill=(255, 255, 255))
-    for top, label in zip(places, rows, strict=True):
-        pen.text((3, top + 2), label, fill=(200, 200, 200))
+    for r, label in enumerate(rows):
+        pen.text((3, LABEL_HEIGHT + r * band + 2), label, fill=(200, 200, 200))
     return np.asarray(picture)
+
+
+def png(pixels: NDArray[Any]) -> bytes:
+    """A PNG file of uint8 grey or RGB [h, w(, 3)], as small as can be, without any metadata."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def write_png(path: Path, pixels: NDArray[Any], mode: int | None = None) -> None:

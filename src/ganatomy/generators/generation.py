@@ -15,10 +15,10 @@ from ganatomy.core.files import read_json
 from ganatomy.core.hardware import choose_device
 from ganatomy.core.run import Run
 from ganatomy.core.text import command_line
-from ganatomy.data.dataset import Dataset, DatasetInfo, Intensity, Pixels, denormalise
+from ganatomy.data.dataset import Dataset, DatasetInfo, DatasetWriter, Intensity, new_dataset
+from ganatomy.data.images import Pixels, denormalise
 from ganatomy.data.manifest import Row
 from ganatomy.data.pictures import write_png
-from ganatomy.data.writers import DatasetWriter, new_dataset
 from ganatomy.generators.sampling import Sampler, check_seed, load_generator
 
 Format = Literal["png8", "png16", "npy", "none"]

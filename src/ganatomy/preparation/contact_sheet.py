@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ganatomy.core.files import atomic_path
-from ganatomy.data.dataset import Dataset, Pixels, normalise
+from ganatomy.data.dataset import Dataset
 from ganatomy.data.geometry import Axis
+from ganatomy.data.images import Pixels, normalise
 from ganatomy.data.manifest import Row
 
 COLUMNS = 10

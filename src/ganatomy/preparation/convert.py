@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from ganatomy.data.dataset import DatasetWriter
 from ganatomy.data.parallel import FEW, in_order
-from ganatomy.data.writers import DatasetWriter
 from ganatomy.preparation.convert_visit import Converted, Names, Plan, convert_visit
 from ganatomy.preparation.fingerprint import Tally
 from ganatomy.preparation.masks import MaskCodes

@@ -13,9 +13,8 @@ import numpy as np
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted
-from ganatomy.data.dataset import Dataset, DatasetInfo, Grid, Intensity, content_hash
+from ganatomy.data.dataset import Dataset, DatasetInfo, DatasetWriter, Grid, Intensity, content_hash
 from ganatomy.data.intensity import Decision, Mapping
-from ganatomy.data.writers import DatasetWriter
 from ganatomy.preparation.contact_sheet import write_contact_sheet
 from ganatomy.preparation.convert import Outcome
 from ganatomy.preparation.convert_visit import Plan

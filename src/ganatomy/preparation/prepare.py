@@ -18,10 +18,9 @@ from typing import Any
 
 from ganatomy.core.files import private_path, staged_folder
 from ganatomy.core.text import counted, printable, typed
-from ganatomy.data.dataset import Dataset
+from ganatomy.data.dataset import Dataset, new_dataset
 from ganatomy.data.geometry import Axis, Fit
 from ganatomy.data.parallel import progress
-from ganatomy.data.writers import new_dataset
 from ganatomy.preparation.convert import convert_visits
 from ganatomy.preparation.finish import finish_dataset
 from ganatomy.preparation.options import Options, check_places

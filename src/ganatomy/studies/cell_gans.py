@@ -15,9 +15,8 @@ from typing import Any
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, read_json, write_json
-from ganatomy.data.dataset import Dataset
+from ganatomy.data.dataset import Dataset, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.data.writers import new_dataset
 from ganatomy.evaluation.verdicts import verdicts
 from ganatomy.features.choose import choose
 from ganatomy.generators.generation import generate

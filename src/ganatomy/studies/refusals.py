@@ -13,8 +13,9 @@ from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import private_path
 from ganatomy.core.text import counted
-from ganatomy.data.dataset import Dataset, shrink_factor
-from ganatomy.data.feed import Feed
+from ganatomy.data.batches import Feed
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.images import shrink_factor
 from ganatomy.data.manifest import Row
 from ganatomy.studies.cell import external_rows, synthetic_needed
 from ganatomy.studies.classifier_networks import SMALLEST

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from ganatomy.core.files import atomic_path, disk_errors, private_folder, write_json
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
-from ganatomy.data.feed import Feed
+from ganatomy.data.batches import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.data.pictures import grid, write_png
 from ganatomy.gans.base import Context

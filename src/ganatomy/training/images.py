@@ -12,8 +12,8 @@ from torch import Tensor
 from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe
+from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
 
 FLIPS, TURNS, POWERS = 4, 6, 7  # what random numbers are drawn for, apart from the purposes in sampling.py

@@ -14,7 +14,7 @@ from torch import Tensor
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
 from ganatomy.core.text import counted
-from ganatomy.data.feed import Feed
+from ganatomy.data.batches import Feed
 from ganatomy.gans.base import Context
 from ganatomy.generators.sampling import export
 from ganatomy.training.curves import epoch_entry, write_curves

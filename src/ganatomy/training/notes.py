@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.recipe import Recipe
+from ganatomy.data.batches import Feed
 from ganatomy.data.contrast import Contrast, learn_contrast
-from ganatomy.data.feed import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.training.validation import thin
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ganatomy.core.files import private_folder
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
-from ganatomy.data.feed import Feed
+from ganatomy.data.batches import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.data.pictures import error_colours, grid, sheet, to_uint8, write_png
 from ganatomy.gans.base import Batch, Context

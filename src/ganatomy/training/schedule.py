@@ -7,7 +7,7 @@ import math
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Decay, Recipe
 from ganatomy.core.text import counted
-from ganatomy.data.feed import Feed
+from ganatomy.data.batches import Feed
 
 
 def total_steps(recipe: Recipe, feed: Feed) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ganatomy.core.hardware import autocast
-from ganatomy.data.feed import Feed
+from ganatomy.data.batches import Feed
 from ganatomy.gans.base import Batch, Context, Fakes, Losses
 from ganatomy.training.images import real_images
 from ganatomy.training.schedule import epochs_done, learning_rates

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe
-from ganatomy.data.feed import Feed
+from ganatomy.data.batches import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.gans._bce import BCEGAN
 from ganatomy.generators.sampling import Sampler

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
-from ganatomy.data.dataset import normalise, shrink
 from ganatomy.data.geometry import NORMAL, Frame, View, acquired, choose_slices, orientation, planes, view
-from ganatomy.data.images import LONGEST_SIDE, is_coloured, luma
+from ganatomy.data.images import LONGEST_SIDE, is_coloured, luma, normalise, shrink
 from ganatomy.data.intensity import Levels, Mapping, mapping, measure
+from ganatomy.data.manifest import evenly
 from ganatomy.formats import Header, Pixels
 from ganatomy.translation.way import Way
 
@@ -65,7 +65,7 @@ class Seen:
     def sample(self) -> list[int]:
         """Some of the slices that `prepare` would keep, evenly from all of them."""
         kept = choose_slices(range(len(self.pictures)), "content", self.foreground)
-        return [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, min(SAMPLE, len(kept))).astype(int))]
+        return evenly(kept, SAMPLE)
 
 
 def see(pixels: Pixels, header: Header, way: Way, channels: int, name: str, say: Callable[[str], None]) -> Seen:

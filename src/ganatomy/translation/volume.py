@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
 from ganatomy.data.contrast import named_otherwise, objection
-from ganatomy.data.geometry import planes
-from ganatomy.data.regrid import restore
+from ganatomy.data.geometry import planes, restore
 from ganatomy.formats import Header, Pixels
 from ganatomy.generators.sampling import TRANSLATED
 from ganatomy.metrics.translation.paired import LOWEST, background, foreground

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganatomy.data.geometry import Fit, Frame, planes, view
-from ganatomy.data.regrid import restore
+from ganatomy.data.geometry import Fit, Frame, planes, restore, view
 from ganatomy.formats import Header
 from tests.preparation.test_placement import affines
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganatomy.data.dataset import Dataset, shrink_factor
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.images import shrink_factor
 from ganatomy.data.manifest import Row
 
 
@@ -49,6 +50,14 @@ class Feed:
         """Images [batch_size, c, size, size] in [-1, 1], channels-last, on the device."""
         pixels = self.dataset.pixels([self.rows[i] for i in self.indices(number)])
         return to_images(torch.from_numpy(pixels), self.dataset.info.value_range, self.device, self.factor)
+
+    def labels(self, number: int) -> Tensor:
+        """Class numbers [batch_size] of the images of the draw, indices into `info.classes`, on the device.
+
+        Raises:
+            UserError: an image without a class.
+        """
+        return torch.from_numpy(self.dataset.labels([self.rows[i] for i in self.indices(number)])).to(self.device)
 
     def _at(self, position: int) -> int:
         number, offset = divmod(position, len(self.rows))
