@@ -46,6 +46,12 @@ def trained_run(dataset: Dataset, tiny: Recipe, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture
+def own_dataset(tmp_path: Path) -> Dataset:
+    """A dataset like `dataset` in tmp_path/dataset that a test may change."""
+    return write_dataset(tmp_path / "dataset")
+
+
+@pytest.fixture
 def own_run(trained_run: Run, tmp_path: Path) -> Run:
     """A copy of `trained_run` in tmp_path/run that a test may change."""
     return copy_run(trained_run, tmp_path)

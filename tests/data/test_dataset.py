@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import atomic_path, private_folder, staged_folder, write_json
 from ganatomy.data.batches import Feed, to_images
 from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.images import shrink
@@ -49,11 +44,11 @@ def test_the_manifest_has_the_columns_of_the_design(dataset: Dataset) -> None:
     assert read_manifest(dataset.path / "manifest.csv") == dataset.rows()
 
 
-def test_a_subject_in_two_splits_is_refused_on_reading_and_writing(dataset: Dataset, tmp_path: Path) -> None:
-    path = dataset.path / "manifest.csv"
+def test_a_subject_in_two_splits_is_refused_on_reading_and_writing(own_dataset: Dataset, tmp_path: Path) -> None:
+    path = own_dataset.path / "manifest.csv"
     path.write_text(path.read_text().replace("image-001,sub-000,,1,disc,,train", "image-001,sub-000,,1,disc,,test"))
     with pytest.raises(UserError, match="more than one split: sub-000"):
-        Dataset.open(dataset.path)
+        Dataset.open(own_dataset.path)
     with (pytest.raises(UserError, match="more than one split"),
           new_dataset(tmp_path / "new", (4, 4), 1, np.uint8) as writer):
         for split in ("train", "test"):
@@ -83,10 +78,10 @@ def test_overlap_is_refused_exactly_when_there_is_one(pairs: list[tuple[str, str
     (lambda p: (p / "manifest.csv").write_text(",".join(COLUMNS) + "\nx,y\n"), "line 2"),
     (lambda p: (p / "images-disc.npy").unlink(), "cannot be read"),
     (lambda p: np.save(p / "images-disc.npy", np.zeros((3, 16, 16), np.uint8)), "not 24 images")])
-def test_a_damaged_dataset_is_refused_in_words(dataset: Dataset, damage, words: str) -> None:
-    damage(dataset.path)
+def test_a_damaged_dataset_is_refused_in_words(own_dataset: Dataset, damage, words: str) -> None:
+    damage(own_dataset.path)
     with pytest.raises(UserError, match=words):
-        Dataset.open(dataset.path)
+        Dataset.open(own_dataset.path)
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path: Path) -> None:
@@ -153,69 +148,16 @@ def test_class_numbers_of_images_without_classes_are_refused(dataset: Dataset) -
         dataset.labels(dataset.rows())
 
 
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        temporary.write_text("{")
-        raise RuntimeError
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
-
-
-def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the disk is full"), atomic_path(tmp_path / "file"):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(UserError, match="disk is full"), staged_folder(tmp_path / "folder"):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_staged_folder_replaces_only_when_told(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    with staged_folder(target) as stage:
-        (stage / "one").touch()
-    with pytest.raises(UserError, match="already exists"), staged_folder(target) as stage:
-        pass
-    with staged_folder(target, overwrite=True) as stage:
-        (stage / "two").touch()
-    assert [p.name for p in target.iterdir()] == ["two"]
-
-
-def test_the_private_folder_is_the_owners_alone(tmp_path: Path) -> None:
-    folder = private_folder(tmp_path / "dataset")
-    assert folder == tmp_path / "dataset.private"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
-def test_overwrite_removes_only_what_the_same_command_made(dataset: Dataset, tmp_path: Path) -> None:
+def test_overwrite_removes_only_what_the_same_command_made(own_dataset: Dataset, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")
-    for folder, source in ((precious, "real"), (dataset.path, "synthetic")):
+    for folder, source in ((precious, "real"), (own_dataset.path, "synthetic")):
         with (pytest.raises(UserError, match="will not be overwritten"),
               new_dataset(folder, (4, 4), 1, np.uint8, overwrite=True, source=source)):
             pass
     assert (precious / "thesis.txt").read_text() == "years of work"
-    assert len(Dataset.open(dataset.path).rows()) == 24
-
-
-def test_two_processes_making_one_folder_leave_one_whole(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    with (pytest.raises(UserError, match="another process has made it"), staged_folder(target) as first):
-        (first / "one").touch()
-        target.mkdir()
-        (target / "two").touch()
-    assert [p.name for p in target.iterdir()] == ["two"]
-    assert [p.name for p in tmp_path.iterdir()] == ["target"]
-
-
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / ".target.partial-999999999"
-    left.mkdir()
-    with staged_folder(tmp_path / "target"):
-        pass
-    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+    assert len(Dataset.open(own_dataset.path).rows()) == 24
 
 
 @pytest.mark.parametrize("damage", [
@@ -223,19 +165,19 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     lambda lines: [*lines, lines[-1]],
     lambda lines: [line.replace(",train,", ",val,") for line in lines],
     lambda lines: [line.replace(",train,0,", ",train,-1,") for line in lines]])
-def test_a_changed_manifest_is_refused(dataset: Dataset, damage) -> None:
-    path = dataset.path / "manifest.csv"
+def test_a_changed_manifest_is_refused(own_dataset: Dataset, damage) -> None:
+    path = own_dataset.path / "manifest.csv"
     path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
     with pytest.raises(UserError, match="changed since"):
-        Dataset.open(dataset.path)
+        Dataset.open(own_dataset.path)
 
 
-def test_changed_pixels_are_found(dataset: Dataset) -> None:
-    path = dataset.path / "images-disc.npy"
+def test_changed_pixels_are_found(own_dataset: Dataset) -> None:
+    path = own_dataset.path / "images-disc.npy"
     pixels = np.load(path)
     pixels[3, 0, 0] ^= 1
     np.save(path, pixels)
-    opened = Dataset.open(dataset.path)
+    opened = Dataset.open(own_dataset.path)
     opened.verify(opened.rows()[:3])
     with pytest.raises(UserError, match="image-003"):
         opened.verify(opened.rows())

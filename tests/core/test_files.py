@@ -1,0 +1,67 @@
+"""Files and folders are written whole or not at all, and nothing of another is removed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import atomic_path, private_folder, staged_folder, write_json
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("{")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the disk is full"), atomic_path(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(UserError, match="disk is full"), staged_folder(tmp_path / "folder"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_staged_folder_replaces_only_when_told(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with staged_folder(target) as stage:
+        (stage / "one").touch()
+    with pytest.raises(UserError, match="already exists"), staged_folder(target) as stage:
+        pass
+    with staged_folder(target, overwrite=True) as stage:
+        (stage / "two").touch()
+    assert [p.name for p in target.iterdir()] == ["two"]
+
+
+def test_the_private_folder_is_the_owners_alone(tmp_path: Path) -> None:
+    folder = private_folder(tmp_path / "dataset")
+    assert folder == tmp_path / "dataset.private"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_two_processes_making_one_folder_leave_one_whole(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with (pytest.raises(UserError, match="another process has made it"), staged_folder(target) as first):
+        (first / "one").touch()
+        target.mkdir()
+        (target / "two").touch()
+    assert [p.name for p in target.iterdir()] == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".target.partial-999999999"
+    left.mkdir()
+    with staged_folder(tmp_path / "target"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
