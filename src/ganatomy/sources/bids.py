@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ganatomy import formats
 from ganatomy.core.errors import UserError
+from ganatomy.core.text import counted
 from ganatomy.data.vocabulary import is_mask_name
 from ganatomy.sources.entry import Entry, Layout, natural, safe_name
 
@@ -42,7 +43,7 @@ class _File:
 def is_bids(source: Path, names: Sequence[str]) -> bool:
     """Whether the folder says that it is BIDS, or most of its files are named so."""
     inside = [name for name in names if name.partition("/")[0] not in _ASIDE]
-    if (source / "dataset_description.json").is_file() and any(_PLACE.fullmatch(_bare(name)) for name in inside):
+    if (source / "dataset_description.json").is_file() and any(_PLACE.fullmatch(formats.stem(name)) for name in inside):
         return True
     return 2 * sum(bool(_SURE.fullmatch(name)) for name in inside) > max(len(inside), 1)
 
@@ -73,8 +74,8 @@ def read_bids(source: Path, names: Sequence[str], rules: Mapping[str, re.Pattern
     entries, further = _entries(source, named, set(rules))
     if not entries:
         raise UserError("no image of this BIDS folder is left", where="--domain" if rules else source,
-                        fix=f"found: {_overview(files)}")
-    notes = [f"passed over {count} file{'' if count == 1 else 's'} in {folder}" for folder, count in aside.items()]
+                        fix=f"it holds {_overview(files)}")
+    notes = [f"passed over {counted(count, 'file')} in {folder}" for folder, count in aside.items()]
     if further:
         notes.append(f"{len(further)} further files of a contrast and session are left out, for example "
                      f"{further[0][0]}: {further[0][1]}")
@@ -83,19 +84,14 @@ def read_bids(source: Path, names: Sequence[str], rules: Mapping[str, re.Pattern
     return Layout("a BIDS folder", entries, unmatched=[*unmatched, *without, *further], notes=notes)
 
 
-def _bare(name: str) -> str:
-    folder, slash, file = name.rpartition("/")
-    return folder + slash + formats.stem(file)
-
-
 def _taken_apart(names: Sequence[str]) -> tuple[list[_File], list[tuple[str, str]]]:
     files, unmatched = [], []
     for name in names:
-        found = _PLACE.fullmatch(_bare(name))
-        if found is None:
+        match = _PLACE.fullmatch(formats.stem(name))
+        if match is None:
             unmatched.append((name, "is not named as BIDS has it"))
             continue
-        folder, session, kind, subject, text, suffix = found.groups()
+        folder, session, kind, subject, text, suffix = match.groups()
         pairs = [part.split("-", 1) for part in text.split("_") if part]
         entities = dict(pairs)
         ses = f"ses-{entities['ses']}" if "ses" in entities else (session or "")
@@ -154,7 +150,7 @@ def _telling(files: Sequence[_File]) -> list[str]:
         sessions[file.subject, file.session].append(file)
     keys = dict.fromkeys(key for file in files for key in file.entities if key not in _SKIP)
     return [key for key in keys
-            if any(len({file.entities.get(key) for file in found}) > 1 for found in sessions.values())]
+            if any(len({file.entities.get(key) for file in several}) > 1 for several in sessions.values())]
 
 
 def _overview(files: Sequence[_File]) -> str:

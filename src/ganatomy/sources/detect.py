@@ -7,17 +7,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
 from ganatomy.core.text import counted, printable
 from ganatomy.data.vocabulary import is_mask_name
+from ganatomy.sources import templates
 from ganatomy.sources.bids import is_bids, read_bids
 from ganatomy.sources.csv_table import find_table, read_table
 from ganatomy.sources.dicom import read_dicom
 from ganatomy.sources.entry import (
     Entry,
-    Found,
+    Files,
     Layout,
     compiled,
     is_prepared,
@@ -29,24 +31,29 @@ from ganatomy.sources.entry import (
 )
 from ganatomy.sources.stacks import SUFFIXES as STACKS
 from ganatomy.sources.stacks import read_stacks
-from ganatomy.sources.templates import (
-    is_sided,
-    looks_side_by_side,
-    match_pattern,
-    read_folders,
-    read_side_by_side,
-    read_sides,
-)
 
 KINDS = ("auto", "folders", "bids", "sides", "side-by-side", "stacks", "dicom", "csv")
 READS = "DICOM, NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha), PNG, JPEG, TIFF, .npy and .npz"
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
-class _Wishes:
-    """What the user asked for; see `find_layout`."""
+class Wishes:
+    """What the user asked for. Raises `UserError` where it does not go together.
+
+    Attributes:
+        kind: one of KINDS; it must fit.
+        pattern: such as "{subject}/{subject}_{domain}.nii.gz"; goes before everything else.
+        split_by: a column of the CSV file; see `csv_table.read_table`.
+        domains: names to look for first where {domain} could be read in several ways.
+        rules: domain -> regular expression searched in a series' description (DICOM), in BIDS entities and suffix, or
+            in a file's relative path without the subject; for A|B pictures " left" or " right" follows it. The first
+            that fits counts; files that fit none are left out. Masks keep their domain, and rules named like masks
+            take only masks.
+        subject_regex: searched in a file's relative path; its group "subject", or 1, or all of it is the subject.
+        allow_gaps, keep_derived, workers: see `dicom.read_dicom`.
+        scratch: a folder for what is unpacked from archives; it must outlive the entries.
+        say: takes messages while something lasts.
+    """
 
     kind: str = "auto"
     pattern: str | None = None
@@ -58,7 +65,7 @@ class _Wishes:
     keep_derived: bool = False
     scratch: Path | None = None
     workers: int = 1
-    say: Say = lambda message: None
+    say: Callable[[str], None] = lambda message: None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -67,158 +74,139 @@ class _Wishes:
             raise UserError(f"--pattern does not go with --layout {self.kind}", fix="leave one of them out")
         if self.pattern is not None and self.subject_regex is not None:
             raise UserError("--subject-regex does not go with --pattern", fix="say the subject with {subject}")
-        for text in self.rules.values():
-            compiled(text, "--domain")
-        if self.subject_regex is not None:
-            compiled(self.subject_regex, "--subject-regex")
+        _ = self.regexes, self.subject  # raise where they are no regular expressions
 
     @property
     def regexes(self) -> dict[str, re.Pattern[str]]:
         """Domain -> what its files' names hold."""
         return {safe_name(name): compiled(text, "--domain") for name, text in self.rules.items()}
 
-    def owner(self, name: str) -> str:
-        """The subject that --subject-regex finds in a file's name, or ""."""
-        return subject_in(name, compiled(self.subject_regex, "--subject-regex")) if self.subject_regex else ""
+    @property
+    def subject(self) -> re.Pattern[str] | None:
+        """What tells a file's subject from its name."""
+        return None if self.subject_regex is None else compiled(self.subject_regex, "--subject-regex")
 
 
-def find_layout(source: Path, *, kind: str = "auto", pattern: str | None = None, split_by: str | None = None,
-                domains: Sequence[str] = (), rules: Mapping[str, str] | None = None, subject_regex: str | None = None,
-                allow_gaps: bool = False, keep_derived: bool = False, leave_out: Sequence[Path] = (),
-                scratch: Path | None = None, workers: int = 1, say: Say = lambda message: None) -> Layout:
+def find_layout(source: Path, *, leave_out: Sequence[Path] = (), **wishes: Any) -> Layout:
     """Find out what the source is: pattern, CSV, BIDS, trainA/trainB, stacks, DICOM, A|B pictures or folders.
 
     Args:
         source: a folder, a CSV file, or an .npy or .npz file of many pictures.
-        kind: one of KINDS; it must fit.
-        pattern: such as "{subject}/{subject}_{domain}.nii.gz"; goes before everything else.
-        split_by: a column of the CSV file; see `table.read_table`.
-        domains: names to look for first where {domain} could be read in several ways.
-        rules: domain -> regular expression searched in a series' description (DICOM), in BIDS entities and suffix, or
-            in a file's relative path without the subject; for A|B pictures " left" or " right" follows it. The first
-            that fits counts; files that fit none are left out. Masks keep their domain, and rules named like masks
-            take only masks.
-        subject_regex: searched in a file's relative path; its group "subject", or 1, or all of it is the subject.
-        allow_gaps, keep_derived, workers: see `dicom.read_dicom`.
         leave_out: folders below the source that are not looked into.
-        scratch: a folder for what is unpacked from archives; it must outlive the entries.
-        say: takes messages while something lasts.
+        wishes: those of `Wishes`.
 
     Raises:
         UserError: nothing there, nothing that can be read, a pattern or rule that fits no file, a broken table, a
             layout that does not fit.
     """
-    wishes = _Wishes(kind, pattern, split_by, domains, rules or {}, subject_regex, allow_gaps, keep_derived, scratch,
-                     workers, say)
+    asked = Wishes(**wishes)
     _check_source(source)
-    table = _table(source, wishes)
+    return _printable(_layout(source, leave_out, asked))
+
+
+def _layout(source: Path, leave_out: Sequence[Path], asked: Wishes) -> Layout:
+    table = _table(source, asked)
     if table is not None:
-        layout = read_table(table, split_by)
-        return _printable(with_domains(_refuse_subjects(layout, wishes), wishes.regexes))
-    if split_by is not None:
+        return with_domains(_refuse_subjects(read_table(table, asked.split_by), asked), asked.regexes)
+    if asked.split_by is not None:
         raise UserError("--split-by needs a CSV file", where=source, fix="give a .csv with that column as SOURCE")
     if source.is_file():
-        if kind not in ("auto", "stacks"):
-            raise UserError(f"is a file of pictures, which --layout {kind} does not read", where=source,
+        if asked.kind not in ("auto", "stacks"):
+            raise UserError(f"is a file of pictures, which --layout {asked.kind} does not read", where=source,
                             fix="leave --layout out")
-        return _printable(_settled(_stacks([(source.name, source)], wishes), wishes))
-    found = walk(source, [*leave_out, *([scratch] if scratch else [])])
-    if not (found.images or found.dicom or found.archives):
-        raise _nothing(source, found.passed)
-    chosen = _detected(source, found) if kind == "auto" and pattern is None else kind
-    layout = _read(source, found, chosen, wishes)
-    return _printable(replace(layout, notes=[*layout.notes, *_passed_over(found, chosen, pattern is not None)]))
+        return _settled(_stacks([(source.name, source)], asked), asked)
+    files = walk(source, [*leave_out, *([asked.scratch] if asked.scratch else [])])
+    if not (files.images or files.dicom or files.archives):
+        raise _nothing(source, files.passed)
+    kind = "pattern" if asked.pattern is not None else _detected(source, files) if asked.kind == "auto" else asked.kind
+    layout = _read(source, files, kind, asked)
+    return replace(layout, notes=[*layout.notes, *_passed_over(files, kind)])
 
 
-def _table(source: Path, wishes: _Wishes) -> Path | None:
+def _table(source: Path, asked: Wishes) -> Path | None:
     """The CSV file to read, if any."""
     if source.suffix.lower() == ".csv" and source.is_file():
-        if wishes.kind not in ("auto", "csv"):
-            raise UserError(f"is a table, which --layout {wishes.kind} does not read", where=source,
+        if asked.kind not in ("auto", "csv"):
+            raise UserError(f"is a table, which --layout {asked.kind} does not read", where=source,
                             fix="leave --layout out")
         return source
-    if source.is_file() or wishes.pattern is not None or wishes.kind not in ("auto", "csv"):
+    if source.is_file() or asked.pattern is not None or asked.kind not in ("auto", "csv"):
         return None
     table = find_table(source)
-    if table is None and wishes.kind == "csv":
+    if table is None and asked.kind == "csv":
         raise UserError("holds no .csv file with the columns path and subject", where=source,
                         fix="leave --layout out, or give the table as SOURCE")
     return table
 
 
-def _detected(source: Path, found: Found) -> str:
-    if found.images and is_bids(source, found.images):
+def _detected(source: Path, files: Files) -> str:
+    if files.images and is_bids(source, files.images):
         return "bids"
-    if is_sided(found.images):
+    if templates.is_sided(files.images):
         return "sides"
-    if found.archives and not found.images and not found.dicom:
+    if files.archives and not files.images and not files.dicom:
         return "stacks"
-    if len(found.dicom) > len(found.images):
+    if len(files.dicom) > len(files.images):
         return "dicom"
-    return "side-by-side" if looks_side_by_side(source, found.images) else "folders"
+    return "side-by-side" if templates.looks_side_by_side(source, files.images) else "folders"
 
 
-def _read(source: Path, found: Found, chosen: str, wishes: _Wishes) -> Layout:
-    if wishes.pattern is not None:
-        names = sorted([*found.images, *found.dicom], key=natural)
-        return with_domains(match_pattern(source, names, wishes.pattern, wishes.domains), wishes.regexes)
-    if chosen == "dicom":
-        if not found.dicom:
+def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
+    if asked.pattern is not None:
+        names = sorted([*files.images, *files.dicom], key=natural)
+        return with_domains(templates.match_pattern(source, names, asked.pattern, asked.domains), asked.regexes)
+    if kind == "dicom":
+        if not files.dicom:
             raise UserError("holds no DICOM files", where=source, fix="leave --layout out")
-        return read_dicom(source, found.dicom, rules=wishes.rules, subject_regex=wishes.subject_regex,
-                          allow_gaps=wishes.allow_gaps, keep_derived=wishes.keep_derived, workers=wishes.workers,
-                          say=wishes.say)
-    if chosen == "bids":
-        return check_rules(_refuse_subjects(read_bids(source, found.images, wishes.regexes), wishes), wishes.regexes)
-    if chosen == "stacks":
-        stacks = sorted([*found.archives, *(n for n in found.images if n.lower().endswith(STACKS))], key=natural)
+        return read_dicom(source, files.dicom, rules=asked.rules, subject=asked.subject, allow_gaps=asked.allow_gaps,
+                          keep_derived=asked.keep_derived, workers=asked.workers, say=asked.say)
+    if kind == "bids":
+        return check_rules(_refuse_subjects(read_bids(source, files.images, asked.regexes), asked), asked.regexes)
+    if kind == "stacks":
+        stacks = sorted([*files.archives, *(n for n in files.images if n.lower().endswith(STACKS))], key=natural)
         if not stacks:
             raise UserError("holds no .npz or .npy files", where=source, fix="leave --layout out")
-        return _settled(_stacks([(name, source / name) for name in stacks], wishes), wishes)
-    if not found.images:
-        held = "DICOM files" if found.dicom else ".npz files"
-        raise UserError(f"holds only {held}, which --layout {chosen} does not read", where=source,
+        return _settled(_stacks([(name, source / name) for name in stacks], asked), asked)
+    if not files.images:
+        held = "DICOM files" if files.dicom else ".npz files"
+        raise UserError(f"holds only {held}, which --layout {kind} does not read", where=source,
                         fix="leave --layout out")
-    if chosen == "folders":
-        return _settled(read_folders(source, found.images, wishes.owner), wishes)
-    reader = read_sides if chosen == "sides" else read_side_by_side
-    return _settled(reader(source, found.images), wishes)
+    if kind == "folders":
+        return _settled(templates.read_folders(source, files.images, asked.subject), asked)
+    reader = templates.read_sides if kind == "sides" else templates.read_side_by_side
+    return _settled(reader(source, files.images), asked)
 
 
-def _stacks(files: Sequence[tuple[str, Path]], wishes: _Wishes) -> Layout:
-    if wishes.scratch is None:
+def _stacks(files: Sequence[tuple[str, Path]], asked: Wishes) -> Layout:
+    if asked.scratch is None:
         raise ValueError("find_layout needs a scratch folder to unpack archives into")
-    return read_stacks(files, wishes.scratch, wishes.say)
+    return read_stacks(files, asked.scratch, asked.say)
 
 
-def _settled(layout: Layout, wishes: _Wishes) -> Layout:
-    """The layout with the subjects and domains that the user's regular expressions find."""
-    if wishes.subject_regex is not None:
-        layout = with_subjects(layout, compiled(wishes.subject_regex, "--subject-regex"))
-    return with_domains(layout, wishes.regexes)
+def _settled(layout: Layout, asked: Wishes) -> Layout:
+    """The layout with the subjects and domains that the user's regular expressions tell."""
+    return with_domains(with_subjects(layout, asked.subject) if asked.subject else layout, asked.regexes)
 
 
-def _refuse_subjects(layout: Layout, wishes: _Wishes) -> Layout:
-    if wishes.subject_regex is not None:
+def _refuse_subjects(layout: Layout, asked: Wishes) -> Layout:
+    if asked.subject_regex is not None:
         raise UserError(f"--subject-regex does not go with {layout.kind}, which says the subjects itself",
                         fix="leave it out, or add --layout folders")
     return layout
 
 
-def _passed_over(found: Found, chosen: str, by_pattern: bool) -> list[str]:
+def _passed_over(files: Files, kind: str) -> list[str]:
     """What of the folder is not used, in words."""
     notes = []
-    others = found.passed["other"]
-    if others:
+    if others := files.passed["other"]:
         notes.append(f"passed over {counted(others, 'other file')}, no images by name")
-    if chosen == "dicom" and found.images:
-        notes.append(f"passed over {counted(len(found.images), 'file')} other than DICOM; --layout folders takes those")
-    if chosen != "dicom" and found.dicom and not by_pattern:
-        notes.append(f"passed over {counted(len(found.dicom), 'DICOM file')}; --layout dicom takes them instead")
-    if chosen != "stacks" and found.archives:
-        notes.append(f"passed over {counted(len(found.archives), '.npz file')}; --layout stacks takes them instead")
-    closed = found.passed["closed folder"]
-    if closed:
+    if kind == "dicom" and files.images:
+        notes.append(f"passed over {counted(len(files.images), 'file')} other than DICOM; --layout folders takes those")
+    if kind not in ("dicom", "pattern") and files.dicom:
+        notes.append(f"passed over {counted(len(files.dicom), 'DICOM file')}; --layout dicom takes them instead")
+    if kind != "stacks" and files.archives:
+        notes.append(f"passed over {counted(len(files.archives), '.npz file')}; --layout stacks takes them instead")
+    if closed := files.passed["closed folder"]:
         notes.append(f"warning: {counted(closed, 'folder')} could not be opened")
     return notes
 

@@ -1,4 +1,4 @@
-"""The files a dataset is made from: what is known of each before it is opened, and finding them in a folder."""
+"""The files of a source: what is known of each before it is opened, and how they are listed, scanned and read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from ganatomy.core.text import printable
 from ganatomy.data.dataset import is_dataset
 from ganatomy.formats import Header, Pixels, Unreadable
 
-_DIGITS = re.compile(r"[0-9]+")
 _NO_IMAGES = (".txt", ".csv", ".tsv", ".json", ".xml", ".html", ".htm", ".pdf", ".md", ".py", ".log", ".yaml", ".yml",
               ".zip", ".gz", ".tar", ".bvec", ".bval", ".raw", ".zraw", ".xls", ".xlsx", ".doc", ".docx", ".mat", ".pt")
 MAX_REGEX = 500
@@ -80,14 +79,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the source was found to be.
+    """What a source is taken for.
 
     Attributes:
         kind: in words, such as "a folder per subject".
         entries: the files, in the order of their names.
         subjects_known: False where each image had to be taken for a patient of its own.
         unmatched: image files that do not fit, with the reason: (name, reason).
-        notes: to be said aloud.
+        notes: to be told.
         unpaired: the source itself says that its domains do not belong together image by image.
         identifiers: (kind, value) of what names patients, from the files' tags; for the private folder alone.
     """
@@ -103,12 +102,11 @@ class Layout:
 
 def natural(text: str) -> str:
     """A sorting key by which img2 comes before img10: every number is preceded by how many digits it has."""
-    return _DIGITS.sub(_counted_digits, text)
+    def preceded(number: re.Match[str]) -> str:
+        digits = number.group().lstrip("0")
+        return f"\1{chr(len(digits))}{digits}"  # \1, since numbers come before letters
 
-
-def _counted_digits(found: re.Match[str]) -> str:
-    digits = found.group().lstrip("0")
-    return f"\1{chr(len(digits))}{digits}"  # \1, since numbers come before letters
+    return re.sub(r"[0-9]+", preceded, text)
 
 
 def safe_name(text: str) -> str:
@@ -117,7 +115,7 @@ def safe_name(text: str) -> str:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether a folder is a dataset that Ganatomy made, and not one of others that has a dataset.json too."""
+    """Whether a folder is a dataset of Ganatomy, and not one of others that has a dataset.json too."""
     return (folder / "dataset.json").is_file() and is_dataset(folder)
 
 
@@ -148,11 +146,12 @@ def subject_in(name: str, regex: re.Pattern[str]) -> str:
 
 
 def subject_group(regex: re.Pattern[str]) -> str | int:
+    """Which group of a regular expression is the subject."""
     return "subject" if "subject" in regex.groupindex else min(regex.groups, 1)
 
 
 @dataclass(frozen=True)
-class Found:
+class Files:
     """What lies below a folder, as relative paths in natural order.
 
     Attributes:
@@ -168,19 +167,19 @@ class Found:
     passed: Counter[str] = field(default_factory=Counter)
 
 
-def walk(source: Path, leave_out: Sequence[Path] = ()) -> Found:
+def walk(source: Path, leave_out: Sequence[Path] = ()) -> Files:
     """Find the files below a folder that may be images.
 
     Hidden files, pipes and the like, dataset and run folders and their private folders are passed over; links to
     folders are followed once. The first bytes of a file are looked at only where its name says nothing.
     """
-    found = Found()
-    for prefix, items in listings(source, leave_out, found.passed):
+    files = Files()
+    for prefix, items in listings(source, leave_out, files.passed):
         for item in items:
-            _sort_in(found, prefix + item.name, item)
-    for names in (found.images, found.dicom, found.archives):
+            _sort_in(files, prefix + item.name, item)
+    for names in (files.images, files.dicom, files.archives):
         names.sort(key=natural)
-    return found
+    return files
 
 
 def listings(source: Path, leave_out: Sequence[Path],
@@ -222,28 +221,28 @@ def _is_folder(item: os.DirEntry[str]) -> bool:
         return False
 
 
-def _sort_in(found: Found, name: str, item: os.DirEntry[str]) -> None:
+def _sort_in(files: Files, name: str, item: os.DirEntry[str]) -> None:
     own = item.name.lower()
     try:
         plain = item.is_file()
     except OSError:
         plain = False
     if is_hidden(own):
-        found.passed["hidden"] += 1
+        files.passed["hidden"] += 1
     elif not plain:
-        found.passed["other"] += 1
+        files.passed["other"] += 1
     elif own == "dicomdir":
-        found.passed["DICOMDIR"] += 1
+        files.passed["DICOMDIR"] += 1
     elif own.endswith(formats.dicom.SUFFIXES):
-        found.dicom.append(name)
+        files.dicom.append(name)
     elif own.endswith(formats.SUFFIXES):
-        found.images.append(name)
+        files.images.append(name)
     elif own.endswith(".npz"):
-        found.archives.append(name)
+        files.archives.append(name)
     elif not own.endswith(_NO_IMAGES) and _holds_dicom(item.path):
-        found.dicom.append(name)
+        files.dicom.append(name)
     else:
-        found.passed["other"] += 1
+        files.passed["other"] += 1
 
 
 def _holds_dicom(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.data.vocabulary import MASK_ENDING, MASK_FOLDER, SPLITS_BY_NAME, is_contrast_name, is_mask_name
 from ganatomy.formats import Unreadable
-from ganatomy.sources.entry import Entry, Layout, Piece, safe_name
+from ganatomy.sources.entry import Entry, Layout, Piece, safe_name, subject_in
 
 _SESSION = re.compile(r"(ses|session|visit|timepoint|tp)[-_]?[a-z0-9]+", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:z|s|sl|slice|i|im|img|image)?[-_]?(\d+)", re.IGNORECASE)
@@ -43,19 +43,16 @@ class _File:
     contrast: str = ""
 
 
-def read_folders(source: Path, names: Sequence[str],
-                 owner: Callable[[str], str] = lambda name: "") -> Layout:
+def read_folders(source: Path, names: Sequence[str], subject: re.Pattern[str] | None = None) -> Layout:
     """Guess the layout from relative paths of image files.
 
     A first level named train, val and test gives the splits. Folders whose names hold a number are subjects; other
     folders are classes, unless the same few file names return in each. CLASS/SUBJECT/file is understood too, and so is
     a level of folders that are all called like contrasts (T1, T2; but CT, MR with numbers in them are classes).
-    What lies in folders called labels, masks and the like are masks of the images of the same name. `owner` tells a
+    What lies in folders called labels, masks and the like are masks of the images of the same name. `subject` tells a
     file's subject where that is known: what the names of one subject alone hold is never a contrast.
     """
-    files = [_File(name, tuple(name.split("/")[:-1]), formats.stem(name.split("/")[-1]), owner=owner(name))
-             for name in names]
-    files = _take_splits([_without_plain(_take_masks(file)) for file in files])
+    files = _take_splits([_taken_apart(name, subject) for name in names])
     images = [file for file in files if not file.masks]
     masks = [file for file in files if file.masks] if images else []
     images = images or files
@@ -103,24 +100,23 @@ def _read_images(source: Path, files: list[_File]) -> Layout:
         return replace(layout, kind="a folder per class, in it a folder per subject", unmatched=loose)
     if _mostly_numbered({file.folders[0] for file in files}) or _same_names_return(files):
         return replace(_per_subject(source, files), unmatched=loose)
-    return replace(_per_class(source, files), unmatched=loose)
+    return Layout("a folder per class", [_single(source, file, file.folders[0]) for file in files],
+                  subjects_known=False, unmatched=loose)
 
 
-def _without_plain(file: _File) -> _File:
-    return replace(file, folders=tuple(f for f in file.folders if f.lower() not in _PLAIN_FOLDERS))
-
-
-def _take_masks(file: _File) -> _File:
-    """Take the levels labels, labelsTr, imagesTr and the like out of the folders."""
+def _taken_apart(name: str, subject: re.Pattern[str] | None) -> _File:
+    """A file without the levels that say nothing, and those called labels, labelsTr, imagesTr and the like."""
+    *folders, file = name.split("/")
     kept, part, masks = [], "", ""
-    for folder in file.folders:
-        if found := MASK_FOLDER.fullmatch(folder):
-            masks, part = found.group(1).lower(), (found.group(2) or "").lower()
-        elif found := _IMAGE_FOLDER.fullmatch(folder):
-            part = found.group(1).lower()
-        else:
+    for folder in folders:
+        if match := MASK_FOLDER.fullmatch(folder):
+            masks, part = match[1].lower(), (match[2] or "").lower()
+        elif match := _IMAGE_FOLDER.fullmatch(folder):
+            part = match[1].lower()
+        elif folder.lower() not in _PLAIN_FOLDERS:
             kept.append(folder)
-    return replace(file, folders=tuple(kept), part=part, masks=masks)
+    return _File(name, tuple(kept), formats.stem(file), part=part, masks=masks,
+                 owner=subject_in(name, subject) if subject else "")
 
 
 def _labelled(source: Path, images: list[_File], masks: list[_File]) -> tuple[Layout, list[_File]]:
@@ -128,17 +124,16 @@ def _labelled(source: Path, images: list[_File], masks: list[_File]) -> tuple[La
 
     Returns the images with the names that their masks have.
     """
-    found = [_CHANNEL.fullmatch(file.stem) for file in images]
-    cases = {match.group(1) for match in found if match}
-    channels = {match.group(2) for match in found if match}
-    if all(found) and (cases & {file.stem for file in masks} if masks else "0000" in channels):
-        images = [replace(file, stem=match.group(1)) for file, match in zip(images, found, strict=True) if match]
+    matches = [_CHANNEL.fullmatch(file.stem) for file in images]
+    cases, channels = ({match[group] for match in matches if match} for group in (1, 2))
+    if all(matches) and (cases & {file.stem for file in masks} if masks else "0000" in channels):
+        images = [replace(file, stem=match[1]) for file, match in zip(images, matches, strict=True) if match]
     else:
         channels = set()
     deep = len({file.folders for file in images}) > 1
     entries = [Entry(source / file.name, file.name, "/".join((*file.folders * deep, file.stem)),
-                     domain=f"channel-{match.group(2)}" if match and len(channels) > 1 else "image", split=file.split)
-               for file, match in zip(images, found, strict=True)]
+                     domain=f"channel-{match[2]}" if match and len(channels) > 1 else "image", split=file.split)
+               for file, match in zip(images, matches, strict=True)]
     volumes = all(file.name.lower().endswith(_VOLUMES) for file in images)
     return Layout("a folder of images and one of their labels", entries, subjects_known=volumes), images
 
@@ -214,7 +209,7 @@ def _per_subject(source: Path, files: list[_File]) -> Layout:
         for token in _remainder(file).split("_"):
             tokens[token].add(file.owner or file.folders[0])
     # a token of one patient alone may be a name or a date; what returns in others is a contrast
-    shared = {token for token, found in tokens.items() if len(found) > 1 or len(subjects) == 1}
+    shared = {token for token, owners in tokens.items() if len(owners) > 1 or len(subjects) == 1}
     entries = []
     for file in files:
         domain = "-".join(t for t in _remainder(file).split("_") if t and t in shared)
@@ -235,19 +230,14 @@ def _slice(file: _File) -> int | None:
     if file.name.lower().endswith(_VOLUMES):
         return None
     text = file.stem.removeprefix(file.folders[0]) if file.folders else file.stem
-    numbers = [found for token in re.split(r"[_\s]+", text) if (found := _NUMBER.fullmatch(token))]
-    return int(numbers[-1].group(1)) if numbers else None
-
-
-def _per_class(source: Path, files: list[_File]) -> Layout:
-    entries = [_single(source, file, file.folders[0]) for file in files]
-    return Layout("a folder per class", entries, subjects_known=False)
+    numbers = [match[1] for token in re.split(r"[_\s]+", text) if (match := _NUMBER.fullmatch(token))]
+    return int(numbers[-1]) if numbers else None
 
 
 def _single(source: Path, file: _File, label: str = "") -> Entry:
     """An image that is a subject of its own; NAME_mask is the mask of NAME."""
-    found = MASK_ENDING.fullmatch(file.stem)
-    base, domain = (found.group(1), found.group(2)) if found else (file.stem, file.contrast or "image")
+    match = MASK_ENDING.fullmatch(file.stem)
+    base, domain = (match[1], match[2]) if match else (file.stem, file.contrast or "image")
     subject = "/".join((*((file.split,) if file.split else ()), *file.folders, base))
     return Entry(source / file.name, file.name, subject, "", safe_name(domain), label, file.split)
 
@@ -262,7 +252,7 @@ def _flat(source: Path, files: list[_File]) -> Layout:
     subjects: dict[str, set[str]] = defaultdict(set)
     for entry in named:
         subjects[entry[1] if entry else ""].add(entry[0] if entry else "")
-    returning = all(domain and (len(found) > 1 or is_mask_name(domain)) for domain, found in subjects.items())
+    returning = all(domain and (len(owners) > 1 or is_mask_name(domain)) for domain, owners in subjects.items())
     if not returning or len(subjects) > MAX_DOMAINS:
         return Layout("a flat folder of images", [_single(source, file) for file in files], subjects_known=False)
     entries = [Entry(source / file.name, file.name, entry[0], "", safe_name(entry[1]), "", file.split, _slice(file))
@@ -303,9 +293,9 @@ def read_sides(source: Path, names: Sequence[str]) -> Layout:
     if not is_sided(names):
         raise UserError("has no folders trainA and trainB", where=source,
                         fix="leave --layout out, or call the folders of the two domains so")
-    known = {name: found for name in names if (found := _side(name)) is not None}
+    known = {name: place for name in names if (place := _side(name)) is not None}
     paired = _agree(known)
-    entries = [Entry(source / name, name, f"{split}{'' if paired else side}/{_stem(name.partition('/')[2])}",
+    entries = [Entry(source / name, name, f"{split}{'' if paired else side}/{formats.stem(name.partition('/')[2])}",
                      domain=side, split=split) for name, (split, side) in known.items()]
     unmatched = [(name, "lies outside of the folders trainA, trainB and so on") for name in names if name not in known]
     note = ("the file names in A and B agree: images of one name are taken for pairs; add --unpaired if they are none"
@@ -316,10 +306,8 @@ def read_sides(source: Path, names: Sequence[str]) -> Layout:
 
 def looks_side_by_side(source: Path, names: Sequence[str]) -> bool:
     """Whether all pictures lie in train, val and test, and those of a sample are twice as wide as high."""
-    tops = {name.partition("/")[0].lower() if "/" in name else "" for name in names}
-    if not tops <= SPLITS_BY_NAME.keys() or "train" not in {SPLITS_BY_NAME[top] for top in tops}:
-        return False
-    if any(name.count("/") > 1 for name in names):
+    splits = {SPLITS_BY_NAME.get(_top(name), "") for name in names}
+    if "" in splits or "train" not in splits or any(name.count("/") > 1 for name in names):
         return False
     sizes = _sizes(source, names)
     return bool(sizes) and all(width == 2 * height for height, width in sizes)
@@ -334,16 +322,13 @@ def read_side_by_side(source: Path, names: Sequence[str]) -> Layout:
     sizes = _sizes(source, names)
     odd = [size for size in sizes if size[1] % 2 or size[1] < size[0]]
     if odd or not sizes:
-        found = f"there is one of {odd[0][0]} rows and {odd[0][1]} columns" if odd else "none can be read"
-        raise UserError(f"its pictures are not two halves side by side: {found}", where=source,
+        reason = f"there is one of {odd[0][0]} rows and {odd[0][1]} columns" if odd else "none can be read"
+        raise UserError(f"its pictures are not two halves side by side: {reason}", where=source,
                         fix="leave --layout out")
-    tops = {name.partition("/")[0].lower() if "/" in name else "" for name in names}
-    splits = tops <= SPLITS_BY_NAME.keys()
-    entries = []
-    for name in names:
-        path, subject = source / name, _stem(name)
-        split = SPLITS_BY_NAME[name.partition("/")[0].lower()] if splits else ""
-        entries += [Entry(path, name, subject, domain=domain, split=split, piece=half) for domain, half in _HALVES]
+    splits = {name: SPLITS_BY_NAME.get(_top(name), "") for name in names}
+    known = all(splits.values())
+    entries = [Entry(source / name, name, formats.stem(name), domain=domain, split=splits[name] if known else "",
+                     piece=half) for name in names for domain, half in _HALVES]
     note = ("every picture is taken for two side by side: its left half is domain A, its right half B; "
             "if that is wrong, add --layout folders")
     return Layout("pictures A|B side by side", entries, subjects_known=False, notes=[note])
@@ -351,23 +336,23 @@ def read_side_by_side(source: Path, names: Sequence[str]) -> Layout:
 
 def _side(name: str) -> tuple[str, str] | None:
     """(split, A or B) of a file, None where its folder says none."""
-    found = _SIDE.fullmatch(name.partition("/")[0]) if "/" in name else None
-    return (SPLITS_BY_NAME[found.group(1).lower()], found.group(2).upper()) if found else None
+    match = _SIDE.fullmatch(name.partition("/")[0]) if "/" in name else None
+    return (SPLITS_BY_NAME[match[1].lower()], match[2].upper()) if match else None
+
+
+def _top(name: str) -> str:
+    """The first folder of a path, "" where it has none."""
+    return name.partition("/")[0].lower() if "/" in name else ""
 
 
 def _agree(places: Mapping[str, tuple[str, str]]) -> bool:
     """Whether A and B hold files of the same names in every split."""
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, place in places.items():
-        stems[place].append(_stem(name.partition("/")[2]))
+        stems[place].append(formats.stem(name.partition("/")[2]))
     other = {"A": "B", "B": "A"}
-    return all(len(set(found)) == len(found) and set(found) == set(stems.get((split, other[side]), ()))
-               for (split, side), found in stems.items())
-
-
-def _stem(name: str) -> str:
-    folder, slash, file = name.rpartition("/")
-    return folder + slash + formats.stem(file)
+    return all(len(set(names)) == len(names) and set(names) == set(stems.get((split, other[side]), ()))
+               for (split, side), names in stems.items())
 
 
 def _sizes(source: Path, names: Sequence[str]) -> list[tuple[int, int]]:
@@ -447,9 +432,9 @@ def _match(parts: list[str], name: str, domains: Sequence[str]) -> dict[str, str
             if following and following[0] not in "*{" and not name.startswith(following, end):
                 continue
             value = name[start:end]
-            found = rest(i + 1, end, (*known, (part, value)) if part in again else known)
-            if found is not None:
-                return {**found, part[1:-1]: value} if part.startswith("{") else found
+            values = rest(i + 1, end, (*known, (part, value)) if part in again else known)
+            if values is not None:
+                return {**values, part[1:-1]: value} if part.startswith("{") else values
         return None
 
     return rest(0, 0, ())

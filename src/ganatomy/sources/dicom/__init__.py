@@ -1,4 +1,4 @@
-"""A pile of DICOM files: read what their tags say, find the volumes, and tell what they are."""
+"""DICOM files in any order and under any names: their tags, the volumes that they make, and what these are."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ from ganatomy.data.parallel import in_order, progress
 from ganatomy.formats import LEFT_OUT, SYNTHETIC, Unreadable
 from ganatomy.formats.dicom.tags import Facts, facts
 from ganatomy.sources.dicom.contrasts import Named, assign, table
-from ganatomy.sources.dicom.series import Volume, build
+from ganatomy.sources.dicom.series import build
 from ganatomy.sources.dicom.slices import Skipped
-from ganatomy.sources.entry import Entry, Layout, Piece, compiled, subject_in
+from ganatomy.sources.entry import Entry, Layout, Piece, subject_in
 
 CHUNK = 64
 """Files whose tags are read at a time: fewer make processes wait for each other, more are memory."""
 FAULTY = 5
 """So many faulty volumes are told one by one."""
-_BY = {"regex": "--subject-regex", "id": "PatientID", "name": "PatientName", "folder": "their first folder",
-       "study": "StudyInstanceUID"}
 
 
-def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], subject_regex: str | None,
+def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], subject: re.Pattern[str] | None,
                allow_gaps: bool, keep_derived: bool, workers: int, say: Callable[[str], None]) -> Layout:
     """Volumes and pictures of DICOM files, whatever the folders and files are called.
 
     Args:
         source: the folder; names: relative paths of the files in it, in any order.
-        rules: domain -> pattern, see `domains.assign`; without any, domains are proposed.
-        subject_regex: searched in the relative path; its group `subject`, or 1, or all of it names the patient. Without
-            it a patient is a PatientID, else a PatientName, else a first folder where there are several, else a study.
+        rules: domain -> pattern, see `contrasts.assign`; without any, domains are proposed.
+        subject: tells the patient from the relative path, see `entry.subject_in`. Without it a patient is a PatientID,
+            else a PatientName, else a first folder where there are several, else a study.
         allow_gaps, keep_derived: see `series.build`.
         workers: processes that read tags.
         say: told now and then how far it is.
 
     Raises:
-        UserError: a rule or expression that is none or fits nothing; nothing that can be used.
+        UserError: a rule that is no expression or fits nothing; nothing that can be used.
     """
-    reading = _Reading(source, names, compiled(subject_regex, "--subject-regex") if subject_regex else None, say)
-    volumes, skipped = build(reading.facts(workers), allow_gaps, keep_derived)
-    volumes, made = (volumes, []) if keep_derived else _without_synthetic(volumes)
+    reading = _Reading(source, names, subject)
+    volumes, skipped = build(reading.facts(read_tags(source, names, workers, say)), allow_gaps, keep_derived)
+    if not keep_derived:  # a translation is a study of its own, so that its being derived says nothing
+        ours = [volume for volume in volumes if SYNTHETIC.match(volume.facts.series_description)]
+        skipped += [(v.name, f"{LEFT_OUT}: series {v.facts.series_description!r}") for v in ours]
+        volumes = [volume for volume in volumes if volume not in ours]
     named, left_out = assign(volumes, rules) if volumes else ([], [])
-    skipped = [*reading.unreadable, *skipped, *made, *left_out]
+    skipped = [*reading.unreadable, *skipped, *left_out]
     if not named:
         raise _nothing(source, len(names), skipped)
     notes = ["the series, over all patients:", *(f"  {line}" for line in table(volumes, named)),
@@ -60,9 +61,36 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
                   unmatched=skipped, notes=notes, identifiers=frozenset(reading.identifiers))
 
 
+def read_tags(folder: Path, names: Sequence[str], workers: int = 1,
+              say: Callable[[str], None] = lambda text: None) -> Iterator[tuple[str, Facts | str]]:
+    """Each file's name and what its tags say, or why it holds no image; in the order of the names."""
+    rest, progressed, done = iter(names), progress(len(names), "DICOM headers", say), 0
+    chunks = ([str(folder / name) for name in names[start:start + CHUNK]] for start in range(0, len(names), CHUNK))
+    for chunk in in_order(_read, chunks, workers):
+        yield from zip(islice(rest, len(chunk)), chunk, strict=True)
+        done += len(chunk)
+        progressed(done)
+
+
+def tags_of(paths: Iterable[Path]) -> frozenset[tuple[str, str]]:
+    """(keyword, value) of all that names patients in single DICOM files; () where they are none."""
+    return frozenset(pair for tags in _read([str(path) for path in paths]) if not isinstance(tags, str)
+                     for pair in tags.identifiers)
+
+
+def _read(paths: list[str]) -> list[Facts | str]:
+    out: list[Facts | str] = []
+    for path in paths:
+        try:
+            out.append(facts(Path(path)))
+        except Unreadable as error:
+            out.append(str(error))
+    return out
+
+
 @dataclass
 class _Reading:
-    """Reads the tags of all files, and keeps what is to be said of them.
+    """What is to be told of all files, as their tags pass.
 
     Attributes:
         pattern: tells the patient from a file's name.
@@ -76,7 +104,6 @@ class _Reading:
     source: Path
     names: Sequence[str]
     pattern: re.Pattern[str] | None
-    say: Callable[[str], None]
     unreadable: Skipped = field(default_factory=list)
     identifiers: set[tuple[str, str]] = field(default_factory=set)
     known_by: Counter[str] = field(default_factory=Counter)
@@ -86,61 +113,52 @@ class _Reading:
     def __post_init__(self) -> None:
         self.folders = {name.split("/")[0] for name in self.names if "/" in name}
 
-    def facts(self, workers: int) -> Iterator[tuple[str, Path, Facts]]:
+    def facts(self, files: Iterable[tuple[str, Facts | str]]) -> Iterator[tuple[str, Path, Facts]]:
         """(name, path, facts) of every image; `patient_id` is the subject, `study_uid` is never empty."""
-        names, told = iter(self.names), progress(len(self.names), "DICOM headers", self.say)
-        done = 0
-        for chunk in in_order(_read, self._chunks(), workers):
-            for name, found in zip(islice(names, len(chunk)), chunk, strict=True):
-                if isinstance(found, str):
-                    self.unreadable.append((name, found))
-                    continue
-                self._note(found)
-                subject = self._subject(name, found)
-                if subject:
-                    study = found.study_uid or str(Path(name).parent)
-                    yield name, self.source / name, replace(found, patient_id=subject, study_uid=study)
-                else:
-                    self.unreadable.append((name, "does not fit --subject-regex"))
-            done += len(chunk)
-            told(done)
+        for name, tags in files:
+            if isinstance(tags, str):
+                self.unreadable.append((name, tags))
+                continue
+            self._note(tags)
+            by, subject = self._subject(name, tags)
+            self.known_by[by] += bool(subject)
+            if subject:
+                study = tags.study_uid or str(Path(name).parent)
+                yield name, self.source / name, replace(tags, patient_id=subject, study_uid=study)
+            else:
+                self.unreadable.append((name, "does not fit --subject-regex"))
 
-    def _chunks(self) -> Iterator[list[str]]:
-        for start in range(0, len(self.names), CHUNK):
-            yield [str(self.source / name) for name in self.names[start:start + CHUNK]]
-
-    def _subject(self, name: str, found: Facts) -> str:
+    def _subject(self, name: str, tags: Facts) -> tuple[str, str]:
+        """By what the patient of a file is known, and who it is."""
         if self.pattern is not None:
-            by, subject = "regex", subject_in(name, self.pattern)
-        elif found.patient_id or found.patient_name:
-            by, subject = ("id", found.patient_id) if found.patient_id else ("name", found.patient_name)
-        elif len(self.folders) > 1 and "/" in name:
-            by, subject = "folder", name.split("/")[0]
-        else:
-            by, subject = "study", found.study_uid or str(Path(name).parent)
-        self.known_by[by] += bool(subject)
-        return subject
+            return "--subject-regex", subject_in(name, self.pattern)
+        if tags.patient_id:
+            return "PatientID", tags.patient_id
+        if tags.patient_name:
+            return "PatientName", tags.patient_name
+        if len(self.folders) > 1 and "/" in name:
+            return "their first folder", name.split("/")[0]
+        return "StudyInstanceUID", tags.study_uid or str(Path(name).parent)
 
-    def _note(self, found: Facts) -> None:
-        self.identifiers |= found.identifiers
-        self.marked["text"] += found.burned_in
-        self.marked["faces"] += found.recognizable
-        if found.patient_id:
-            families, births = self.people[found.patient_id]
-            families |= {re.split(r"[\^=,\s]", found.patient_name.casefold())[0]} - {""}
-            births |= {found.birth_date} - {""}
+    def _note(self, tags: Facts) -> None:
+        self.identifiers |= tags.identifiers
+        self.marked["text"] += tags.burned_in
+        self.marked["faces"] += tags.recognizable
+        if tags.patient_id:
+            families, births = self.people[tags.patient_id]
+            families |= {re.split(r"[\^=,\s]", tags.patient_name.casefold())[0]} - {""}
+            births |= {tags.birth_date} - {""}
 
     def notes(self) -> list[str]:
-        """What must be said of the files as a whole."""
-        ways = [_BY[by] for by, _ in self.known_by.most_common()]
-        out = [f"patients are told apart by {', else by '.join(ways)}"]
+        """What must be told of the files as a whole."""
+        out = [f"patients are told apart by {', else by '.join(by for by, _ in self.known_by.most_common())}"]
         if self.marked["text"]:
             out.append(f"warning: {grouped(self.marked['text'], 'file')} are marked as having text burned into the "
                        "picture (BurnedInAnnotation), which may name the patient; look at them, or leave them out")
         if self.marked["faces"]:
             out.append(f"warning: {grouped(self.marked['faces'], 'file')} are marked as showing a recognisable face "
                        "(RecognizableVisualFeatures)")
-        if self.known_by["id"]:
+        if self.known_by["PatientID"]:
             mixed = sum(len(families) > 1 or len(births) > 1 for families, births in self.people.values())
             if mixed:
                 out.append(f"warning: {counted(mixed, 'PatientID')} with several family names or birth dates; images "
@@ -149,30 +167,6 @@ class _Reading:
                 out.append(f"warning: all files have the same PatientID, though they lie in {len(self.folders)} "
                            "folders; if these are patients, say so with --subject-regex '^([^/]+)/'")
         return out
-
-
-def _without_synthetic(volumes: Sequence[Volume]) -> tuple[list[Volume], Skipped]:
-    """Leave out what `ganatomy translate` made; it is a study of its own, so that its being derived says nothing."""
-    made = [volume for volume in volumes if SYNTHETIC.match(volume.facts.series_description)]
-    return [volume for volume in volumes if volume not in made], [
-        (volume.name, f"{LEFT_OUT}: series {volume.facts.series_description!r}") for volume in made]
-
-
-def tags_of(paths: Iterable[Path]) -> frozenset[tuple[str, str]]:
-    """(keyword, value) of all that names patients in single DICOM files; () where they are none."""
-    return frozenset(pair for path in paths for found in _read([str(path)]) if not isinstance(found, str)
-                     for pair in found.identifiers)
-
-
-def _read(paths: list[str]) -> list[Facts | str]:
-    """Facts of each file, or why there are none."""
-    out: list[Facts | str] = []
-    for path in paths:
-        try:
-            out.append(facts(Path(path)))
-        except Unreadable as error:
-            out.append(str(error))
-    return out
 
 
 def _entries(named: Named) -> list[Entry]:
@@ -202,15 +196,15 @@ def _left_out(skipped: Skipped) -> list[str]:
 
 
 def _oddities(named: Named) -> list[str]:
-    kinds: dict[str, list[Volume]] = defaultdict(list)
+    kinds: Counter[str] = Counter()
     texts: dict[str, str] = {}
     for volume, _ in named:
         for note in volume.notes:
             kind, _, detail = note.partition(": ")
-            kinds[kind].append(volume)
+            kinds[kind] += 1
             texts.setdefault(kind, f"{volume.name}: {detail}")
-    return [f"warning: {kind}: {counted(len(found), 'time')}, first {texts[kind]}" if kind == "faulty volume" else
-            f"{kind}: {counted(len(found), 'time')}, first {texts[kind]}" for kind, found in kinds.items()]
+    return [f"{'warning: ' * (kind == 'faulty volume')}{kind}: {counted(n, 'time')}, first {texts[kind]}"
+            for kind, n in kinds.items()]
 
 
 def _nothing(source: Path, files: int, skipped: Skipped) -> UserError:
