@@ -287,7 +287,7 @@ def with_subjects(layout: Layout, regex: re.Pattern[str]) -> Layout:
 def with_domains(layout: Layout, rules: Mapping[str, re.Pattern[str]]) -> Layout:
     """The layout with the domain of the first rule that fits a file's name; others are left out, masks aside.
 
-    Where the subject is known it is cut out of the name first: t1 shall not be found in patient19. Masks keep their
+    Where the subject is known it is cut out of the name first: patient19 is no t1. Masks keep their
     domain, and a rule that is called like a mask takes only masks.
 
     Raises:
@@ -316,7 +316,7 @@ def _ruled(entry: Entry, rules: Mapping[str, re.Pattern[str]], known: bool) -> s
 
 
 def check_rules(layout: Layout, rules: Mapping[str, re.Pattern[str]]) -> Layout:
-    """The layout, if every rule has found a file; else `UserError` with some of what there is."""
+    """The layout, if every rule takes a file; else `UserError` with some of what there is."""
     known = {entry.domain for entry in layout.entries}
     for name, regex in rules.items():
         if name not in known:

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ganatomy.core.errors import UserError
+from ganatomy.core.table import Table
 from ganatomy.core.text import printable
 from ganatomy.data.vocabulary import DESCRIPTIONS, ENHANCED, MODALITIES, NATIVE, spaced
 from ganatomy.sources.dicom.series import Volume
-from ganatomy.sources.dicom.slices import Skipped
+from ganatomy.sources.dicom.slices import Skipped, join
 from ganatomy.sources.entry import compiled
 
 Named = list[tuple[Volume, str]]
@@ -35,13 +36,13 @@ def propose(volume: Volume) -> str:
     if "ADC" in volume.image_type:
         return "ADC"
     for text in (spaced(facts.series_description), spaced(facts.protocol)):
-        found = next((domain for domain, words in DESCRIPTIONS if words.search(text)), "")
-        if found in ("PD", "T2") and re.search(r"\bpd|proton", text) and re.search(r"\bt2", text):
-            found = "PD" if (volume.echo or LATE_ECHO) < LATE_ECHO else "T2"
-        if found == "T1" and (facts.contrast_agent or (ENHANCED.search(text) and not NATIVE.search(text))):
+        domain = next((domain for domain, words in DESCRIPTIONS if words.search(text)), "")
+        if domain in ("PD", "T2") and re.search(r"\bpd|proton", text) and re.search(r"\bt2", text):
+            domain = "PD" if (volume.echo or LATE_ECHO) < LATE_ECHO else "T2"
+        if domain == "T1" and (facts.contrast_agent or (ENHANCED.search(text) and not NATIVE.search(text))):
             return "T1ce"
-        if found:
-            return found
+        if domain:
+            return domain
     by_times = _by_times(volume)
     return ("T1ce" if by_times == "T1" and facts.contrast_agent else by_times) or f"MR-{volume.plane or 'picture'}"
 
@@ -96,13 +97,12 @@ def _by_rules(volumes: Sequence[Volume], rules: Mapping[str, str]) -> tuple[Name
             skipped.append((volume.name, f"matches no --domain: {title(volume)}"))
         else:
             named.append((volume, domain))
-    found = {domain for _, domain in named}
-    for domain in rules:
-        if domain not in found:
-            there = sorted({printable(title(volume)) for volume in volumes})
-            more = f" and {len(there) - 12} more" if len(there) > 12 else ""
-            raise UserError(f"{domain}={rules[domain]!r} matches no series", where="--domain",
-                            fix=f"the descriptions there are: {', '.join(map(repr, there[:12]))}{more}")
+    taken = {domain for _, domain in named}
+    for domain in (domain for domain in rules if domain not in taken):
+        there = sorted({printable(title(volume)) for volume in volumes})
+        more = f" and {len(there) - 12} more" if len(there) > 12 else ""
+        raise UserError(f"{domain}={rules[domain]!r} matches no series", where="--domain",
+                        fix=f"the descriptions there are: {', '.join(map(repr, there[:12]))}{more}")
     return named, skipped
 
 
@@ -113,11 +113,11 @@ def title(volume: Volume) -> str:
 
 def _sessions(named: Named) -> dict[tuple[tuple[str, str], str], list[Volume]]:
     """(session, domain) -> volumes; pictures are not among them."""
-    found: dict[tuple[tuple[str, str], str], list[Volume]] = defaultdict(list)
+    sessions: dict[tuple[tuple[str, str], str], list[Volume]] = defaultdict(list)
     for volume, domain in named:
         if volume.frames:
-            found[volume.session, domain].append(volume)
-    return found
+            sessions[volume.session, domain].append(volume)
+    return sessions
 
 
 def _with_planes(named: Named) -> Named:
@@ -135,12 +135,8 @@ def _numbered(named: Named) -> Named:
         ranks = {v: (_part(v) not in ("", "M"), -often[domain, spaced(title(v))], v.echo or 0,
                      v.facts.series_number or 0) for v in volumes}
         for volume in sorted(volumes, key=ranks.__getitem__):
-            same = next((found for found in contrasts if _same_contrast(found[0], volume)), None)
-            if same is None:
-                contrasts.append([volume])
-            else:
-                same.append(volume)
-        numbers |= {volume: i for i, found in enumerate(contrasts, 1) for volume in found}
+            join(contrasts, volume, _same_contrast)
+        numbers |= {volume: i for i, alike in enumerate(contrasts, 1) for volume in alike}
     return [(v, f"{domain}-{numbers[v]}" if numbers.get(v, 1) > 1 else domain) for v, domain in named]
 
 
@@ -194,32 +190,23 @@ def table(volumes: Sequence[Volume], named: Named) -> list[str]:
         named: those that are taken; the domain of others is shown as "-".
     """
     domains = dict(named)
-    rows: dict[tuple[str, str, str, str], list[Volume]] = defaultdict(list)
+    kinds: dict[tuple[str, str, str, str], list[Volume]] = defaultdict(list)
     for volume in volumes:
-        seen = volume.plane or "picture"
-        rows[_cut(_label(volume)), volume.facts.modality or "?", seen, domains.get(volume, "-")].append(volume)
-    order = sorted(rows, key=lambda row: (row[3] == "-", row[3], -len(rows[row]), row))
-    cells = [("series", "modality", "plane", "slices", "mm", "patients", "domain")]
-    for row in order[:MOST_ROWS]:
-        (text, modality, seen, domain), found = row, rows[row]
-        cells.append((text, modality, seen + _degrees(found), _span([v.slices for v in found], "{:d}"),
-                      _spacing(found), str(len({v.facts.patient_id for v in found})), domain))
-    widths = [max(len(line[i]) for line in cells) for i in range(7)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()[:WIDTH]
-             for line in cells]
+        protocol = volume.facts.protocol
+        text = title(volume) + (f" / {protocol}" if protocol not in ("", title(volume)) else "")
+        kind = _cut(text), volume.facts.modality or "?", volume.plane or "picture", domains.get(volume, "-")
+        kinds[kind].append(volume)
+    order = sorted(kinds, key=lambda kind: (kind[3] == "-", kind[3], -len(kinds[kind]), kind))
+    rows = []
+    for kind in order[:MOST_ROWS]:
+        several, (text, modality, plane, domain) = kinds[kind], kind
+        tilts = [round(v.tilt) for v in several]
+        rows.append([text, modality, plane + (f" {_span(tilts)}°" if max(tilts) else ""),
+                     _span([v.slices for v in several]), _spacing(several),
+                     str(len({v.facts.patient_id for v in several})), domain])
+    lines = Table(["series", "modality", "plane", "slices", "mm", "patients", "domain"], rows).text().splitlines()
     more = len(order) - MOST_ROWS
-    return lines if more <= 0 else [*lines, f"and {more} more kinds of series"]
-
-
-def _degrees(volumes: Sequence[Volume]) -> str:
-    """How far oblique slices are off their plane."""
-    off = [round(v.tilt) for v in volumes]
-    return f" {_span(off, '{:d}')}°" if max(off) else ""
-
-
-def _label(volume: Volume) -> str:
-    text, protocol = title(volume), volume.facts.protocol
-    return text if protocol in ("", text) else f"{text} / {protocol}"
+    return [*(line[:WIDTH] for line in lines), *([f"and {more} more kinds of series"] if more > 0 else [])]
 
 
 def _cut(text: str) -> str:
@@ -227,23 +214,16 @@ def _cut(text: str) -> str:
     return text if len(text) <= _DESCRIPTION else text[:_DESCRIPTION - 3] + "..."
 
 
-def _span(values: Sequence[float], form: str) -> str:
-    low, high = form.format(min(values)), form.format(max(values))
+def _span(values: Sequence[float]) -> str:
+    """The smallest and the largest, sizes with two digits: 24, or 0.5..0.9."""
+    low, high = (str(value) if isinstance(value, int) else f"{value:.2g}" for value in (min(values), max(values)))
     return low if low == high else f"{low}..{high}"
 
 
 def _spacing(volumes: Sequence[Volume]) -> str:
-    """Pixel size and step, from the smallest to the largest: 0.9x5, or 0.5..0.9x3..5."""
-    spacing = [_pixel(v) for v in volumes if _pixel(v)]
-    if not spacing:
-        return "-"
+    """Pixel size from column to column and step: 0.9x5, or 0.5..0.9x3..5."""
+    affines = [v.header.affine for v in volumes if v.header.affine is not None]
+    sizes = [*(float(np.linalg.norm(affine[:3, 0])) for affine in affines),
+             *(v.header.spacing[1] for v in volumes if v.header.spacing)]
     steps = [v.step for v in volumes if v.step]
-    return _span(spacing, "{:.2g}") + (f"x{_span(steps, '{:.2g}')}" if steps else "")
-
-
-def _pixel(volume: Volume) -> float:
-    """mm from column to column, 0 where unknown."""
-    header = volume.header
-    if header.affine is not None:
-        return float(np.linalg.norm(header.affine[:3, 0]))
-    return header.spacing[1] if header.spacing else 0.0
+    return _span(sizes) + (f"x{_span(steps)}" if steps else "") if sizes else "-"

@@ -42,7 +42,7 @@ class Volume:
         echo: echo time in ms, None where unknown.
         image_type: of its slices, in capitals.
         number: InstanceNumber of the first file. time: content time of the last.
-        files: how many it was made from.
+        files: how many it comes from.
         notes: what is odd about it, each beginning with a kind and a colon.
     """
 
@@ -107,21 +107,21 @@ def build(facts: Iterable[tuple[str, Path, Facts]], allow_gaps: bool = False,
         name of its first file. A reason begins with its kind and a colon.
     """
     files = Collection()
-    for name, path, found in facts:
-        files.add(name, path, found)
+    for name, path, tags in facts:
+        files.add(name, path, tags)
     studies: dict[tuple[str, str], _Study] = defaultdict(_Study)
     for (patient, study, _), slices in files.series.items():
         studies[patient, study].add(split(slices))
     volumes, skipped = [], files.skipped
-    for found_study in studies.values():
+    for parts in studies.values():
         left_out: dict[tuple[str, str], list[Slice]] = defaultdict(list)
-        for part, scout in found_study.parts:
-            reason, notes = ("localiser", []) if scout else _left_out(part[0], found_study, keep_derived)
+        for part, scout in parts.parts:
+            reason, notes = ("localiser", []) if scout else _left_out(part[0], parts, keep_derived)
             if reason:
                 left_out[reason, part[0].facts.series_uid] += part
                 continue
-            made, faulty = _volumes(part, [f"{note}: {_series(part)}" for note in notes], allow_gaps)
-            volumes += made
+            good, faulty = _volumes(part, [f"{note}: {_series(part)}" for note in notes], allow_gaps)
+            volumes += good
             skipped += faulty
         skipped += [(part[0].name, f"{reason}: {_series(part)}") for (reason, _), part in left_out.items()]
     return sorted(volumes, key=_order), skipped
@@ -134,7 +134,7 @@ def _order(volume: Volume) -> tuple[str, str, str, int, str, int, str]:
 
 
 def _left_out(item: Slice, study: _Study, keep_derived: bool) -> tuple[str, list[str]]:
-    """Why a part is left out, or "" and what is to be said of it."""
+    """Why a part is left out, or "" and what is to be told of it."""
     notes: list[str] = []
     for kind in () if keep_derived else _kinds(item):
         modality = item.facts.modality

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ FARTHEST = 1e5
 """mm that a position or a pixel size may be; more is a broken tag."""
 
 Skipped = list[tuple[str, str]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Collection:
 
 
 def _placed(frame: Frame) -> bool:
-    """Whether position, orientation and spacing are there and can be meant; not a number is smaller than nothing."""
+    """Whether position, orientation and spacing are there and can be meant."""
     return (len(frame.position) == 3 and all(abs(x) <= FARTHEST for x in frame.position) and len(frame.spacing) == 2
             and all(0 < x <= FARTHEST for x in frame.spacing) and usable(frame.orientation))
 
@@ -116,13 +118,17 @@ def split(slices: Iterable[Slice]) -> list[list[Slice]]:
             alone.append([item])
             continue
         facts = item.facts
-        groups = exact[facts.rows, facts.columns, facts.modality, item.image_type, item.frame.stack]
-        group = next((group for group in groups if _alike(group[0], item)), None)
-        if group is None:
-            groups.append([item])
-        else:
-            group.append(item)
+        join(exact[facts.rows, facts.columns, facts.modality, item.image_type, item.frame.stack], item, _alike)
     return [*(group for groups in exact.values() for group in groups), *alone]
+
+
+def join(groups: list[list[T]], item: T, alike: Callable[[T, T], bool]) -> None:
+    """Put an item into the first group whose first one it is like, or into a group of its own."""
+    group = next((group for group in groups if alike(group[0], item)), None)
+    if group is None:
+        groups.append([item])
+    else:
+        group.append(item)
 
 
 def _alike(one: Slice, other: Slice) -> bool:
