@@ -23,8 +23,6 @@ from ganatomy.formats import Header, Pixels, Unreadable
 
 _NO_IMAGES = (".txt", ".csv", ".tsv", ".json", ".xml", ".html", ".htm", ".pdf", ".md", ".py", ".log", ".yaml", ".yml",
               ".zip", ".gz", ".tar", ".bvec", ".bval", ".raw", ".zraw", ".xls", ".xlsx", ".doc", ".docx", ".mat", ".pt")
-MAX_REGEX = 500
-"""Characters of a regular expression; how long a shorter one takes is its author's affair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +121,10 @@ def compiled(text: str, option: str) -> re.Pattern[str]:
     """A regular expression that the user gave, upper and lower case alike.
 
     Raises:
-        UserError: it is none, or longer than MAX_REGEX.
+        UserError: it is none.
     """
     if not text:
         raise UserError("the regular expression is empty", where=option, fix="write what the names hold, such as T1")
-    if len(text) > MAX_REGEX:
-        raise UserError(f"the regular expression has {len(text)} characters; {MAX_REGEX} are read", where=option,
-                        fix="write a shorter one")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
