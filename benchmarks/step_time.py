@@ -34,7 +34,7 @@ from ganatomy.data.manifest import Row
 from ganatomy.gans import cyclegan, kind
 from ganatomy.gans.base import GAN, Batch, Context
 from ganatomy.networks.blocks import UpConv2d
-from ganatomy.training.images import make_feed, real_images
+from ganatomy.training.draws import make_feed, real_images
 from ganatomy.training.state import TrainingState, seed_step
 from ganatomy.training.step import NOISE, update
 

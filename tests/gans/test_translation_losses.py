@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganatomy.core.recipe import load
-from ganatomy.gans._unet import l1
 from ganatomy.gans.base import GAN, Batch, Context
+from ganatomy.gans.cyclegan import ImagePool, with_greys_of
+from ganatomy.gans.unet import l1
 from ganatomy.generators.sampling import Sampler
-from ganatomy.networks.greys import with_greys_of
-from ganatomy.networks.image_pool import ImagePool
 from tests.builders import SMALL
 from tests.gans.models import START, Toy, a_batch, small
 

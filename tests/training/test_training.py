@@ -27,7 +27,7 @@ from ganatomy.metrics.base import Sample
 from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import kernel_distance
 from ganatomy.training import validation
-from ganatomy.training.images import make_feed
+from ganatomy.training.draws import make_feed
 from ganatomy.training.state import TrainingState
 from ganatomy.training.train import Interrupted, TrainingStopped, train
 from tests.builders import TINY, interrupt_at, random_kills, weights, write_dataset

@@ -154,7 +154,7 @@ def test_the_losses_of_an_interrupted_training_can_be_read(knees: Dataset, tmp_p
 def test_a_training_killed_as_it_draws_its_losses_at_the_end_draws_them_when_resumed(
         knees: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("ganatomy.training.loop.write_curves", killed)
+        patch.setattr("ganatomy.training.train.write_curves", killed)
         with pytest.raises(KeyboardInterrupt):
             knee_run(knees, tmp_path / "run", debug=False)
     run = knee_run(knees, tmp_path / "run", debug=False)

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
-from ganatomy.training.images import real_images
+from ganatomy.training.draws import real_images
 from ganatomy.training.plan import plan
-from ganatomy.training.schedule import checkpoint_interval, epochs_done, learning_rates, steps_of, total_steps
 from ganatomy.training.state import TrainingState
-from ganatomy.training.step import update
+from ganatomy.training.step import checkpoint_interval, epochs_done, learning_rates, steps_of, total_steps, update
 from tests.builders import TINY, write_dataset
 
 MAMMO = {"size": 16, "batch_size": 4, "model.ngf": 2, "model.ndf": 2, "model.z_dim": 4}

@@ -21,8 +21,8 @@ from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
 from ganatomy.generators.generation import generate
 from ganatomy.generators.sampling import load_generator
-from ganatomy.training.images import _turned, make_feed, real_images, with_domains
-from ganatomy.training.schedule import learning_rates
+from ganatomy.training.draws import _turned, make_feed, real_images, with_domains
+from ganatomy.training.step import learning_rates
 from ganatomy.training.train import Interrupted, train
 from tests.builders import SMALL, interrupt_at, weights, write_contrasts
 

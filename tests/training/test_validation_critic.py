@@ -18,7 +18,7 @@ from ganatomy.metrics.critic import critics
 from ganatomy.metrics.critic.critics import LN2, SWAPPED, Sides, train_critic
 from ganatomy.metrics.kernel import KDScorer
 from ganatomy.reports import facts, figures
-from ganatomy.training.images import make_feed
+from ganatomy.training.draws import make_feed
 from ganatomy.training.state import TrainingState
 from ganatomy.training.train import Interrupted, train
 from ganatomy.training.validation import SEED, Validator

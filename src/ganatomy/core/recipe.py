@@ -47,10 +47,10 @@ class LearningRateDecay(Frozen):
 
 
 class Recipe(Frozen):
-    """What to train and how. `model` is kept raw here; `models.resolve` validates it for the named GAN."""
+    """What to train and how. `model` is kept raw here; `gans.resolve` validates it for the named GAN."""
 
     name: str = Field(min_length=1, max_length=80, description="the recipe's name")
-    gan: str = Field(description="which GAN: the name of a file in ganatomy/models")
+    gan: str = Field(description="which GAN: dcgan, rpgan, ..., or a module of your own: my_package.my_gan")
     model: dict[str, Any] = Field(default_factory=dict, description="settings of that GAN")
 
     size: int = Field(ge=8, le=1024, description="height and width of the images, pixels")

@@ -25,7 +25,7 @@ from ganatomy.metrics.translation.baselines import (
 )
 from ganatomy.metrics.translation.paired import foreground
 from ganatomy.statistics.subjects import rows_of
-from ganatomy.training.images import partners
+from ganatomy.training.draws import partners
 
 MODEL = "model"
 MOST_IMAGES = 2000

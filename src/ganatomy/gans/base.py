@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Frozen
+from ganatomy.networks.blocks import UpConv2d
 
 
 class GANConfig(Frozen):
@@ -33,7 +35,7 @@ class Batch:
         noise: latents, shaped as the GAN's `noise_shape` says.
         target: images to learn, [n, c, h, w] in [-1, 1].
         source: images to translate from, likewise.
-        label: class indices, [n].
+        label: numbers of their classes among the dataset's, int64 [n].
     """
 
     noise: Tensor | None = None
@@ -73,7 +75,7 @@ class Losses:
 
 
 class GAN(nn.Module):
-    """Base of all GANs. A subclass named `Model`, with a `Config`, in models/<name>.py is found by its file's name.
+    """Base of all GANs: a class `Model` beside its `Config` in one file, here or in any package that can be imported.
 
     A subclass sets `generator` and `discriminator` (any modules), draws random numbers only with torch's global
     generators (the loop seeds them from (seed, step), so that a resumed run draws the same), and keeps state that
@@ -85,7 +87,9 @@ class GAN(nn.Module):
         two_way: `generate` also turns targets into sources.
         translates: `generate` starts from an image and not from noise alone.
         adversarial: there is a discriminator to train.
+        scores_are_logits: the discriminator's scores, [n], are logits of being real.
         needs_all_steps: what the last steps do decides what the model is, so that a training must not end early.
+        film_of_stages: its task changes in stages, which a report shows side by side; see `noise_share`.
         starts_from: what `init_from` should name, in words; "" where training starts from nothing.
     """
 
@@ -94,7 +98,9 @@ class GAN(nn.Module):
     two_way: ClassVar[bool] = False
     translates: ClassVar[bool] = False
     adversarial: ClassVar[bool] = True
+    scores_are_logits: ClassVar[bool] = False
     needs_all_steps: ClassVar[bool] = False
+    film_of_stages: ClassVar[bool] = False
     starts_from: ClassVar[str] = ""
     generator: nn.Module
     discriminator: nn.Module
@@ -115,6 +121,10 @@ class GAN(nn.Module):
         """`n` latents, standard normal unless a subclass says otherwise; on the CPU, so every device sees the same."""
         return torch.from_numpy(rng.standard_normal((n, *self.noise_shape()), np.float32))
 
+    def draw_label(self, n: int, rng: np.random.Generator) -> Tensor:
+        """Classes [n] of images that are generated from noise; only for GANs that need labels."""
+        raise NotImplementedError
+
     def forward(self, batch: Batch, ctx: Context) -> Fakes:
         """The generator's pass of a training step."""
         raise NotImplementedError
@@ -134,6 +144,10 @@ class GAN(nn.Module):
         """
         raise NotImplementedError
 
+    def noise_share(self, progress: float) -> float:
+        """Share of noise, 0 to 1, in what the generator starts from, at a progress from 0 to 1."""
+        return 0.0 if self.translates else 1.0
+
     def preview(self, batch: Batch, ctx: Context) -> Batch:
         """What `generate` would make where training stands; only for GANs whose task changes on the way."""
         return self.generate(batch)
@@ -150,6 +164,64 @@ class NoiseGAN(GAN):
 
     def generate(self, batch: Batch) -> Batch:
         return Batch(target=self.generator(batch.noise).float())
+
+
+class BCEGAN(NoiseGAN):
+    """A noise-to-image GAN of binary cross-entropy, the generator's loss non-saturating (Goodfellow et al. 2014).
+
+    The discriminator gives logits [n]; their sigmoid is the probability of being real.
+    """
+
+    scores_are_logits = True
+
+    def real_label(self, ctx: Context) -> float:
+        """What is to be said of real images, and the generator's aim for its own; less than 1 smooths both.
+
+        Salimans et al. 2016 smooth the discriminator's label of real images alone.
+        """
+        return 1.0
+
+    def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
+        return judged(self.discriminator(batch.target), self.discriminator(fakes.target.detach()),
+                      self.real_label(ctx))
+
+    def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
+        return Losses({"adversarial": (1.0, bce(self.discriminator(fakes.target), self.real_label(ctx)))})
+
+
+class Scores(nn.Module):
+    """Base of discriminators of one chain of layers, `net`: images [n, c, size, size] to logits [n]."""
+
+    net: nn.Sequential
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits.flatten().float()
+
+
+def judged(real: Tensor, fake: Tensor, real_label: float = 1.0, weight: float = 1.0) -> Losses:
+    """What a discriminator minimises that gave these logits to real images and to fakes, each term with a weight."""
+    return Losses({"real": (weight, bce(real, real_label)), "fake": (weight, bce(fake, 0.0))},
+                  {"real_probability": real.detach().sigmoid().mean(),
+                   "fake_probability": fake.detach().sigmoid().mean()})
+
+
+def bce(logits: Tensor, label: float) -> Tensor:
+    """Binary cross-entropy of logits [n] against one label in 0 to 1, averaged."""
+    if label == 1:
+        return F.softplus(-logits).mean()
+    return label * F.softplus(-logits).mean() + (1 - label) * F.softplus(logits).mean()
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights from N(0, 0.02), batch norm scales from N(1, 0.02), as Radford et al. 2016 and its successors do."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, UpConv2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, (nn.BatchNorm2d, nn.InstanceNorm2d)):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
 
 
 def require_power_of_two(size: int, least: int, gan: str) -> None:

@@ -17,13 +17,24 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganatomy.gans._bce import bce, initialise
-from ganatomy.gans.base import GAN, Batch, Context, Fakes, GANConfig, Losses, Shape, require_power_of_two
-from ganatomy.networks.greys import with_greys_of
-from ganatomy.networks.image_pool import ImagePool
+from ganatomy.gans.base import (
+    GAN,
+    Batch,
+    Context,
+    Fakes,
+    GANConfig,
+    Losses,
+    Shape,
+    bce,
+    initialise,
+    require_power_of_two,
+)
 from ganatomy.networks.patchgan import PatchGAN, StridedScores
 from ganatomy.networks.resnet import ResNet
 from ganatomy.networks.unet import UNet, widths
+
+BACKGROUND = -0.8
+"""Pixels below are background, whose grey values stay what they are."""
 
 
 class Config(GANConfig):
@@ -146,3 +157,65 @@ def _discriminator(config: Config, shape: Shape) -> nn.Module:
     if config.discriminator == "patchgan":
         return PatchGAN(shape.size, shape.channels, config.d_width, norm="instance")
     return StridedScores(shape.size, shape.channels, config.d_width, config.most_channels)
+
+
+class ImagePool(nn.Module):
+    """Gives a discriminator older fakes beside new ones, so that it does not forget what it has learnt.
+
+    Source: Shrivastava et al. 2017, section 2.3.
+
+    Until it is full, images pass and are kept. Then each image is, with probability one half, kept in the place of a
+    random older one, which is handed out instead. The pool is part of a model's state.
+
+    Args:
+        size: images it holds; 0 hands out what it is given.
+        shape: of one image, [c, h, w].
+    """
+
+    images: Tensor
+    filled: Tensor
+
+    def __init__(self, size: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("images", torch.zeros(size, *shape))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def swap(self, new: Tensor) -> Tensor:
+        """Images [n, c, h, w] for as many given; draws from torch's global generator on the CPU."""
+        if self.size == 0:
+            return new
+        out, filled = new.detach().clone(), int(self.filled)
+        places, kept = torch.randint(self.size, (len(new),)).tolist(), (torch.rand(len(new)) < 0.5).tolist()
+        for i, (place, keep) in enumerate(zip(places, kept, strict=True)):
+            if filled < self.size:
+                self.images[filled] = new[i]
+                filled += 1
+            elif keep:
+                out[i] = self.images[place]
+                self.images[place] = new[i]
+        self.filled.fill_(filled)
+        return out
+
+
+@torch.no_grad()
+def with_greys_of(like: Tensor, images: Tensor, falling: bool) -> Tensor:
+    """`images` [n, c, h, w] with the foreground's grey values of `like` [n, c, h, w], image by image, in [-1, 1].
+
+    Args:
+        like: where the values come from; it need not show the same.
+        images: where the anatomy comes from.
+        falling: the brightest pixel gets the darkest value, and so on; otherwise the brightest the brightest.
+    """
+    out = images.clone()
+    for made, image, other in zip(out, images, like, strict=True):
+        for channel, values in enumerate(other):
+            inside = image[channel] > BACKGROUND
+            known = values[values > BACKGROUND].sort(descending=falling).values
+            count = int(inside.sum())
+            if count and len(known):
+                ranks = image[channel][inside].argsort().argsort()
+                places = ranks.double() * ((len(known) - 1) / max(1, count - 1))
+                made[channel][inside] = known[places.round().long()]
+    return out

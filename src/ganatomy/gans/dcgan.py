@@ -2,7 +2,7 @@
 
 The shape of the networks follows Schilling 2020 (Linkoping): from a vector 1x1, upsampling and 4x4 convolutions that
 halve the channels; a discriminator of strided convolutions. `architecture: dense` is the shape of the same author's
-training script (nn/dense_dcgan.py). Binary cross-entropy, the generator's loss non-saturating.
+training script. Binary cross-entropy, the generator's loss non-saturating.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.core.recipe import Frozen
-from ganatomy.gans._bce import BCEGAN, Scores, initialise
-from ganatomy.gans.base import GANConfig, Shape, require_power_of_two
-from ganatomy.networks.blocks import UpConv2d, channels_by_size
-from ganatomy.networks.dense_dcgan import DenseGenerator, dense_feature_length, dense_features
-from ganatomy.networks.minibatch_discrimination import MinibatchDiscrimination
+from ganatomy.gans.base import BCEGAN, GANConfig, Scores, Shape, initialise, require_power_of_two
+from ganatomy.networks.blocks import MinibatchDiscrimination, UpConv2d, channels_by_size
+
+DENSE_START, DENSE_WIDTHS = 128, (32, 64, 128, 256)  # of the dense architecture: first maps, strided layers
+DENSE_MOMENTUM = 0.2  # of its batch norm: the new batch's share, 1 - 0.8 of the other convention
 
 
 class Dense(Frozen):
@@ -67,6 +67,30 @@ class Generator(nn.Module):
         return images
 
 
+class DenseGenerator(nn.Module):
+    """Latents [n, z_dim] to images [n, c, size, size] in [-1, 1].
+
+    A dense layer to 128 maps of size / 4, twice nearest upsampling and a 3x3 convolution (128, 64 channels) with batch
+    norm, dropout and ReLU, then a 3x3 convolution and tanh.
+    """
+
+    def __init__(self, z_dim: int, size: int, channels: int, dropout: float) -> None:
+        super().__init__()
+        side = size // 4
+        self.first = nn.Linear(z_dim, DENSE_START * side * side)
+        self.net = nn.Sequential(
+            nn.ReLU(inplace=True), nn.Unflatten(1, (DENSE_START, side, side)), *_dense_up(DENSE_START, 128, dropout),
+            *_dense_up(128, 64, dropout), nn.Conv2d(64, channels, 3, 1, 1), nn.Tanh())
+
+    def forward(self, z: Tensor) -> Tensor:
+        images: Tensor = self.net(self.first(z))
+        return images
+
+
+def _dense_up(a: int, b: int, dropout: float) -> list[nn.Module]:
+    return [UpConv2d(a, b, 3), nn.BatchNorm2d(b, momentum=DENSE_MOMENTUM), nn.Dropout(dropout), nn.ReLU(inplace=True)]
+
+
 def upsampling_features(config: Config, shape: Shape) -> tuple[nn.Sequential, int]:
     """The discriminator up to its score: images [n, c, size, size] to features [n, f]; and f."""
     channels = [shape.channels, *channels_by_size(shape.size // 2, 2, config.width, config.most_channels)[::-1]]
@@ -77,6 +101,27 @@ def upsampling_features(config: Config, shape: Shape) -> tuple[nn.Sequential, in
             layers.append(nn.BatchNorm2d(b))
         layers.append(nn.LeakyReLU(0.2, inplace=True))
     return nn.Sequential(*layers, nn.Flatten()), channels[-1] * 4
+
+
+def dense_features(size: int, channels: int, dropout: float) -> nn.Sequential:
+    """The discriminator up to its score: images [n, c, size, size] to features [n, 256 (size / 16)^2].
+
+    3x3 convolutions of stride 2 with 32, 64, 128, 256 channels, batch norm (not on the first), dropout, LeakyReLU 0.2.
+    """
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(itertools.pairwise((channels, *DENSE_WIDTHS))):
+        # with an even side and stride 2, zero padding to "the same" size adds a row below and a column to the right
+        layers += [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(a, b, 3, 2)]
+        if i > 0:
+            layers.append(nn.BatchNorm2d(b, momentum=DENSE_MOMENTUM))
+        layers += [nn.Dropout(dropout), nn.LeakyReLU(0.2, inplace=True)]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def dense_feature_length(size: int) -> int:
+    """How many features `dense_features` gives."""
+    side = size >> len(DENSE_WIDTHS)
+    return DENSE_WIDTHS[-1] * side * side
 
 
 class Discriminator(Scores):

@@ -13,8 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.core.errors import UserError
-from ganatomy.gans._bce import BCEGAN, Scores
-from ganatomy.gans.base import GANConfig, Shape
+from ganatomy.gans.base import BCEGAN, GANConfig, Scores, Shape
 
 UP, LAST_UP = 32, 16  # channels after each doubling of the side, and after the last
 DOWN = (16, 32, 64)  # and after each halving

@@ -16,8 +16,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ganatomy.gans._bce import BCEGAN, Scores, initialise
-from ganatomy.gans.base import Context, GANConfig, Shape, require_power_of_two
+from ganatomy.gans.base import BCEGAN, Context, GANConfig, Scores, Shape, initialise, require_power_of_two
 
 WIDTHS = (1, 2, 4, 8, 10)  # times ngf or ndf, from half the image's side to smaller sides; the last one further down
 

@@ -15,9 +15,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ganatomy.gans import dcgan
-from ganatomy.gans._bce import bce, initialise, judged
-from ganatomy.gans._unet import L1Config, UNetGAN, l1
-from ganatomy.gans.base import Batch, Context, Fakes, Losses, Shape
+from ganatomy.gans.base import Batch, Context, Fakes, Losses, Shape, bce, initialise, judged
+from ganatomy.gans.unet import L1Config, UNetGAN, l1
 
 
 class Config(L1Config):
@@ -41,6 +40,7 @@ class Model(UNetGAN):
     config: Config
     translates = False
     needs_all_steps = True
+    film_of_stages = True
     starts_from = "a pix2pix run with the same size and model settings"
 
     def __init__(self, config: Config, shape: Shape) -> None:

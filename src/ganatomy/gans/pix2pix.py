@@ -10,9 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganatomy.gans._bce import bce, initialise, judged
-from ganatomy.gans._unet import L1Config, UNetGAN, l1
-from ganatomy.gans.base import Batch, Context, Fakes, Losses, Shape
+from ganatomy.gans.base import Batch, Context, Fakes, Losses, Shape, bce, initialise, judged
+from ganatomy.gans.unet import L1Config, UNetGAN, l1
 from ganatomy.networks.patchgan import PatchGAN
 
 

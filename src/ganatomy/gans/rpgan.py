@@ -16,8 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.gans.base import Batch, Context, Fakes, GANConfig, Losses, NoiseGAN, Shape, require_power_of_two
-from ganatomy.networks.augment import translate
-from ganatomy.networks.blocks import MinibatchStd, UpConv2d, channels_by_size
+from ganatomy.networks.blocks import MinibatchStd, UpConv2d, channels_by_size, translate
 
 
 class Config(GANConfig):

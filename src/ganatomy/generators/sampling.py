@@ -68,8 +68,7 @@ class Sampler:
     @torch.inference_mode()
     def _chunk(self, seed: int, number: int) -> NDArray[np.float32]:
         rng = np.random.default_rng((IMAGES, seed, number))
-        noise = self.model.draw_noise(CHUNK, rng).to(self.device)
-        images = self.model.generate(Batch(noise=noise)).target
+        images = self.model.generate(_drawn(self.model, CHUNK, rng, self.device)).target
         assert images is not None
         array: NDArray[np.float32] = images.clamp(-1, 1).float().contiguous().cpu().numpy()
         return array
@@ -104,6 +103,12 @@ class Sampler:
         return array
 
 
+def _drawn(model: GAN, n: int, rng: np.random.Generator, device: torch.device) -> Batch:
+    """Noise, and classes where the model needs them, for `n` images."""
+    noise = model.draw_noise(n, rng).to(device)
+    return Batch(noise=noise, label=model.draw_label(n, rng).to(device) if "label" in model.needs else None)
+
+
 @torch.no_grad()
 def recompute_statistics(model: GAN, device: torch.device) -> None:
     """Give the generator's batch norms the statistics of its own (averaged) weights, from fixed latents.
@@ -117,7 +122,7 @@ def recompute_statistics(model: GAN, device: torch.device) -> None:
         return
     rng = np.random.default_rng(STATISTICS)
     for _ in range(STATISTICS_PASSES):
-        model.generate(Batch(noise=model.draw_noise(2 * CHUNK, rng).to(device)))
+        model.generate(_drawn(model, 2 * CHUNK, rng, device))
     model.generator.eval()
 
 

@@ -80,6 +80,38 @@ class MinibatchStd(nn.Module):
         return torch.cat([x, channel.to(x.dtype)], 1)
 
 
+class MinibatchDiscrimination(nn.Module):
+    """Appends to each sample's features how near the other samples of the batch are, one number a kernel.
+
+    M_i = f(x_i) T, of `kernels` rows of `dims`; o(x_i)_b = sum over j other than i of exp(-|M_i,b - M_j,b|_1). A batch
+    of real and one of generated images are to be given apart, so that neither tells anything of the other. Over a
+    mixed-precision pass the distances are taken in fp32.
+
+    Args:
+        features: length of a sample's features, A.
+        kernels: B, how many numbers are appended.
+        dims: C, dimensions in which a kernel measures its distance.
+
+    Source: Salimans et al., Improved Techniques for Training GANs, NeurIPS 2016, section 3.2. There j includes i, which
+    adds 1 to every number.
+    """
+
+    def __init__(self, features: int, kernels: int = 100, dims: int = 5) -> None:
+        super().__init__()
+        self.kernels, self.dims = kernels, dims
+        self.weight = nn.Parameter(torch.empty(features, kernels * dims))
+        nn.init.normal_(self.weight, 0.0, 1 / math.sqrt(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, features] to [n, features + kernels]."""
+        projected = x @ self.weight
+        with torch.autocast(x.device.type, enabled=False):
+            m = projected.float().view(-1, self.kernels, self.dims)
+            apart = (m[:, None] - m[None]).abs().sum(3)
+            near = torch.exp(-apart).sum(1) - 1  # a sample's distance to itself is 0
+        return torch.cat([x, near.to(x.dtype)], 1)
+
+
 Norm = Literal["batch", "instance"]
 
 
@@ -108,3 +140,26 @@ def refresh_batch_norm(module: nn.Module) -> list[nn.BatchNorm2d]:
         norm.momentum = None
         norm.train()
     return norms
+
+
+def translate(images: Tensor, ratio: float) -> Tensor:
+    """Shift every image by its own random whole number of pixels, filling with background; gradients pass.
+
+    An augmentation applied alike to real and generated images (Zhao et al. 2020).
+
+    Args:
+        images: [n, c, h, w] in [-1, 1].
+        ratio: largest shift as a share of the side; 0 leaves the images alone.
+
+    Returns:
+        [n, c, h, w].
+    """
+    n, _, h, w = images.shape
+    reach = int(h * ratio + 0.5)
+    if reach == 0:
+        return images
+    padded = F.pad(images, (reach, reach, reach, reach), value=-1.0)
+    # drawn on the CPU, so that every device sees the same shifts
+    shifts = torch.randint(0, 2 * reach + 1, (n, 2)).tolist()
+    moved = [padded[i, :, y : y + h, x : x + w] for i, (y, x) in enumerate(shifts)]
+    return torch.stack(moved).contiguous(memory_format=torch.channels_last)

@@ -21,7 +21,7 @@ from ganatomy.reports import images
 from ganatomy.reports.images import Picture, Tiles, png_uri
 from ganatomy.reports.numbers import number
 from ganatomy.reports.translation_results import AnatomyFigure, Direction, Worst
-from ganatomy.training.images import partners
+from ganatomy.training.draws import partners
 
 Say = Callable[[str], None]
 Place = tuple[int, int]

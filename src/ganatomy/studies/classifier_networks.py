@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganatomy.core.errors import UserError
-from ganatomy.gans._bce import initialise
-from ganatomy.gans.base import Shape
+from ganatomy.gans.base import Shape, initialise
 from ganatomy.gans.dcgan_mammo import channels_downwards, strided
 
 SMALLEST = 16  # px a side: two halvings at least

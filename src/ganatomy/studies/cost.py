@@ -21,7 +21,7 @@ from ganatomy.studies.folds import Place, Subset, draw_subset
 from ganatomy.studies.protocol import Arm, Augment, StudySettings
 from ganatomy.studies.trial import SECONDS, one_thread, with_budget
 from ganatomy.training.plan import TORCH_ITSELF, expected_memory
-from ganatomy.training.schedule import steps_for
+from ganatomy.training.step import steps_for
 
 START = 5.0  # seconds until a process has imported what it needs
 FEATURES_OF_IMAGE = 0.03  # seconds of the audit's extractor on one core

@@ -18,7 +18,7 @@ from ganatomy.studies.forecast import makespan, span
 from ganatomy.studies.protocol import StudySettings
 from ganatomy.studies.running import Say
 from ganatomy.studies.study import cells_left, open_both, settle
-from ganatomy.training.schedule import steps_for
+from ganatomy.training.step import steps_for
 
 SAME = "each on a core of its own"
 _END = ("time         everything is done", "nothing has been written")

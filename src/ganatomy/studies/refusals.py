@@ -22,8 +22,8 @@ from ganatomy.studies.classifier_networks import SMALLEST
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.folds import Place, draw_subset
 from ganatomy.studies.protocol import StudySettings
-from ganatomy.training.images import with_domains
-from ganatomy.training.schedule import check_steps
+from ganatomy.training.draws import with_domains
+from ganatomy.training.step import check_steps
 
 LEAST = 2  # images of each class in the smallest cell
 _EVERY = "give every image a class, or leave those out, and prepare it again"

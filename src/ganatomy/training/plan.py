@@ -14,8 +14,8 @@ from ganatomy.core.recipe import Recipe
 from ganatomy.core.text import counted
 from ganatomy.data.dataset import Dataset
 from ganatomy.gans.base import GAN, Batch, Context
-from ganatomy.training.images import make_feed, with_domains
-from ganatomy.training.schedule import check_steps, checkpoint_interval, steps_of, total_steps
+from ganatomy.training.draws import make_feed, with_domains
+from ganatomy.training.step import check_steps, checkpoint_interval, steps_of, total_steps
 
 BYTES = 4
 TORCH_ITSELF = 350 * 2**20  # a process that has imported torch and this package, measured

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from ganatomy import gans
 from ganatomy.core.checkpoints import damaged, read_checkpoint, write_checkpoint
@@ -18,13 +20,32 @@ from ganatomy.core.hardware import place, prefers_channels_last
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
 from ganatomy.gans.base import GAN
-from ganatomy.generators.sampling import Sampler, trained_sampler
-from ganatomy.networks.ema import EMA
+from ganatomy.generators.sampling import Sampler, load_generator, trained_sampler
 
 
 def seed_step(seed: int, step: int) -> None:
     """Seed torch's generators from (seed, step): a resumed run then needs no generator's state."""
     torch.manual_seed(zlib.crc32(f"{seed}/{step}".encode()))
+
+
+class EMA:
+    """Averages `source`'s weights into `target`; the half-life is a share of the images seen so far.
+
+    A half-life that grows with training (Karras et al. 2020, "rampup") suits runs of any length. Buffers are copied.
+    """
+
+    def __init__(self, target: nn.Module, share: float) -> None:
+        self.target, self.share, self.seen = target.requires_grad_(False), share, 0
+
+    @torch.no_grad()
+    def update(self, source: nn.Module, images: int) -> None:
+        """Move towards `source` after a step that saw `images` images."""
+        self.seen += images
+        weight = 1.0 - 0.5 ** (images / (self.share * self.seen))
+        averaged: list[Tensor] = list(self.target.parameters())
+        torch._foreach_lerp_(averaged, [p.detach() for p in source.parameters()], weight)
+        for kept, new in zip(self.target.buffers(), source.buffers(), strict=True):
+            kept.copy_(new)
 
 
 class TrainingState:
@@ -146,6 +167,48 @@ def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: C
     return state
 
 
+def initial_weights(recipe: Recipe, run: Run, model: GAN,
+                    say: Callable[[str], None] = lambda text: None) -> tuple[Recipe, dict[str, Tensor] | None]:
+    """The weights that `init_from` names, and the recipe with their fingerprint in the place of the path.
+
+    A path may name a person, and weights may change behind it: the run's recipe says which weights they were. A run
+    that has begun goes on without the other one, should that be gone.
+
+    Args:
+        recipe, run: of the training.
+        model: as the recipe has it, for its shape.
+        say: told what the other generator had learnt.
+
+    Raises:
+        UserError: no run or generator there, or a generator of another shape.
+    """
+    if recipe.init_from is None:
+        return recipe, None
+    if not Path(recipe.init_from).exists():
+        begun = run.recipe().init_from if run.checkpoints() or run.status()["state"] == "finished" else None
+        if begun is not None:
+            return recipe.model_copy(update={"init_from": begun}), None
+        raise UserError("there is no such run to start from", where=f"--init-from {recipe.init_from}",
+                        fix="name the folder of a finished run")
+    sampler = load_generator(recipe.init_from)
+    weights = {k: v.detach().cpu().contiguous() for k, v in sampler.model.generator.state_dict().items()}
+    _refuse_other_shape(model.generator.state_dict(), weights)
+    notes = sampler.notes or {}
+    learnt = " to ".join(str(notes[key]) for key in ("source_domain", "domain") if notes.get(key))
+    say(f"starting from a generator that has learnt {learnt} (recipe {sampler.recipe.name})")
+    fingerprint = hashlib.sha256(save(weights)).hexdigest()[:16]
+    return recipe.model_copy(update={"init_from": f"generator {fingerprint}"}), weights
+
+
+def _refuse_other_shape(own: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    differ = sorted(k for k in own.keys() | weights.keys()
+                    if k not in own or k not in weights or own[k].shape != weights[k].shape)
+    if differ:
+        raise UserError(f"that run's generator has another shape than this recipe's ({len(differ)} of {len(own)} "
+                        f"weights differ, {differ[0]} first)", where="--init-from",
+                        fix="use the same size, channels and generator settings (--set model.width=...) as there")
+
+
 def selected_sampler(state: TrainingState, run: Run) -> tuple[Sampler, int]:
     """The sampler of the best checkpoint if there is a best one, else of `state`; and its step."""
     if state.best is None or state.best["step"] == state.step:
@@ -155,6 +218,6 @@ def selected_sampler(state: TrainingState, run: Run) -> tuple[Sampler, int]:
     return best.sampler(), best.step
 
 
-def _adam(network: torch.nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+def _adam(network: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
     # a group, since a model without a discriminator has no parameters there
     return torch.optim.Adam([{"params": list(network.parameters())}], rate, betas, fused=True)

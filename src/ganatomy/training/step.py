@@ -1,19 +1,23 @@
-"""One step of training, the same for every kind of GAN."""
+"""One step of training, the same for every kind of GAN, and what depends on how far training is."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import autocast
+from ganatomy.core.recipe import Decay, Recipe
+from ganatomy.core.text import counted
 from ganatomy.data.batches import Feed
 from ganatomy.gans.base import Batch, Context, Fakes, Losses
-from ganatomy.training.images import real_images
-from ganatomy.training.schedule import epochs_done, learning_rates
+from ganatomy.training.draws import real_images
 from ganatomy.training.state import TrainingState, seed_step
 
-NOISE = 3  # what random numbers are drawn for, apart from the purposes in sampling.py and training_images.py
+NOISE = 3  # what random numbers are drawn for, apart from the purposes in sampling.py and draws.py
 
 
 def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict[str, Losses]:
@@ -24,18 +28,18 @@ def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict
     ctx = Context(step, epochs_done(recipe, feed, step), step / steps)
     _set_rates(state, ctx)
     losses: dict[str, Losses] = {}
-    made: tuple[Batch, Fakes] | None = None
+    passed: tuple[Batch, Fakes] | None = None
     order = ("d", "g") if recipe.order == "d_first" else ("g", "d")
     for network in order if model.adversarial else ("g",):
         for i in range(recipe.d_steps if network == "d" else 1):
             with autocast(state.device, precision):
-                if made is None or not recipe.reuse_fake:
+                if passed is None or not recipe.reuse_fake:
                     with torch.set_grad_enabled(network == "g" or recipe.reuse_fake):
-                        made = _generator_pass(state, feed, ctx, i, network)
+                        passed = _generator_pass(state, feed, ctx, i, network)
             if network == "d":
-                losses["discriminator"] = _discriminator_update(state, *made, ctx, precision)
+                losses["discriminator"] = _discriminator_update(state, *passed, ctx, precision)
             else:
-                losses["generator"] = _generator_update(state, *made, ctx, precision)
+                losses["generator"] = _generator_update(state, *passed, ctx, precision)
     if state.ema:
         state.ema.update(model.generator, recipe.batch_size)
     state.step += 1
@@ -50,7 +54,8 @@ def _generator_pass(state: TrainingState, feed: Feed, ctx: Context, i: int, netw
     if "noise" in model.needs:
         rng = np.random.default_rng((NOISE, recipe.seed, draw, ord(network)))
         noise = model.draw_noise(recipe.batch_size, rng).to(state.device)
-    batch = Batch(noise=noise, target=target, source=source)
+    label = feed.labels(draw) if "label" in model.needs else None
+    batch = Batch(noise=noise, target=target, source=source, label=label)
     return batch, model(batch, ctx)
 
 
@@ -97,9 +102,63 @@ def _descend(optimiser: torch.optim.Optimizer, losses: Losses) -> None:
 
 def add_losses(sums: dict[str, Tensor], losses: dict[str, Losses]) -> None:
     """Add a step's losses to running sums, on the device: reading a number would wait for it."""
-    for network, found in losses.items():
-        parts = {network: found.total.detach()}
-        parts |= {f"{network}/{name}": weight * value.detach() for name, (weight, value) in found.terms.items()}
-        parts |= {f"{network}/{name}": value for name, value in found.diagnostics.items()}
+    for network, loss in losses.items():
+        parts = {network: loss.total.detach()}
+        parts |= {f"{network}/{name}": weight * value.detach() for name, (weight, value) in loss.terms.items()}
+        parts |= {f"{network}/{name}": value for name, value in loss.diagnostics.items()}
         for name, value in parts.items():
             sums[name] = sums[name] + value if name in sums else value
+
+
+def total_steps(recipe: Recipe, feed: Feed) -> int:
+    """Generator updates that the recipe asks for."""
+    return steps_for(recipe, feed.length)
+
+
+def steps_for(recipe: Recipe, images: int) -> int:
+    """Generator updates that the recipe asks for where there are so many training images."""
+    if recipe.steps is not None:
+        return recipe.steps
+    assert recipe.epochs is not None
+    return _steps_of(recipe, images, recipe.epochs)
+
+
+def check_steps(recipe: Recipe, feed: Feed, least: int) -> None:
+    """Raise `UserError` for fewer generator updates than the GAN needs."""
+    steps = total_steps(recipe, feed)
+    if steps < least:
+        raise UserError(f"{recipe.gan} has {least} stages and cannot go through them in {counted(steps, 'step')}",
+                        where="--steps", fix=f"give at least {least}, better a hundred times as many")
+
+
+def checkpoint_interval(recipe: Recipe, feed: Feed) -> int:
+    """Steps between checkpoints."""
+    return recipe.checkpoint_every if recipe.checkpoint_epochs is None \
+        else steps_of(recipe, feed, recipe.checkpoint_epochs)
+
+
+def steps_of(recipe: Recipe, feed: Feed, epochs: float) -> int:
+    """Steps that `epochs` passes over the training images take, at least one."""
+    return _steps_of(recipe, feed.length, epochs)
+
+
+def _steps_of(recipe: Recipe, images: int, epochs: float) -> int:
+    # multiplied before it is divided: 50 epochs of 66 images in batches of 30 are 110 steps, 50 * (66 / 30) is above
+    return max(1, math.ceil(epochs * images / (recipe.batch_size * recipe.d_steps)))
+
+
+def epochs_done(recipe: Recipe, feed: Feed, step: int) -> int:
+    """How many whole passes over the training images the discriminator has seen after `step` steps."""
+    return step * recipe.d_steps * recipe.batch_size // feed.length
+
+
+def learning_rates(recipe: Recipe, epoch: int, progress: float = 0.0) -> tuple[float, float]:
+    """Step sizes of generator and discriminator in this epoch, counted from 0, at this progress from 0 to 1."""
+    rate, decay, fade = recipe.learning_rate, recipe.learning_rate_decay, recipe.learning_rate_fade
+    left = min(1.0, (1.0 - progress) / fade) if fade > 0 else 1.0
+    return (left * _decayed(rate.generator, decay.generator, epoch),
+            left * _decayed(rate.discriminator, decay.discriminator, epoch))
+
+
+def _decayed(rate: float, decay: Decay | None, epoch: int) -> float:
+    return rate if decay is None else rate * float(decay.factor ** (epoch // decay.epochs))

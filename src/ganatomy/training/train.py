@@ -1,10 +1,16 @@
-"""train: one loop for every kind of GAN (training_loop.py). To resume, run the same command again."""
+"""train: one loop for every kind of GAN, and what happens on its way. To resume, run the same command again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ganatomy import gans
 from ganatomy.core import recipe as recipes
@@ -13,20 +19,33 @@ from ganatomy.core.files import read_json, write_json
 from ganatomy.core.hardware import choose_device, choose_precision, environment, make_deterministic
 from ganatomy.core.recipe import Recipe, load, parse
 from ganatomy.core.run import Run
-from ganatomy.core.text import command_line
+from ganatomy.core.text import command_line, counted
+from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
-from ganatomy.training.debug import Debug, cut_back
-from ganatomy.training.images import make_feed, with_domains
-from ganatomy.training.loop import Interrupted, Loop, OnLog, Say, TrainingStopped
-from ganatomy.training.schedule import check_steps, epochs_done
-from ganatomy.training.start import initial_weights
-from ganatomy.training.state import resume
+from ganatomy.gans.base import Context
+from ganatomy.generators.sampling import export
+from ganatomy.training.draws import make_feed, with_domains
+from ganatomy.training.record import Debug, Preview, cut_back, epoch_entry, generator_notes, write_curves
+from ganatomy.training.state import TrainingState, initial_weights, resume, selected_sampler
+from ganatomy.training.step import add_losses, check_steps, checkpoint_interval, epochs_done, total_steps, update
+from ganatomy.training.validation import Validator
 
 FLAGS = ("steps", "epochs", "batch_size", "seed", "domain", "source", "label", "precision", "checkpoint_every",
          "select")
 """Keys of a recipe that the command line has an option for; the others are given by --set."""
+LOG_EVERY = 50
+DRAW_EVERY = 30.0  # seconds between drawings of the losses, at least
+LOWER_RATES = "lower the learning rates, or try --precision fp32"
+Say = Callable[[str], None]
+OnLog = Callable[[dict[str, Any]], None]
 
-__all__ = ["Interrupted", "TrainingStopped", "train"]
+
+class Interrupted(Exception):
+    """Training was asked to stop; a checkpoint has been saved."""
+
+
+class TrainingStopped(UserError):
+    """Training cannot usefully go on; the last good checkpoint is kept."""
 
 
 def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpgan-64", *,
@@ -42,8 +61,8 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         set: dotted recipe keys to override, such as {"steps": 500, "model.width": 16}.
         device: auto, cpu or cuda.
         budget: seconds of training after which it is ended early, as if `steps` had been reached.
-        debug: keep training images, generated images, the generator and the SSIM after every epoch (see
-            training_debug.py); it is no part of the recipe and changes no bit of the weights.
+        debug: keep training images, generated images, the generator and the SSIM after every epoch (see record.py);
+            it is no part of the recipe and changes no bit of the weights.
         say: called with lines for the user.
         on_log: called with every entry of log.jsonl.
 
@@ -73,22 +92,33 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     check_steps(settings, feed, model.least_steps())
     dataset.verify([*feed.rows, *(feed.source.rows if feed.source else ())])
     with folder.lock():
-        given = _given(recipe, settings, set or {}) | {"device": None if device == "auto" else device, "debug": debug}
         folder.start(settings, dataset.path, dataset.info.content)
         if folder.status()["state"] == "finished" and folder.generator.is_dir():
             say(f"{folder.path} is already finished at step {folder.status()['step']}; nothing to do")
             return folder
         state = resume(settings, dataset.info.channels, where, folder, say, first)
         folder.cut_back(state.step)
-        folder.record_command(command_line("train", "DATASET", "RUN", **given, budget=budget))
+        options = _options(recipe, settings, set or {}, device, debug)
+        folder.record_command(command_line("train", "DATASET", "RUN", **options, budget=budget))
         _note_environment(folder, environment(where, precision), say)
         cut_back(folder, epochs_done(settings, feed, state.step))
         keeper = Debug(folder, feed, say) if debug else None
         Loop(state, folder, feed, precision, budget, keeper, say, on_log).run_to_end()
-        if budget is not None:  # as many steps give the same generator, another machine's time does not
-            given = {name: value for name, value in given.items() if name != "epochs"} | {"steps": state.step}
-            folder.record_command(command_line("train", "DATASET", "RUN", **given))
+        if budget is not None:  # as many steps give the same generator, as much time on another machine does not
+            options = {name: value for name, value in options.items() if name != "epochs"} | {"steps": state.step}
+            folder.record_command(command_line("train", "DATASET", "RUN", **options))
     return folder
+
+
+def _options(recipe: str | Path | Recipe, settings: Recipe, changes: Mapping[str, Any], device: str,
+             debug: bool) -> dict[str, Any]:
+    """The options of `ganatomy train` that say the same as these arguments, files and runs by stand-ins."""
+    packaged = not isinstance(recipe, Recipe) and str(recipe) in recipes.names()
+    return {"recipe": str(recipe) if packaged else "RECIPE.yaml",
+            **{key: changes[key] for key in FLAGS if key in changes},
+            "init_from": "PRETRAINED" if settings.init_from else None,
+            "set": {key: value for key, value in changes.items() if key not in (*FLAGS, "init_from")},
+            "device": None if device == "auto" else device, "debug": debug}
 
 
 def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
@@ -101,10 +131,194 @@ def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
     write_json(run.environment_file, now)
 
 
-def _given(recipe: str | Path | Recipe, settings: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `ganatomy train` that say the same as these arguments, files and runs by stand-ins."""
-    packaged = not isinstance(recipe, Recipe) and str(recipe) in recipes.names()
-    return {"recipe": str(recipe) if packaged else "RECIPE.yaml",
-            **{key: changes[key] for key in FLAGS if key in changes},
-            "init_from": "PRETRAINED" if settings.init_from else None,
-            "set": {key: value for key, value in changes.items() if key not in (*FLAGS, "init_from")}}
+class Loop:
+    """The training loop and what happens on its way: log, pictures, checkpoints, the end."""
+
+    def __init__(self, state: TrainingState, run: Run, feed: Feed, precision: str, budget: float | None,
+                 debug: Debug | None, say: Say, on_log: OnLog) -> None:
+        self.state, self.run, self.feed, self.precision = state, run, feed, precision
+        self.budget, self.debug, self.say, self.on_log = budget, debug, say, on_log
+        self.recipe = state.recipe
+        self.steps, self.interval = total_steps(self.recipe, feed), checkpoint_interval(self.recipe, feed)
+        self.validator, self.preview = Validator(feed, self.recipe), Preview(feed, self.recipe, run)
+        self.sums: dict[str, Tensor] = {}
+        self.summed = 0
+        self.clock = self.drawn = time.perf_counter()
+        self.state.notes = generator_notes(feed, self.recipe)
+
+    def run_to_end(self) -> None:
+        """Train, save, export."""
+        self.run.write_status("running", self.state.step, steps=self.steps)
+        self._say_start()
+        if self.state.step == 0:
+            self._preview()
+        with _stop_requests() as stop:
+            self._tick()
+            while self.state.step < self.steps and not self._spent():
+                self._step()
+                if stop():
+                    self._interrupt()
+        unscored = self.validator.scores and self.state.scored != self.state.step
+        if unscored or not self.run.checkpoint(self.state.step).is_file():
+            self._log()
+            self._checkpoint()
+        self._finish()
+
+    def _step(self) -> None:
+        losses = update(self.state, self.feed, self.precision, self.steps)
+        add_losses(self.sums, losses)
+        add_losses(self.state.epoch_sums, losses)
+        self.summed, self.state.epoch_steps = self.summed + 1, self.state.epoch_steps + 1
+        step = self.state.step
+        at_checkpoint = step % self.interval == 0 or step == self.steps
+        self._end_epoch()
+        if at_checkpoint or step % LOG_EVERY == 0:
+            self._log()
+        if step % self.recipe.preview_every == 0 or step == self.steps:
+            self._preview()
+        if at_checkpoint:
+            self._checkpoint()
+
+    def _end_epoch(self) -> None:
+        """Note the losses of an epoch that this step has ended, and with debug all else of it."""
+        epoch = epochs_done(self.recipe, self.feed, self.state.step)
+        if epoch == epochs_done(self.recipe, self.feed, self.state.step - 1):
+            return
+        entry = epoch_entry(self.state, epoch)
+        if entry is not None:
+            self._write(entry)
+        if self.debug is not None:
+            self._refuse_nan()
+            self.debug.keep(self.state, epoch)
+            write_curves(self.run)
+
+    def _spent(self) -> bool:
+        return self.budget is not None and self.state.seconds + time.perf_counter() - self.clock >= self.budget
+
+    def _tick(self) -> float:
+        """Seconds since the last tick, added to the time trained."""
+        now = time.perf_counter()
+        passed, self.clock = now - self.clock, now
+        self.state.seconds += passed
+        return passed
+
+    def _log(self) -> None:
+        if not self.summed:
+            return
+        losses = {name: float(value) / self.summed for name, value in self.sums.items()}
+        passed = self._tick()
+        if not all(math.isfinite(value) for value in losses.values()):
+            self._stop(f"the losses are no longer finite at step {self.state.step}",
+                       LOWER_RATES)
+        entry = {"kind": "train", "step": self.state.step, "seconds": round(self.state.seconds, 3),
+                 "images_per_second": round(self.summed * self.recipe.batch_size / max(passed, 1e-9), 1),
+                 "losses": losses}
+        left = (self.steps - self.state.step) * passed / self.summed
+        if self.budget is not None:
+            left = min(left, max(0.0, self.budget - self.state.seconds))
+        self.sums, self.summed = {}, 0
+        self._write(entry, seconds_left=left)
+
+    def _write(self, entry: dict[str, Any], **live: Any) -> None:
+        """Add a line to log.jsonl, and hand it on with what is of use only now."""
+        self.run.append_log([entry])
+        self.on_log(entry | {"steps": self.steps} | live)
+
+    def _preview(self) -> None:
+        ctx = Context(self.state.step, epochs_done(self.recipe, self.feed, self.state.step),
+                      max(0, self.state.step - 1) / self.steps)  # of the step that was trained last
+        images = self.preview.draw(self.state.sampler(), ctx)
+        if self.validator.collapsed(images, self.state.step, self.steps):
+            self._stop(f"by step {self.state.step} all generated images are nearly the same (mode collapse)",
+                       "start again with another --seed, lower learning rates, or the recipe rpgan-64")
+
+    def _checkpoint(self) -> None:
+        """Save, after scoring the generator on the validation images if the recipe selects by a score."""
+        self._refuse_nan()
+        if self.validator.scores:
+            scores = self.validator.score(self.state.sampler())
+            self._write({"kind": "validation", "step": self.state.step, **scores})
+            self.state.scored, best = self.state.step, self.state.best
+            score, tie = self.validator.rank(scores)
+            if best is None or (score, tie) < (best["score"], best.get("tie", tie)):
+                self.state.best = {"step": self.state.step, "score": score, "tie": tie}
+        self._save()
+
+    def _refuse_nan(self) -> None:
+        """A checkpoint is only good if it is finite; the losses of its step were taken before its update."""
+        if not self.state.is_finite():
+            self._stop(f"the networks' weights are no longer finite at step {self.state.step}",
+                       LOWER_RATES)
+
+    def _save(self) -> None:
+        self._tick()
+        self.state.save(self.run.checkpoint(self.state.step))
+        self.run.prune_checkpoints(int(self.state.best["step"]) if self.state.best else None)
+        self._status("running")
+        if time.perf_counter() - self.drawn >= DRAW_EVERY:
+            self.drawn = time.perf_counter()
+            write_curves(self.run)
+
+    def _status(self, now: str, **more: Any) -> None:
+        seconds = round(self.state.seconds, 1)
+        self.run.write_status(now, self.state.step, steps=self.steps, seconds=seconds, **more)
+
+    def _finish(self) -> None:
+        sampler, step = selected_sampler(self.state, self.run)
+        export(sampler, self.run.generator, {"step": step, **self.state.notes})
+        write_curves(self.run)
+        self._status("finished", selected_step=step)
+        why = f"best of the validation scores, {self._score(self.state.best['score'])}" if self.state.best \
+            else "the last"
+        self.say(f"finished at step {self.state.step}; generator of step {step} ({why}) in {self.run.generator}")
+
+    def _score(self, value: float) -> str:
+        return {"fd": f"FD-Lite0 = {value:.1f}", "kd": f"KD-Lite0 x 1000 = {1e3 * value:.1f}",
+                "critic": f"Jensen-Shannon bound of a fresh critic = {value:.3f} nats"}[self.recipe.select]
+
+    def _interrupt(self) -> None:
+        self._log()
+        self._refuse_nan()
+        self._save()
+        self._status("interrupted")
+        write_curves(self.run)
+        raise Interrupted(f"stopped and saved at step {self.state.step} of {self.steps}; "
+                          "run the same command again to go on")
+
+    def _stop(self, what: str, fix: str) -> None:
+        kept = self.run.checkpoints()
+        self.run.write_status("stopped", self.state.step, steps=self.steps, message=what)
+        write_curves(self.run)
+        last = f"; the last good checkpoint is {kept[-1].name}" if kept else ""
+        raise TrainingStopped(what + last, where=self.run.path, fix=fix)
+
+    def _say_start(self) -> None:
+        rows, recipe = self.feed.rows, self.recipe
+        subjects = counted(len({r.subject for r in rows}), "subject")
+        task = f"{recipe.source} to {recipe.domain}, " if recipe.source else ""
+        self.say(f"recipe {recipe.name}: {task}{len(rows)} training images of {subjects}, {recipe.size} px, batch "
+                 f"{recipe.batch_size}, {self.steps} steps, {self.precision} on {self.state.device}")
+        for warning in self.feed.dataset.info.fingerprint.get("warnings", []):
+            self.say(f"warning about the dataset: {warning}")
+        if self.state.model.starts_from and recipe.init_from is None:
+            self.say(f"warning: it starts from random weights, and is meant to start from "
+                     f"{self.state.model.starts_from} (--init-from RUN)")
+        if self.validator.note:
+            self.say(self.validator.note)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Catch SIGINT and SIGTERM for a while; the yielded function says whether one came."""
+    caught: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    try:
+        old = [signal.signal(s, lambda number, frame: caught.append(number)) for s in signals]
+    except ValueError:  # not the main thread: nothing to catch there
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for s, handler in zip(signals, old, strict=True):
+            signal.signal(s, handler)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,11 +9,11 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe
 from ganatomy.data.batches import Feed
 from ganatomy.data.manifest import Row
-from ganatomy.gans._bce import BCEGAN
 from ganatomy.generators.sampling import Sampler
 from ganatomy.metrics.critic.critics import JS, LEAST_SIDE, SWAPPED, Critic, Sides, published_critic
 from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import KDScorer
+from ganatomy.training.draws import thin
 
 SEED, CRITIC_SEED = 2, 3  # of the fakes that are scored, and of those that a critic learns from
 SCORES = {"kd": "kd", "fd": "fd", "critic": "critic_js"}  # what a recipe selects by, and its name in the log
@@ -89,7 +87,7 @@ class Validator:
         recipe, seed = self._recipe, self._recipe.seed
         critic = published_critic(self._lessons(sampler), recipe.batch_size, seed, sampler.device)
         found = {"critic_js": critic.figure(JS, held_out), "critic_swapped": critic.figure(SWAPPED, held_out)}
-        if isinstance(sampler.model, BCEGAN):
+        if sampler.model.scores_are_logits:
             # minibatch discrimination looks at a batch as a whole: as many as in training
             own = Critic(sampler.model.discriminator, 0, sampler.device, recipe.batch_size)
             found["discriminator"] = own.figure(SWAPPED, held_out)
@@ -134,8 +132,3 @@ def preview_rows(feed: Feed, recipe: Recipe) -> tuple[list[Row], bool]:
 def spread(images: NDArray[np.float32]) -> float:
     """Standard deviation of each pixel over the images, averaged over pixels."""
     return float(images.std(0).mean())
-
-
-def thin(rows: Sequence[Row], most: int) -> list[Row]:
-    """At most `most` rows, evenly picked."""
-    return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)] if rows else []

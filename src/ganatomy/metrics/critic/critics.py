@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganatomy.core.hardware import place
-from ganatomy.networks.augment import translate
-from ganatomy.networks.blocks import refresh_batch_norm
-from ganatomy.networks.dense_dcgan import WIDTHS, dense_feature_length, dense_features
+from ganatomy.gans.dcgan import DENSE_WIDTHS, dense_feature_length, dense_features
+from ganatomy.networks.blocks import refresh_batch_norm, translate
 
 Array = NDArray[np.float64]
 LN2 = math.log(2)
@@ -276,7 +275,7 @@ def _rows(n: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.in
         order = order[size:]
 
 
-LEAST_SIDE = 2 ** len(WIDTHS)  # pixels
+LEAST_SIDE = 2 ** len(DENSE_WIDTHS)  # pixels
 DROPOUT = 0.25
 SHIFT = 1 / 32  # of the side, at most
 PUBLISHED = Plan(steps=100, batch=30, decay=0.0)  # Adam 2e-4, beta1 0.5; nothing stops it early

@@ -90,6 +90,11 @@ def real_images(recipe: Recipe, feed: Feed, draw: int) -> tuple[Tensor, Tensor |
             _changed(source, recipe, draw, 0 if paired else SOURCES, recipe.contrast))
 
 
+def thin(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most `most` rows, evenly picked."""
+    return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)] if rows else []
+
+
 def _changed(images: Tensor, recipe: Recipe, draw: int, stream: int, contrast: float) -> Tensor:
     seeds = (recipe.seed, draw, stream) if stream else (recipe.seed, draw)
     rng = np.random.default_rng((FLIPS, *seeds))
