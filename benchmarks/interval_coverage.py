@@ -55,12 +55,12 @@ def synthetic(index: int, seed: int) -> np.ndarray:
 def with_features(rows: tuple[str, range]) -> tuple[np.ndarray, np.ndarray]:
     import torch
 
-    from ganatomy.features.lite0 import lite0
+    from ganatomy.features.lite0 import Lite0
 
     torch.set_num_threads(1)
     kind, indices = rows
     images = np.concatenate([slices(i, 1) if kind == "real" else synthetic(i, 2) for i in indices])
-    return images, lite0(images).astype(np.float32)
+    return images, Lite0().compute(images).astype(np.float32)
 
 
 def make_population(subjects: int, made: int, workers: int) -> Arrays:

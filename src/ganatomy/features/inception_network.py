@@ -106,21 +106,21 @@ STAGES: dict[int, tuple[tuple[str, Block], ...]] = {
 
 def shapes() -> dict[str, tuple[int, int, int, int]]:
     """Every convolution by its name, in order, with the shape of its kernels: outputs, inputs, height, width."""
-    found: dict[str, tuple[int, int, int, int]] = {}
+    kernels: dict[str, tuple[int, int, int, int]] = {}
     channels = 3
     for stage in STAGES.values():
         for prefix, block in stage:
-            channels = sum(_branch_shapes(prefix, branch, channels, found) for branch in block)
-    return found
+            channels = sum(_branch_shapes(prefix, branch, channels, kernels) for branch in block)
+    return kernels
 
 
-def _branch_shapes(prefix: str, branch: Branch, channels: int, found: dict[str, tuple[int, int, int, int]]) -> int:
+def _branch_shapes(prefix: str, branch: Branch, channels: int, kernels: dict[str, tuple[int, int, int, int]]) -> int:
     for step in branch:
         if isinstance(step, Pool):
             continue
         side_by_side = step if isinstance(step, tuple) else (step,)
         for conv in side_by_side:
-            found[prefix + conv.name] = (conv.outputs, channels, *conv.kernel)
+            kernels[prefix + conv.name] = (conv.outputs, channels, *conv.kernel)
         channels = sum(conv.outputs for conv in side_by_side)
     return channels
 

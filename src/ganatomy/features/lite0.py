@@ -7,56 +7,36 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from ganatomy.features.base import Extractor, Features
+from ganatomy.features.base import Extractor
 from ganatomy.features.fused import Activation, FusedConv, fold
 
-DIMENSIONS = 1280
 _INPUT = 224
-_BATCH = 8  # larger batches leave the processor's cache
 
 
 class Lite0(Extractor):
-    """EfficientNet-Lite0, see `lite0`."""
-
-    name = "Lite0"
-    dimensions = DIMENSIONS
-
-    def __init__(self) -> None:
-        self.identity = hashlib.sha256(b"lite0 224 bilinear fused" + Path(_weights()).read_bytes()).hexdigest()
-
-    def compute(self, images: NDArray[np.float32], device: str = "cpu") -> Features:
-        return lite0(images, device)
-
-
-def lite0(images: NDArray[np.float32], device: str = "cpu") -> Features:
     """EfficientNet-Lite0 features, averaged over the last feature map.
 
     The network is trained on photographs (ImageNet), not on medical images; distances between its features are
     called FD-Lite0 and KD-Lite0, never FID or KID. Images are resized to 224 px (bilinear, antialiased) and scaled
-    to (grey level - 127) / 128 as in its training. Batch norm is folded into the convolutions. The same images give
-    the same bits on the same machine with the same number of threads.
-
-    Args:
-        images: [n, c, s, s] with c 1 (repeated to 3) or 3, in [-1, 1].
-        device: where to compute.
-
-    Returns:
-        [n, 1280], float64.
+    to (grey level - 127) / 128 as in its training; grey is repeated to 3 channels. Batch norm is folded into the
+    convolutions. The same images give the same bits on the same machine with the same number of threads.
 
     Source: Tan and Le, EfficientNet, ICML 2019; the Lite variant without squeeze-and-excitation, with ReLU6.
     """
-    net = _network(device)
-    out = np.empty((len(images), DIMENSIONS), np.float64)
-    with torch.inference_mode():
-        for start in range(0, len(images), _BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(images[start:start + _BATCH], np.float32)).to(device)
-            out[start:start + len(batch)] = net(_prepare(batch)).mean((2, 3)).double().cpu().numpy()
-    return out
+
+    name = "Lite0"
+    dimensions = 1280
+    batch = 8  # larger batches leave the processor's cache
+
+    def __init__(self) -> None:
+        self.identity = hashlib.sha256(b"lite0 224 bilinear fused" + Path(_weights()).read_bytes()).hexdigest()
+
+    def rows(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = _network(str(images.device))(_prepare(images)).mean((2, 3))
+        return features
 
 
 def _prepare(batch: torch.Tensor) -> torch.Tensor:
@@ -97,8 +77,8 @@ def _block(block: Any) -> nn.Module:
     widen = [_fused(block._expand_conv, block._bn0)] if hasattr(block, "_expand_conv") else []
     inner = nn.Sequential(*widen, _fused(block._depthwise_conv, block._bn1),
                           _fused(block._project_conv, block._bn2, "none"))
-    made = block._block_args
-    stays = made.stride in (1, [1]) and made.input_filters == made.output_filters
+    settings = block._block_args
+    stays = settings.stride in (1, [1]) and settings.input_filters == settings.output_filters
     return _Residual(inner) if stays and block.id_skip else inner
 
 

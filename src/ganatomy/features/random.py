@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ganatomy.features.base import Extractor, Features
+from ganatomy.features.base import Extractor
 from ganatomy.features.fused import FusedConv
 
-_SEED, _INPUT, _BATCH = 20150601, 96, 32
+_SEED, _INPUT = 20150601, 96
 _WIDTHS = (3, 32, 64, 128, 256)  # channels of the image and after each convolution
 
 
@@ -29,6 +29,7 @@ class Random(Extractor):
 
     name = "Random"
     dimensions = sum(_WIDTHS[1:])
+    batch = 32
 
     def __init__(self) -> None:
         digest = hashlib.sha256(f"random {_INPUT} bilinear mean {_WIDTHS}".encode())
@@ -36,21 +37,14 @@ class Random(Extractor):
             digest.update(kernel.tobytes())
         self.identity = digest.hexdigest()
 
-    def compute(self, images: NDArray[np.float32], device: str = "cpu") -> Features:
-        """Features [n, 480] of images [n, c, s, s] in [-1, 1] with c 1 (repeated to 3) or 3."""
-        layers = _layers(device)
-        out = np.empty((len(images), self.dimensions), np.float64)
-        with torch.inference_mode():
-            for start in range(0, len(images), _BATCH):
-                x = torch.from_numpy(np.ascontiguousarray(images[start:start + _BATCH], np.float32)).to(device)
-                x = nn.functional.interpolate(x, size=_INPUT, mode="bilinear", antialias=True)
-                x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-                means = []
-                for layer in layers:
-                    x = layer(x)
-                    means.append(x.mean((2, 3)))
-                out[start:start + len(x)] = torch.cat(means, 1).double().cpu().numpy()
-        return out
+    def rows(self, images: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.interpolate(images, size=_INPUT, mode="bilinear", antialias=True)
+        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        means = []
+        for layer in _layers(str(images.device)):
+            x = layer(x)
+            means.append(x.mean((2, 3)))
+        return torch.cat(means, 1)
 
 
 def _kernels() -> list[NDArray[np.float32]]:
