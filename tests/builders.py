@@ -173,6 +173,14 @@ def pictures(folder: Path, count: int = 12, label: str = "") -> Path:
     return folder
 
 
+def touch(folder: Path, *names: str) -> Path:
+    """Files of one byte, for layouts that are told by names alone."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as handle:
         return list(csv.DictReader(handle))

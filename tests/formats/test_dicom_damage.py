@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 
 import numpy as np
@@ -13,7 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELos
 
 from ganatomy.data.images import Unreadable
 from ganatomy.formats import dicom
-from tests.dicom_files import CT, bundled, save, write_dicom, write_enhanced
+from tests.dicom_files import CT, save, write_dicom, write_enhanced
 
 RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)
 
@@ -113,26 +112,3 @@ def test_a_run_length_beyond_its_picture_is_no_panic(tmp_path, capfd):
 
     assert dicom.read(tmp_path / "b.dcm").shape == (1, 12, 10)  # what is too long is left, as padding
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_damaged_files_are_told_as_such_and_never_crash(tmp_path):
-    sources = [path for path in bundled() if path.suffix == ".dcm" and 1000 < path.stat().st_size < 70_000]
-    path = tmp_path / "a.dcm"
-    draw = random.Random(5)
-    for _ in range(300):
-        content = bytearray(draw.choice(sources).read_bytes())
-        if draw.random() < 0.3:
-            content = content[: draw.randrange(132, len(content))]
-        else:
-            for _ in range(draw.choice((1, 3, 30))):
-                content[draw.randrange(132, len(content))] = draw.choice((0, 1, 127, 128, 255, draw.randrange(256)))
-        path.write_bytes(content)
-        before = time.perf_counter()
-        try:
-            dicom.facts(path)
-            header, pixels = dicom.scan(path), dicom.read(path)
-            assert pixels.shape[:3] == header.shape and pixels.dtype == header.dtype
-        except Unreadable:
-            pass
-        assert time.perf_counter() - before < 10

@@ -10,13 +10,11 @@ from ganatomy.core.errors import UserError
 from ganatomy.data.vocabulary import is_mask_name
 from ganatomy.sources.detect import find_layout
 from ganatomy.sources.entry import Layout
+from tests.builders import touch
 
 
-def bids(folder: Path, *names: str, described: bool = True) -> Path:
-    for name in (*names, *(("dataset_description.json",) if described else ())):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    return folder
+def bids(folder: Path, *names: str) -> Path:
+    return touch(folder, "dataset_description.json", *names)
 
 
 def found(layout: Layout) -> list[tuple[str, str, str]]:
@@ -34,9 +32,9 @@ def test_subjects_sessions_and_suffixes(tmp_path: Path) -> None:
 
 
 def test_a_folder_named_so_needs_no_description(tmp_path: Path) -> None:
-    bids(tmp_path / "a", *(f"sub-{i}/anat/sub-{i}_T1w.nii.gz" for i in (1, 2)), described=False)
+    touch(tmp_path / "a", *(f"sub-{i}/anat/sub-{i}_T1w.nii.gz" for i in (1, 2)))
     assert find_layout(tmp_path / "a").kind == "a BIDS folder"
-    bids(tmp_path / "b", "sub-1/sub-1_T1.nii.gz", "sub-2/sub-2_T1.nii.gz", described=False)
+    touch(tmp_path / "b", "sub-1/sub-1_T1.nii.gz", "sub-2/sub-2_T1.nii.gz")
     assert find_layout(tmp_path / "b").kind == "a folder per subject"
     bids(tmp_path / "c", "p1/t1.nii.gz", "p2/t1.nii.gz")  # described, but nothing in it is named so
     assert find_layout(tmp_path / "c").kind == "a folder per subject"

@@ -141,24 +141,6 @@ def test_damage_is_told_with_the_array(tmp_path: Path) -> None:
         layout_of(tmp_path / "b.npy")
 
 
-def test_mutated_archives_raise_plain_errors(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "a.npz", CT=grey(3), label=np.arange(3), subjects=np.array(["a", "b", "c"]))
-    raw = (tmp_path / "a.npz").read_bytes()
-    random = np.random.default_rng(0)
-    refused = 0
-    for number in range(300):
-        mutant = bytearray(raw)
-        for place in random.integers(0, len(raw), random.integers(1, 8)):
-            mutant[place] = random.integers(0, 256)
-        (tmp_path / "m.npz").write_bytes(bytes(mutant[: random.integers(1, len(raw))] if number % 5 == 0 else mutant))
-        try:
-            for entry in layout_of(tmp_path / "m.npz").entries:
-                read_entry(entry)
-        except UserError:
-            refused += 1
-    assert refused > 150
-
-
 def bomb(path: Path, shape: tuple[int, ...], content: bytes = b"", method: int = zipfile.ZIP_DEFLATED) -> Path:
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ganatomy.core.errors import UserError
+from ganatomy.preparation.prepare import prepare
 from ganatomy.sources.detect import find_layout
 from ganatomy.sources.entry import natural, walk
-
-
-def make(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    return folder
+from tests.builders import head, save, touch
+from tests.dicom_files import write_dicom
 
 
 def found(folder: Path, **options: object) -> list[tuple[str, str, str, str, int | None]]:
@@ -25,7 +22,7 @@ def found(folder: Path, **options: object) -> list[tuple[str, str, str, str, int
 
 
 def test_a_folder_per_subject(tmp_path: Path) -> None:
-    make(tmp_path, *(f"patient{i:02d}/patient{i:02d}_{d}.nii.gz" for i in (1, 2) for d in ("T1", "T2", "lesion-mask")),
+    touch(tmp_path, *(f"patient{i:02d}/patient{i:02d}_{d}.nii.gz" for i in (1, 2) for d in ("T1", "T2", "lesion-mask")),
          "LICENSE.txt", ".DS_Store")
     layout = find_layout(tmp_path)
     assert layout.kind == "a folder per subject" and layout.subjects_known
@@ -35,29 +32,29 @@ def test_a_folder_per_subject(tmp_path: Path) -> None:
 
 
 def test_pictures_in_subject_folders_have_slices_and_sessions(tmp_path: Path) -> None:
-    make(tmp_path, *(f"sub-{i}/sub-{i}_ses-{s}_T1_z{z:03d}.png" for i in (1, 2) for s in (1, 2) for z in (0, 7)))
+    touch(tmp_path, *(f"sub-{i}/sub-{i}_ses-{s}_T1_z{z:03d}.png" for i in (1, 2) for s in (1, 2) for z in (0, 7)))
     assert found(tmp_path)[:3] == [("sub-1", "ses-1", "T1", "", 0), ("sub-1", "ses-1", "T1", "", 7),
                                    ("sub-1", "ses-2", "T1", "", 0)]
 
 
 def test_nested_sessions(tmp_path: Path) -> None:
-    make(tmp_path, *(f"sub-{i}/ses-a/anat/sub-{i}_ses-a_T1w.nii.gz" for i in (1, 2)))
+    touch(tmp_path, *(f"sub-{i}/ses-a/anat/sub-{i}_ses-a_T1w.nii.gz" for i in (1, 2)))
     assert found(tmp_path) == [("sub-1", "ses-a", "T1w", "", None), ("sub-2", "ses-a", "T1w", "", None)]
 
 
 def test_surnames_as_folders_are_subjects_not_classes(tmp_path: Path) -> None:
-    make(tmp_path, *(f"{name}/{d}.nii.gz" for name in ("Smith", "Jones") for d in ("T1", "FLAIR")))
+    touch(tmp_path, *(f"{name}/{d}.nii.gz" for name in ("Smith", "Jones") for d in ("T1", "FLAIR")))
     assert {(s, d) for s, _, d, _, _ in found(tmp_path)} == {
         ("Smith", "T1"), ("Smith", "FLAIR"), ("Jones", "T1"), ("Jones", "FLAIR")}
 
 
 def test_what_only_one_patient_has_in_a_file_name_is_no_domain(tmp_path: Path) -> None:
-    make(tmp_path, "p1/p1_miller_T1.nii", "p2/p2_smith_T1.nii")
+    touch(tmp_path, "p1/p1_miller_T1.nii", "p2/p2_smith_T1.nii")
     assert {d for _, _, d, _, _ in found(tmp_path)} == {"T1"}
 
 
 def test_a_folder_per_class(tmp_path: Path) -> None:
-    make(tmp_path, "benign/benign (1).png", "benign/benign (1)_mask.png", "malignant/0001.png")
+    touch(tmp_path, "benign/benign (1).png", "benign/benign (1)_mask.png", "malignant/0001.png")
     layout = find_layout(tmp_path)
     assert layout.kind == "a folder per class" and not layout.subjects_known
     assert [(e.label, e.domain) for e in layout.entries] == [("benign", "image"), ("benign", "mask"),
@@ -66,25 +63,25 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
 
 
 def test_class_folders_of_subject_folders_and_splits(tmp_path: Path) -> None:
-    make(tmp_path / "a", "tumour/p01/x.png", "healthy/p02/y.png")
+    touch(tmp_path / "a", "tumour/p01/x.png", "healthy/p02/y.png")
     assert [(s, label) for s, _, _, label, _ in found(tmp_path / "a")] == [("p02", "healthy"), ("p01", "tumour")]
-    make(tmp_path / "b", "train/cat/1.png", "train/dog/2.png", "test/cat/1.png")
+    touch(tmp_path / "b", "train/cat/1.png", "train/dog/2.png", "test/cat/1.png")
     entries = find_layout(tmp_path / "b").entries
     assert {(e.split, e.label) for e in entries} == {("train", "cat"), ("train", "dog"), ("test", "cat")}
     assert len({e.subject for e in entries}) == 3
 
 
 def test_flat_folders(tmp_path: Path) -> None:
-    make(tmp_path / "a", "img2.png", "img10.png")
+    touch(tmp_path / "a", "img2.png", "img10.png")
     assert [s for s, *_ in found(tmp_path / "a")] == ["img2", "img10"]
     assert not find_layout(tmp_path / "a").subjects_known
-    make(tmp_path / "b", *(f"IXI{i}-Guys_{d}.nii.gz" for i in (2, 12) for d in ("T1", "T2")))
+    touch(tmp_path / "b", *(f"IXI{i}-Guys_{d}.nii.gz" for i in (2, 12) for d in ("T1", "T2")))
     assert [(s, d) for s, _, d, _, _ in found(tmp_path / "b")] == [
         ("IXI2-Guys", "T1"), ("IXI2-Guys", "T2"), ("IXI12-Guys", "T1"), ("IXI12-Guys", "T2")]
 
 
 def test_patterns(tmp_path: Path) -> None:
-    make(tmp_path, "a/x_01/x_01_T1_s5.png", "a/x_02/x_03_T1_s6.png", "b/x_04/x_04_lesion_mask_s7.png")
+    touch(tmp_path, "a/x_01/x_01_T1_s5.png", "a/x_02/x_03_T1_s6.png", "b/x_04/x_04_lesion_mask_s7.png")
     layout = find_layout(tmp_path, pattern="{label}/{subject}/{subject}_{domain}_s{slice}.png")
     assert [(e.label, e.subject, e.domain, e.slice) for e in layout.entries] == [
         ("a", "x_01", "T1", 5), ("b", "x_04", "lesion_mask", 7)]
@@ -96,11 +93,11 @@ def test_patterns(tmp_path: Path) -> None:
     ("{subject}/{contrast}.png", "unknown field"), ("*.png", "no {subject}"), ("{subject}.dcm", "fits the pattern")])
 def test_patterns_that_cannot_work(tmp_path: Path, pattern: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        find_layout(make(tmp_path, "a/b.png"), pattern=pattern)
+        find_layout(touch(tmp_path, "a/b.png"), pattern=pattern)
 
 
 def test_a_table_rules_over_folders(tmp_path: Path) -> None:
-    make(tmp_path, "x/1.png", "x/2.png")
+    touch(tmp_path, "x/1.png", "x/2.png")
     (tmp_path / "files.csv").write_text(
         "\ufeffPath;Subject;label;split;slice\nx/1.png;A;ill;training;4\n\nx/2.png;B;;Test;\n", encoding="utf-8")
     layout = find_layout(tmp_path)
@@ -135,16 +132,16 @@ def test_nothing_there(tmp_path: Path) -> None:
         find_layout(tmp_path / "nowhere")
     with pytest.raises(UserError, match="empty"):
         find_layout(tmp_path)
-    make(tmp_path, "scan/1.dcm")
+    touch(tmp_path, "scan/1.dcm")
     with pytest.raises(UserError, match="1 DICOM file, and none can be used"):
         find_layout(tmp_path)
-    make(tmp_path / "other", "notes.txt")
+    touch(tmp_path / "other", "notes.txt")
     with pytest.raises(UserError, match="no images"):
         find_layout(tmp_path / "other")
 
 
 def test_folders_of_labels_are_masks_not_classes(tmp_path: Path) -> None:
-    make(tmp_path / "msd", *(f"{part}/la_00{i}.nii.gz" for part in ("imagesTr", "labelsTr") for i in (3, 4)),
+    touch(tmp_path / "msd", *(f"{part}/la_00{i}.nii.gz" for part in ("imagesTr", "labelsTr") for i in (3, 4)),
          "imagesTs/la_001.nii.gz", "labelsTr/la_009.nii.gz", "dataset.json")
     layout = find_layout(tmp_path / "msd")
     assert [(e.subject, e.domain, e.label) for e in layout.entries] == [
@@ -152,19 +149,19 @@ def test_folders_of_labels_are_masks_not_classes(tmp_path: Path) -> None:
         ("la_004", "labels", "")]
     assert [name for name, _ in layout.unmatched] == ["labelsTr/la_009.nii.gz"]
     assert any("1 of 3 files in folders of masks match no image" in note for note in layout.notes)
-    make(tmp_path / "nnunet", *(f"imagesTr/la_003_000{i}.nii.gz" for i in (0, 1)), "labelsTr/la_003.nii.gz",
+    touch(tmp_path / "nnunet", *(f"imagesTr/la_003_000{i}.nii.gz" for i in (0, 1)), "labelsTr/la_003.nii.gz",
          *(f"imagesTs/la_001_000{i}.nii.gz" for i in (0, 1)))
     assert [(s, d) for s, _, d, _, _ in found(tmp_path / "nnunet")] == [
         ("la_003", "channel-0000"), ("la_003", "channel-0001"), ("la_001", "channel-0000"),
         ("la_001", "channel-0001"), ("la_003", "labels")]
-    make(tmp_path / "class", *(f"{c}/{kind}/1.png" for c in ("benign", "malign") for kind in ("images", "masks")))
+    touch(tmp_path / "class", *(f"{c}/{kind}/1.png" for c in ("benign", "malign") for kind in ("images", "masks")))
     assert {(s, d, label) for s, _, d, label, _ in found(tmp_path / "class")} == {
         ("benign/1", "image", "benign"), ("benign/1", "masks", "benign"), ("malign/1", "image", "malign"),
         ("malign/1", "masks", "malign")}
 
 
 def test_folders_taken_for_classes_are_said_to_be_shown(tmp_path: Path) -> None:
-    make(tmp_path, "Smith/a.png", "Jones/b.png")
+    touch(tmp_path, "Smith/a.png", "Jones/b.png")
     assert any("Jones, Smith" in note and "must not be patients' names" in note for note in find_layout(tmp_path).notes)
 
 
@@ -172,7 +169,7 @@ def test_folders_taken_for_classes_are_said_to_be_shown(tmp_path: Path) -> None:
     ("path,subject\nx/1.png,Müller\n", "cp1252"), ("path,subject\nx/1.png,Müller\n", "utf-16"),
     ("\n\n,,\npath;subject\nx/1.png;Müller\n", "utf-8-sig")])
 def test_tables_as_spreadsheets_write_them(tmp_path: Path, text: str, encoding: str) -> None:
-    make(tmp_path, "x/1.png")
+    touch(tmp_path, "x/1.png")
     (tmp_path / "files.csv").write_bytes(text.encode(encoding))
     layout = find_layout(tmp_path)
     assert [e.subject for e in layout.entries] == ["Müller"]
@@ -186,7 +183,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path: Path, text: str, encoding: 
     (b"path,subject,slice\nx/1.png,A," + b"1" * 5000, "line 2: the slice '1{20}' is no whole"),
 ])
 def test_a_broken_files_csv_is_never_passed_over(tmp_path: Path, raw: bytes, words: str) -> None:
-    make(tmp_path, "x/1.png", "y/1.png")
+    touch(tmp_path, "x/1.png", "y/1.png")
     (tmp_path / "files.csv").write_bytes(raw)
     with pytest.raises(UserError, match=words) as caught:
         find_layout(tmp_path)
@@ -194,7 +191,7 @@ def test_a_broken_files_csv_is_never_passed_over(tmp_path: Path, raw: bytes, wor
 
 
 def test_only_plain_files_are_images_and_names_are_printable(tmp_path: Path) -> None:
-    make(tmp_path, "p2.png")
+    touch(tmp_path, "p2.png")
     os.mkfifo(tmp_path / "p1.png")
     (tmp_path / os.fsdecode(b"M\xfcller\n.png")).write_bytes(b"x")
     layout = find_layout(tmp_path)
@@ -203,10 +200,10 @@ def test_only_plain_files_are_images_and_names_are_printable(tmp_path: Path) -> 
 
 
 def test_a_run_folder_is_no_source(tmp_path: Path) -> None:
-    make(tmp_path / "run", "recipe.yaml", "samples/step-1.png")
+    touch(tmp_path / "run", "recipe.yaml", "samples/step-1.png")
     with pytest.raises(UserError, match="is a run folder"):
         find_layout(tmp_path / "run")
-    make(tmp_path, "scans/a.png")
+    touch(tmp_path, "scans/a.png")
     assert [e.name for e in find_layout(tmp_path).entries] == ["scans/a.png"]
 
 
@@ -214,7 +211,7 @@ def test_dicom_is_found_whatever_it_is_called(tmp_path: Path) -> None:
     for name in ("IM000001", "a/1.2.840.113619.5", "a/I10", "a/I2", "b.bak/scan.mr", "c/x.dcm"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(400))
-    make(tmp_path, "DICOMDIR", "README", "a/notes.txt", "a/I3", "a/.I4", "t1.nii.gz", "stack.npz")
+    touch(tmp_path, "DICOMDIR", "README", "a/notes.txt", "a/I3", "a/.I4", "t1.nii.gz", "stack.npz")
     found = walk(tmp_path)
     assert found.dicom == ["IM000001", "a/1.2.840.113619.5", "a/I2", "a/I10", "b.bak/scan.mr", "c/x.dcm"]
     assert (found.images, found.archives) == (["t1.nii.gz"], ["stack.npz"])
@@ -222,7 +219,7 @@ def test_dicom_is_found_whatever_it_is_called(tmp_path: Path) -> None:
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:
-    make(tmp_path / "real", "a.png")
+    touch(tmp_path / "real", "a.png")
     (tmp_path / "real" / "again").symlink_to(tmp_path)
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     found = walk(tmp_path)
@@ -235,13 +232,13 @@ def test_natural_order() -> None:
 
 
 def test_dicom_among_other_images(tmp_path: Path) -> None:
-    make(tmp_path, "p1/a.png", "p1/b.png", "p1/1.dcm")
+    touch(tmp_path, "p1/a.png", "p1/b.png", "p1/1.dcm")
     layout = find_layout(tmp_path)
     assert {e.name for e in layout.entries} == {"p1/a.png", "p1/b.png"}
     assert layout.notes == ["passed over 1 DICOM file; --layout dicom takes them instead"]
     with pytest.raises(UserError, match="none can be used"):  # they are taken when asked for
         find_layout(tmp_path, kind="dicom")
-    make(tmp_path, "p1/2.dcm", "p1/3.dcm")
+    touch(tmp_path, "p1/2.dcm", "p1/3.dcm")
     with pytest.raises(UserError, match="holds 3 DICOM files, and none"):
         find_layout(tmp_path)
     assert len(find_layout(tmp_path, kind="folders").entries) == 2
@@ -251,14 +248,14 @@ def test_dicom_among_other_images(tmp_path: Path) -> None:
     ("bids", "no BIDS folder"), ("sides", "no folders trainA"), ("side-by-side", "not two halves"),
     ("stacks", "no .npz or .npy"), ("dicom", "no DICOM"), ("csv", "no .csv file"), ("guess", "no layout 'guess'")])
 def test_a_given_layout_must_fit(tmp_path: Path, kind: str, words: str) -> None:
-    make(tmp_path, "p1/a.png", "p2/a.png")
+    touch(tmp_path, "p1/a.png", "p2/a.png")
     with pytest.raises(UserError, match=words) as caught:
         find_layout(tmp_path, kind=kind, scratch=tmp_path / "scratch")
     assert caught.value.fix
 
 
 def test_folders_are_taken_when_asked_for(tmp_path: Path) -> None:
-    make(tmp_path, "x/1.png", "y/2.png", "files.csv")
+    touch(tmp_path, "x/1.png", "y/2.png", "files.csv")
     (tmp_path / "files.csv").write_text("path,subject\nx/1.png,A\n")
     assert find_layout(tmp_path).kind == "a CSV table"
     assert find_layout(tmp_path, kind="folders").kind == "a folder per class"
@@ -267,7 +264,7 @@ def test_folders_are_taken_when_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_regular_expression_says_the_subjects(tmp_path: Path) -> None:
-    make(tmp_path, "benign/P01_a.png", "benign/P01_b.png", "malignant/p02_a.png", "malignant/p03_a.png",
+    touch(tmp_path, "benign/P01_a.png", "benign/P01_b.png", "malignant/p02_a.png", "malignant/p03_a.png",
          "malignant/other.png")
     for regex in (r"P\d+(?=_)", r"/(p\d+)_", r"(x)?(?P<subject>p\d+)_"):
         layout = find_layout(tmp_path, subject_regex=regex)
@@ -278,20 +275,20 @@ def test_a_regular_expression_says_the_subjects(tmp_path: Path) -> None:
 
 
 def test_subjects_that_are_brought_together_become_sessions(tmp_path: Path) -> None:
-    make(tmp_path, "exam1/Ann_smith_T1.nii", "exam2/Ann_smith_T1.nii", "exam3/Bob_jones_T1.nii")
+    touch(tmp_path, "exam1/Ann_smith_T1.nii", "exam2/Ann_smith_T1.nii", "exam3/Bob_jones_T1.nii")
     assert [(s, v, d) for s, v, d, *_ in found(tmp_path, subject_regex=r"/([A-Z][a-z]+)_")] == [
         ("Ann", "exam1", "T1"), ("Ann", "exam2", "T1"), ("Bob", "", "T1")]
 
 
 def test_rules_are_not_searched_in_the_subject(tmp_path: Path) -> None:
-    make(tmp_path, *(f"patient{i}/patient{i}_{d}.nii.gz" for i in (19, 20) for d in ("T1", "T2")))
+    touch(tmp_path, *(f"patient{i}/patient{i}_{d}.nii.gz" for i in (19, 20) for d in ("T1", "T2")))
     layout = find_layout(tmp_path, rules={"A": "t1", "B": "t2"})
     assert [(e.subject, e.domain) for e in layout.entries] == [
         ("patient19", "A"), ("patient19", "B"), ("patient20", "A"), ("patient20", "B")]
 
 
 def test_rules_say_the_domains(tmp_path: Path) -> None:
-    make(tmp_path, *(f"p{i}/p{i}_{d}.nii.gz" for i in (1, 2) for d in ("t1_mprage", "T2_tse", "flair", "lesion_mask")))
+    touch(tmp_path, *(f"p{i}/p{i}_{d}.nii.gz" for i in (1, 2) for d in ("t1_mprage", "T2_tse", "flair", "lesion_mask")))
     layout = find_layout(tmp_path, rules={"T1": "mprage", "T2": "t2"})
     assert {(e.subject, e.domain) for e in layout.entries} == {
         ("p1", "T1"), ("p1", "T2"), ("p1", "lesion-mask"), ("p2", "T1"), ("p2", "T2"), ("p2", "lesion-mask")}
@@ -313,7 +310,7 @@ def test_rules_say_the_domains(tmp_path: Path) -> None:
     ({"subject_regex": "a{99999999999999}"}, "is no regular"),
     ({"subject_regex": "a", "pattern": "{subject}.png"}, "does not go with --pattern")])
 def test_regular_expressions_that_cannot_work(tmp_path: Path, options: dict[str, object], words: str) -> None:
-    make(tmp_path, "p1/a.png", "p2/a.png")
+    touch(tmp_path, "p1/a.png", "p2/a.png")
     with pytest.raises(UserError, match=words) as caught:
         find_layout(tmp_path, **options)  # type: ignore[arg-type]
     assert caught.value.fix
@@ -327,14 +324,74 @@ def test_a_table_says_the_subjects_itself(tmp_path: Path) -> None:
 
 
 def test_volumes_of_every_format_have_no_slice_number(tmp_path: Path) -> None:
-    make(tmp_path, *(f"p{i}/p{i}_T1_3.{suffix}" for i in (1, 2) for suffix in ("nrrd", "mha")), "p1/p1_T1_3.png")
+    touch(tmp_path, *(f"p{i}/p{i}_T1_3.{suffix}" for i in (1, 2) for suffix in ("nrrd", "mha")), "p1/p1_T1_3.png")
     assert {e.slice for e in find_layout(tmp_path).entries if not e.name.endswith("png")} == {None}
 
 
 def test_a_folder_that_names_the_patient_is_no_class(tmp_path: Path) -> None:
-    make(tmp_path / "one", "Mueller_Anna/a.png", "Mueller_Anna/b.png", "Jones_Carl/c.png")
+    touch(tmp_path / "one", "Mueller_Anna/a.png", "Mueller_Anna/b.png", "Jones_Carl/c.png")
     layout = find_layout(tmp_path / "one", subject_regex=r"^([^_/]+)_")
     assert {(e.subject, e.label) for e in layout.entries} == {("Mueller", ""), ("Jones", "")}
-    make(tmp_path / "two", "benign/b_1.png", "malign/b_2.png", "malign/c_1.png")
+    touch(tmp_path / "two", "benign/b_1.png", "malign/b_2.png", "malign/c_1.png")
     layout = find_layout(tmp_path / "two", subject_regex=r"/([a-z])_")
     assert {(e.subject, e.label) for e in layout.entries} == {("b", "benign"), ("b", "malign"), ("c", "malign")}
+
+
+def places(folder: Path) -> set[tuple[str, str, int | None]]:
+    return {(subject, domain, number) for subject, session, domain, _, number in found(folder) if not session}
+
+
+@pytest.mark.parametrize("name", ["{c}/p{s}.nii.gz", "{c}/p{s}_{c}.nii.gz", "{c}/p{s}/scan.nii.gz",
+                                  "p{s}/{c}/scan.nii.gz", "p{s}/{c}/p{s}_{c}.nii.gz"])
+@pytest.mark.parametrize("contrasts", [("T1", "T2"), ("t1w", "FLAIR"), ("T1-post", "T2_FLAIR"), ("CT", "MR")])
+def test_a_folder_per_contrast_above_or_below_the_patients(tmp_path: Path, name: str,
+                                                           contrasts: tuple[str, str]) -> None:
+    touch(tmp_path, *(name.format(c=c, s=s) for c in contrasts for s in (1, 2, 3)))
+    layout = find_layout(tmp_path)
+    owners = {(e.subject, e.session) for e in layout.entries}
+    assert owners == {("p1", ""), ("p2", ""), ("p3", "")}
+    assert len({e.domain for e in layout.entries}) == 2
+    assert layout.subjects_known
+
+
+def test_slices_in_folders_of_contrasts(tmp_path: Path) -> None:
+    expected = {(f"p{s}", c, z) for s in (1, 2) for c in ("T1", "T2") for z in (0, 1)}
+    for i, name in enumerate(("p{s}/{c}/{z:03d}.png", "{c}/p{s}/{z:03d}.png")):
+        touch(tmp_path / str(i), *(name.format(c=c, s=s, z=z) for s in (1, 2) for c in ("T1", "T2") for z in (0, 1)))
+        assert places(tmp_path / str(i)) == expected
+
+
+def test_one_folder_of_one_contrast_is_no_patient(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"T1/p{s}.nii.gz" for s in (1, 2, 3)))
+    assert places(tmp_path) == {(f"p{s}", "T1", None) for s in (1, 2, 3)}
+
+
+def test_masks_beside_and_within_folders_of_contrasts(tmp_path: Path) -> None:
+    for i, place in enumerate(("labels/p{s}.nii.gz", "T1/labels/p{s}.nii.gz")):
+        touch(tmp_path / str(i), *(f"{c}/p{s}.nii.gz" for c in ("T1", "T2") for s in (1, 2)),
+             *(place.format(s=s) for s in (1, 2)))
+        assert {(s, d) for s, d, _ in places(tmp_path / str(i))} == {
+            (f"p{s}", d) for s in (1, 2) for d in ("T1", "T2", "labels")}
+
+
+def test_modalities_without_returning_names_stay_classes(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{c}/{i:04d}.png" for c in ("CT", "MR") for i in range(3)))
+    assert {entry.label for entry in find_layout(tmp_path).entries} == {"CT", "MR"}
+
+
+def test_each_patient_is_paired_with_himself(tmp_path: Path) -> None:
+    for i in range(3):
+        for j, contrast in enumerate(("T1", "T2")):
+            save(tmp_path / "in" / contrast / f"p{i}.nii.gz", np.where(head(i) > 0, 100.0 * (1 + i) + j, 0))
+    dataset = prepare(tmp_path / "in", tmp_path / "out", size=24, fit="pad", intensity="fixed:0:65535")
+    one, two = (dataset.pixels(dataset.rows(domain)).max(axis=(1, 2)).astype(int) for domain in ("T1", "T2"))
+    assert (two - one == 1).all()
+
+
+def test_views_in_dicom_are_not_paired_by_the_names_of_their_files(tmp_path: Path) -> None:
+    """Left and right breast: neither names that a PACS gives nor numbers within series say what belongs together."""
+    for name, view in (("a", "L CC"), ("b", "R CC"), ("c", "R MLO"), ("d", "L MLO")):
+        write_dicom(tmp_path / "in" / name, np.full((16, 16), 9, np.uint16), modality="MG", series=view,
+                    description=view, position=None, orientation=None)
+    with pytest.raises(UserError, match="nothing says which belong together"):
+        prepare(tmp_path / "in", tmp_path / "out", size=16, domain={"CC": "CC", "MLO": "MLO"})

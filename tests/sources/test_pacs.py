@@ -62,20 +62,6 @@ def test_each_volume_is_found_once_in_order_and_in_place(export: Export, layout:
         assert np.abs(header.affine - planted.affine).max() < 0.01 / max(header.shape)
 
 
-def test_geometry_is_that_of_simpleitk(layout: Layout) -> None:
-    sitk = pytest.importorskip("SimpleITK")
-    for entry in layout.entries:
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames([path for path, _ in entry.piece.frames])
-        image, header = reader.Execute(), scan_entry(entry)
-        assert header.affine is not None
-        for i, j, k in np.ndindex(2, 2, 2):
-            corner = [int(n) * (size - 1) for n, size in zip((i, j, k), header.shape, strict=True)]
-            theirs = np.array(image.TransformIndexToPhysicalPoint(corner)) * [-1, -1, 1]
-            assert np.allclose((header.affine @ [*corner, 1])[:3], theirs, atol=0.01)
-        assert np.array_equal(sitk.GetArrayFromImage(image).T, read_entry(entry))
-
-
 def test_what_is_left_out_is_named_with_its_reason(export: Export, layout: Layout) -> None:
     reasons = {export.folder / name: reason for name, reason in layout.unmatched}
     copies = {*export.others["duplicate"], *export.series[KEYS[0], "T2_tse_tra"].files}
