@@ -16,7 +16,7 @@ import numpy as np
 
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
-from ganatomy.generators.sampling import load_generator
+from ganatomy.generators.folder import load_generator
 from ganatomy.metrics import prdc
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.kernel import kernel_distance

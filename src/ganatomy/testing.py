@@ -16,7 +16,7 @@ from ganatomy.core.recipe import Recipe
 from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
 from ganatomy.gans.base import GAN, Batch, Context
-from ganatomy.generators.sampling import load_generator
+from ganatomy.generators.folder import load_generator
 from ganatomy.training.train import train
 
 CPU = torch.device("cpu")

@@ -15,9 +15,9 @@ from ganatomy.core.recipe import load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
+from ganatomy.evaluation import sets
 from ganatomy.evaluation.evaluate import evaluate, table
 from ganatomy.evaluation.sets import _refuse_wild
-from ganatomy.generators import sampling
 from ganatomy.metrics.base import Sample
 from ganatomy.metrics.table import LIGHTS
 
@@ -77,8 +77,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def generators() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "load_generator", lambda folder: FakeSampler())
-        patch.setattr(sampling, "untrained_generator", lambda *given: FakeSampler(noise=True))
+        patch.setattr(sets, "load_generator", lambda folder: FakeSampler())
+        patch.setattr(sets, "untrained_generator", lambda *given: FakeSampler(noise=True))
         yield
 
 
@@ -124,7 +124,7 @@ def test_a_good_generator_stands_before_all_controls(metrics: dict[str, Any]) ->
 
 
 def test_a_bad_generator_is_said_to_be_no_better_than_a_control(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "load_generator", lambda folder: FakeSampler(noise=True))
+    monkeypatch.setattr(sets, "load_generator", lambda folder: FakeSampler(noise=True))
     metrics = evaluate(run, n=40)
     (said,) = [w for w in metrics["warnings"] if "“blurred real images”" in w]  # one a control, not one a metric
     assert "not behind the model by KD-Lite0 and FD-Lite0" in said
@@ -219,7 +219,7 @@ def test_what_does_not_fit_is_refused_in_words(tmp_path: Path, run: Path, real: 
         def sample(self, n: int, seed: int) -> np.ndarray:
             return np.full((n, 1, SIZE, SIZE), np.nan, np.float32)
 
-    monkeypatch.setattr(sampling, "load_generator", lambda folder: Broken())
+    monkeypatch.setattr(sets, "load_generator", lambda folder: Broken())
     with pytest.raises(UserError, match="NaN"):
         evaluate(run, n=4)
 

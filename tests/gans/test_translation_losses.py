@@ -15,7 +15,7 @@ from ganatomy.core.recipe import load
 from ganatomy.gans.base import GAN, Batch, Context
 from ganatomy.gans.cyclegan import ImagePool, with_greys_of
 from ganatomy.gans.unet import l1
-from ganatomy.generators.sampling import Sampler
+from ganatomy.generators.sampler import Sampler
 from tests.builders import SMALL
 from tests.gans.models import START, Toy, a_batch, small
 

@@ -13,7 +13,7 @@ from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.gans.base import GAN, Batch
-from ganatomy.generators.sampling import Sampler
+from ganatomy.generators.sampler import Sampler
 from ganatomy.networks.patchgan import PatchGAN
 from ganatomy.networks.resnet import Residual
 from tests.builders import SMALL

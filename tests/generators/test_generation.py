@@ -15,8 +15,9 @@ from ganatomy.core.recipe import load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.images import denormalise, normalise
+from ganatomy.generators.folder import load_generator
 from ganatomy.generators.generation import generate
-from ganatomy.generators.sampling import load_generator, untrained_generator
+from ganatomy.generators.sampler import untrained_generator
 from ganatomy.training.train import train
 from tests.builders import TINY, write_dataset
 

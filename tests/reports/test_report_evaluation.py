@@ -19,7 +19,7 @@ from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.pictures import to_uint8
 from ganatomy.evaluation.map import write_map
-from ganatomy.generators.sampling import load_generator
+from ganatomy.generators.folder import load_generator
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.reports import artefact_figures, methods, summary
 from ganatomy.reports.meanings import MEANINGS, OTHER, SECTIONS, kind, section

@@ -17,7 +17,7 @@ from ganatomy.core.recipe import load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.pictures import error_colours, sheet
-from ganatomy.generators.sampling import load_generator
+from ganatomy.generators.folder import load_generator
 from ganatomy.reports import reproduce, translation_sheets, translation_words
 from ganatomy.reports.report import report
 from ganatomy.reports.translation_film import letting_go, read_progress

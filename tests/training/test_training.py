@@ -22,7 +22,7 @@ from ganatomy.core.run import Run
 from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
 from ganatomy.gans import rpgan
-from ganatomy.generators.sampling import load_generator
+from ganatomy.generators.folder import load_generator
 from ganatomy.metrics.base import Sample
 from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import kernel_distance

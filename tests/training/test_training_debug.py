@@ -20,7 +20,7 @@ from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.evaluate import table as as_table
 from ganatomy.gans import dcgan_knee
 from ganatomy.gans.base import Batch, Context, Fakes, Losses
-from ganatomy.generators.sampling import load_generator
+from ganatomy.generators.folder import load_generator
 from ganatomy.metrics.ssim import ssim
 from ganatomy.training.train import Interrupted, TrainingStopped, train
 from tests.builders import interrupt_at, write_dataset

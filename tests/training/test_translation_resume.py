@@ -18,7 +18,7 @@ from torch import Tensor
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
-from ganatomy.generators.sampling import Sampler
+from ganatomy.generators.sampler import Sampler
 from ganatomy.networks.unet import UNet
 from ganatomy.training.train import Interrupted, TrainingStopped, train
 from tests.builders import SMALL, interrupt_at, random_kills, weights, write_contrasts

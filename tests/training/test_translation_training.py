@@ -19,8 +19,8 @@ from ganatomy.core.recipe import Recipe, load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
+from ganatomy.generators.folder import load_generator
 from ganatomy.generators.generation import generate
-from ganatomy.generators.sampling import load_generator
 from ganatomy.training.draws import _turned, make_feed, real_images, with_domains
 from ganatomy.training.step import learning_rates
 from ganatomy.training.train import Interrupted, train

@@ -110,7 +110,7 @@ def test_the_model_sees_what_prepare_would_store(tmp_path: Any) -> None:
 def test_half_the_size_of_the_dataset() -> None:
     """A model of 16 pixels on a dataset of 32 of 1 mm sees pixels of 2 mm."""
     volume = blob((40, 40, 3), np.array([17.3, 22.6, 1]), np.array([4.0, 4.0, 9.0]))
-    model = floats(16, 0.0, 1.0, grid=grid(mm=1.0), spacing=(2.0, 2.0))
+    model = floats(16, 0.0, 1.0, grid=grid(mm=1.0), spacing=(2.0, 2.0), factor=2)
     back = np.asarray(ganatomy.translate(model, nibabel.Nifti1Image(volume, np.eye(4))).dataobj)
     assert np.abs(centroid(back, np.eye(4)) - centroid(volume, np.eye(4))).max() < 0.1
     assert np.abs(back - volume).max() < 0.05

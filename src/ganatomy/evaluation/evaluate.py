@@ -19,7 +19,7 @@ from ganatomy.evaluation.sets import MOST_IMAGES, Task, of_datasets, of_run, sam
 from ganatomy.evaluation.translation import evaluate_translation, translates
 from ganatomy.evaluation.verdicts import FEW_SYNTHETIC, check_gates, verdicts
 from ganatomy.features.choose import choose
-from ganatomy.generators import sampling
+from ganatomy.generators.sampler import check_seed
 from ganatomy.metrics.base import MetricResult, Samples, found
 from ganatomy.metrics.controls import controls
 from ganatomy.metrics.table import table
@@ -69,7 +69,7 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     if n is not None and not 2 <= n <= MOST_ASKED:
         raise UserError(f"{grouped(n, 'synthetic image')} cannot be compared", where="-n",
                         fix=f"use 2 to {MOST_ASKED:,}")
-    sampling.check_seed(seed)
+    check_seed(seed)
     command = command_line("evaluate", "RUN", n=n, seed=seed or None, domain=domain, label=label,
                            beside=[Path(run) for run in beside], critic=critic,
                            features={"lite0": None, "inception": "inception", "random": "random"}.get(features, Path()))

@@ -13,7 +13,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.evaluation.rows import at_most
-from ganatomy.generators.sampling import Sampler
+from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics.base import Images
 from ganatomy.metrics.translation.baselines import (
     HISTOGRAM_MATCHED,

@@ -16,8 +16,8 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.evaluation.rows import at_most, dataset_warnings, same_channels
 from ganatomy.features.base import CHUNK, Extractor, Stack
-from ganatomy.generators import sampling
-from ganatomy.generators.sampling import Sampler
+from ganatomy.generators.folder import load_discriminator, load_generator
+from ganatomy.generators.sampler import Sampler, untrained_generator
 from ganatomy.metrics.base import Array, Images, Sample, Samples
 
 FEWEST_SYNTHETIC = 500  # drawn from a run by default, even for a small test split
@@ -51,7 +51,7 @@ def of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domain
            extractor: Extractor) -> Task:
     """Images drawn from a run's generator, against its dataset. Raises `UserError` as `evaluate` says."""
     run = Run.open(path)
-    sampler = sampling.load_generator(path)
+    sampler = load_generator(path)
     notes = sampler.notes or {}
     dataset = Dataset.open(data or run.dataset_path())
     learnt = {"domain": notes.get("domain") or run.recipe().domain, "label": run.recipe().label}
@@ -68,14 +68,14 @@ def of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domain
         warnings.append("This is not the dataset that the model was trained on, or it has changed since.")
 
     def untrained(count: int) -> Images:
-        return sampling.untrained_generator(sampler, sampler.size, sampler.channels, seed).sample(count, seed)
+        return untrained_generator(sampler, sampler.size, sampler.channels, seed).sample(count, seed)
 
     def fresh(count: int, other: int) -> Images:
         return np.clip(sampler.sample(count, (seed + FRESH + other) % 2**31), -1, 1)
 
     step = notes.get("step", run.status().get("step"))
     return Task(dataset, domain, label, sampler.size, Sample(images, extractor=extractor), content, untrained, step,
-                warnings, fresh=fresh, judge=sampling.load_discriminator(run, step))
+                warnings, fresh=fresh, judge=load_discriminator(run, step))
 
 
 def _drawn(sampler: Sampler, n: int, seed: int, where: Path) -> tuple[Stack, str]:
@@ -125,7 +125,7 @@ def of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str |
         warnings.append(f"Domain {theirs!r} was compared with {domain!r}.")
 
     def untrained(count: int) -> Images:
-        return sampling.untrained_generator(None, size, dataset.info.channels, seed).sample(count, seed)
+        return untrained_generator(None, size, dataset.info.channels, seed).sample(count, seed)
 
     return Task(dataset, domain, label, size, _sample(made, chosen, size, extractor, alone=synthetic),
                 made.info.content, untrained, None, warnings, DEFAULT_NETWORK)

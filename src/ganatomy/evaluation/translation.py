@@ -29,7 +29,7 @@ from ganatomy.evaluation.pairs import (
 )
 from ganatomy.evaluation.rows import at_most, dataset_warnings, same_channels, size_warning
 from ganatomy.features.choose import choose
-from ganatomy.generators import sampling
+from ganatomy.generators.folder import load_generator
 from ganatomy.metrics.base import Images, Sample, finite
 from ganatomy.metrics.kernel_pairs import real_distance, translated_distance
 from ganatomy.metrics.translation.anatomy import anatomy
@@ -77,7 +77,7 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
 
 
 def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str | Path]) -> Task:
-    run, sampler = Run.open(path), sampling.load_generator(path)
+    run, sampler = Run.open(path), load_generator(path)
     notes = sampler.notes or {}
     dataset = Dataset.open(data or run.dataset_path())
     source, target = (dataset.domain(notes[key]) for key in ("source_domain", "domain"))
@@ -92,7 +92,7 @@ def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str |
 
 def _add_beside(task: Task, path: Path, content: str) -> None:
     """Put another run's generator beside the model. Raises `UserError` if it does something else."""
-    run, sampler = Run.open(path), sampling.load_generator(path)
+    run, sampler = Run.open(path), load_generator(path)
     notes = sampler.notes or {}
     if not sampler.model.translates or sampler.size != task.size or run.dataset_content() != content \
             or (notes["source_domain"], notes["domain"]) != (task.source, task.target):

@@ -19,7 +19,8 @@ from ganatomy.data.dataset import Dataset, DatasetInfo, DatasetWriter, Intensity
 from ganatomy.data.images import Pixels, denormalise
 from ganatomy.data.manifest import Row
 from ganatomy.data.pictures import write_png
-from ganatomy.generators.sampling import Sampler, check_seed, load_generator
+from ganatomy.generators.folder import load_generator
+from ganatomy.generators.sampler import Sampler, check_seed
 
 Format = Literal["png8", "png16", "npy", "none"]
 Weights = Literal["selected", "raw", "averaged"]
@@ -69,13 +70,11 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
 
 def _audited_as_copies(run: Path) -> bool:
     """Whether metrics.json says so; of what was not evaluated, or by an older ganatomy, nothing is known."""
-    if not Run.is_run(run) or not Run(run).metrics_file.is_file():
-        return False
     try:
-        found = read_json(Run(run).metrics_file)
+        report = read_json(Run(run).metrics_file) if Run.is_run(run) else {}
     except UserError:
         return False
-    verdicts = found.get("verdicts") if isinstance(found, dict) else None
+    verdicts = report.get("verdicts") if isinstance(report, dict) else None
     return isinstance(verdicts, list) and any(
         isinstance(v, dict) and v.get("question") == "copies" and v.get("light") == "red" for v in verdicts)
 
@@ -94,17 +93,15 @@ def _write_images(writer: DatasetWriter, sampler: Sampler, notes: dict[str, Any]
     folder = writer.stage / "images"
     intensity = notes["intensity"] or {"offset": 0.0, "scale": 1.0}
     spacing = "x".join(f"{s:g}" for s in notes["spacing"]) if notes["spacing"] else ""
-    index = 0
+    names = (f"syn-{index:06d}" for index in range(n))
     for images in sampler.stream(n, seed):
         if not np.isfinite(images).all():
             raise UserError("the generator makes values that are not finite", where="weights", fix="train it again")
         stored = denormalise(images, notes["value_range"], dtype)
-        for pixels, image in zip(stored, images, strict=True):
-            name = f"syn-{index:06d}"
+        for pixels, image, name in zip(stored, images, names, strict=False):
             writer.add(pixels, Row(name, name, "", 0, notes["domain"], notes["label"] or "", "", 0, intensity["offset"],
                                    intensity["scale"], spacing, "", ""))
             _write_file(folder / name, pixels, image, format)
-            index += 1
 
 
 def _write_file(path: Path, stored: Pixels, image: Pixels, format: Format) -> None:

@@ -53,7 +53,7 @@ def gather(run: Run, recipe: Recipe, dataset: Dataset | None, generated: Iterabl
 
 
 def _drawn(run: Run, numbers: list[int], seed: int) -> dict[str, Tile]:
-    from ganatomy.generators.sampling import load_generator
+    from ganatomy.generators.folder import load_generator
 
     found: dict[str, Tile] = {}
     start = 0

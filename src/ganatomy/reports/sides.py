@@ -81,7 +81,7 @@ def _real(recipe: Recipe, dataset: Dataset | None, shareable: bool, known: bool,
 def _generated(run: Run, recipe: Recipe, say: Say) -> tuple[Tiles | None, str]:
     """Images of the generator, else of the newest sample sheet, and a caption; or None and why."""
     if (run.generator / facts.WEIGHTS).is_file():
-        from ganatomy.generators.sampling import load_generator
+        from ganatomy.generators.folder import load_generator
 
         say(f"generating {images.MOST_TILES} images")
         made = load_generator(run.path).sample(images.MOST_TILES, recipe.seed)

@@ -95,7 +95,7 @@ def _pictures(run: Run, recipe: Recipe, dataset: Dataset | None, parts: list[Par
         return parts, "There is no finished generator yet to translate test slices with."
     if dataset is None:
         return parts, "The dataset was not at hand when this report was made, so no slices are shown."
-    from ganatomy.generators.sampling import load_generator
+    from ganatomy.generators.folder import load_generator
 
     sampler = load_generator(run.path)
     ways = [(str(recipe.source), str(recipe.domain)), (str(recipe.domain), str(recipe.source))]

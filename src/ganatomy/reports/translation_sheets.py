@@ -12,7 +12,7 @@ from ganatomy.core.text import grouped
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.data.pictures import ERROR_SHOWN, error_colours, to_uint8
-from ganatomy.generators.sampling import Sampler
+from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics.base import Images
 from ganatomy.metrics.translation.anatomy import JUDGED, OF_ITSELF
 from ganatomy.metrics.translation.paired import INSIDE, foreground, pair_figures

@@ -16,7 +16,7 @@ from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 
-FLIPS, TURNS, POWERS = 4, 6, 7  # what random numbers are drawn for, apart from the purposes in sampling.py
+FLIPS, TURNS, POWERS = 4, 6, 7  # what random numbers are drawn for, apart from the purposes in generators/sampler.py
 SOURCES = 8  # the stream of sources that are drawn apart from the targets
 
 

@@ -31,7 +31,8 @@ from ganatomy.data.contrast import Contrast, learn_contrast
 from ganatomy.data.manifest import Row
 from ganatomy.data.pictures import error_colours, grid, sheet, to_uint8, write_png
 from ganatomy.gans.base import Batch, Context
-from ganatomy.generators.sampling import TRANSLATION, Sampler, export
+from ganatomy.generators.folder import export
+from ganatomy.generators.sampler import TRANSLATION, Sampler
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.ssim import held_out, ssim
 from ganatomy.training.draws import partners, real_images, thin

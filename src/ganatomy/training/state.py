@@ -20,7 +20,8 @@ from ganatomy.core.hardware import place, prefers_channels_last
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
 from ganatomy.gans.base import GAN
-from ganatomy.generators.sampling import Sampler, load_generator, trained_sampler
+from ganatomy.generators.folder import load_generator
+from ganatomy.generators.sampler import Sampler, trained_sampler
 
 
 def seed_step(seed: int, step: int) -> None:

@@ -17,7 +17,7 @@ from ganatomy.gans.base import Batch, Context, Fakes, Losses
 from ganatomy.training.draws import real_images
 from ganatomy.training.state import TrainingState, seed_step
 
-NOISE = 3  # what random numbers are drawn for, apart from the purposes in sampling.py and draws.py
+NOISE = 3  # what random numbers are drawn for, apart from the purposes in generators/sampler.py and draws.py
 
 
 def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict[str, Losses]:

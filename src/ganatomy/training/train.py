@@ -23,7 +23,7 @@ from ganatomy.core.text import command_line, counted
 from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
 from ganatomy.gans.base import Context
-from ganatomy.generators.sampling import export
+from ganatomy.generators.folder import export
 from ganatomy.training.draws import make_feed, with_domains
 from ganatomy.training.record import Debug, Preview, cut_back, epoch_entry, generator_notes, write_curves
 from ganatomy.training.state import TrainingState, initial_weights, resume, selected_sampler

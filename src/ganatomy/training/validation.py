@@ -9,7 +9,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe
 from ganatomy.data.batches import Feed
 from ganatomy.data.manifest import Row
-from ganatomy.generators.sampling import Sampler
+from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics.critic.critics import JS, LEAST_SIDE, SWAPPED, Critic, Sides, published_critic
 from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import KDScorer

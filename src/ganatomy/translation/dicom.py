@@ -1,163 +1,55 @@
-"""DICOM in, DICOM out: the volumes of a folder or a series, and a derived series that opens at the source's place."""
+"""A derived DICOM series: what its files take from the source's, what is new, and how values become whole numbers."""
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy import formats
+from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder
-from ganatomy.core.text import counted, grouped
-from ganatomy.data.parallel import progress
-from ganatomy.formats import SYNTHETIC, Unreadable
-from ganatomy.formats.dicom.tags import Facts, facts
-from ganatomy.sources.dicom.series import Volume, build
-from ganatomy.sources.dicom.slices import Skipped
-from ganatomy.sources.entry import is_hidden, walk
-from ganatomy.translation.about import About
-from ganatomy.translation.dicom_pixels import Stored, stored
-from ganatomy.translation.dicom_tags import Source, read_source, series_tags, slice_tags
+from ganatomy.core.text import counted
+from ganatomy.data.images import Unreadable
+from ganatomy.data.intensity import HOUNSFIELD
+from ganatomy.formats.dicom.file import numbers, opened, text, texts, value
+from ganatomy.formats.dicom.tags import TAGS, Frame, described, frames, is_lossy
+from ganatomy.sources.dicom.series import Volume
+from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, About
 
-TOLD = 3
-"""So many files or series of one kind that are left out are told one by one."""
-_FAULTS = ("faulty volume:", "several images at one place:")
-"""How the reasons begin for which a part of a series that should be a volume is none."""
 KEEPS = ("the DICOM files keep the patient's name, ID, birth date and sex, and refer to the source's images: they are "
          "not anonymous")
 """What is to be said of derived series."""
-_OPTIONS = re.compile(r" \(add --[\w-]+ to take it\)|, or add --[\w-]+ to take it as it is")
-
-
-def volumes(path: Path, say: Callable[[str], None] = lambda text: None) -> list[Volume]:
-    """The DICOM volumes of a folder, or of the series that one file belongs to.
-
-    Args:
-        path: a folder, of which all below it counts; or a file, which stands for those beside it with the same
-            SeriesInstanceUID. Derived series are taken from a folder only where their study has no others, and those
-            that Ganatomy made never; a file that is named itself may be either.
-        say: told what is left out, with the reason.
-
-    Returns:
-        Volumes in the order of patients, studies and series. `formats.read_frames(volume.frames)` gives voxels
-        [i, j, k], and `volume.header.affine` their place.
-
-    Raises:
-        UserError: there is none.
-    """
-    if not path.exists():
-        raise UserError("there is no such file or folder", where=path)
-    reading = _in_folder(path) if path.is_dir() else _beside(path)
-    found, skipped = build(reading.facts(say), keep_derived=reading.named)
-    faulty = {reading.owners[name]: reason for name, reason in skipped if reason.startswith(_FAULTS)}
-    reasons = [_why_not(volume, reading.named, faulty) for volume in found]
-    good = [volume for volume, reason in zip(found, reasons, strict=True) if not reason]
-    skipped = [*reading.unreadable, *skipped,
-               *((volume.name, reason) for volume, reason in zip(found, reasons, strict=True) if reason)]
-    told = _told([(name, _OPTIONS.sub("", reason)) for name, reason in skipped])
-    if not good:
-        raise UserError(f"{grouped(len(reading.names), 'DICOM file')}, and none is a slice of a volume that can be "
-                        f"translated ({'; '.join(told) or 'there are none'})", where=path,
-                        fix="give a folder with one DICOM series of slices, or one of its files")
-    for line in [*(f"left out: {line}" for line in told), *(note for volume in good for note in volume.notes)]:
-        say(line)
-    return good
-
-
-@dataclass
-class _Reading:
-    """Files whose tags are to be read.
-
-    Attributes:
-        names: relative to `folder`. series: only files of this SeriesInstanceUID count; None for any.
-        named: the user named one of the files.
-        unreadable: (name, reason) of those that hold no image.
-        owners: name -> its series, of the files that were read.
-    """
-
-    folder: Path
-    names: list[str]
-    series: str | None = None
-    named: bool = False
-    unreadable: Skipped = field(default_factory=list)
-    owners: dict[str, str] = field(default_factory=dict)
-
-    def facts(self, say: Callable[[str], None]) -> Iterator[tuple[str, Path, Facts]]:
-        """(name, path, facts) of each."""
-        told = progress(len(self.names), "DICOM headers", say)
-        for done, name in enumerate(self.names, 1):
-            try:
-                found = facts(self.folder / name)
-            except Unreadable as error:
-                if not self.named:
-                    self.unreadable.append((name, str(error)))
-                continue
-            if self.series is None or found.series_uid == self.series:
-                self.owners[name] = _owner(name, found)
-                yield name, self.folder / name, found
-            told(done)
-
-
-def _in_folder(folder: Path) -> _Reading:
-    return _Reading(folder, walk(folder).dicom)
-
-
-def _beside(file: Path) -> _Reading:
-    try:
-        series = facts(file).series_uid
-        others = sorted(item.name for item in file.parent.iterdir() if _is_dicom(item)) if series else []
-    except (Unreadable, OSError) as error:
-        raise UserError(f"{getattr(error, 'strerror', None) or error}", where=file,
-                        fix="give a DICOM file, or a folder with one series") from error
-    return _Reading(file.parent, others or [file.name], series, named=True)
-
-
-def _is_dicom(path: Path) -> bool:
-    if is_hidden(path.name) or not path.is_file():
-        return False
-    try:
-        return formats.format_of(path) is formats.dicom
-    except OSError:
-        return False
-
-
-def _owner(name: str, found: Facts) -> str:
-    """The series of a file; without a SeriesInstanceUID it is that of its folder."""
-    return found.series_uid or str(Path(name).parent)
-
-
-def _why_not(volume: Volume, named: bool, faulty: Mapping[str, str]) -> str:
-    """Why a volume is not to be translated, "" if it is.
-
-    Args:
-        named: the user named one of its files.
-        faulty: series -> what is wrong with a part of it: the rest is not what the series was meant to be.
-    """
-    if not volume.frames:
-        return ("pictures: they are in colour" if volume.header.channels > 1 else
-                "pictures: no PixelSpacing says how large a pixel is" if volume.header.spacing is None else
-                "pictures: no tags say where they lie (ImagePositionPatient, ImageOrientationPatient)")
-    if (fault := faulty.get(_owner(volume.name, volume.facts))) is not None:
-        return f"part of a faulty series: its other part is a {fault}"
-    if SYNTHETIC.match(volume.facts.series_description) and not named:
-        return f"synthetic: {volume.facts.series_description!r} was made by a model; name one of its files to take it"
-    return ""
-
-
-def _told(skipped: Skipped) -> list[str]:
-    """A line for each of the first few of a kind."""
-    kinds: dict[str, list[str]] = defaultdict(list)
-    for name, reason in skipped:
-        kinds[reason.partition(":")[0]].append(f"{name}: {reason}")
-    return [line for lines in kinds.values() for line in
-            [*lines[:TOLD], *([f"{len(lines) - TOLD} more like these"] if len(lines) > TOLD else [])]]
+CT, MR, CAPTURE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
+"""Storage classes of what is written: classic CT and MR images, and secondary captures for what is neither."""
+_CHOICES = {
+    "PatientSex": ("M", "F", "O"), "RecognizableVisualFeatures": ("YES", "NO"),
+    "PatientPosition": ("HFP", "HFS", "HFDR", "HFDL", "FFDR", "FFDL", "FFP", "FFS", "LFP", "LFS", "RFP", "RFS", "AFDR",
+                        "AFDL", "PFDR", "PFDL")}
+"""Taken from the source only with one of these values: a tag of a code may hold anything in truth."""
+_LOSSY_METHODS = ("ISO_10918_1", "ISO_14495_1", "ISO_15444_1", "ISO_15444_15", "ISO_18181_1", "ISO_13818_2",
+                  "ISO_14496_10", "ISO_23008_2")
+TAKEN = ("SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "BurnedInAnnotation", *_CHOICES,
+         "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod", "FrameOfReferenceUID",
+         "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+"""All that is taken from a source's file, but for the UIDs by which it is referred to."""
+_MR_NAMES = re.compile(r"T[12]|PD|FLAIR|STIR|DWI|ADC|SWI|TOF|ASL|PERF|BOLD|MR", re.IGNORECASE)
+_OTHER_NAMES = re.compile(r"(CB)?CT|PE?T|NM|SPECT|US|XR|XA|MG", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SERIES_NUMBERS, _HIGHEST_SERIES = 9000, 9999
+FINE = 1000
+"""The largest number stored is at least this, so that rounding changes no value by more than 0.05% of the largest."""
+_SAMPLED = 64
+"""So many positions along each axis, at most, from which the window is told."""
 
 
 def write_series(volume: Volume, values: NDArray[Any], out: Path, about: About,
@@ -167,13 +59,13 @@ def write_series(volume: Volume, values: NDArray[Any], out: Path, about: About,
     SOPInstanceUID, SeriesInstanceUID and StudyInstanceUID are new. FrameOfReferenceUID stays the source's: it names the
     space that positions are meant in, and with a new one no viewer may lay the series over its source. Name, ID, birth
     date and sex of the patient stay the source's, and so do orientation in the scanner, whether pixels were once
-    compressed with loss, and what is marked as visible in them; nothing else is taken from it (`dicom_tags.TAKEN`).
+    compressed with loss, and what is marked as visible in them; nothing else is taken from it (`TAKEN`).
     Each file names the SOPInstanceUID of its source's slice (SourceImageSequence). Storage classes are the classic
     ones whatever the source was: CT for HU, MR, or a secondary capture for anything else (PET, say). Memory is needed
-    for one slice at a time. Numbers are stored as `dicom_pixels.stored` says.
+    for one slice at a time. Numbers are stored as `stored` says.
 
     Args:
-        volume: the source, as `volumes` gives it.
+        volume: the source, as `inputs.volumes` gives it.
         values: [i, j, k] as `read_frames(volume.frames)` gives them: HU, or on an arbitrary scale.
         out: the folder to make; it may exist if it is empty.
         say: told how values are stored.
@@ -218,3 +110,269 @@ def _write(path: Path, tags: Any, picture: NDArray[Any], how: Stored) -> None:
     tags.file_meta.MediaStorageSOPClassUID = tags.SOPClassUID
     tags.file_meta.MediaStorageSOPInstanceUID = tags.SOPInstanceUID
     tags.save_as(path, enforce_file_format=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What one of the source's files gives.
+
+    Attributes:
+        taken: a pydicom Dataset of the tags that all its slices share.
+        frames: where each of its frames lies (each tile of a mosaic).
+        sop_class, sop_uid: "" where it has none that are valid.
+        numbered: whether its frames have numbers by which they can be referred to.
+    """
+
+    taken: Any
+    frames: tuple[Frame, ...]
+    sop_class: str
+    sop_uid: str
+    numbered: bool
+
+
+def read_source(path: Path) -> Source:
+    """Read a file's header, not its pixels. Raises `Unreadable`."""
+    from pydicom.datadict import tag_for_keyword
+
+    wanted = [tag for keyword in TAKEN if (tag := tag_for_keyword(keyword)) is not None]
+    with opened(path, [*TAGS, *wanted]) as file:
+        how, cut = described(file)
+        placed = frames(file.dataset, how.frames, cut)
+        sop_class, sop_uid = (valid_uid(text(file.dataset, f"SOP{what}UID")) for what in ("Class", "Instance"))
+        return Source(_taken(file.dataset, is_lossy(file)), placed, sop_class, sop_uid, how.frames > 1)
+
+
+def valid_uid(uid: str) -> str:
+    """The UID, or "" where it is none."""
+    from pydicom.uid import UID
+
+    return uid if UID(uid).is_valid else ""
+
+
+def _taken(data: Any, lossy: bool) -> Any:
+    from pydicom.charset import python_encoding
+    from pydicom.dataset import Dataset
+
+    out = Dataset()
+    if characters := texts(data, "SpecificCharacterSet"):
+        out.SpecificCharacterSet = list(characters) if set(characters) <= set(python_encoding) else "ISO_IR 192"
+    name = value(data, "PatientName")
+    out.PatientName = _without_control(name if name is None or hasattr(name, "components") else name[0])
+    out.PatientID = _CONTROL.sub("", text(data, "PatientID"))
+    birth = text(data, "PatientBirthDate")
+    out.PatientBirthDate = birth if re.fullmatch(r"\d{8}", birth) else ""
+    for keyword, allowed in _CHOICES.items():
+        found = text(data, keyword)
+        if found in allowed:
+            setattr(out, keyword, found)
+    out.BurnedInAnnotation = "YES" if text(data, "BurnedInAnnotation") == "YES" else "NO"
+    _take_lossiness(out, data, lossy)
+    return out
+
+
+def _without_control(name: Any) -> Any:
+    """A person's name without control characters, which some viewers and terminals obey."""
+    from pydicom.valuerep import PersonName
+
+    if name is None or not _CONTROL.search(str(name)):
+        return name
+    return PersonName(_CONTROL.sub("", str(name)), getattr(name, "encodings", None))
+
+
+def _take_lossiness(out: Any, data: Any, lossy: bool) -> None:
+    """What was lost once stays lost, whatever the pixels are packed with afterwards."""
+    out.LossyImageCompression = "01" if lossy else "00"
+    methods, ratios = texts(data, "LossyImageCompressionMethod"), numbers(data, "LossyImageCompressionRatio")
+    if lossy and ratios:
+        out.LossyImageCompressionRatio = [number_string(ratio) for ratio in ratios]
+    if lossy and methods and set(methods) <= set(_LOSSY_METHODS):
+        out.LossyImageCompressionMethod = list(methods)
+
+
+def number_string(number: float) -> str:
+    """A number as DICOM writes decimal strings: at most 16 characters."""
+    from pydicom.valuerep import format_number_as_ds
+
+    return str(int(number)) if number == int(number) and abs(number) < 1e15 else format_number_as_ds(float(number))
+
+
+def storage_class(volume: Volume, about: About) -> str:
+    """CT for values in HU; MR for contrasts of MR; a secondary capture for what is neither."""
+    if about.units == HOUNSFIELD:
+        return CT
+    if _MR_NAMES.match(about.target) or (volume.facts.modality == "MR" and not _OTHER_NAMES.match(about.target)):
+        return MR
+    return CAPTURE
+
+
+def series_tags(volume: Volume, about: About, stored: str) -> Any:
+    """A pydicom Dataset of what all slices share: all of it new, but for the frame of reference.
+
+    Args:
+        stored: how the stored numbers come from the values, in words.
+    """
+    from pydicom.dataset import Dataset
+    from pydicom.uid import generate_uid
+
+    out, now, sop_class = Dataset(), datetime.now(), storage_class(volume, about)
+    out.SOPClassUID = sop_class
+    out.StudyInstanceUID, out.SeriesInstanceUID = generate_uid(), generate_uid()
+    out.FrameOfReferenceUID = valid_uid(volume.facts.frame_uid) or generate_uid()
+    for keyword in ("StudyID", "AccessionNumber", "ReferringPhysicianName", "PatientSex", "PatientPosition",
+                    "PositionReferenceIndicator"):  # must be there, and may be empty
+        setattr(out, keyword, "")
+    out.StudyDate = out.ContentDate = now.strftime("%Y%m%d")
+    out.StudyTime = out.ContentTime = now.strftime("%H%M%S")
+    number = volume.facts.series_number or 0
+    out.SeriesNumber = _SERIES_NUMBERS + number if 0 <= number <= _HIGHEST_SERIES else _SERIES_NUMBERS
+    out.SeriesDescription = f"synthetic {_plain(about.target, 23)} (ganatomy), {NOT_FOR_DIAGNOSIS}"
+    out.DerivationDescription = _plain(
+        f"synthetic, {NOT_FOR_DIAGNOSIS}: {about.target} made from {about.source} by the model {about.model} of "
+        f"ganatomy {__version__} (weights: {about.weights}); {stored}", 1024)
+    out.Manufacturer, out.ManufacturerModelName = "ganatomy", _plain(about.model, 64)
+    out.SoftwareVersions = _plain(f"ganatomy {__version__}", 64)
+    out.ContentQualification = "RESEARCH"
+    out.Modality, kind = {CT: ("CT", ["AXIAL"]), MR: ("MR", ["OTHER"]), CAPTURE: ("OT", [])}[sop_class]
+    out.ImageType = ["DERIVED", "SECONDARY", *kind]
+    _add_class(out, sop_class)
+    return out
+
+
+def _add_class(out: Any, sop_class: str) -> None:
+    """What a storage class asks for: a synthetic image has no scanner's settings."""
+    if sop_class == CAPTURE:
+        out.ConversionType = "SYN"
+    elif sop_class == MR:
+        out.ScanningSequence, out.SequenceVariant, out.ScanOptions, out.MRAcquisitionType = "RM", "NONE", "", ""
+        out.RepetitionTime, out.EchoTime, out.EchoTrainLength = None, None, None
+    else:
+        out.KVP, out.AcquisitionNumber = None, None
+        out.RescaleSlope, out.RescaleIntercept, out.RescaleType = "1", "0", HOUNSFIELD
+
+
+def slice_tags(series: Any, source: Source, frame: int, number: int) -> Any:
+    """A pydicom Dataset of one slice without its pixels.
+
+    Args:
+        series: see `series_tags`.
+        frame: which one of the source's file; number: of the slice in the series, from 1.
+    """
+    from pydicom.dataset import Dataset
+    from pydicom.uid import generate_uid
+
+    out, place = Dataset(), source.frames[frame]
+    out.update(series)
+    out.update(source.taken)
+    out.SOPInstanceUID, out.InstanceNumber = generate_uid(), number
+    out.ImagePositionPatient = [number_string(x) for x in place.position]
+    out.ImageOrientationPatient = [number_string(x) for x in place.orientation]
+    out.PixelSpacing = [number_string(x) for x in place.spacing]
+    out.SliceThickness = None if place.thickness is None else number_string(place.thickness)
+    if place.gap is not None:
+        out.SpacingBetweenSlices = number_string(place.gap)
+    if source.sop_class and source.sop_uid:
+        out.SourceImageSequence = [_reference(source, frame)]
+    return out
+
+
+def _reference(source: Source, frame: int) -> Any:
+    from pydicom.dataset import Dataset
+
+    purpose, out = Dataset(), Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
+    purpose.CodeMeaning = "Source of Image Processing Operation"
+    out.ReferencedSOPClassUID, out.ReferencedSOPInstanceUID = source.sop_class, source.sop_uid
+    if source.numbered:
+        out.ReferencedFrameNumber = frame + 1
+    out.SpatialLocationsPreserved, out.PurposeOfReferenceCodeSequence = "YES", [purpose]
+    return out
+
+
+def _plain(text_: str, most: int) -> str:
+    """Text that any character set can hold; a backslash would part values."""
+    return re.sub(r"[^ -\[\]-~]", "?", text_)[:most].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """16-bit numbers: value x `factor`, rounded.
+
+    Attributes:
+        signed: where there are negative ones.
+        window: centre and width of the numbers that a viewer is to show at first.
+        text: the relation in words.
+    """
+
+    factor: float
+    signed: bool
+    window: tuple[float, float]
+    text: str
+
+    def describe(self, out: Any, picture: NDArray[Any]) -> None:
+        """Put a slice [i, j] and what describes its pixels into a pydicom Dataset."""
+        out.Rows, out.Columns = picture.shape[1], picture.shape[0]
+        out.SamplesPerPixel, out.PhotometricInterpretation = 1, "MONOCHROME2"
+        out.BitsAllocated, out.BitsStored, out.HighBit = 16, 16, 15
+        out.PixelRepresentation = int(self.signed)
+        out.WindowCenter, out.WindowWidth = (f"{x:.8g}" for x in self.window)
+        out.PixelData = self.numbers(picture).tobytes()
+
+    def numbers(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """[rows, columns], little-endian, of a slice [i, j]; what does not fit (HU only) becomes the nearest that
+        does."""
+        dtype = np.dtype("<i2" if self.signed else "<u2")
+        limits = np.iinfo(dtype)
+        numbers = np.rint(np.asarray(picture, dtype=np.float64).T * self.factor)
+        return np.ascontiguousarray(np.clip(numbers, limits.min, limits.max).astype(dtype))
+
+
+def stored(values: NDArray[Any], units: str) -> Stored:
+    """How a volume is to be stored; it is looked at slice by slice.
+
+    HU are stored as they are, rounded to whole ones, signed. All else has no rescale in DICOM's MR image, so the
+    numbers themselves must do: values whose largest is between 1000 and what 16 bits hold are rounded; smaller and
+    larger ones are multiplied by one power of ten for all slices first. Numbers are signed only if some are negative.
+
+    Args:
+        values: [i, j, k], finite.
+
+    Raises:
+        UserError: NaN or infinite values are among them.
+    """
+    low, high = _range(values)
+    if units == HOUNSFIELD:
+        return Stored(1.0, True, _window(values, 1.0, air=True), "stored value = HU")
+    factor = _factor(max(abs(low), abs(high)), 65535 if low >= 0 else 32767)
+    times = "" if factor == 1 else f"{factor:g} x "
+    return Stored(factor, low * factor < -0.5, _window(values, factor, air=False), f"stored value = {times}{units}")
+
+
+def _range(values: NDArray[Any]) -> tuple[float, float]:
+    low, high = math.inf, -math.inf
+    for k in range(values.shape[2]):
+        picture = values[:, :, k]
+        low, high = min(low, float(picture.min())), max(high, float(picture.max()))
+        if not (math.isfinite(float(picture.min())) and math.isfinite(float(picture.max()))):
+            raise UserError(f"slice {k + 1} of the translated volume holds values that are NaN or infinite",
+                            fix="look at the input's values, and at the model's training")
+    return low, high
+
+
+def _factor(largest: float, most: int) -> float:
+    """The power of ten, the nearest to 1, that brings the largest value to between FINE and `most`."""
+    if largest < 1e-30 or FINE <= largest <= most:
+        return 1.0
+    if largest < FINE:
+        return 10.0 ** math.ceil(math.log10(FINE / largest))
+    return 10.0 ** -math.ceil(math.log10(largest / most))
+
+
+def _window(values: NDArray[Any], factor: float, air: bool) -> tuple[float, float]:
+    """Centre and width from the 1st to the 99.5th percentile; `air`: only of what is brighter than the mean, since
+    most of a CT is air."""
+    steps = tuple(slice(None, None, -(-n // _SAMPLED)) for n in values.shape)
+    sample = np.asarray(values[steps], dtype=np.float64) * factor
+    bright = sample[sample >= sample.mean()]
+    low = float(np.percentile(bright if air else sample, 1))
+    high = float(np.percentile(bright, 99.5))
+    return (low + high) / 2, max(1.0, high - low)

@@ -1,27 +1,41 @@
-"""What INPUT is: one file, one DICOM series, or a folder of both."""
+"""What INPUT is: one file, one DICOM series, a folder of both, or something in memory."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
-from ganatomy.core.text import counted, printable
+from ganatomy.core.text import counted, grouped, printable
+from ganatomy.data.images import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
+from ganatomy.data.parallel import progress
 from ganatomy.data.vocabulary import is_mask_name
-from ganatomy.formats import Header, Pixels, Unreadable, is_synthetic
-from ganatomy.sources.dicom.series import Volume
-from ganatomy.sources.entry import is_prepared, walk
-from ganatomy.translation import dicom
+from ganatomy.formats import SYNTHETIC, is_synthetic
+from ganatomy.formats.dicom.tags import Facts, facts
+from ganatomy.formats.nifti import volume_header, volume_shape
+from ganatomy.sources.dicom.series import Volume, build
+from ganatomy.sources.dicom.slices import Skipped
+from ganatomy.sources.entry import is_hidden, is_prepared, walk
 
 Say = Callable[[str], None]
-_FIXES = {"NaN": "replace them first, for example by the value of the background"}
+TOLD = 3
+"""So many files or series of one kind that are left out are told one by one."""
 _CONVERT = {".mgz": "NIfTI", ".mgh": "NIfTI", ".hdr": "NIfTI", ".img": "NIfTI", ".mnc": "NIfTI", ".gif": "PNG",
             ".bmp": "PNG", ".webp": "PNG"}
 """Ending of a format that is not read -> what to convert it to."""
+_FAULTS = ("faulty volume:", "several images at one place:")
+"""How the reasons begin for which a part of a series that should be a volume is none."""
+_OPTIONS = re.compile(r" \(add --[\w-]+ to take it\)|, or add --[\w-]+ to take it as it is")
+"""What other commands would do with a file that is left out."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,8 @@ def refusal(error: Unreadable, name: str) -> UserError:
     suffix = Path(name).suffix.lower()
     if suffix in _CONVERT:
         return UserError(f"{suffix} files are not read", where=name, fix=f"convert it to {_CONVERT[suffix]}")
-    return UserError(str(error), where=name, fix=next((fix for key, fix in _FIXES.items() if key in str(error)), None))
+    fix = "replace them first, for example by the value of the background" if "NaN" in str(error) else None
+    return UserError(str(error), where=name, fix=fix)
 
 
 def find(source: Path, say: Say) -> tuple[list[Item], bool]:
@@ -78,7 +93,7 @@ def find(source: Path, say: Say) -> tuple[list[Item], bool]:
     if is_synthetic(source):
         say(f"warning: {printable(source.name)}: was made by a model, and is no scan")
     if _is_dicom(source):
-        series = dicom.volumes(source, say)
+        series = volumes(source, say)
         return [_series(volume) for volume in series], len(series) == 1
     if _is_mask(source.name):
         say(f"warning: {printable(source.name)}: is called like a mask; its values are translated as if it were a scan")
@@ -91,58 +106,125 @@ def _in_folder(folder: Path, say: Say) -> tuple[list[Item], bool]:
                         fix="give the scans that it was prepared from")
     if Run.is_run(folder):
         raise UserError("is a run, not images", where=folder, fix="write `ganatomy translate RUN INPUT OUT`")
-    found = walk(folder)
-    masks = [name for name in found.images if _is_mask(name)]
-    made = [name for name in found.images if name not in set(masks) and is_synthetic(folder / name)]
-    left_out = {"called like a mask": masks, "synthetic, made by a model; name one alone to take it": made,
-                ".npz archives are not translated": found.archives}
+    content = walk(folder)
+    masks = [name for name in content.images if _is_mask(name)]
+    synthetic = [name for name in content.images if not _is_mask(name) and is_synthetic(folder / name)]
+    left_out = {"called like a mask": masks, "synthetic, made by a model; name one alone to take it": synthetic,
+                ".npz archives are not translated": content.archives}
     for kind, names in left_out.items():
         if names:
             say(f"left out {counted(len(names), 'file')}: {kind}, for example {printable(names[0])}")
-    if closed := found.passed["closed folder"]:
+    if closed := content.passed["closed folder"]:
         say(f"warning: {counted(closed, 'folder')} could not be opened")
-    files = [Item(name, folder / name) for name in found.images if name not in {*masks, *made}]
-    series = _all_series(folder, bool(files), say) if found.dicom else []
+    files = [Item(name, folder / name) for name in content.images if name not in {*masks, *synthetic}]
+    series: list[Volume] = []
+    try:
+        series = volumes(folder, say) if content.dicom else []
+    except UserError as error:
+        if not files:
+            raise
+        say(f"left out: {error}")
     if not files and not series:
         why = "; ".join(f"{len(names)} {kind}" for kind, names in left_out.items() if names)
         raise UserError(f"holds no image that can be translated{f' ({why})' if why else ''}", where=folder,
                         fix="give NIfTI, DICOM, PNG, JPEG, TIFF or .npy files; convert others to these")
-    return [*files, *(_series(volume) for volume in series)], not files and len(series) == 1
+    return [*files, *map(_series, series)], not files and len(series) == 1
 
 
 def _is_mask(name: str) -> bool:
     return is_mask_name(formats.stem(Path(name).name).rpartition("_")[2])
 
 
-def _all_series(folder: Path, others: bool, say: Say) -> list[Volume]:
-    try:
-        return dicom.volumes(folder, say)
-    except UserError as error:
-        if not others:
-            raise
-        say(f"left out: {error}")
-        return []
-
-
 def _series(volume: Volume) -> Item:
-    facts = volume.facts
-    number = f" {facts.series_number}" if facts.series_number is not None else ""
-    title = f" {facts.series_description!r}" if facts.series_description else ""
+    tags = volume.facts
+    number = f" {tags.series_number}" if tags.series_number is not None else ""
+    title = f" {tags.series_description!r}" if tags.series_description else ""
     return Item(f"series{number}{title} ({counted(volume.slices, 'slice')})", volume.path, volume)
 
 
-def series_folders(items: list[Item]) -> dict[Item, str]:
+def series_folders(items: Sequence[Item]) -> dict[Item, str]:
     """Where in OUT each DICOM series goes: the folder of its first file, then series-NUMBER."""
-    seen: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
     folders = {}
     for item in items:
         if item.series is None:
             continue
         number = item.series.facts.series_number
         place = str(Path(item.series.name).parent / (f"series-{number:03d}" if number is not None else "series"))
-        seen[place] += 1
-        folders[item] = place if seen[place] == 1 else f"{place}-{seen[place]}"
+        taken[place] += 1
+        folders[item] = place if taken[place] == 1 else f"{place}-{taken[place]}"
     return folders
+
+
+def volumes(path: Path, say: Say = lambda text: None) -> list[Volume]:
+    """The DICOM volumes of a folder, or of the series that one file belongs to.
+
+    Args:
+        path: a folder, of which all below it counts; or a file, which stands for those beside it with the same
+            SeriesInstanceUID. Derived series are taken from a folder only where their study has no others, and those
+            that Ganatomy made never; a file that is named itself may be either.
+        say: told what is left out, with the reason.
+
+    Returns:
+        Volumes in the order of patients, studies and series. `formats.read_frames(volume.frames)` gives voxels
+        [i, j, k], and `volume.header.affine` their place.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.exists():
+        raise UserError("there is no such file or folder", where=path)
+    named = not path.is_dir()
+    names = _beside(path) if named else walk(path).dicom
+    headers, unreadable = _headers(path, names, say)
+    candidates, skipped = build(headers, keep_derived=named)
+    owners = {name: _owner(name, tags) for name, _, tags in headers}
+    faulty = {owners[name]: reason for name, reason in skipped if reason.startswith(_FAULTS)}
+    reasons = [_why_not(volume, named, faulty) for volume in candidates]
+    good = [volume for volume, reason in zip(candidates, reasons, strict=True) if not reason]
+    refused = [(volume.name, reason) for volume, reason in zip(candidates, reasons, strict=True) if reason]
+    told = _told([(name, _OPTIONS.sub("", reason)) for name, reason in [*unreadable, *skipped, *refused]])
+    if not good:
+        raise UserError(f"{grouped(len(names), 'DICOM file')}, and none is a slice of a volume that can be "
+                        f"translated ({'; '.join(told) or 'there are none'})", where=path,
+                        fix="give a folder with one DICOM series of slices, or one of its files")
+    for line in [*(f"left out: {line}" for line in told), *(note for volume in good for note in volume.notes)]:
+        say(line)
+    return good
+
+
+def _beside(file: Path) -> list[str]:
+    """Names of the DICOM files in the folder of one; it alone where it does not say of which series it is."""
+    try:
+        series = facts(file).series_uid
+        names = sorted(item.name for item in file.parent.iterdir() if _is_candidate(item)) if series else []
+        return names or [file.name]
+    except (Unreadable, OSError) as error:
+        raise UserError(f"{getattr(error, 'strerror', None) or error}", where=file,
+                        fix="give a DICOM file, or a folder with one series") from error
+
+
+def _headers(path: Path, names: Sequence[str], say: Say) -> tuple[list[tuple[str, Path, Facts]], Skipped]:
+    """(name, path, tags) of the files of a folder, or of the series of a file; and (name, reason) of the unreadable."""
+    folder, series = (path, None) if path.is_dir() else (path.parent, facts(path).series_uid)
+    told = progress(len(names), "DICOM headers", say)
+    headers, unreadable = [], []
+    for done, name in enumerate(names, 1):
+        try:
+            tags = facts(folder / name)
+            if series is None or tags.series_uid == series:
+                headers.append((name, folder / name, tags))
+        except Unreadable as error:
+            unreadable.append((name, str(error)))
+        told(done)
+    return headers, unreadable if series is None else []
+
+
+def _is_candidate(path: Path) -> bool:
+    try:
+        return not is_hidden(path.name) and path.is_file() and formats.format_of(path) is formats.dicom
+    except OSError:
+        return False
 
 
 def _is_dicom(path: Path) -> bool:
@@ -150,3 +232,80 @@ def _is_dicom(path: Path) -> bool:
         return formats.format_of(path) is formats.dicom
     except OSError as error:
         raise UserError(f"cannot be opened ({error.strerror})", where=path, fix="check the path") from error
+
+
+def _owner(name: str, tags: Facts) -> str:
+    """The series of a file; without a SeriesInstanceUID it is that of its folder."""
+    return tags.series_uid or str(Path(name).parent)
+
+
+def _why_not(volume: Volume, named: bool, faulty: Mapping[str, str]) -> str:
+    """Why a volume is not to be translated, "" if it is.
+
+    Args:
+        named: the user named one of its files.
+        faulty: series -> what is wrong with a part of it: the rest is not what the series was meant to be.
+    """
+    if not volume.frames:
+        return ("pictures: they are in colour" if volume.header.channels > 1 else
+                "pictures: no PixelSpacing says how large a pixel is" if volume.header.spacing is None else
+                "pictures: no tags say where they lie (ImagePositionPatient, ImageOrientationPatient)")
+    if (fault := faulty.get(_owner(volume.name, volume.facts))) is not None:
+        return f"part of a faulty series: its other part is a {fault}"
+    if SYNTHETIC.match(volume.facts.series_description) and not named:
+        return f"synthetic: {volume.facts.series_description!r} was made by a model; name one of its files to take it"
+    return ""
+
+
+def _told(skipped: Skipped) -> list[str]:
+    """A line for each of the first few of a kind."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for name, reason in skipped:
+        kinds[reason.partition(":")[0]].append(f"{name}: {reason}")
+    return [line for lines in kinds.values() for line in
+            [*lines[:TOLD], *([f"{len(lines) - TOLD} more like these"] if len(lines) > TOLD else [])]]
+
+
+def from_array(pictures: NDArray[Any], channels: int) -> tuple[Pixels, Header]:
+    """Pixels [slices, h, w(, 3)] and header of an array [h, w] or [slices, h, w] (with a last axis of 3 for colour).
+
+    Raises:
+        UserError: its shape or its values cannot be used.
+    """
+    colours = (3,) if channels == 3 and pictures.shape[-1:] == (3,) else ()
+    shape = pictures.shape[:pictures.ndim - len(colours)]
+    if len(shape) not in (2, 3):
+        raise UserError(f"its shape {pictures.shape} is neither [h, w] nor [slices, h, w]", where="the volume")
+    slices, height, width = shape if len(shape) == 3 else (1, *shape)
+    pixels = _checked(pictures, (slices, height, width), colours)
+    return pixels, Header((slices, height, width), pixels.dtype, channels=3 if colours else 1)
+
+
+def from_image(image: Any) -> tuple[Pixels, Header]:
+    """Pixels [i, j, k] and header of a nibabel NIfTI image, as the reader gives those of a file.
+
+    Raises:
+        UserError: it is no NIfTI image, or its values or its affine cannot be used.
+    """
+    import nibabel
+
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise UserError(f"a {type(image).__name__} cannot be translated",
+                        fix="give a path, a nibabel NIfTI image or an array")
+    try:
+        shape = volume_shape(image)
+        check_size(shape)
+        pixels = _checked(np.asanyarray(image.dataobj), shape)
+        return pixels, volume_header(image, shape, pixels.dtype)
+    except Unreadable as error:
+        raise refusal(error, "the volume") from error
+
+
+def _checked(values: NDArray[Any], shape: tuple[int, ...], colours: tuple[int, ...] = ()) -> Pixels:
+    """Values as the readers give them: of a simple dtype, all finite."""
+    try:
+        check_size(shape)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
+            return check_finite(values.astype(simple_dtype(values.dtype), copy=False)).reshape(*shape, *colours)
+    except Unreadable as error:
+        raise refusal(error, "the volume") from error

@@ -2,90 +2,64 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy import formats
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import write_json
+from ganatomy.core.files import atomic_path, write_json
 from ganatomy.core.run import Run
 from ganatomy.core.text import printable
-from ganatomy.formats import Header, is_synthetic
+from ganatomy.data.images import Header
+from ganatomy.formats import is_synthetic
+from ganatomy.formats.nifti import opened
 from ganatomy.sources.entry import is_prepared
-from ganatomy.translation import dicom, nifti, pictures
-from ganatomy.translation.about import NOT_FOR_DIAGNOSIS, About
 from ganatomy.translation.inputs import Item
-from ganatomy.translation.way import Way
+from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, About, Way
 
 MARK, KIND, SCHEMA_VERSION = "translation.json", "ganatomy translation", 1
 NOTICE = f"synthetic, {NOT_FOR_DIAGNOSIS}"
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
 """What file managers leave in folders."""
+_PACKED = 4
+"""Of gzip: higher levels take much longer and save little."""
+_TIFF_DESCRIPTION = 270
+_TEXTS = ("aux_file", "intent_name", "db_name", "data_type")
+_NUMBERS = ("intent_code", "intent_p1", "intent_p2", "intent_p3", "glmin", "glmax", "slice_code", "slice_start",
+            "slice_end", "slice_duration", "toffset")
+"""Of a NIfTI header: what may name the patient, or is not true of what a model makes."""
 Say = Callable[[str], None]
-
-
-@dataclass
-class Names:
-    """Names of the files of a folder: those of the sources, each once."""
-
-    taken: set[str] = field(default_factory=set)
-
-    def take(self, item: Item, suffix: str) -> str:
-        """A relative name for what a file becomes."""
-        place = Path(item.name)
-        name = str(place.with_name(formats.stem(place.name) + suffix))
-        if name.lower() in self.taken:
-            name = item.name + suffix
-        while name.lower() in self.taken:
-            name = name.removesuffix(suffix) + "-2" + suffix
-        self.taken.add(name.lower())
-        return name
-
-
-def suffixes(item: Item, header: Header) -> tuple[str, ...]:
-    """Endings that the file may have which a source becomes; the first is taken where the user names none."""
-    if header.affine is not None:
-        return (".nii", ".nii.gz") if item.name.lower().endswith(".nii") else (".nii.gz", ".nii")
-    if formats.format_of(item.path) is formats.npy:
-        return (".npy",)
-    return (".tif", ".tiff") if header.shape[0] > 1 else (".png",)
-
-
-def check_suffix(item: Item, header: Header, out: Path) -> None:
-    """Raise `UserError` unless OUT is called like what the source becomes."""
-    known = suffixes(item, header)
-    if not formats.stem(out.name):
-        raise UserError("is an ending without a name", where=out, fix=f"call it translated{known[0]}, for example")
-    if out.name.lower().endswith(known):
-        return
-    raise UserError(f"{item.name} becomes a file that ends in {' or '.join(known)}", where=out,
-                    fix=f"call it {formats.stem(out.name)}{known[0]}")
 
 
 def check_place(source: Path, out: Path, run: Path | None = None) -> None:
     """Raise `UserError` if writing OUT would touch INPUT, RUN, or any run or dataset."""
-    one, other = Path(os.path.realpath(source)), Path(os.path.realpath(out))
-    if one == other or (one.exists() and other.exists() and one.samefile(other)):
-        raise UserError("is INPUT itself, which is never written over", where=out, fix="choose another OUT")
-    if one in other.parents and one.is_dir():
-        raise UserError("lies in INPUT, into which nothing is written", where=out, fix="choose another OUT")
-    above = [other, *other.parents]
+    given, target = Path(os.path.realpath(source)), Path(os.path.realpath(out))
+    if given == target or (given.exists() and target.exists() and given.samefile(target)):
+        _refuse(out, "is INPUT itself, which is never written over")
+    if given in target.parents and given.is_dir():
+        _refuse(out, "lies in INPUT, into which nothing is written")
+    above = [target, *target.parents]
     if run is not None and Path(os.path.realpath(run)) in above:
-        raise UserError("is RUN or lies in it, into which nothing is written", where=out, fix="choose another OUT")
+        _refuse(out, "is RUN or lies in it, into which nothing is written")
     for folder in above:
-        kind = "run" if _is_run(folder) else "dataset" if is_prepared(folder) else ""
+        kind = "run" if _is_begun_run(folder) else "dataset" if is_prepared(folder) else ""
         if kind:
-            raise UserError(f"is the {kind} {printable(folder.name)} or lies in it, into which nothing is written",
-                            where=out, fix="choose another OUT")
+            _refuse(out, f"is the {kind} {printable(folder.name)} or lies in it, into which nothing is written")
 
 
-def _is_run(folder: Path) -> bool:
+def _refuse(out: Path, why: str) -> NoReturn:
+    raise UserError(why, where=out, fix="choose another OUT")
+
+
+def _is_begun_run(folder: Path) -> bool:
     """Whether a folder is a run that has begun, and not any that a recipe.yaml lies in."""
     return Run.is_run(folder) and any(path.exists() for path in (Run(folder).status_file, Run(folder).generator))
 
@@ -97,34 +71,57 @@ def check_folder(source: Path, out: Path, run: Path | None, single: bool) -> Non
     Args:
         single: INPUT is one DICOM series.
     """
-    one, other = Path(os.path.realpath(source)), Path(os.path.realpath(out))
-    for what, place in (("INPUT", one), ("RUN", Path(os.path.realpath(run)) if run is not None else None)):
-        if place is not None and other in place.parents:
-            raise UserError(f"holds {what}, and would be replaced", where=out, fix="choose another OUT")
-    if not one.is_dir() and one.parent in other.parents:
-        raise UserError("lies in the folder of INPUT's series, into which nothing is written", where=out,
-                        fix="choose another OUT")
-    if other.name.lower().endswith(formats.SUFFIXES):
+    given, target = Path(os.path.realpath(source)), Path(os.path.realpath(out))
+    for what, place in (("INPUT", given), ("RUN", Path(os.path.realpath(run)) if run is not None else None)):
+        if place is not None and target in place.parents:
+            _refuse(out, f"holds {what}, and would be replaced")
+    if not given.is_dir() and given.parent in target.parents:
+        _refuse(out, "lies in the folder of INPUT's series, into which nothing is written")
+    if target.name.lower().endswith(formats.SUFFIXES):
         raise UserError(f"is called like a file, and a {'DICOM series' if single else 'folder'} becomes a folder",
                         where=out, fix=f"call it {formats.stem(out.name) or 'translated'}")
 
 
 def check_file(item: Item, header: Header, out: Path, overwrite: bool) -> None:
-    """Raise `UserError` if OUT is no place for a file.
+    """Raise `UserError` if OUT is no place for a file, or not called like what the source becomes.
 
     With `overwrite` only what was made here is replaced; of .npy that cannot be known.
     """
+    known = suffixes(item, header)
     if out.is_dir():
-        name = formats.stem(item.path.name) + suffixes(item, header)[0]
-        raise UserError("is a folder, and one file becomes one file", where=out, fix=f"give {out / name}")
-    check_suffix(item, header, out)
-    if not out.exists():
-        return
-    if not overwrite:
+        raise UserError("is a folder, and one file becomes one file", where=out,
+                        fix=f"give {out / (formats.stem(item.path.name) + known[0])}")
+    if not formats.stem(out.name):
+        raise UserError("is an ending without a name", where=out, fix=f"call it translated{known[0]}, for example")
+    if not out.name.lower().endswith(known):
+        raise UserError(f"{item.name} becomes a file that ends in {' or '.join(known)}", where=out,
+                        fix=f"call it {formats.stem(out.name)}{known[0]}")
+    if out.exists() and not overwrite:
         raise UserError("already exists", where=out, fix="choose another name, or add --overwrite")
-    if not is_synthetic(out):
+    if out.exists() and not is_synthetic(out):
         raise UserError("will not be overwritten: nothing in it says that this command made it", where=out,
                         fix="choose another name, or remove it yourself")
+
+
+def suffixes(item: Item, header: Header) -> tuple[str, ...]:
+    """Endings that the file may have which a source becomes; the first is taken where the user names none."""
+    if header.affine is not None:
+        return (".nii", ".nii.gz") if item.name.lower().endswith(".nii") else (".nii.gz", ".nii")
+    if formats.format_of(item.path) is formats.npy:
+        return (".npy",)
+    return (".tif", ".tiff") if header.shape[0] > 1 else (".png",)
+
+
+def free_name(item: Item, suffix: str, taken: set[str]) -> str:
+    """A relative name for what a file of a folder becomes: that of the source, but each once; added to `taken`."""
+    place = Path(item.name)
+    name = str(place.with_name(formats.stem(place.name) + suffix))
+    if name.lower() in taken:
+        name = item.name + suffix
+    while name.lower() in taken:
+        name = name.removesuffix(suffix) + "-2" + suffix
+    taken.add(name.lower())
+    return name
 
 
 def is_ours(folder: Path) -> bool:
@@ -133,17 +130,16 @@ def is_ours(folder: Path) -> bool:
     Raises:
         UserError: it is, and holds something else too.
     """
-    listed, found = _listed(folder), _files(folder)
-    ours = {name for name in found if _is_made(folder, name, listed)}
-    others = [name for name in found if name not in ours]
-    if ours and others:
+    listed, files = _listed(folder), _files(folder)
+    others = [name for name in files if not _is_translation(folder, name, listed)]
+    if others and len(others) < len(files):
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise UserError(f"will not be replaced: it holds {printable(others[0])}{more}, which this command did not make",
                         where=folder, fix="choose another folder, or move your own files out of it")
-    return bool(ours)
+    return bool(files) and not others
 
 
-def _is_made(folder: Path, name: str, listed: set[str] | None) -> bool:
+def _is_translation(folder: Path, name: str, listed: set[str] | None) -> bool:
     """Whether a file of a folder was written here; of .npy only the list can tell."""
     if listed is None:
         return "/" not in name and name.endswith(".dcm") and is_synthetic(folder / name)
@@ -156,38 +152,101 @@ def _listed(folder: Path) -> set[str] | None:
         mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    ours = isinstance(mark, dict) and [mark.get(key) for key in ("kind", "schema_version", "notice")] == [
-        KIND, SCHEMA_VERSION, NOTICE]
-    return {name for name in mark["files"] if isinstance(name, str)} if ours and isinstance(
-        mark.get("files"), list) else None
+    head = {"kind": KIND, "schema_version": SCHEMA_VERSION, "notice": NOTICE}
+    if not isinstance(mark, dict) or not mark.items() >= head.items() or not isinstance(mark.get("files"), list):
+        return None
+    return {name for name in mark["files"] if isinstance(name, str)}
 
 
 def _files(folder: Path) -> list[str]:
     """Relative paths of all below a folder that is no folder, links to folders included."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        names = [*files, *(name for name in folders if Path(place, name).is_symlink())]
-        found += [str(Path(place, name).relative_to(folder)) for name in names if name not in _LITTER]
-    return sorted(found)
-
-
-def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, way: Way, about: About, say: Say) -> None:
-    """Write one file's translation: NIfTI, .npy, PNG or TIFF."""
-    if header.affine is not None:
-        nifti.write(nifti.like(nifti.skeleton(item.path, header), values, way, about), out)
-    elif formats.format_of(item.path) is formats.npy:
-        pictures.write_array(out, values, values.shape if header.volumetric else values.shape[1:])
-    else:
-        pictures.write_pictures(out, values, header, way, about, say)
-
-
-def write_series(item: Item, values: NDArray[Any], stage: Path, about: About, say: Say) -> None:
-    """Write a derived DICOM series into an empty folder."""
-    assert item.series is not None
-    dicom.write_series(item.series, values, stage, about, say)
+    files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return sorted(str(path.relative_to(folder)) for path in files if path.name not in _LITTER)
 
 
 def write_mark(stage: Path, about: About, volumes: int) -> None:
     """Write translation.json: what made the files of a folder, and which they are."""
     write_json(stage / MARK, {"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(about), "volumes": volumes,
                               "notice": NOTICE, "files": _files(stage)})
+
+
+def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, way: Way, about: About, say: Say) -> None:
+    """Write one file's translation: NIfTI, .npy (both in the target's units), PNG or TIFF."""
+    if header.affine is not None:
+        _write_nifti(out, nifti_like(_skeleton(item.path, header), values, way, about))
+    elif formats.format_of(item.path) is formats.npy:
+        with atomic_path(out) as temporary, temporary.open("wb") as handle:
+            np.save(handle, values if header.volumetric else values[0], allow_pickle=False)
+    else:
+        _write_pictures(out, values, header, way, about, say)
+
+
+def _write_pictures(path: Path, values: NDArray[Any], header: Header, way: Way, about: About, say: Say) -> None:
+    """Write pictures [slices, h, w] or [slices, h, w, 3] as PNG, or as the pages of a TIFF.
+
+    Where the target's values are bytes or 16-bit numbers kept as they are, these are written. Others are spread over
+    the full range of grey: 8 bits, or 16 where the source has more.
+    """
+    from PIL import Image, PngImagePlugin
+
+    levels = values
+    if values.dtype not in (np.uint8, np.uint16):
+        narrow = header.eight_bit or values.ndim == 4
+        dtype, most = (np.uint8, 255) if narrow else (np.uint16, 65535)
+        share = (values.astype(np.float32) - way.lowest) / (way.highest - way.lowest)
+        levels = np.rint(np.clip(share, 0.0, 1.0) * most).astype(dtype)
+        say(f"grey from 0 to {most} means {way.lowest:g} to {way.highest:g} {way.units}")
+    pages = [Image.fromarray(level) for level in levels]
+    with atomic_path(path) as temporary:
+        if path.name.lower().endswith(".png"):
+            notes = PngImagePlugin.PngInfo()
+            notes.add_text("Description", about.text)
+            pages[0].save(temporary, format="PNG", pnginfo=notes)
+        else:
+            pages[0].save(temporary, format="TIFF", save_all=True, append_images=pages[1:],
+                          tiffinfo={_TIFF_DESCRIPTION: about.text}, compression="tiff_deflate")
+
+
+def _skeleton(path: Path, header: Header) -> Any:
+    """A NIfTI image of the file's class, shape, affine and header, its values not read; one of a file of another
+    format is made of its affine."""
+    import nibabel
+
+    if formats.format_of(path) is formats.nifti:
+        with opened(path) as (image, _):
+            return image
+    image = nibabel.Nifti1Image(np.zeros((1, 1, 1), np.uint8), header.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(header.affine, int(header.oriented))
+    image.set_sform(header.affine, int(header.oriented))
+    return image
+
+
+def nifti_like(image: Any, values: NDArray[Any], way: Way, about: About) -> Any:
+    """An image of the same class, shape, affine and geometry that holds translated values [i, j, k].
+
+    Its header keeps the form codes, units and pixel sizes; texts, statistics, timing and extensions of the source are
+    left out, since they may name the patient or are not true of it.
+    """
+    header = image.header.copy()
+    header.extensions.clear()
+    for name in (*_TEXTS, *_NUMBERS):
+        if name in header:
+            header[name] = b"" if name in _TEXTS else 0
+    header["descrip"] = about.text.encode("ascii", "replace")[:79]
+    header["cal_min"], header["cal_max"] = way.lowest, way.highest
+    header.set_data_dtype(values.dtype)
+    header.set_slope_inter(1.0, 0.0)
+    header.set_data_offset(0)
+    shape = image.shape if np.prod(image.shape) == values.size else values.shape
+    return type(image)(values.reshape(shape), image.affine, header)
+
+
+def _write_nifti(path: Path, image: Any) -> None:
+    """Write an image atomically, packed if the name ends in .gz. Nothing of the time or the name is put into it."""
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile("", "wb", _PACKED, handle, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(handle)

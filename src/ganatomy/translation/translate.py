@@ -14,15 +14,14 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, refuse_occupied, staged_folder
 from ganatomy.core.hardware import choose_device
 from ganatomy.core.text import counted, printable
-from ganatomy.data.images import check_finite, check_size, simple_dtype
+from ganatomy.data.images import Header
 from ganatomy.data.parallel import progress
-from ganatomy.formats import Header, Unreadable
-from ganatomy.generators.sampling import check_seed, load_generator
-from ganatomy.translation import dicom, inputs, nifti, outputs
-from ganatomy.translation.about import NOT_FOR_DIAGNOSIS, About
+from ganatomy.generators.folder import load_generator
+from ganatomy.generators.sampler import check_seed
+from ganatomy.translation import dicom, inputs, outputs
 from ganatomy.translation.inputs import Item
 from ganatomy.translation.volume import translate_volume
-from ganatomy.translation.way import Translator, Way, about, choose_way
+from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, About, Translator, Way, about, choose_way
 
 __all__ = ["translate"]
 Say = Callable[[str], None]
@@ -48,7 +47,8 @@ def translate(run: str | Path | Translator, volume: Any, out: str | Path | None 
     Every slice is brought to the training resolution exactly as `prepare` does it, translated, and brought back.
 
     Args:
-        run: a run or generator folder of a model that translates, or its loaded generator (`sampling.load_generator`).
+        run: a run or generator folder of a model that translates, or its loaded generator (of
+            `generators.folder.load_generator`).
         volume: a file (NIfTI, PNG, JPEG, TIFF, .npy, NRRD, MetaImage), a folder of such files or of DICOM; a nibabel
             NIfTI image; or an array of pictures [h, w] or [slices, h, w] (with a last axis of 3 for a model of colour
             images), which lie as those of `prepare` do: see `data.geometry`.
@@ -79,10 +79,7 @@ def translate(run: str | Path | Translator, volume: Any, out: str | Path | None 
         return job.path(Path(volume), Path(out))
     if out is not None:
         raise UserError("only paths are written to files", where="out", fix="leave it out, or give a path as volume")
-    try:
-        return job.array(volume) if isinstance(volume, np.ndarray) else job.image(volume)
-    except Unreadable as error:
-        raise inputs.refusal(error, "the volume") from error
+    return job.array(volume) if isinstance(volume, np.ndarray) else job.image(volume)
 
 
 @dataclass
@@ -100,37 +97,30 @@ class _Job:
 
     def array(self, pictures: NDArray[Any]) -> NDArray[np.float32]:
         """Pictures in memory."""
-        colours = (3,) if self.translator.channels == 3 and pictures.shape[-1:] == (3,) else ()
-        shape = pictures.shape[:pictures.ndim - len(colours)]
-        if len(shape) not in (2, 3):
-            raise Unreadable(f"its shape {pictures.shape} is neither [h, w] nor [slices, h, w]")
-        check_size(shape)
-        slices, height, width = shape if len(shape) == 3 else (1, *shape)
-        dtype = simple_dtype(pictures.dtype)
-        with np.errstate(over="ignore"):
-            pixels = check_finite(pictures.astype(dtype, copy=False)).reshape(slices, height, width, *colours)
-        header = Header((slices, height, width), dtype, channels=3 if colours else 1)
-        made = self._values(pixels, header, "the volume")
-        return made.reshape(*shape, *made.shape[3:]).astype(np.float32)
+        pixels, header = inputs.from_array(pictures, self.translator.channels)
+        values = self._values(pixels, header, "the volume")
+        given = pictures.ndim - (header.channels == 3)  # axes that are no colour
+        return (values if given == 3 else values[0]).astype(np.float32)
 
     def image(self, image: Any) -> Any:
         """A nibabel image."""
-        pixels, header = nifti.in_memory(image)
-        return nifti.like(image, self._values(pixels, header, "the volume"), self.way, self.about)
+        values = self._values(*inputs.from_image(image), "the volume")
+        return outputs.nifti_like(image, values, self.way, self.about)
 
     def path(self, source: Path, out: Path) -> Path:
         """A file, a DICOM series or a folder."""
         with disk_errors(out):
             outputs.check_place(source, out, self.run)
         items, single = inputs.find(source, self.say)
-        if single and items[0].series is None and not source.is_dir():
+        series = items[0].series if single else None
+        if single and series is None and not source.is_dir():
             self._file(items[0], out)
         else:
             outputs.check_folder(source, out, self.run, single)
             with staged_folder(out, self.overwrite, outputs.is_ours) as stage:
-                if single and items[0].series is not None:
+                if series is not None:
                     values = self._values(items[0].pixels(), items[0].header(), items[0].name)
-                    outputs.write_series(items[0], values, stage, self.about, self.say)
+                    dicom.write_series(series, values, stage, self.about, self.say)
                 else:
                     self._folder(items, source, stage)
                 refuse_occupied(out, self.overwrite, outputs.is_ours)  # someone may have put a file into it meanwhile
@@ -148,7 +138,7 @@ class _Job:
 
     def _folder(self, items: list[Item], source: Path, stage: Path) -> None:
         """Translate what can be translated of a folder's files and series; say what is skipped, and why."""
-        names, folders = outputs.Names(), inputs.series_folders(items)
+        names, folders = set[str](), inputs.series_folders(items)
         told = progress(len(items), "volumes", self.say)
         skipped: list[UserError] = []
         for number, item in enumerate(items, start=1):
@@ -162,9 +152,9 @@ class _Job:
             if item.series is not None:
                 place = stage / folders[item]
                 place.mkdir(parents=True, exist_ok=True)
-                outputs.write_series(item, values, place, self.about, self.say)
+                dicom.write_series(item.series, values, place, self.about, self.say)
             else:
-                name = names.take(item, outputs.suffixes(item, header)[0])
+                name = outputs.free_name(item, outputs.suffixes(item, header)[0], names)
                 outputs.write_file(item, header, values, stage / name, self.way, self.about, self.say)
             told(number)
         if len(skipped) == len(items):

@@ -1,4 +1,4 @@
-"""Which way a model translates, and what its training data say of both ends."""
+"""Which way a model translates, what its training data say of both ends, and what is written of it into files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ganatomy.data.contrast import Contrast
 from ganatomy.data.dataset import Grid, Intensity
 from ganatomy.data.geometry import Frame, View
 from ganatomy.data.intensity import HOUNSFIELD, Decision
-from ganatomy.translation.about import About
 
+NOT_FOR_DIAGNOSIS = "not for diagnosis"
 _AGAIN = "prepare the dataset and train again"
 
 
 class Translator(Protocol):
-    """What translates: a `sampling.Sampler` of a model that does."""
+    """What translates: a `generators.sampler.Sampler` of a model that does."""
 
     model: Any
     notes: dict[str, Any] | None
@@ -36,6 +36,29 @@ class Translator(Protocol):
 
     def translate(self, images: NDArray[np.float32], seed: int = 0, backward: bool = False) -> NDArray[np.float32]:
         """Images [n, c, size, size] in [-1, 1] in the other contrast, likewise."""
+
+
+@dataclass(frozen=True)
+class About:
+    """Where a synthetic volume comes from.
+
+    Attributes:
+        model: the recipe that the model was trained by, such as pix2pix.
+        source, target: contrast of the input and of the output, as the training data's domains were called.
+        units: of the values, such as HU or arbitrary units.
+        weights: the first 16 hexadecimal digits of the sha256 of the model's weights.
+    """
+
+    model: str
+    source: str
+    target: str
+    units: str
+    weights: str
+
+    @property
+    def text(self) -> str:
+        """One line of at most 79 characters, as much as a NIfTI header holds."""
+        return f"synthetic {self.target[:36]} by ganatomy, {NOT_FOR_DIAGNOSIS}"
 
 
 @dataclass(frozen=True)
@@ -133,18 +156,18 @@ def choose_way(translator: Translator, direction: str | None, where: str | Path)
     source, target = str(trained[0]), str(trained[1])
     backward = _is_backward(direction, source, target, bool(translator.model.two_way))
     ends = [Intensity.model_validate(notes[key]) for key in ("source_intensity", "intensity")]
-    given, made = reversed(ends) if backward else ends
+    given, target_values = reversed(ends) if backward else ends
     if given.rule is None:
         raise UserError("does not say how intensities were mapped; an older version prepared its dataset", where=where,
                         fix=_AGAIN)
     how = Decision(given.rule, given.low, given.high, given.units, projection=given.projection)
     names = (target, source) if backward else (source, target)
-    grid = Grid.model_validate(notes["grid"])
-    return Way(*names, backward, bool(translator.model.two_way), how, made.scale, made.offset, made.units,
-               made.rule == "identity", np.dtype(notes["dtype"]),
-               (float(notes["value_range"][0]), float(notes["value_range"][1])), grid,
-               translator.size, _factor(notes, grid), _spacing(notes, _factor(notes, grid)),
-               {name: Contrast.model_validate(found) for name, found in (notes.get("contrasts") or {}).items()})
+    factor, spacing = int(notes.get("factor") or 1), notes.get("spacing")
+    return Way(*names, backward, bool(translator.model.two_way), how, target_values.scale, target_values.offset,
+               target_values.units, target_values.rule == "identity", np.dtype(notes["dtype"]),
+               (float(notes["value_range"][0]), float(notes["value_range"][1])), Grid.model_validate(notes["grid"]),
+               translator.size, factor, (spacing[0] / factor, spacing[1] / factor) if spacing else None,
+               {name: Contrast.model_validate(known) for name, known in (notes.get("contrasts") or {}).items()})
 
 
 def _is_backward(direction: str | None, source: str, target: str, two_way: bool) -> bool:
@@ -159,23 +182,8 @@ def _is_backward(direction: str | None, source: str, target: str, two_way: bool)
     return True
 
 
-def _factor(notes: Mapping[str, Any], grid: Grid) -> int:
-    """How many stored pixels become one of the model's: the notes' spacing is the model's, the grid's the dataset's."""
-    if notes.get("factor"):
-        return int(notes["factor"])
-    spacing = notes.get("spacing")
-    if grid.mm is None or not spacing:
-        return 1
-    return max(1, round(float(spacing[0]) / grid.mm))
-
-
-def _spacing(notes: Mapping[str, Any], factor: int) -> tuple[float, float] | None:
-    found = notes.get("spacing")
-    return (float(found[0]) / factor, float(found[1]) / factor) if found else None
-
-
 def about(translator: Translator, way: Way) -> About:
-    """What is to be said of the volumes that a model makes."""
+    """Where the volumes that a model makes come from."""
     notes = translator.notes or {}
     recipe = notes.get("recipe") or {}
     return About(str(recipe.get("name", "")), way.source, way.target, way.units,
