@@ -142,13 +142,13 @@ def test_the_facts_of_a_slice(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", RAMP, patient="4711", name="Doe^Jane", description="T2 tra",
                        position=(1, 2, 3.5), spacing=(0.5, 0.7), number=9, EchoTime=80.5, AccessionNumber="ACC1",
                        PatientBirthDate="19700101", ReferringPhysicianName="Grey^Meredith", StationName="MR01",
-                       BurnedInAnnotation="YES", GantryDetectorTilt=-12.5, OtherPatientIDs=["X1", "X2"],
+                       BurnedInAnnotation="YES", OtherPatientIDs=["X1", "X2"],
                        PixelPaddingValue=3)
 
     facts = dicom.facts(path)
 
     assert (facts.patient_id, facts.patient_name, facts.instance_number) == ("4711", "Doe^Jane", 9)
-    assert (facts.series_description, facts.echo_time, facts.gantry_tilt) == ("T2 tra", 80.5, -12.5)
+    assert (facts.series_description, facts.echo_time) == ("T2 tra", 80.5)
     assert (facts.rows, facts.columns, facts.channels, facts.modality) == (12, 10, 1, "MR")
     assert facts.burned_in and not facts.recognizable and facts.padding == 3 and not facts.lossy
     frame, = facts.frames

@@ -25,12 +25,7 @@ LEFT_OUT = "synthetic, made by a model (add --keep-derived to take it)"
 _GZIP = b"\x1f\x8b"
 
 __all__ = ["FORMATS", "LEFT_OUT", "SUFFIXES", "SYNTHETIC", "Header", "Pixels", "Unreadable", "format_of",
-           "is_candidate", "is_synthetic", "read", "read_frames", "read_one", "scan", "stem"]
-
-
-def is_candidate(name: str) -> bool:
-    """Whether a file of this name is taken for an image."""
-    return name.lower().endswith(SUFFIXES)
+           "is_synthetic", "read", "read_frames", "read_one", "scan", "stem"]
 
 
 def stem(name: str) -> str:

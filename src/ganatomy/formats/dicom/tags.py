@@ -17,6 +17,45 @@ from ganatomy.data.images import Unreadable
 from ganatomy.formats.dicom.file import Opened, item, items, number, numbers, opened, text, texts, value, whole
 from ganatomy.formats.dicom.pixels import LOSSY, MAYBE_LOSSY, Stored, check_room, check_syntax, stored
 
+IDENTIFYING = (
+    "PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName",
+    "PatientBirthDate", "PatientBirthTime", "PatientAddress", "PatientTelephoneNumbers", "PatientComments",
+    "MedicalRecordLocator", "MilitaryRank", "Occupation", "ResponsiblePerson",
+    "IssuerOfPatientID", "EthnicGroup", "AdditionalPatientHistory", "RegionOfResidence", "CountryOfResidence",
+    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "StudyID", "AccessionNumber",
+    "AdmissionID", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "AcquisitionDateTime",
+    "InstanceCreationDate", "PerformedProcedureStepStartDate", "PerformedProcedureStepID", "RequestedProcedureID",
+    "ScheduledProcedureStepID", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName",
+    "ReferringPhysicianName", "ReferringPhysicianAddress", "ReferringPhysicianTelephoneNumbers",
+    "PerformingPhysicianName", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy", "RequestingPhysician",
+    "OperatorsName", "RequestingService", "StationName", "PerformedStationName", "PerformedStationAETitle",
+    "DeviceSerialNumber", "DeviceUID", "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID")
+"""Tags that name the patient, the study, people or places."""
+_TEXTS = {
+    "patient_id": "PatientID", "patient_name": "PatientName", "birth_date": "PatientBirthDate",
+    "study_uid": "StudyInstanceUID", "study_date": "StudyDate", "series_uid": "SeriesInstanceUID",
+    "series_description": "SeriesDescription", "protocol": "ProtocolName", "modality": "Modality",
+    "sop_class": "SOPClassUID", "sop_uid": "SOPInstanceUID", "frame_uid": "FrameOfReferenceUID",
+    "body_part": "BodyPartExamined"}
+_WHOLE = {"series_number": "SeriesNumber", "padding": "PixelPaddingValue", "instance_number": "InstanceNumber",
+          "acquisition_number": "AcquisitionNumber", "temporal_position": "TemporalPositionIdentifier"}
+_TIMES = {"echo_time": "EchoTime", "repetition_time": "RepetitionTime", "inversion_time": "InversionTime"}
+_OTHERS = (
+    "ImageType", "ContrastBolusAgent", "ContentTime", "AcquisitionTime", "BurnedInAnnotation",
+    "RecognizableVisualFeatures", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
+    "SpacingBetweenSlices", "OtherPatientIDsSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "SequenceOfUltrasoundRegions", "DirectoryRecordSequence",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing", "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "LossyImageCompression",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    *(f"{kind}PaletteColorLookupTable{what}" for colour in ("Red", "Green", "Blue")
+      for kind, what in ((colour, "Descriptor"), (colour, "Data"), (f"Segmented{colour}", "Data"))))
+_SIEMENS = [tag for block in range(0x10, 0x18) for tag in
+            (0x190000 + block, 0x190000 + (block << 8) + 0x0A, 0x290000 + block, 0x290000 + (block << 8) + 0x10)]
+_KEYWORDS = dict.fromkeys((*IDENTIFYING, *_TEXTS.values(), *_WHOLE.values(), *_TIMES.values(), *_OTHERS))
+TAGS = [*(tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None), *_SIEMENS]
+"""What is read of a file."""
 Vector = tuple[float, ...]
 
 
@@ -184,43 +223,6 @@ def _csa(data: Any, name: str) -> Any:
         return None
 
 
-__all__ = ["TAGS", "Facts", "Frame", "described", "facts"]
-
-IDENTIFYING = (
-    "PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName",
-    "PatientBirthDate", "PatientBirthTime", "PatientAddress", "PatientTelephoneNumbers", "PatientComments",
-"MedicalRecordLocator", "MilitaryRank", "Occupation", "ResponsiblePerson",
-    "IssuerOfPatientID", "EthnicGroup", "AdditionalPatientHistory", "RegionOfResidence", "CountryOfResidence",
-    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "StudyID", "AccessionNumber",
-    "AdmissionID", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "AcquisitionDateTime",
-    "InstanceCreationDate", "PerformedProcedureStepStartDate", "PerformedProcedureStepID", "RequestedProcedureID",
-    "ScheduledProcedureStepID", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName",
-    "ReferringPhysicianName", "ReferringPhysicianAddress", "ReferringPhysicianTelephoneNumbers",
-    "PerformingPhysicianName", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy", "RequestingPhysician",
-    "OperatorsName", "RequestingService", "StationName", "PerformedStationName", "PerformedStationAETitle",
-    "DeviceSerialNumber", "DeviceUID", "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID")
-_DESCRIBING = (
-    "SOPClassUID", "SeriesNumber", "SeriesDescription", "ProtocolName", "Modality",
-    "ImageType", "InstanceNumber", "AcquisitionNumber", "EchoTime", "RepetitionTime", "InversionTime",
-    "TemporalPositionIdentifier", "ContrastBolusAgent", "ContentTime", "AcquisitionTime", "BurnedInAnnotation",
-    "RecognizableVisualFeatures",
-    "BodyPartExamined", "GantryDetectorTilt", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
-    "SpacingBetweenSlices", "OtherPatientIDsSequence", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "SequenceOfUltrasoundRegions", "DirectoryRecordSequence")
-_PICTURE = (
-    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing", "ImagerPixelSpacing",
-    "NominalScannedPixelSpacing", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
-    "LossyImageCompression", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-    *(f"{kind}PaletteColorLookupTable{what}" for colour in ("Red", "Green", "Blue")
-      for kind, what in ((colour, "Descriptor"), (colour, "Data"), (f"Segmented{colour}", "Data"))))
-_SIEMENS = [tag for block in range(0x10, 0x18) for tag in
-            (0x190000 + block, 0x190000 + (block << 8) + 0x0A, 0x290000 + block, 0x290000 + (block << 8) + 0x10)]
-TAGS = [*(tag for keyword in (*IDENTIFYING, *_DESCRIBING, *_PICTURE) if (tag := tag_for_keyword(keyword)) is not None),
-        *_SIEMENS]
-"""What is read of a file."""
-
-
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The tags of a file that finding series needs. Texts are stripped, "" where absent; numbers None where absent.
@@ -238,7 +240,6 @@ class Facts:
         contrast_agent: ContrastBolusAgent names one.
         burned_in: BurnedInAnnotation is YES.
         recognizable: RecognizableVisualFeatures is YES.
-        gantry_tilt: GantryDetectorTilt in degrees.
         mosaic: a Siemens mosaic, whose tiles are the frames.
         cine: several frames that are no slices: pictures over time.
         frames: one for each picture; a classic file has one.
@@ -266,7 +267,6 @@ class Facts:
     units: bool = True
     lossy: bool = False
     padding: int | None = None
-    photometric: str = ""
     instance_number: int | None = None
     acquisition_number: int | None = None
     echo_time: float | None = None
@@ -278,7 +278,6 @@ class Facts:
     burned_in: bool = False
     recognizable: bool = False
     body_part: str = ""
-    gantry_tilt: float | None = None
     mosaic: bool = False
     cine: bool = False
     frames: tuple[Frame, ...] = (Frame(),)
@@ -308,39 +307,24 @@ def is_lossy(file: Opened) -> bool:
 def _facts(file: Opened, how: Stored, cut: Tiles | None) -> Facts:
     data = file.dataset
     placed = frames(data, how.frames, cut)
+    known: dict[str, Any] = {field: _first(data, keyword) for field, keyword in _TEXTS.items()}
+    known |= {field: whole(data, keyword) for field, keyword in _WHOLE.items()}
+    known |= {field: number(data, keyword) for field, keyword in _TIMES.items()}
     return Facts(
-        **_who(data), **_series(data), sop_class=text(data, "SOPClassUID"),
-        sop_uid=text(data, "SOPInstanceUID"), frame_uid=text(data, "FrameOfReferenceUID"),
+        **known, identifiers=_identifiers(data), image_type=texts(data, "ImageType"),
         rows=cut.rows if cut else how.rows, columns=cut.columns if cut else how.columns,
         channels=how.channels, dtype=how.dtype, units=how.units, lossy=is_lossy(file),
-        padding=whole(data, "PixelPaddingValue"), photometric=how.photometric,
-        instance_number=whole(data, "InstanceNumber"), acquisition_number=whole(data, "AcquisitionNumber"),
-        echo_time=number(data, "EchoTime"), repetition_time=number(data, "RepetitionTime"),
-        inversion_time=number(data, "InversionTime"), temporal_position=whole(data, "TemporalPositionIdentifier"),
         content_time=text(data, "ContentTime") or text(data, "AcquisitionTime"),
-        contrast_agent=bool(text(data, "ContrastBolusAgent")),
-        burned_in=text(data, "BurnedInAnnotation") == "YES",
-        recognizable=text(data, "RecognizableVisualFeatures") == "YES", body_part=text(data, "BodyPartExamined"),
-        gantry_tilt=number(data, "GantryDetectorTilt"), mosaic=cut is not None,
+        contrast_agent=bool(text(data, "ContrastBolusAgent")), burned_in=text(data, "BurnedInAnnotation") == "YES",
+        recognizable=text(data, "RecognizableVisualFeatures") == "YES", mosaic=cut is not None,
         cine=cut is None and how.frames > 1 and not any(frame.position for frame in placed), frames=placed)
 
 
-def _who(data: Any) -> dict[str, Any]:
-    identifiers = {(keyword, word) for keyword in IDENTIFYING for word in texts(data, keyword) if word}
-    others = {("OtherPatientIDs", text(one, "PatientID")) for one in items(data, "OtherPatientIDsSequence")}
-    return {
-        "patient_id": _first(data, "PatientID"), "patient_name": _first(data, "PatientName"),
-        "birth_date": _first(data, "PatientBirthDate"), "study_uid": _first(data, "StudyInstanceUID"),
-        "study_date": _first(data, "StudyDate"),
-        "identifiers": frozenset(identifiers | {pair for pair in others if pair[1]})}
+def _identifiers(data: Any) -> frozenset[tuple[str, str]]:
+    others = (text(one, "PatientID") for one in items(data, "OtherPatientIDsSequence"))
+    return frozenset([*((keyword, word) for keyword in IDENTIFYING for word in texts(data, keyword) if word),
+                      *(("OtherPatientIDs", other) for other in others if other)])
 
 
 def _first(data: Any, keyword: str) -> str:
     return next(filter(None, texts(data, keyword)), "")
-
-
-def _series(data: Any) -> dict[str, Any]:
-    return {
-        "series_uid": text(data, "SeriesInstanceUID"), "series_number": whole(data, "SeriesNumber"),
-        "series_description": text(data, "SeriesDescription"), "protocol": text(data, "ProtocolName"),
-        "modality": text(data, "Modality"), "image_type": texts(data, "ImageType")}
