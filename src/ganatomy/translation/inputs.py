@@ -17,11 +17,11 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
 from ganatomy.core.text import counted, grouped, printable
 from ganatomy.data.images import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
-from ganatomy.data.parallel import progress
 from ganatomy.data.vocabulary import is_mask_name
 from ganatomy.formats import SYNTHETIC, is_synthetic
 from ganatomy.formats.dicom.tags import Facts, facts
 from ganatomy.formats.nifti import volume_header, volume_shape
+from ganatomy.sources.dicom import read_tags
 from ganatomy.sources.dicom.series import Volume, build
 from ganatomy.sources.dicom.slices import Skipped
 from ganatomy.sources.entry import is_hidden, is_prepared, walk
@@ -207,16 +207,12 @@ def _beside(file: Path) -> list[str]:
 def _headers(path: Path, names: Sequence[str], say: Say) -> tuple[list[tuple[str, Path, Facts]], Skipped]:
     """(name, path, tags) of the files of a folder, or of the series of a file; and (name, reason) of the unreadable."""
     folder, series = (path, None) if path.is_dir() else (path.parent, facts(path).series_uid)
-    told = progress(len(names), "DICOM headers", say)
     headers, unreadable = [], []
-    for done, name in enumerate(names, 1):
-        try:
-            tags = facts(folder / name)
-            if series is None or tags.series_uid == series:
-                headers.append((name, folder / name, tags))
-        except Unreadable as error:
-            unreadable.append((name, str(error)))
-        told(done)
+    for name, tags in read_tags(folder, names, say=say):
+        if isinstance(tags, str):
+            unreadable.append((name, tags))
+        elif series is None or tags.series_uid == series:
+            headers.append((name, folder / name, tags))
     return headers, unreadable if series is None else []
 
 
