@@ -1,9 +1,15 @@
-"""The end of `prepare`: splits, manifest, dataset.json, contact sheet, fingerprint."""
+"""The end of `prepare`: splits, manifest, dataset.json, fingerprint, contact sheet.
+
+Splits are drawn once, by subject, spread over the classes, the same for a seed. The fingerprint says what a dataset
+holds, in numbers, and what one should know before trusting it, in plain words.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -12,70 +18,78 @@ import numpy as np
 
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
+from ganatomy.core.table import Table
 from ganatomy.core.text import counted
 from ganatomy.data.dataset import Dataset, DatasetInfo, DatasetWriter, Grid, Intensity, content_hash
-from ganatomy.data.intensity import Decision, Mapping
-from ganatomy.preparation.contact_sheet import write_contact_sheet
-from ganatomy.preparation.convert import Outcome
-from ganatomy.preparation.convert_visit import Plan
+from ganatomy.data.geometry import Spacing
+from ganatomy.data.intensity import Decision
+from ganatomy.data.intensity import Mapping as ValueMapping
+from ganatomy.data.manifest import SPLITS, Row
+
+from ganatomy.preparation.convert import PERCENTILES, Notes, Tally
 from ganatomy.preparation.duplicates import MOST_LISTED, near_duplicates
-from ganatomy.preparation.fingerprint import describe, fingerprint
 from ganatomy.preparation.masks import MANY_LABELS, settle_masks
-from ganatomy.preparation.options import Options, changed
-from ganatomy.preparation.splits import draw_splits
+from ganatomy.preparation.options import Options
+from ganatomy.preparation.plan import Plan
+from ganatomy.preparation.privacy import WHOLE_HEADS
+from ganatomy.preparation.sheet import write_contact_sheet
 from ganatomy.sources.entry import Entry, Layout
 
 Say = Callable[[str], None]
+EMPTY = {"train": "there is nothing to learn from", "val": "no checkpoint can be chosen by its score",
+         "test": "evaluate will have nothing to compare with"}
+FEW_TEST_SUBJECTS = 5
+FEW_SUBJECTS = 20
 
 
-def finish_dataset(writer: DatasetWriter, outcome: Outcome, plan: Plan, layout: Layout, options: Options,
-           defaults: dict[str, Any], warnings: Sequence[str], say: Say) -> str:
+def finish_dataset(writer: DatasetWriter, notes: Notes, plan: Plan, layout: Layout, options: Options,
+                   warnings: Sequence[str], say: Say) -> str:
     """Draw the splits, write manifest, dataset.json and contact sheet, say the fingerprint.
 
     Returns the dataset's content hash.
     """
     if not writer.rows:
-        name, reason = (outcome.skipped or outcome.left_out)[0]
+        name, reason = (notes.skipped or notes.left_out)[0]
         raise UserError(f"no image is left to store, for example {name}: {reason}",
                         fix="check the files, or choose others with --slices")
-    splits = _splits(outcome, writer, layout.entries, options, plan.unpaired)
+    splits = _splits(notes, writer, layout.entries, options, plan.unpaired)
     writer.rows = [replace(row, split=splits[row.subject]) for row in writer.rows]
     writer.close()
-    mask_values = settle_masks(writer.stage / "masks.npy", plan.masks, outcome.codes)
+    mask_values = settle_masks(writer.stage / "masks.npy", plan.masks, notes.codes)
     if len(mask_values) > MANY_LABELS:
         warnings = [*warnings, f"the masks hold {len(mask_values)} different values: are these labels, or soft edges?"]
-    if outcome.skipped:
-        name, reason = outcome.skipped[0]
-        say(f"skipped {counted(len(outcome.skipped), 'unreadable file')}, for example {name}: {reason}; "
+    if notes.skipped:
+        name, reason = notes.skipped[0]
+        say(f"skipped {counted(len(notes.skipped), 'unreadable file')}, for example {name}: {reason}; "
             "all are in skipped.csv of the private folder")
-        warnings = [*warnings, f"{counted(len(outcome.skipped), 'file')} could not be read"]
+        warnings = [*warnings, f"{counted(len(notes.skipped), 'file')} could not be read"]
     stored = {row.domain for row in writer.rows}
     plan = replace(plan, domains=tuple(name for name in plan.domains if name in stored))
     warnings = [*warnings, *(f"no image of {name} could be used" for name in plan.intensities if name not in stored)]
-    info = _info(writer, outcome, plan, options, defaults, mask_values)
+    info = _info(writer, notes, plan, options, mask_values)
     alike = near_duplicates(Dataset(writer.stage, info, writer.rows), say)
     if alike.warning:
         warnings = [*warnings, alike.warning]
-    found = fingerprint(writer.rows, outcome.tally, layout.kind, len(outcome.skipped), len(outcome.left_out), warnings,
-                        plan.unpaired)
-    found["near_duplicates"] = [list(pair) for pair in alike.pairs[:MOST_LISTED]]
-    writer.finish(info.model_copy(update={"fingerprint": found}))
+    content = fingerprint(writer.rows, notes.tally, layout.kind, len(notes.skipped), len(notes.left_out), warnings,
+                          plan.unpaired)
+    content["near_duplicates"] = [list(pair) for pair in alike.pairs[:MOST_LISTED]]
+    writer.finish(info.model_copy(update={"fingerprint": content}))
     write_contact_sheet(Dataset.open(writer.stage), options.seed, plan.axis, plan.oriented)
-    describe(found, say)
+    describe(content, say)
     return content_hash(writer.rows)
 
 
-def _info(writer: DatasetWriter, outcome: Outcome, plan: Plan, options: Options, defaults: dict[str, Any],
+def _info(writer: DatasetWriter, notes: Notes, plan: Plan, options: Options,
           mask_values: dict[str, int]) -> DatasetInfo:
     """dataset.json without its content hash and fingerprint."""
     spacings = [tuple(map(float, row.spacing.split("x"))) for row in writer.rows if row.spacing]
     if plan.dtype.kind == "u":
         value_range = (0.0, float(np.iinfo(plan.dtype).max))
     else:
-        low, high = outcome.tally.stored_range or (0.0, 1.0)
+        low, high = notes.tally.stored_range or (0.0, 1.0)
         value_range = (low, high if high > low else low + 1.0)
-    provenance = {"ganatomy": __version__, **changed(options, defaults)}
-    intensity = {name: _intensity(plan.intensities[name], found) for name, found in outcome.tally.mappings.items()}
+    provenance = {"ganatomy": __version__, **options.chosen()}
+    intensity = {name: _intensity(plan.intensities[name], mappings) for name, mappings in notes.tally.mappings.items()}
     grid = Grid(axis=plan.axis, fit=plan.frame.fit, mm=plan.frame.mm, background=plan.background)
     return DatasetInfo(source="real", run_id=None, size=(options.size, options.size),
                        channels=3 if plan.channels == 3 else 1, value_range=value_range, domains=plan.domains,
@@ -85,22 +99,22 @@ def _info(writer: DatasetWriter, outcome: Outcome, plan: Plan, options: Options,
                        grid=grid, intensity=intensity, mask_values=mask_values, provenance=provenance, content="")
 
 
-def _intensity(how: Decision, found: Sequence[Mapping]) -> Intensity:
+def _intensity(how: Decision, mappings: Sequence[ValueMapping]) -> Intensity:
     """What dataset.json says of a domain whose volumes were mapped like this."""
     return Intensity(method=how.label, rule=how.method, low=how.low, high=how.high, projection=how.projection,
-                     units=how.units, offset=median(m.offset for m in found), scale=median(m.scale for m in found))
+                     units=how.units, offset=median(m.offset for m in mappings), scale=median(m.scale for m in mappings))
 
 
-def _splits(outcome: Outcome, writer: DatasetWriter, entries: Sequence[Entry], options: Options,
+def _splits(notes: Notes, writer: DatasetWriter, entries: Sequence[Entry], options: Options,
             unpaired: bool) -> dict[str, str]:
     """Pseudonym -> split. The source's own splits come first, then named subjects, then the draw."""
-    original = {origin[1]: origin[3] for origin in outcome.origins}
-    said: dict[str, set[str]] = defaultdict(set)
+    original = {origin[1]: origin[3] for origin in notes.origins}
+    asked: dict[str, set[str]] = defaultdict(set)
     groups: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
-        said[entry.subject].add(options.fixed.get(entry.subject, entry.split))
+        asked[entry.subject].add(options.fixed.get(entry.subject, entry.split))
         groups[entry.subject].add(entry.group or entry.subject)
-    torn = sorted(name for name in original.values() if len(said[name]) > 1 or len(groups[name]) > 1)
+    torn = sorted(name for name in original.values() if len(asked[name]) > 1 or len(groups[name]) > 1)
     if torn:
         raise UserError(f"subjects in more than one split or group: {', '.join(torn[:5])} ({len(torn)} in all)",
                         fix="put every image of a subject into one split")
@@ -109,7 +123,205 @@ def _splits(outcome: Outcome, writer: DatasetWriter, entries: Sequence[Entry], o
     for row in writer.rows:
         # where domains have images of their own, each must be spread over the splits
         labels[group[row.subject]].add(f"{row.label} {row.domain}" if unpaired else row.label)
-    fixed = {group[pseudonym]: split for pseudonym, name in original.items() if (split := next(iter(said[name])))}
-    drawn = draw_splits({name: "+".join(sorted(found)) for name, found in labels.items()}, options.shares,
+    fixed = {group[pseudonym]: split for pseudonym, name in original.items() if (split := next(iter(asked[name])))}
+    drawn = draw_splits({name: "+".join(sorted(own)) for name, own in labels.items()}, options.shares,
                         options.seed, fixed)
     return {pseudonym: drawn[name] for pseudonym, name in group.items()}
+
+
+def draw_splits(units: Mapping[str, str], shares: Mapping[str, float], seed: int,
+                fixed: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Assign each unit (a subject, or a group of them) to a split.
+
+    The number in each split is the share by largest remainder, but none that was asked for stays empty while there
+    are enough units: train comes first, then test, then val. Within those numbers every class gets its whole share,
+    and the remainders go to the classes with the largest. A split for which units are fixed gets no others.
+
+    Args:
+        units: name -> class, "" where there are none.
+        shares: of train, val and test, adding up to 1.
+        seed: the same seed and units give the same splits.
+        fixed: units whose split is given.
+    """
+    fixed = dict(fixed or {})
+    shares = {name: 0.0 if name != "train" and name in fixed.values() else shares[name] for name in SPLITS}
+    free: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(units):
+        if name not in fixed:
+            free[units[name]].append(name)
+    for label, names in free.items():
+        random.Random(f"{seed}/{label}").shuffle(names)
+    sizes = {label: len(names) for label, names in free.items()}
+    totals = _totals(sum(map(len, free.values())), {n: s / sum(shares.values()) for n, s in shares.items()})
+    drawn = {name: fixed[name] for name in units if name in fixed}
+    for split in ("test", "val"):
+        left = {label: len(names) for label, names in free.items()}
+        for label, count in _spread(totals[split], left, sizes).items():
+            for _ in range(count):
+                drawn[free[label].pop()] = split
+    return {name: drawn.get(name, "train") for name in units}
+
+
+def _totals(count: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """How many of `count` units each split gets."""
+    wanted = [name for name in ("train", "test", "val") if shares[name] > 0]
+    if count <= len(wanted):
+        return {name: int(name in wanted[:count]) for name in SPLITS}
+    exact = {name: count * shares[name] for name in SPLITS}
+    totals = {name: math.floor(exact[name] + 1e-9) for name in SPLITS}
+    order = sorted(("train", "test", "val"), key=lambda name: totals[name] - exact[name])
+    for name in order[: count - sum(totals.values())]:
+        totals[name] += 1
+    for name in wanted:
+        if totals[name] == 0:
+            totals[max(totals, key=lambda n: totals[n])] -= 1
+            totals[name] += 1
+    return totals
+
+
+def _spread(total: int, left: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, int]:
+    """Divide `total` units of a split over the classes by their sizes, as far as the classes have units left."""
+    everything = sum(sizes.values())
+    exact = {label: total * sizes[label] / everything for label in left} if everything else {}
+    counts = {label: min(math.floor(exact[label]), left[label]) for label in exact}
+    while sum(counts.values()) < total:
+        # keep at least one unit of each class for training where possible
+        room = [n for n in counts if left[n] - counts[n] > 1] or [n for n in counts if left[n] > counts[n]]
+        best = max(sorted(room), key=lambda label: (exact[label] - counts[label], sizes[label]))
+        counts[best] += 1
+    return counts
+
+
+def fingerprint(rows: Sequence[Row], tally: Tally, layout: str, skipped: int, left_out: int,
+                warnings: Sequence[str], unpaired: bool = False) -> dict[str, Any]:
+    """Counts, sizes, spacing, intensities and warnings, fit for JSON and free of identifiers.
+
+    Args:
+        rows: the manifest's, splits drawn.
+        tally: what was noted while converting.
+        layout: what the source was, in words.
+        skipped: files that could not be read.
+        left_out: readable files that were not used.
+        warnings: found on the way; those that follow from the counts are added.
+        unpaired: the domains have images of their own, so that all of them are counted and not those of the first.
+    """
+    first = [r for r in rows if unpaired or r.domain == rows[0].domain]
+    return {
+        "layout": layout,
+        "subjects": len({r.subject for r in rows}),
+        "visits": len({(r.subject, r.session) for r in rows}),
+        "images": dict(Counter(r.domain for r in rows)),
+        "images_per_subject": _summary(list(Counter(r.subject for r in first).values())),
+        "classes": {label: _count([r for r in first if r.label == label])
+                    for label in sorted({r.label for r in first} - {""})},
+        "splits": {split: _split([r for r in first if r.split == split]) for split in SPLITS},
+        "original_sizes": dict(tally.sizes.most_common(20)),
+        "original_spacing": [list(s) for s in sorted(tally.spacings)[:20]],
+        "intensity": {domain: _percentiles(volumes) for domain, volumes in tally.percentiles.items()},
+        "foreground_share": {domain: _summary(shares) for domain, shares in tally.foreground.items()},
+        "skipped_files": skipped, "left_out_files": left_out,
+        "warnings": [*warnings, *_split_warnings(first), *_image_warnings(rows, tally)],
+    }
+
+
+def _count(rows: Sequence[Row]) -> dict[str, int]:
+    return {"subjects": len({r.subject for r in rows}), "images": len(rows)}
+
+
+def _split(rows: Sequence[Row]) -> dict[str, Any]:
+    labels = sorted({r.label for r in rows} - {""})
+    domains = sorted({r.domain for r in rows})
+    return {**_count(rows), "classes": {label: _count([r for r in rows if r.label == label]) for label in labels},
+            "domains": {name: _count([r for r in rows if r.domain == name]) for name in domains}}
+
+
+def _summary(values: Sequence[float]) -> dict[str, float]:
+    return {"min": round(min(values), 4), "median": round(median(values), 4), "max": round(max(values), 4)}
+
+
+def _percentiles(percentiles: list[list[float]]) -> dict[str, float]:
+    """Percentiles of the foreground in the files' values: the median over the volumes of each one's own."""
+    return {str(p): round(float(v), 4) for p, v in zip(PERCENTILES, np.median(percentiles, axis=0), strict=True)}
+
+
+def _split_warnings(first: Sequence[Row]) -> list[str]:
+    warnings = []
+    subjects = {split: {r.subject for r in first if r.split == split} for split in SPLITS}
+    total = sum(map(len, subjects.values()))
+    if total < FEW_SUBJECTS:
+        warnings.append(f"only {counted(total, 'subject')}: a GAN will find little variety to learn from")
+    for split in SPLITS:
+        if not subjects[split]:
+            warnings.append(f"the {split} split is empty: {EMPTY[split]}")
+    if 0 < len(subjects["test"]) < FEW_TEST_SUBJECTS:
+        warnings.append(f"only {counted(len(subjects['test']), 'subject')} to test on: there will be values for each, "
+                     "and no intervals")
+    domains = sorted({r.domain for r in first})
+    for domain in domains if len(domains) > 1 else ():
+        lacking = [s for s in SPLITS if subjects[s] and not any(r.domain == domain and r.split == s for r in first)]
+        if lacking:
+            warnings.append(f"{domain} has no image in {' and '.join(lacking)}")
+    labels = Counter(r.label for r in first if r.label)
+    for label in sorted(labels):
+        lacking = [s for s in SPLITS if subjects[s] and not any(r.label == label and r.split == s for r in first)]
+        if lacking:
+            warnings.append(f"class {label} has no image in {' and '.join(lacking)}")
+    if labels and len(labels) > 1 and max(labels.values()) > 10 * min(labels.values()):
+        warnings.append(f"the classes are very unequal: {max(labels.values())} against {min(labels.values())} images")
+    return warnings
+
+
+def _image_warnings(rows: Sequence[Row], tally: Tally) -> list[str]:
+    owners: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    for row in rows:
+        if row.sha256 not in tally.flat:  # empty slices are alike in every patient
+            owners[row.domain, row.sha256].add((row.subject, row.split))
+    twins = [alike for alike in owners.values() if len({subject for subject, _ in alike}) > 1]
+    leaks = sum(len({split for _, split in alike}) > 1 for alike in twins)
+    total = sum(map(len, tally.foreground.values()))
+    dark = [d for d, shares in tally.foreground.items() if median(shares) < 0.02]
+    checks = [
+        (len(twins), f"the same image under several subjects, {counted(len(twins), 'time')}" +
+         (f", {leaks} of them in different splits: patients leak" if leaks else "")),
+        (tally.constant, f"{counted(tally.constant, 'volume')} with the same value everywhere"),
+        (len(tally.spacings) > 1 and _differ(tally.spacings), "the original pixel sizes differ between files"),
+        (len(tally.sizes) > 1, f"the original images have {len(tally.sizes)} different sizes"),
+        (tally.enlarged, f"{tally.enlarged} of {total} images are enlarged, which adds blur and no detail; "
+                         "a smaller --size would not"),
+        (tally.cut, f"cropping cuts more than 1% of the foreground away in {tally.cut} of {total} images"),
+        (tally.grey_in_colour, f"{counted(tally.grey_in_colour, 'grey image')} stored as three equal channels"),
+        (tally.colour_in_grey, f"{counted(tally.colour_in_grey, 'image')} lost colour; add --channels 3 to keep it"),
+        (tally.without_mask, f"{counted(tally.without_mask, 'visit')} without a mask; an empty one is stored"),
+        (tally.with_text, f"{tally.with_text} of {counted(tally.looked_at, 'visit')} looked at may have text burned "
+                          "into the pictures, which may name the patient: look at them before you share anything"),
+        (tally.whole_heads, f"{tally.whole_heads} of {counted(tally.looked_at, 'visit')} looked at: {WHOLE_HEADS}"),
+        (dark, f"hardly any foreground in {', '.join(dark)}"),
+    ]
+    return [text for raised, text in checks if raised]
+
+
+def _differ(spacings: set[Spacing]) -> bool:
+    values = np.array(sorted(spacings))
+    return bool((values.max(0) > 1.05 * values.min(0)).any())
+
+
+def describe(content: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Say a fingerprint as a small table and its warnings."""
+    domains = sorted({name for part in content["splits"].values() for name in part["domains"]})
+    columns = [*content["classes"], *(domains if len(domains) > 1 else ())]
+    rows = []
+    for split, part in content["splits"].items():
+        counts = [{**part["domains"], **part["classes"]}.get(name, {"subjects": 0, "images": 0}) for name in columns]
+        rows.append([split, str(part["subjects"]), str(part["images"]),
+                     *(f"{count['subjects']} / {count['images']}" for count in counts)])
+    notes = ["(subjects / images of each)"] if columns else []
+    say(Table(["split", "subjects", "images", *columns], rows, notes=notes).text())
+    sizes = ", ".join(f"{size} ({n})" for size, n in list(content["original_sizes"].items())[:4])
+    mm = ", ".join(f"{y:g} x {x:g} mm" for y, x in content["original_spacing"][:3]) or "unknown"
+    say(f"original sizes (height x width) {sizes}; pixels {mm}")
+    for domain, values in content["intensity"].items():
+        share = content["foreground_share"][domain]["median"]
+        say(f"{domain}: foreground 1% {values['1']:g}, median {values['50']:g}, 99% {values['99']:g}; "
+            f"fills {share:.0%} of the picture")
+    for text in content["warnings"]:
+        say(f"warning: {text}")

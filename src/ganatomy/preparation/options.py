@@ -1,118 +1,169 @@
-"""What `prepare` was asked for, checked before a single file is read."""
+"""The options of `prepare`: each one once, with its meaning, its default and what is refused.
+
+The command line's options are made from these fields, and `prepare` and `survey` take them as keywords.
+"""
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, get_args
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ganatomy.core.errors import UserError
 from ganatomy.data.geometry import MAX_SIZE, Axis, Fit, parse_slices
+from ganatomy.data.manifest import SPLITS
 from ganatomy.data.parallel import MOST_WORKERS, default_workers
-from ganatomy.preparation.modality import parse_intensity
-from ganatomy.preparation.splits import parse_shares
+from ganatomy.preparation.rules import parse_intensity
 from ganatomy.sources.entry import Layout, safe_name
 
-CHANNELS = ("auto", "1", "3")
 MIN_SIZE = 8
-LONGEST_NAME = 200
-"""Bytes of the dataset's name, which others beside it begin with; file systems take 255."""
+LayoutName = Literal["auto", "csv", "folders", "bids", "sides", "side-by-side", "stacks", "dicom"]
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of `prepare`; see there for what each means.
+def _as_names(given: Any) -> Any:
+    """Names as a tuple, from a sequence or from "T1,T2"."""
+    if isinstance(given, str):
+        return tuple(part.strip() for part in given.split(",") if part.strip())
+    return tuple(given) if isinstance(given, Sequence) else given
+
+
+def _as_rules(given: Any) -> Any:
+    """Name -> regular expression, from a mapping or from texts NAME=REGEX."""
+    if isinstance(given, Mapping) or not isinstance(given, Sequence):
+        return dict(given) if isinstance(given, Mapping) else given
+    rules: dict[str, str] = {}
+    for item in given:
+        name, sign, expression = str(item).partition("=")
+        if not sign or not name.strip() or not expression:
+            raise UserError(f"{item!r} is not NAME=REGEX", where="--domain", fix="write such as T1='mprage|t1w'")
+        if name.strip() in rules:
+            raise UserError(f"{name.strip()} is given twice", where="--domain", fix="join both with |")
+        rules[name.strip()] = expression
+    return rules
+
+
+def _checked_rules(rules: dict[str, str]) -> dict[str, str]:
+    for name in rules:
+        if safe_name(name) != name:
+            raise UserError(f"{name!r} cannot be part of a file's name", where="--domain",
+                            fix=f"call it {safe_name(name)}")
+    return rules
+
+
+def _as_shares(split: Any) -> tuple[float, ...]:
+    """Shares of train, val and test, from "70,15,15" or three numbers; they add up to 1."""
+    try:
+        numbers = [float(part) for part in (split.split(",") if isinstance(split, str) else split)]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != 3 or not all(math.isfinite(n) and n >= 0 for n in numbers) or numbers[0] <= 0:
+        raise UserError(f"{split!r} is no split", where="--split", fix="give shares of train,val,test such as 70,15,15")
+    numbers = [number / max(numbers) for number in numbers]  # so that their sum is finite
+    return tuple(number / sum(numbers) for number in numbers)
+
+
+def _as_background(given: Any) -> float | str:
+    try:
+        value = "auto" if given == "auto" else float(given)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if value != "auto" and not math.isfinite(float(value)):
+        raise UserError(f"{given!r} is no number", where="--background", fix="use auto or a value")
+    return value
+
+
+def _checked_intensity(text: str) -> str:
+    parse_intensity(text)
+    return text
+
+
+def _checked_slices(text: str) -> str:
+    parse_slices(text)
+    return text
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+
+
+class Options(BaseModel):
+    """What `prepare` may be asked for.
 
     Raises:
-        UserError: a value that cannot be meant.
+        UserError: by `of`, for an option that does not exist or a value that cannot be meant.
     """
 
-    size: int
-    fit: Fit
-    layout: str
-    domain: Mapping[str, str]
-    domains: Sequence[str] | str | None
-    pattern: str | None
-    subject_regex: str | None
-    axis: Axis
-    slices: str
-    split: str | Sequence[float]
-    val_subjects: Sequence[str]
-    test_subjects: Sequence[str]
-    split_by: str | None
-    masks: Sequence[str] | str | None
-    unpaired: bool
-    resample_to: str | None
-    allow_gaps: bool
-    keep_derived: bool
-    intensity: str
-    channels: str | int
-    spacing: float | None
-    background: float | str
-    labels: Sequence[str] | str
-    seed: int
-    workers: int | None
-    strict: bool
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    def __post_init__(self) -> None:
-        for name, value, allowed in (("--fit", self.fit, get_args(Fit)), ("--axis", self.axis, get_args(Axis)),
-                                     ("--channels", str(self.channels), CHANNELS)):
-            if value not in allowed:
-                raise UserError(f"{value!r} is unknown", where=name, fix=f"use {', '.join(allowed)}")
-        for name, number in (("--size", self.size), ("--seed", self.seed)):
-            if not isinstance(number, int):
-                raise UserError(f"{number!r} is no whole number", where=name, fix="give one, such as 128")
-        if not MIN_SIZE <= self.size <= MAX_SIZE:
-            raise UserError(f"{self.size} pixels is out of range", where="--size", fix=f"use {MIN_SIZE} to {MAX_SIZE}")
-        if self.spacing is not None and not isinstance(self.spacing, int | float):
-            raise UserError(f"{self.spacing!r} is no number", where="--spacing", fix="give mm, such as 1.5")
-        if self.spacing is not None and not 0 < self.spacing < float("inf"):
-            raise UserError(f"{self.spacing} mm is no pixel size", where="--spacing", fix="give mm, such as 1.5")
-        self._check_words()
-        self._check_domain_rules()
-        if self.workers is not None and not (isinstance(self.workers, int) and 1 <= self.workers <= MOST_WORKERS):
-            raise UserError(f"{self.workers!r} is no number of processes", where="--workers",
-                            fix=f"use 1 to {MOST_WORKERS}")
-        parse_intensity(self.intensity)
-        parse_slices(self.slices)
-        parse_shares(self.split)
-        _number_or_auto(self.background)
-        both = sorted(set(names(self.val_subjects) or ()) & set(names(self.test_subjects) or ()))
+    size: int = Field(128, ge=MIN_SIZE, le=MAX_SIZE, description="Pixels along each side of the stored images.")
+    fit: Fit = Field("resize", description="How images come to that size: scaled, the cohort's largest field of view "
+                     "just fits (resize); cut at the centre, the pixel size kept (crop); or padded, never cut (pad).")
+    layout: LayoutName = Field("auto", description="What SOURCE is.")
+    domain: Annotated[dict[str, str], BeforeValidator(_as_rules), AfterValidator(_checked_rules)] = Field(
+        {}, description="Which series or files are this contrast: T1='mprage|t1w' is searched in descriptions (DICOM), "
+        "BIDS entities or file names.")
+    domains: Names | None = Field(None, description="Contrasts to keep, in order, such as T1,T2; all common ones "
+                                  "unless given.")
+    pattern: str | None = Field(None, description="Where files are, such as '{subject}/{subject}_{domain}.nii.gz'.")
+    subject_regex: str | None = Field(None, description="Finds the patient in a file's path, such as 'pat(\\d+)': its "
+                                      "group \"subject\", or 1, or the whole match.")
+    axis: Axis = Field("axial", description="Along which volumes are cut into slices.")
+    slices: Annotated[str, AfterValidator(_checked_slices)] = Field(
+        "content", description="content, all, or a range such as 60:120:2 (the end not included).")
+    split: Annotated[tuple[float, ...], BeforeValidator(_as_shares)] = Field(
+        _as_shares("70,15,15"), description="Shares of train, val, test subjects.")
+    val_subjects: Names = Field((), description="These subjects, with commas between, are the validation set.")
+    test_subjects: Names = Field((), description="These subjects are the test set.")
+    split_by: str | None = Field(None, description="Column of the CSV that says train, val or test, or with groups "
+                                 "that must not be parted.")
+    labels: Names = Field((), description="Keep only these classes, such as benign,malignant.")
+    masks: Names | None = Field(None, description="Domains that are masks, not images; those called like one unless "
+                                "given.")
+    unpaired: bool = Field(False, description="Keep subjects that lack a domain; domains then are not paired.")
+    resample_to: str | None = Field(None, description="Bring the other domains to this one's grid.")
+    allow_gaps: bool = Field(False, description="Take DICOM series with missing slices, uneven gaps or gantry tilt.")
+    keep_derived: bool = Field(False, description="Take derived DICOM images although their originals are there, and "
+                               "what translate made.")
+    intensity: Annotated[str, AfterValidator(_checked_intensity)] = Field(
+        "auto", description="auto, identity, percentile, minmax, window:brain, window:40/80 or fixed:0:3000.")
+    channels: Annotated[Literal["auto", "1", "3"], BeforeValidator(lambda n: str(n) if isinstance(n, int) else n)] = \
+        Field("auto", description="auto stores colour where all images have it.")
+    background: Annotated[float | str, BeforeValidator(_as_background)] = Field(
+        "auto", description="Value around the patient, in the files' units.")
+    spacing: float | None = Field(None, gt=0, allow_inf_nan=False,
+                                  description="Wanted millimetres a pixel, with fit crop or pad.")
+    seed: int = Field(0, description="Of the split and of the contact sheet's choice.")
+    workers: int | None = Field(None, ge=1, le=MOST_WORKERS, description="Processes that read; one a core unless "
+                                "given. The result does not depend on it.")
+    strict: bool = Field(False, description="Refuse if any file cannot be read.")
+
+    @classmethod
+    def of(cls, **options: Any) -> Self:
+        """The options of which some are given. Raises `UserError`, naming the option as the command line does."""
+        try:
+            return cls(**options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _refusal(str(first["loc"][0]), first) from error
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        both = sorted(set(self.val_subjects) & set(self.test_subjects))
         if both:
             raise UserError(f"named both for val and for test: {', '.join(both[:5])}", where="--test-subjects",
                             fix="put every subject into one split")
-
-    def _check_words(self) -> None:
-        for name, text in (("--pattern", self.pattern), ("--split-by", self.split_by),
-                           ("--subject-regex", self.subject_regex), ("--resample-to", self.resample_to)):
-            if not isinstance(text, str | None):
-                raise UserError(f"{text!r} is no text", where=name, fix="give text")
-        for name, given in (("--domains", self.domains), ("--masks", self.masks), ("--labels", self.labels),
-                            ("--val-subjects", self.val_subjects), ("--test-subjects", self.test_subjects)):
-            if not isinstance(given, Sequence | None) or not all(isinstance(part, str) for part in given or ()):
-                raise UserError(f"{given!r} is no list of names", where=name, fix="give names, such as T1,T2")
-
-    def _check_domain_rules(self) -> None:
-        if not isinstance(self.domain, Mapping) or not all(isinstance(part, str) for rule in self.domain.items()
-                                                           for part in rule):
-            raise UserError(f"{self.domain!r} is no mapping of names to expressions", where="--domain",
-                            fix="give names and regular expressions, such as T1='mprage|t1w'")
-        for name in self.domain:
-            if safe_name(name) != name:
-                raise UserError(f"{name!r} cannot be part of a file's name", where="--domain",
-                                fix=f"call it {safe_name(name)}")
-        both = self.resample_to is not None and self.unpaired
-        if both:
+        if self.resample_to is not None and self.unpaired:
             raise UserError("unpaired domains need no common grid", where="--resample-to", fix="leave one of both out")
+        return self
 
     def check_against(self, layout: Layout) -> None:
         """Raise `UserError` where an option names what the source does not have."""
-        found = {entry.domain for entry in layout.entries}
-        if self.resample_to is not None and self.resample_to not in found:
+        known = {entry.domain for entry in layout.entries}
+        if self.resample_to is not None and self.resample_to not in known:
             raise UserError(f"there is no domain {self.resample_to!r}", where="--resample-to",
-                            fix=f"found: {', '.join(sorted(found))}")
+                            fix=f"found: {', '.join(sorted(known))}")
 
     @property
     def processes(self) -> int:
@@ -120,95 +171,61 @@ class Options:
         return default_workers() if self.workers is None else self.workers
 
     @property
-    def shares(self) -> Mapping[str, float]:
+    def shares(self) -> dict[str, float]:
         """Shares of train, val and test."""
-        return parse_shares(self.split)
+        return dict(zip(SPLITS, self.split, strict=True))
 
     @property
     def level(self) -> float | None:
-        """The background's value, None if it is to be found."""
-        return _number_or_auto(self.background)
+        """The background's value, None if it is to be measured."""
+        return None if self.background == "auto" else float(self.background)
 
     @property
     def fixed(self) -> dict[str, str]:
         """Original subject -> val or test, where named."""
-        return {**dict.fromkeys(names(self.val_subjects) or (), "val"),
-                **dict.fromkeys(names(self.test_subjects) or (), "test")}
+        return {**dict.fromkeys(self.val_subjects, "val"), **dict.fromkeys(self.test_subjects, "test")}
+
+    def chosen(self) -> dict[str, Any]:
+        """The options that shape a dataset and differ from their defaults, under their names on the command line.
+
+        Of what could name patients or paths only the number, or that it was given. Fit for JSON.
+        """
+        out: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in ("size", "workers", "strict") or value == field.default:
+                continue
+            if name in ("pattern", "subject_regex", "split_by"):
+                value = True
+            elif name in ("val_subjects", "test_subjects"):
+                value = len(value)
+            elif name == "split":
+                value = [round(share, 6) for share in value]
+            elif isinstance(value, tuple | dict):
+                value = sorted(value) if name == "domain" else list(value)
+            out[name.replace("_", "-")] = value
+        return out
 
 
-def _number_or_auto(background: float | str) -> float | None:
-    try:
-        value = None if background == "auto" else float(background)
-    except (TypeError, ValueError, OverflowError):
-        value = float("nan")
-    if value is not None and not abs(value) < float("inf"):
-        raise UserError(f"{background!r} is no number", where="--background", fix="use auto or a value")
-    return value
+def describe_options() -> str:
+    """The options as a docstring lists them."""
+    return "\n".join(f"        {name}: {field.description}" for name, field in Options.model_fields.items())
 
 
-def names(given: str | Sequence[str] | None) -> list[str] | None:
-    """Names given as a list or as "T1,T2"; None stays None."""
-    if isinstance(given, str):
-        given = [part.strip() for part in given.split(",") if part.strip()]
-    return None if given is None else list(given)
-
-
-def changed(options: Options, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that shape a dataset and differ from their defaults, under their names on the command line.
-
-    Of what could name patients or paths only the number, or that it was given. Fit for JSON.
-    """
-    splits = [round(share, 6) for share in options.shares.values()]
-    values = {
-        "fit": options.fit, "domains": names(options.domains), "pattern": options.pattern is not None,
-        "layout": options.layout, "domain": sorted(options.domain), "subject-regex": options.subject_regex is not None,
-        "unpaired": options.unpaired, "resample-to": options.resample_to, "allow-gaps": options.allow_gaps,
-        "keep-derived": options.keep_derived, "axis": options.axis, "slices": options.slices, "split": splits,
-        "val-subjects": len(names(options.val_subjects) or ()),
-        "test-subjects": len(names(options.test_subjects) or ()),
-        "split-by": options.split_by is not None, "masks": names(options.masks), "intensity": options.intensity,
-        "channels": str(options.channels), "spacing": options.spacing,
-        "background": "auto" if options.level is None else options.level, "labels": names(options.labels) or [],
-        "seed": options.seed,
-    }
-    usual = {**{name.replace("_", "-"): value for name, value in defaults.items()},
-             "pattern": False, "domain": [], "subject-regex": False,
-             "split-by": False, "val-subjects": 0, "test-subjects": 0, "labels": [],
-             "split": [round(share, 6) for share in parse_shares(defaults["split"]).values()]}
-    return {name: value for name, value in values.items() if value != usual[name]}
-
-
-def check_places(source: str | Path, dataset: str | Path) -> tuple[Path, Path]:
-    """Both as paths, the dataset's with a name.
-
-    Raises:
-        UserError: they are no paths, or the dataset would be written over the source.
-    """
-    for name, given in (("SOURCE", source), ("DATASET", dataset)):
-        if not isinstance(given, str | os.PathLike) or not os.fspath(given):
-            raise UserError(f"{given!r} is no path", where=name, fix="give a folder")
-    source, dataset = Path(source), Path(dataset)
-    try:
-        _check_names(source, dataset)
-        if dataset.name in ("", ".."):
-            dataset = dataset.resolve()
-        _refuse_own_place(source, dataset)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it holds a zero byte or links in a circle"
-        raise UserError(f"one of these cannot be used as a path: {reason}", where=f"{source}, {dataset}",
-                        fix="check both, or choose others") from error
-    return source, dataset
-
-
-def _check_names(source: Path, dataset: Path) -> None:
-    for name, path, longest in (("SOURCE", source, 255), ("DATASET", dataset, LONGEST_NAME)):
-        if len(os.fsencode(path.name)) > longest or any(len(os.fsencode(part)) > 255 for part in path.parts):
-            raise UserError("this name is too long", where=name, fix=f"use at most {longest} bytes")
-        if path.is_symlink() and not path.exists():
-            raise UserError("is a link that leads nowhere", where=path, fix="give the folder itself")
-
-
-def _refuse_own_place(source: Path, dataset: Path) -> None:
-    here, there = source.resolve(), dataset.resolve()
-    if there == here or there in here.parents:
-        raise UserError("the dataset would take the place of the source", where=dataset, fix="choose another folder")
+def _refusal(name: str, error: Any) -> UserError:
+    """What is wrong with an option, in words."""
+    where, value, kind = f"--{name.replace('_', '-')}", error["input"], error["type"]
+    if kind == "extra_forbidden":
+        near = get_close_matches(name, Options.model_fields, n=1)
+        return UserError("there is no such option", where=where,
+                         fix=f"did you mean --{near[0].replace('_', '-')}?" if near else "see ganatomy prepare --help")
+    field = Options.model_fields[name]
+    limits = [getattr(limit, side) for limit in field.metadata for side in ("ge", "le") if hasattr(limit, side)]
+    if kind.startswith(("greater", "less", "finite")):
+        return UserError(f"{value!r} is out of range", where=where,
+                         fix=f"use {limits[0]} to {limits[1]}" if limits else "give a number above 0")
+    if kind == "literal_error":
+        return UserError(f"{value!r} is unknown", where=where, fix=f"use {', '.join(get_args(field.annotation))}")
+    wanted = {"int_type": "a whole number", "float_type": "a number", "string_type": "text", "bool_type": "True or False",
+              "tuple_type": "names, such as T1,T2", "dict_type": "names and regular expressions"}
+    return UserError(f"{value!r} is not what it takes", where=where, fix=f"give {wanted.get(kind, 'something else')}")

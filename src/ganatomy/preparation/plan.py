@@ -5,21 +5,20 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.text import counted
-from ganatomy.data.geometry import Frame, acquired, common_frame
+from ganatomy.data.geometry import Axis, Frame, acquired, common_frame
 from ganatomy.data.images import is_coloured
 from ganatomy.data.intensity import HOUNSFIELD, Decision
 from ganatomy.formats import Pixels, Unreadable
-from ganatomy.preparation.convert_visit import Plan
-from ganatomy.preparation.modality import Choice, choose, needs_sample, no_window, parse_intensity, pool, settle
+from ganatomy.preparation.rules import Choice, choose, needs_sample, no_window, parse_intensity, pool, settle
+from ganatomy.preparation.grids import Scanned
 from ganatomy.preparation.options import Options
-from ganatomy.preparation.scanned import Scanned
 from ganatomy.preparation.visits import Visit
 from ganatomy.sources.entry import read_entry
 
@@ -30,6 +29,26 @@ INTENSITY_SAMPLE = 8
 """So many volumes are read to tell what their values mean, where the files do not say it."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What the first pass decided for the whole cohort."""
+
+    domains: tuple[str, ...]
+    masks: tuple[str, ...]
+    axis: Axis
+    slices: str
+    frame: Frame
+    intensities: dict[str, Decision]
+    dtype: np.dtype[Any]
+    channels: int
+    background: float | None
+    key: bytes
+    unpaired: bool
+    """Domains do not belong together image by image."""
+    oriented: bool
+    """Every file says how the patient lies in it."""
+
+
 def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[str], unpaired: bool, options: Options,
               key: bytes, say: Callable[[str], None]) -> tuple[Plan, list[str]]:
     """The plan for the second pass, and warnings fit to be stored.
@@ -37,7 +56,7 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
     Raises:
         UserError: options that do not fit these images; see `geometry.common_frame`.
     """
-    items = _distinct(item for visit in visits for found in visit.files.values() for item in found.values())
+    items = _distinct(item for visit in visits for files in visit.files.values() for item in files.values())
     warnings: list[str] = []
     views = [item.view for item in items]
     frame = common_frame(views, options.size, options.fit, options.spacing)
@@ -85,11 +104,11 @@ def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Optio
             choose(domain, {""}, dtypes[domain], Choice("auto"), samples[domain]),
             reason=f"{domain}: does not look like Hounsfield units, to which a window applies, as another domain does")
     decisions, dtype = settle(decisions, dtypes)
-    said: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for domain, decision in decisions.items():
-        said.setdefault(decision.reason.removeprefix(f"{domain}: "), []).append(domain)
-    for why, found in said.items():
-        say(f"intensities of {', '.join(found)}: {why}")
+        reasons.setdefault(decision.reason.removeprefix(f"{domain}: "), []).append(domain)
+    for why, alike in reasons.items():
+        say(f"intensities of {', '.join(alike)}: {why}")
     return decisions, dtype
 
 
@@ -109,10 +128,10 @@ def _channels(items: Sequence[Scanned], options: Options, warnings: list[str]) -
     if not coloured:
         return 1
     sample = random.Random(options.seed).sample(coloured, min(COLOUR_SAMPLE, len(coloured)))
-    found = Counter(_truly_coloured(item) for item in sample)
-    if found[True] and (found[False] or len(coloured) < len(items)):
+    coloured_ones = Counter(_truly_coloured(item) for item in sample)
+    if coloured_ones[True] and (coloured_ones[False] or len(coloured) < len(items)):
         warnings.append("some images are in colour and some are not; all are stored in grey")
-    return 3 if found[True] and not found[False] and len(coloured) == len(items) else 1
+    return 3 if coloured_ones[True] and not coloured_ones[False] and len(coloured) == len(items) else 1
 
 
 def _truly_coloured(item: Scanned) -> bool | None:

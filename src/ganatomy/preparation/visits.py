@@ -11,10 +11,11 @@ from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted
 from ganatomy.data.vocabulary import is_mask_name
-from ganatomy.preparation.grids import onto_grid, refuse_other_grids
-from ganatomy.preparation.scanned import Scanned, Skipped
+from ganatomy.preparation.grids import Scanned, onto_grid, refuse_other_grids
 from ganatomy.sources.entry import Entry, natural
 
+Skipped = list[tuple[str, str]]
+"""Names of files that are not used, with the reason: private."""
 COMMON_DOMAIN = 0.5
 """A domain that fewer subjects have is taken only when named."""
 
@@ -39,7 +40,7 @@ class Visit:
     @property
     def slices(self) -> list[int]:
         """Slice numbers that every domain has."""
-        return sorted(set.intersection(*(set(found) for found in self.files.values())))
+        return sorted(set.intersection(*(set(own) for own in self.files.values())))
 
 
 def choose_domains(entries: Sequence[Entry], wanted: Sequence[str] | None, masks: Sequence[str] | None,
@@ -69,7 +70,7 @@ def choose_domains(entries: Sequence[Entry], wanted: Sequence[str] | None, masks
         domains = [name for name in wanted if name not in masks]
     else:
         subjects = len(set().union(*owners.values()))
-        images = {name: len(found) for name, found in owners.items() if name not in masks}
+        images = {name: len(own) for name, own in owners.items() if name not in masks}
         domains = sorted((n for n, count in images.items() if unpaired or count >= COMMON_DOMAIN * subjects),
                          key=natural)
         rare = sorted(images.keys() - set(domains))
@@ -144,10 +145,10 @@ def without_lost_masks(visits: Sequence[Visit], lost: Sequence[Entry]) -> tuple[
         own = [entry for entry in lost if entry.subject == visit.subject and visit.session in
                (entry.session, "/".join(filter(None, (entry.label, entry.session))))]
         gone = set().union(*(_slices_of(entry, visit) for entry in own))
-        left = [{name: {n: item for n, item in found.items() if n not in gone} for name, found in files.items()}
+        left = [{name: {n: item for n, item in own.items() if n not in gone} for name, own in files.items()}
                 for files in (visit.files, visit.masks)]
         left_out += [(name, "left out: its mask cannot be read") for name in
-                     sorted({item.entry.name for found in visit.files.values() for n, item in found.items()
+                     sorted({item.entry.name for own in visit.files.values() for n, item in own.items()
                              if n in gone})]
         visit = replace(visit, files=left[0], masks=left[1])
         if visit.slices:
@@ -157,7 +158,7 @@ def without_lost_masks(visits: Sequence[Visit], lost: Sequence[Entry]) -> tuple[
 
 def _slices_of(mask: Entry, visit: Visit) -> set[int]:
     """The slices to which a mask belongs, by its number or name; all where neither says it."""
-    items = [(n, item.entry) for found in visit.files.values() for n, item in found.items()]
+    items = [(n, item.entry) for own in visit.files.values() for n, item in own.items()]
     if visit.volumetric:
         return set(visit.slices)
     if mask.slice is not None and all(entry.slice is not None for _, entry in items):
@@ -170,11 +171,11 @@ def _sessions(scanned: Sequence[Scanned]) -> list[tuple[tuple[str, str], dict[st
 
     That happens where benign/p0 and malignant/p0 both hold a slice 1 of T1.
     """
-    found: dict[tuple[str, str], list[Scanned]] = defaultdict(list)
+    own: dict[tuple[str, str], list[Scanned]] = defaultdict(list)
     for item in scanned:
-        found[item.entry.subject, item.entry.session].append(item)
+        own[item.entry.subject, item.entry.session].append(item)
     parted: dict[tuple[str, str], dict[str, list[Scanned]]] = {}
-    for (subject, session), items in found.items():
+    for (subject, session), items in own.items():
         places = Counter((i.entry.domain, i.entry.slice) for i in items
                          if i.header.volumetric or i.entry.slice is not None)
         labels = {i.entry.label for i in items}
@@ -191,15 +192,15 @@ def _numbered(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dic
     The numbers are the source's own, or else all of them come from the names: never are the files of one domain
     counted by themselves while another's are not.
     """
-    files = {name: sorted(found, key=lambda f: natural(f.entry.name)) for name, found in files.items()}
-    if any(f.header.volumetric for found in files.values() for f in found):
-        return {name: _volume(found, name) for name, found in files.items()}
-    numbers = {name: [f.entry.slice for f in found] for name, found in files.items()}
-    known = {name: [n for n in found if n is not None] for name, found in numbers.items()}
-    if all(len(set(known[name])) == len(found) for name, found in files.items()):
-        return {name: dict(zip(known[name], found, strict=True)) for name, found in files.items()}
+    files = {name: sorted(own, key=lambda f: natural(f.entry.name)) for name, own in files.items()}
+    if any(f.header.volumetric for own in files.values() for f in own):
+        return {name: _volume(own, name) for name, own in files.items()}
+    numbers = {name: [f.entry.slice for f in own] for name, own in files.items()}
+    known = {name: [n for n in own if n is not None] for name, own in numbers.items()}
+    if all(len(set(known[name])) == len(own) for name, own in files.items()):
+        return {name: dict(zip(known[name], own, strict=True)) for name, own in files.items()}
     if max(map(len, files.values())) == 1 or len(files) == 1:
-        return {name: dict(enumerate(found)) for name, found in files.items()}
+        return {name: dict(enumerate(own)) for name, own in files.items()}
     return _by_name(files, subject)
 
 
@@ -220,18 +221,18 @@ def _by_name(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dict
     Raises:
         UserError: some pictures match and others do not, or the numbers of pictures differ.
     """
-    keys = {name: [_key(f.entry) for f in found] for name, found in files.items()}
+    keys = {name: [_key(f.entry) for f in own] for name, own in files.items()}
     largest = max(keys.values(), key=len)
-    unique = all(len(set(found)) == len(found) for found in keys.values())
-    if unique and all(set(found) <= set(largest) for found in keys.values()):
-        return {name: {largest.index(key): f for key, f in zip(keys[name], found, strict=True)}
-                for name, found in files.items()}
-    strangers = len(set().union(*keys.values())) == sum(len(set(found)) for found in keys.values())
+    unique = all(len(set(own)) == len(own) for own in keys.values())
+    if unique and all(set(own) <= set(largest) for own in keys.values()):
+        return {name: {largest.index(key): f for key, f in zip(keys[name], own, strict=True)}
+                for name, own in files.items()}
+    strangers = len(set().union(*keys.values())) == sum(len(set(own)) for own in keys.values())
     # names that a PACS gives say nothing: left and right views would be paired
-    unnumbered = all(f.entry.slice is None and not f.header.modality for found in files.values() for f in found)
-    if unique and strangers and unnumbered and len({len(found) for found in keys.values()}) == 1:
-        return {name: dict(enumerate(found)) for name, found in files.items()}
-    counts = ", ".join(f"{len(found)} of {name}" for name, found in files.items())
+    unnumbered = all(f.entry.slice is None and not f.header.modality for own in files.values() for f in own)
+    if unique and strangers and unnumbered and len({len(own) for own in keys.values()}) == 1:
+        return {name: dict(enumerate(own)) for name, own in files.items()}
+    counts = ", ".join(f"{len(own)} of {name}" for name, own in files.items())
     raise UserError(f"subject {subject} has {counts}, and nothing says which belong together",
                     where=next(iter(files.values()))[0].entry.name,
                     fix="number them: a column slice in a CSV, or --pattern with {slice} and, if need be, {session}")
@@ -250,11 +251,11 @@ def _words(name: str) -> list[str]:
 def _unmatched(visit: Visit) -> Skipped:
     """Pictures whose slice another domain lacks, and masks of slices without a picture."""
     slices = set(visit.slices)
-    lost = [item for found in visit.files.values() for number, item in found.items() if number not in slices]
+    lost = [item for own in visit.files.values() for number, item in own.items() if number not in slices]
     if visit.volumetric:
         if lost:
             refuse_other_grids(visit.subject, visit.files, visit.masks)
         return []
-    masks = [item for found in visit.masks.values() for number, item in found.items() if number not in slices]
+    masks = [item for own in visit.masks.values() for number, item in own.items() if number not in slices]
     return [*((item.entry.name, "left out: another domain lacks this slice") for item in lost),
             *((item.entry.name, "left out: no picture has the slice of this mask") for item in masks)]

@@ -175,7 +175,7 @@ def no_window(samples: Mapping[str, NDArray[Any] | None], wanted: Choice, has_ct
     like = {domain: looks_like_hounsfield(values) for domain, values in samples.items() if values is not None}
     if wanted.method != "window" or not (has_ct or any(like.values())):
         return []
-    return [domain for domain, found in like.items() if not found]
+    return [domain for domain, hounsfield in like.items() if not hounsfield]
 
 
 def _ends(window: tuple[float, float]) -> tuple[float, float]:
@@ -229,9 +229,9 @@ def settle(decisions: Mapping[str, Decision], dtypes: Mapping[str, Set[DType]]) 
         decisions: by domain.
         dtypes: of each domain's files.
     """
-    found = set[DType]().union(*dtypes.values())
+    every = set[DType]().union(*dtypes.values())
     if all(decision.method == "identity" for decision in decisions.values()):
-        return dict(decisions), next(iter(found)) if len(found) == 1 else np.dtype(np.float32)
+        return dict(decisions), next(iter(every)) if len(every) == 1 else np.dtype(np.float32)
     return ({domain: _spread(decision, sorted(dtypes[domain], key=str)) for domain, decision in decisions.items()},
             np.dtype(np.uint16))
 

@@ -1,0 +1,255 @@
+"""The first pass of `prepare`: what the source is, from names and headers, and what it will become."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.text import counted
+from ganatomy.data.geometry import Axis, View, acquired, orientation, view
+from ganatomy.data.images import LONGEST_SIDE, Header, Unreadable
+from ganatomy.data.parallel import FEW, in_order, progress
+from ganatomy.formats import LEFT_OUT, is_synthetic
+from ganatomy.preparation.grids import Scanned
+from ganatomy.preparation.options import Options
+from ganatomy.preparation.plan import Plan, make_plan
+from ganatomy.preparation.visits import (
+    Skipped,
+    Visit,
+    choose_domains,
+    group_visits,
+    unpaired_visits,
+    without_lost_masks,
+)
+from ganatomy.sources.detect import find_layout
+from ganatomy.sources.entry import Entry, Layout
+from ganatomy.sources.pieces import scan_entry
+
+Say = Callable[[str], None]
+CHUNK = 64
+"""Headers are read this many at a time."""
+
+
+@dataclass
+class Survey:
+    """What the headers say, and what was decided from them.
+
+    Attributes:
+        layout: of the source, cut down to what will be used.
+        visits: sorted by subject, then session.
+        plan: for the second pass.
+        skipped, left_out: files that cannot be read, and readable ones that are not used.
+        warnings: fit to be stored.
+    """
+
+    layout: Layout
+    visits: list[Visit]
+    plan: Plan
+    skipped: Skipped
+    left_out: Skipped
+    warnings: list[str]
+
+
+def make_survey(source: Path, dataset: Path, scratch: Path, options: Options, key: bytes, say: Say) -> Survey:
+    """Find the layout, scan the headers, bring files together and plan the second pass, telling all of it.
+
+    Args:
+        source, dataset: as `prepare` takes them.
+        scratch: a folder where archives may be unpacked.
+        options: of `prepare`.
+        key: of the hashes of sources.
+        say: takes each line.
+
+    Raises:
+        UserError: a source or options that lead to no dataset.
+    """
+    layout = _layout(source, dataset, scratch, options, say)
+    options.check_against(layout)
+    chosen, mask_names = choose_domains(layout.entries, options.domains, options.masks,
+                                        options.unpaired or layout.unpaired, say)
+    unpaired = (options.unpaired or layout.unpaired) and len(chosen) > 1
+    if unpaired and mask_names:
+        say(f"left out, since masks need images that belong together: {', '.join(mask_names)}")
+        mask_names = []
+    layout = replace(layout, entries=[e for e in layout.entries if e.domain in (*chosen, *mask_names)],
+                     unpaired=unpaired)
+    visits, skipped, left_out = _visits(source, layout, chosen, mask_names, options, say)
+    plan, warnings = make_plan(visits, chosen, mask_names, unpaired, options, key, say)
+    if not layout.subjects_known:
+        warnings.insert(0, "nothing says which images belong to one patient: each counts as a subject of its own, so "
+                           "one patient may be in train and in test, and results will look better than they are; "
+                           "give a CSV with the columns path and subject, --pattern with {subject}, or "
+                           "--subject-regex")
+    return Survey(layout, visits, plan, skipped, left_out, warnings)
+
+
+def _layout(source: Path, dataset: Path, scratch: Path, options: Options, say: Say) -> Layout:
+    """The layout, told aloud, cut down to the classes asked for."""
+    layout = find_layout(source, kind=options.layout, rules=options.domain, pattern=options.pattern,
+                         subject_regex=options.subject_regex, split_by=options.split_by,
+                         domains=options.domains or (), allow_gaps=options.allow_gaps,
+                         keep_derived=options.keep_derived, leave_out=[dataset], scratch=scratch,
+                         workers=options.processes, say=say)
+    layout = layout if options.keep_derived else _without_synthetic(layout, source, say)
+    entries = layout.entries
+    wanted = options.labels
+    known = sorted({entry.label for entry in entries} - {""})
+    for label in wanted:
+        if label not in known:
+            raise UserError(f"there is no class {label!r}", where="--labels",
+                            fix=f"found: {', '.join(known) or 'no classes'}")
+    entries = [entry for entry in entries if not wanted or entry.label in wanted]
+    subjects = {entry.subject for entry in entries}
+    for name in options.fixed:
+        if name not in subjects:
+            near = get_close_matches(name, sorted(subjects), n=3, cutoff=0.5)
+            raise UserError(f"no subject is called {name!r} in the source", where="--val-subjects / --test-subjects",
+                            fix=f"did you mean {', '.join(near)}?" if near else
+                                f"the first are {', '.join(sorted(subjects)[:3])}")
+    domains = ", ".join(f"{name} {n}" for name, n in Counter(e.domain for e in entries).most_common(8))
+    owners = Counter(label for label, _ in {(e.label, e.subject) for e in entries} if label)
+    classes = ", ".join(f"{name} {owners[name]}" for name in sorted(owners, key=lambda n: (-owners[n], n))[:8])
+    what = "volume" if any(entry.piece.frames for entry in entries) else "file"
+    say(f"found {layout.kind}: {counted(len(subjects), 'subject')}, {counted(len(entries), what)}; "
+        f"{what}s per domain: {domains}" + (f"; subjects per class: {classes}" if classes else ""))
+    for note in layout.notes:
+        say(note)
+    return replace(layout, entries=entries)
+
+
+def _without_synthetic(layout: Layout, source: Path, say: Say) -> Layout:
+    """Leave out the files that `ganatomy translate` wrote: a model's images are no truth to learn from or compare with.
+
+    Of DICOM series `read_dicom` has left them out already.
+    """
+    whole = {entry.path: entry.name for entry in layout.entries if not entry.piece.frames}
+    synthetic = {path: name for path, name in whole.items() if is_synthetic(path)}
+    if not synthetic:
+        return layout
+    if len(synthetic) == len({entry.path for entry in layout.entries}):
+        raise UserError("holds only images of a model", where=source, fix="give scans, or add --keep-derived")
+    say(f"warning: left out {counted(len(synthetic), 'file')} of a model (synthetic), for example "
+        f"{next(iter(synthetic.values()))}; --keep-derived takes them")
+    return replace(layout, entries=[entry for entry in layout.entries if entry.path not in synthetic],
+                   unmatched=[*layout.unmatched, *((name, LEFT_OUT) for name in synthetic.values())])
+
+
+def _visits(source: Path, layout: Layout, domains: Sequence[str], masks: Sequence[str], options: Options,
+            say: Say) -> tuple[list[Visit], Skipped, Skipped]:
+    """Visits, files that cannot be read, and those left out, which is told."""
+    scanned, skipped = scan_files(layout.entries, options.axis, options.processes,
+                                  progress(len(layout.entries), "headers", say))
+    refuse_skipped(skipped, options.strict)
+    if not any(item.entry.domain in domains for item in scanned):
+        name, reason = skipped[0] if skipped else ("", "no file has the domain")
+        raise UserError(f"none of {counted(len(layout.entries), 'file')} can be read, for example {name}: {reason}",
+                        where=source, fix="check that these are images and that they were copied whole")
+    visits, left_out = (unpaired_visits(scanned, domains) if layout.unpaired else
+                        group_visits(scanned, domains, masks, options.resample_to))
+    if not visits:
+        raise UserError(f"no subject has all of {', '.join(domains)}", where=source,
+                        fix="add --unpaired, or prepare one domain alone with --domains NAME")
+    lost = {name for name, _ in skipped}
+    visits, bare = without_lost_masks(visits, [e for e in layout.entries if e.name in lost and e.domain in masks])
+    if not visits:
+        raise UserError(f"the masks cannot be read, for example {skipped[0][0]}: {skipped[0][1]}", where=source,
+                        fix="mend them, or remove them")
+    left_out += bare
+    told = left_out if layout.kind.startswith("DICOM") else [*layout.unmatched, *left_out]  # of DICOM the notes tell
+    if told:
+        name, reason = told[0]
+        say(f"left out {counted(len(told), 'file')}, for example {name}: {reason.removeprefix('left out: ')}")
+    _say_lacking(scanned, visits, domains, layout.unpaired, say)
+    return visits, skipped, [*layout.unmatched, *left_out]
+
+
+def _say_lacking(scanned: Sequence[Scanned], visits: Sequence[Visit], domains: Sequence[str], unpaired: bool,
+                 say: Say) -> None:
+    """Name the subjects that lack a domain: they are left out, or kept where domains are not paired."""
+    kept = {visit.subject for visit in visits}
+    lacking = sorted({item.entry.subject for item in scanned} - kept)
+    if lacking:
+        say(f"subjects left out: {_first(lacking)}; --unpaired would keep those that lack a domain")
+    if unpaired:
+        for name in domains:
+            without = sorted(kept - {visit.subject for visit in visits if name in visit.files})
+            if without and len(without) < len(kept):
+                say(f"kept without {name}: {counted(len(without), 'subject')}: {_first(without)}")
+
+
+def _first(subjects: Sequence[str]) -> str:
+    return ", ".join(subjects[:10]) + (f" and {len(subjects) - 10} more" if len(subjects) > 10 else "")
+
+
+def refuse_skipped(skipped: Skipped, strict: bool) -> None:
+    """Raise `UserError` if a file was skipped and that is not allowed."""
+    if strict and skipped:
+        name, reason = skipped[0]
+        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+        raise UserError(f"cannot be used: it {reason}{more}" if not reason.startswith(("the", "its")) else
+                        f"cannot be used: {reason}{more}", where=name,
+                        fix="mend or remove it, or leave --strict out to skip such files")
+
+
+def scan_files(entries: Sequence[Entry], axis: Axis, workers: int = 1,
+               progress: Callable[[int], None] = lambda done: None) -> tuple[list[Scanned], Skipped]:
+    """Read every header. Returns the files that can be read and (name, reason) of those that cannot.
+
+    Args:
+        entries: the files.
+        axis: along which they will be seen.
+        workers: processes.
+        progress: called with the number of files done.
+
+    Raises:
+        UserError: an axis for files that have no orientation.
+    """
+    scanned, skipped = [], Skipped()
+    chunks = (entries[i:i + CHUNK] for i in range(0, len(entries), CHUNK))
+    headers = chain.from_iterable(in_order(_scan, chunks, workers if len(entries) > FEW else 1))
+    alike: dict[Any, tuple[Header, View]] = {}  # pictures of one shape share one header: there may be many
+    for done, (entry, header) in enumerate(zip(entries, headers, strict=True), start=1):
+        progress(done)
+        if isinstance(header, str):
+            skipped.append((entry.name, header))
+            continue
+        if header.volumetric and header.affine is None and axis != "axial":
+            raise UserError(f"has no orientation, so there are no {axis} slices", where=entry.name,
+                            fix="leave --axis out: slices are then taken along the first axis")
+        if header.affine is not None and not np.isfinite(orientation(header.affine)).all():
+            skipped.append((entry.name, "its affine (voxels to mm) is almost singular; its directions are unknown"))
+            continue
+        scanned_along = acquired(header)
+        if header.starts and scanned_along != axis:
+            skipped.append((entry.name, f"its slices are unevenly spaced, so that only {scanned_along} pictures can be "
+                                        f"taken of it: --axis {scanned_along}"))
+            continue
+        if header.affine is None:
+            header, along = alike.setdefault(header, (header, view(header, axis)))
+        else:
+            along = view(header, axis)
+        if max(along.height, along.width) > LONGEST_SIDE:
+            skipped.append((entry.name, f"claims a side of {max(along.height, along.width):,} pixels; more than "
+                                        f"{LONGEST_SIDE:,} are not read"))
+            continue
+        scanned.append(Scanned(entry, header, along))
+    return scanned, skipped
+
+
+def _scan(entries: Sequence[Entry]) -> list[Header | str]:
+    """The header of each file, or the reason why it has none."""
+    headers: list[Header | str] = []
+    for entry in entries:
+        try:
+            headers.append(scan_entry(entry))
+        except Unreadable as error:
+            headers.append(str(error))
+    return headers
