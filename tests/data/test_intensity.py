@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from ganatomy.core.errors import UserError
 from ganatomy.data.intensity import Decision, Method, mapping, measure
-from ganatomy.preparation.modality import (
+from ganatomy.preparation.rules import (
     WINDOWS,
     choose,
     looks_like_hounsfield,

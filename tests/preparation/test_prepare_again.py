@@ -13,9 +13,8 @@ import pytest
 from ganatomy.core.errors import UserError
 from ganatomy.data.dataset import Dataset
 from ganatomy.formats import Header
-from ganatomy.preparation import survey
-from ganatomy.preparation.prepare import prepare
-from ganatomy.preparation.resample import resample
+from ganatomy.preparation.grids import resample
+from ganatomy.preparation.prepare import prepare, survey
 from tests.builders import NAMES, cohort, head, pictures, save
 
 

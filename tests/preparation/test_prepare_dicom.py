@@ -13,14 +13,13 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.generators.generation import generate
-from ganatomy.preparation import survey
-from ganatomy.preparation.prepare import prepare
+from ganatomy.preparation.prepare import prepare, survey
 from ganatomy.reports.report import report
 from ganatomy.training.train import train
 from tests.builders import TINY
 from tests.dicom_files import write_dicom
 from tests.pacs import PATIENTS, Export, pacs_export
-from tests.preparation.test_placement import TOLERANCE, world
+from tests.preparation.test_grids import TOLERANCE, world
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganatomy.core.errors import UserError
-from ganatomy.preparation.splits import draw_splits, known_subjects, parse_shares
+from ganatomy.preparation.finish import draw_splits
+from ganatomy.preparation.options import Options
+
+
+def parse_shares(split: object) -> dict[str, float]:
+    return Options.of(split=split).shares
+
 
 SHARES = parse_shares("70,15,15")
 
@@ -61,11 +67,6 @@ def test_named_subjects_make_up_their_split() -> None:
 def test_impossible_shares_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="no split"):
         parse_shares(text)
-
-
-def test_an_unknown_subject_gets_its_look_alikes() -> None:
-    with pytest.raises(UserError, match="did you mean patient07"):
-        known_subjects(["patient7"], ["patient07", "patient19"], "--test-subjects")
 
 
 def test_only_the_ratio_of_the_shares_counts() -> None:

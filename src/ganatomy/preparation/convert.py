@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.data.dataset import DatasetWriter
 from ganatomy.data.geometry import Frame, Spacing, canonical, canonical_spacing, choose_slices, planes
 from ganatomy.data.images import Pixels, Unreadable, is_coloured, luma
 from ganatomy.data.intensity import Decision, Levels, Mapping, mapping, measure
 from ganatomy.data.manifest import Row
 from ganatomy.data.parallel import FEW, in_order
-from ganatomy.data.dataset import DatasetWriter
 from ganatomy.preparation.grids import Scanned, placement, resample
 from ganatomy.preparation.masks import MaskCodes, mask_labels
 from ganatomy.preparation.plan import Plan
 from ganatomy.preparation.privacy import likely_text, shows_whole_head
 from ganatomy.preparation.private import Origin
 from ganatomy.preparation.visits import Skipped, Visit
-from ganatomy.sources.pieces import read_entry
+from ganatomy.sources.entry import read_entry
 
 SMALL = 16
 """Visits of single pictures travel between processes this many at a time."""

@@ -25,7 +25,6 @@ from ganatomy.data.geometry import Spacing
 from ganatomy.data.intensity import Decision
 from ganatomy.data.intensity import Mapping as ValueMapping
 from ganatomy.data.manifest import SPLITS, Row
-
 from ganatomy.preparation.convert import PERCENTILES, Notes, Tally
 from ganatomy.preparation.duplicates import MOST_LISTED, near_duplicates
 from ganatomy.preparation.masks import MANY_LABELS, settle_masks
@@ -102,7 +101,8 @@ def _info(writer: DatasetWriter, notes: Notes, plan: Plan, options: Options,
 def _intensity(how: Decision, mappings: Sequence[ValueMapping]) -> Intensity:
     """What dataset.json says of a domain whose volumes were mapped like this."""
     return Intensity(method=how.label, rule=how.method, low=how.low, high=how.high, projection=how.projection,
-                     units=how.units, offset=median(m.offset for m in mappings), scale=median(m.scale for m in mappings))
+                     units=how.units, offset=median(m.offset for m in mappings),
+                     scale=median(m.scale for m in mappings))
 
 
 def _splits(notes: Notes, writer: DatasetWriter, entries: Sequence[Entry], options: Options,
@@ -315,7 +315,8 @@ def describe(content: dict[str, Any], say: Callable[[str], None]) -> None:
         rows.append([split, str(part["subjects"]), str(part["images"]),
                      *(f"{count['subjects']} / {count['images']}" for count in counts)])
     notes = ["(subjects / images of each)"] if columns else []
-    say(Table(["split", "subjects", "images", *columns], rows, notes=notes).text())
+    for line in Table(["split", "subjects", "images", *columns], rows, notes=notes).text().splitlines():
+        say(line)
     sizes = ", ".join(f"{size} ({n})" for size, n in list(content["original_sizes"].items())[:4])
     mm = ", ".join(f"{y:g} x {x:g} mm" for y, x in content["original_spacing"][:3]) or "unknown"
     say(f"original sizes (height x width) {sizes}; pixels {mm}")

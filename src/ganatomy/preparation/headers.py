@@ -30,8 +30,7 @@ from ganatomy.preparation.visits import (
     without_lost_masks,
 )
 from ganatomy.sources.detect import find_layout
-from ganatomy.sources.entry import Entry, Layout
-from ganatomy.sources.pieces import scan_entry
+from ganatomy.sources.entry import Entry, Layout, scan_entry
 
 Say = Callable[[str], None]
 CHUNK = 64

@@ -226,6 +226,7 @@ def _refusal(name: str, error: Any) -> UserError:
                          fix=f"use {limits[0]} to {limits[1]}" if limits else "give a number above 0")
     if kind == "literal_error":
         return UserError(f"{value!r} is unknown", where=where, fix=f"use {', '.join(get_args(field.annotation))}")
-    wanted = {"int_type": "a whole number", "float_type": "a number", "string_type": "text", "bool_type": "True or False",
-              "tuple_type": "names, such as T1,T2", "dict_type": "names and regular expressions"}
+    wanted = {"int_type": "a whole number", "float_type": "a number", "string_type": "text",
+              "bool_type": "True or False", "tuple_type": "names, such as T1,T2",
+              "dict_type": "names and regular expressions"}
     return UserError(f"{value!r} is not what it takes", where=where, fix=f"give {wanted.get(kind, 'something else')}")

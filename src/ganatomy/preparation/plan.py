@@ -16,9 +16,9 @@ from ganatomy.data.geometry import Axis, Frame, acquired, common_frame
 from ganatomy.data.images import is_coloured
 from ganatomy.data.intensity import HOUNSFIELD, Decision
 from ganatomy.formats import Pixels, Unreadable
-from ganatomy.preparation.rules import Choice, choose, needs_sample, no_window, parse_intensity, pool, settle
 from ganatomy.preparation.grids import Scanned
 from ganatomy.preparation.options import Options
+from ganatomy.preparation.rules import Choice, choose, needs_sample, no_window, parse_intensity, pool, settle
 from ganatomy.preparation.visits import Visit
 from ganatomy.sources.entry import read_entry
 

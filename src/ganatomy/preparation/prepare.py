@@ -19,7 +19,6 @@ from ganatomy.core.files import private_path, staged_folder
 from ganatomy.core.text import counted, printable, typed
 from ganatomy.data.dataset import Dataset, new_dataset
 from ganatomy.data.parallel import progress
-
 from ganatomy.preparation.convert import Notes, convert_visits
 from ganatomy.preparation.finish import finish_dataset
 from ganatomy.preparation.headers import Survey, make_survey, refuse_skipped
@@ -108,8 +107,8 @@ def survey(source: str | Path, dataset: str | Path | None = None, say: Say = lam
         say(f"warning: {text}")
     slices = sum(len(visit.slices) for visit in result.visits)
     subjects = counted(len({visit.subject for visit in result.visits}), "subject")
-    say(f"{counted(len(result.visits), 'visit')} of {subjects} with up to {counted(slices, 'slice')} would be prepared; "
-        "nothing was written")
+    say(f"{counted(len(result.visits), 'visit')} of {subjects} with up to {counted(slices, 'slice')} would be "
+        "prepared; nothing was written")
 
 
 def _write(survey: Survey, source: Path, dataset: Path, options: Options, state: State, overwrite: bool,

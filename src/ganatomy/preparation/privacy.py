@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from ganatomy.preparation.private import read_identifiers
 from ganatomy.preparation.search import Form, Forms, Hit, Search
 
 Say = Callable[[str], None]
+Shell = Callable[[NDArray[np.float64]], bool]
 NAME, LINK = "its name", "the place it links to"
 GLYPHS = 6
 """As many letters in a row make a text."""
@@ -40,7 +40,8 @@ _EVEN = 30
 """Letters of a text are alike in brightness, of 255."""
 _MOST = 300
 """Pieces of the size of letters; a picture with more is noise."""
-WHOLE_HEADS = "these look like whole heads: a face can be rebuilt from such volumes; deface or skull-strip before sharing"
+WHOLE_HEADS = ("these look like whole heads: a face can be rebuilt from such volumes; deface or skull-strip before "
+               "sharing")
 COVERAGE = 40.0
 """mm along every axis; a slab thinner than this shows no head."""
 _HOUNSFIELD_AIR = -200.0
@@ -370,7 +371,7 @@ def shows_whole_head(volume: Pixels, spacing: tuple[float, float, float]) -> boo
     return bool(heads / len(chosen) * extent[2] >= COVERAGE / 2)
 
 
-def _is_head(plane: NDArray[np.float32], mm: tuple[float, float], air: float, shell: Callable[[NDArray[np.float64]], bool]) -> bool:
+def _is_head(plane: NDArray[np.float32], mm: tuple[float, float], air: float, shell: Shell) -> bool:
     """Whether an axial slice [i, j] has the size of a head, and skin and skull around at least half of it."""
     labels, count = ndimage.label(ndimage.uniform_filter(plane, 3) > air)
     if not count:

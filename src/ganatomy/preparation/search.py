@@ -26,28 +26,30 @@ LONG = 6
 SMALL = 10_000
 """Whole numbers below this are counts and indices of something."""
 PLACES = frozenset({"file", "folder", "path", "home"})
-FIELD_WORDS = frozenset("""
+_FIELD_WORDS = """
 abdomen adc admin administrator anat anatomy anonym anonymised anonymized anonymous archive axial backup benign bids
 body brain breast cancer case cases chest class cohort coil common control controls coronal cta data dataset datasets
 default demo derivatives desktop diagnosis dicom disease dixon documents dog dose downloads dwi ear echo export
 exports extremity female file files flair foot fast folder full func hand head healthy heart hip hires home hospital
-image images img imgs input job kidney knee label labels left lesion linux liver local localdomain localhost
-localizer lung magnetic main male malignant mammo mammography mask masks medical meta mnt mra mri mprage neck negative
-new nifti nii none normal old opt other output pacs part path patient patients pelvis phantom picture pictures png
-positive post pre private processed project projects prostate proton public radiology raw report research resonance
-results right root routine run runs sample samples scan scans scratch screening seg series server session sessions set
-shared share shoulder siemens site skull slice slices source spine spin srv standard stack student study studies
-subject subjects tags temp test testing thorax tiff time tirm tmp tof tra train training trial true tse tumor tumour
-ubuntu ultrasound undefined unknown unnamed user users usr valid validation var version visit volume volumes vol web
-weighted work workspace wrist xray yes
-""".split())
+image images img imgs input job kidney knee label labels left lesion linux liver local localdomain localhost localizer
+lung magnetic main male malignant mammo mammography mask masks medical meta mnt mra mri mprage neck negative new nifti
+nii none normal old opt other output pacs part path patient patients pelvis phantom picture pictures png positive post
+pre private processed project projects prostate proton public radiology raw report research resonance results right
+root routine run runs sample samples scan scans scratch screening seg series server session sessions set shared share
+shoulder siemens site skull slice slices source spine spin srv standard stack student study studies subject subjects
+tags temp test testing thorax tiff time tirm tmp tof tra train training trial true tse tumor tumour ubuntu ultrasound
+undefined unknown unnamed user users usr valid validation var version visit volume volumes vol web weighted work
+workspace wrist xray yes
+"""
+FIELD_WORDS = frozenset(_FIELD_WORDS.split())
 """Any data set, run or report may hold these and what is put together of them."""
-OWN_WORDS = frozenset("""
+_OWN_WORDS = """
 adam altman art arms bland blank block board bonferroni bootstrap bottom box brown chance clark close dice dry exact
-field fisher fold frank frost gates good grace green holm hope key king lead long mann mark may mean miles noise
-page park pearson pool power price read real red reed remote rice rose sage seed short small step still stone street
-summer taylor wall ward welch west white whitney wilcoxon will wilson wood young
-""".split())
+field fisher fold frank frost gates good grace green holm hope key king lead long mann mark may mean miles noise page
+park pearson pool power price read real red reed remote rice rose sage seed short small step still stone street summer
+taylor wall ward welch west white whitney wilcoxon will wilson wood young
+"""
+OWN_WORDS = frozenset(_OWN_WORDS.split())
 """Words of figures, methods and reports that are names of people, too: left out alone, searched for with others."""
 NUMBERED = frozenset({"sub", "ses", "syn", "image", "images", "img", "step", "slice", "sample", "seed", "fold", "epoch",
                       "run", "png", "npy", "nii", "gz", "pt", *"setvxzi"})
@@ -122,21 +124,23 @@ class Forms:
         tokens = _TOKEN.findall(text)
         letters = [token for token in tokens if not token.isdigit()]
         numbers = [token for token in tokens if token.isdigit()]
-        if not tokens or (len(text) < 3 and text.isascii()) or (not letters and len(numbers) > 1
-                                                                and sum(map(len, numbers)) < LONG):
+        if not tokens or (len(text) < 3 and text.isascii()):
             return "too short"
-        if not letters and len(numbers) == 1:
+        if not letters and len(numbers) > 1:
+            return "too short" if sum(map(len, numbers)) < LONG else ""
+        if not letters:
             number = int(numbers[0])
             return "a small number" if number < self._most or (len(text) < 7 and number % 100 == 0) else ""
         # what domains and classes are called after may be a folder or a description; a patient's name is not
         may_be_own = not form.kind[:1].isupper() or "Description" in form.kind or "Protocol" in form.kind
-        known = self._own_tokens if may_be_own else FIELD_WORDS
+        if may_be_own and any("".join(tokens) in word for word in self._own):
+            return "a domain or class"
         if numbers:
             small = NUMBERED.issuperset(letters) and all(int(number) < self._most for number in numbers)
             return "a numbered word" if small else ""
-        common = (known.issuperset(letters) or (len(letters) == 1 and letters[0] in OWN_WORDS)
-                  or (may_be_own and any("".join(tokens) in word for word in self._own)))
-        return "a common word" if common else ""
+        alone = len(letters) == 1 and letters[0] in OWN_WORDS | NUMBERED
+        known = self._own_tokens if may_be_own else FIELD_WORDS
+        return "a common word" if alone or known.issuperset(letters) else ""
 
 
 def _spelt(kind: str, value: str, rare: frozenset[str]) -> Iterator[str]:

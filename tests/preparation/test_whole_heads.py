@@ -11,8 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from ganatomy.phantoms.cohort import subject_images
-from ganatomy.preparation.privacy.faces import shows_face
-from ganatomy.preparation.privacy.pixels import likely_text
+from ganatomy.preparation.privacy import likely_text, shows_whole_head
 
 DATA = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 TEXT = "DOE JANE 1970-01-31"
@@ -95,25 +94,23 @@ MM = (2.0, 2.0, 2.0)
 
 
 def test_whole_heads() -> None:
-    assert shows_face(head(900, 80, 500), MM)
-    assert shows_face(head(40, 1000, 35, air=-1000), MM)  # CT
-    assert shows_face(head(900, 80, 500), MM, "HEAD")
+    assert shows_whole_head(head(900, 80, 500), MM)
+    assert shows_whole_head(head(40, 1000, 35, air=-1000), MM)  # CT
 
 
 def test_no_heads() -> None:
-    assert not shows_face(head(900, 80, 500, stripped=True), MM)
-    assert not shows_face(head(500, 500, 500), MM)
-    assert not shows_face(head(900, 80, 500), MM, "KNEE")
-    assert not shows_face(head(900, 80, 500), (1.0, 1.0, 1.0)), "half a head's size"
-    assert not shows_face(head(900, 80, 500, depth=10), MM), "a slab of 20 mm"
-    assert not shows_face(np.zeros((100, 120, 90)), MM)
+    assert not shows_whole_head(head(900, 80, 500, stripped=True), MM)
+    assert not shows_whole_head(head(500, 500, 500), MM)
+    assert not shows_whole_head(head(900, 80, 500), (1.0, 1.0, 1.0)), "half a head's size"
+    assert not shows_whole_head(head(900, 80, 500, depth=10), MM), "a slab of 20 mm"
+    assert not shows_whole_head(np.zeros((100, 120, 90)), MM)
     for images in (subject_images(0, 0, 128, 20), subject_images(1, 0, 128, 20)):
         for volume in (images.t1, images.t2):
-            assert not shows_face(volume.transpose(2, 1, 0)[:, ::-1], (1.6, 1.6, 3.0))
+            assert not shows_whole_head(volume.transpose(2, 1, 0)[:, ::-1], (1.6, 1.6, 3.0))
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real images here")
 def test_real_skull_stripped_brains_are_no_heads() -> None:
     for path in sorted(DATA.glob("ms-mri/*/*_T*.nii.gz"))[:3]:
         image = nibabel.as_closest_canonical(nibabel.load(path))
-        assert not shows_face(np.asanyarray(image.dataobj), tuple(map(float, image.header.get_zooms()[:3])))
+        assert not shows_whole_head(np.asanyarray(image.dataobj), tuple(map(float, image.header.get_zooms()[:3])))

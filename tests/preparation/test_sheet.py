@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from ganatomy.preparation import contact_sheet
-from ganatomy.preparation.contact_sheet import GAP, LETTERS, MARK, NAME, TILE, _labels, _wrapped
+from ganatomy.preparation import sheet as module
 from ganatomy.preparation.prepare import prepare
+from ganatomy.preparation.sheet import GAP, LETTERS, MARK, NAME, TILE, _labels, _wrapped
 from tests.builders import cohort, pictures
 
 
@@ -61,7 +61,7 @@ def test_right_and_left_are_marked_where_the_files_say_them(tmp_path: Path, axis
 def test_pictures_without_geometry_have_no_marks(tmp_path: Path) -> None:
     prepare(pictures(tmp_path / "in", 12), tmp_path / "out", size=16)
     assert not marks(tmp_path / "out")
-    assert "unknown" in contact_sheet._footer("axial", False)
+    assert "unknown" in module._footer("axial", False)
 
 
 def test_no_label_is_cut(tmp_path: Path) -> None:

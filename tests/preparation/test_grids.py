@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ganatomy.data.geometry import Axis, Frame, planes, view
 from ganatomy.data.manifest import Row
 from ganatomy.formats import Header
-from ganatomy.preparation.placement import placement
+from ganatomy.preparation.grids import placement
 from ganatomy.preparation.prepare import prepare
 from tests.builders import save
 
