@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ganatomy.data.geometry import Fit, Frame, planes, restore, view
 from ganatomy.formats import Header
-from tests.preparation.test_placement import affines
+from tests.preparation.test_grids import affines
 
 WIDE = (-1e9, 1e9)
 

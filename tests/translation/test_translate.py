@@ -18,7 +18,7 @@ from ganatomy.formats import Header
 from ganatomy.translation.volume import translate_volume
 from ganatomy.translation.way import choose_way
 from tests.builders import head
-from tests.preparation.test_placement import AFFINES, affines
+from tests.preparation.test_grids import AFFINES, affines
 from tests.translation.translators import KEPT, PERCENTILE, WINDOW, Fake, floats, grid
 
 AXES = ("axial", "coronal", "sagittal")
