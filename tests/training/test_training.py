@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, load
@@ -30,21 +26,7 @@ from ganatomy.training import validation
 from ganatomy.training.draws import make_feed
 from ganatomy.training.state import TrainingState
 from ganatomy.training.train import Interrupted, TrainingStopped, train
-from tests.builders import TINY, interrupt_at, random_kills, weights, write_dataset
-
-TINY_MAMMO = {"size": 16, "batch_size": 5, "steps": 12, "model.ngf": 3, "model.ndf": 3, "model.z_dim": 8,
-              "learning_rate_decay.generator.epochs": 1, "checkpoint_every": 4, "preview_every": 4}
-PUBLISHED = {
-    "dcgan-mammo-128": TINY_MAMMO,
-    "dcgan-knee-128": {"size": 16, "batch_size": 5, "steps": 12, "model.start_channels": 4, "checkpoint_every": 4},
-    "dcgan-brain-256": {"size": 16, "batch_size": 5, "steps": 12, "checkpoint_every": 4, "model.dense.z_dim": 8,
-                        "model.architecture": "dense", "model.minibatch_discrimination": {"kernels": 3, "dims": 2}}}
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-
-
-def command(data: Path, run: Path, recipe: str = "rpgan-64", **settings: object) -> list[str]:
-    sets = [f"--set={key}={value}" for key, value in (PUBLISHED.get(recipe, TINY) | settings).items()]
-    return [sys.executable, "-m", "ganatomy", "train", str(data), str(run), "--recipe", recipe, *sets]
+from tests.builders import TINY, interrupt_at, weights, write_dataset
 
 
 def test_the_run_folder_holds_what_the_design_says(trained_run: Run, tiny: Recipe) -> None:
@@ -71,160 +53,6 @@ def test_nothing_in_the_run_names_the_place_of_the_data(tmp_path: Path, tiny: Re
     assert "Doe_John" in private.read_text()
     assert private.stat().st_mode & 0o077 == 0
     assert private.parent.stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize("settings", [
-    {}, {"select": "kd", "checkpoint_every": 6}, {"select": "fd", "checkpoint_every": 6},
-    {"d_steps": 2, "reuse_fake": False}, {"order": "g_first"}, {"precision": "bf16"}])
-def test_interrupted_and_resumed_ends_with_the_same_bits(tmp_path: Path, settings: dict[str, object],
-                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ganatomy.training.validation.FEWEST_FAKE", 16)
-    data = write_dataset(tmp_path / "dataset").path
-    recipe = load("rpgan-64", TINY | settings)
-    whole = train(data, tmp_path / "whole", recipe)
-
-    with pytest.raises(Interrupted, match=r"saved at step \d+ of 12"):
-        train(data, tmp_path / "parts", recipe, on_log=interrupt_at(recipe.checkpoint_every))
-    assert Run(tmp_path / "parts").status()["state"] == "interrupted"
-    assert not (tmp_path / "parts" / "generator").exists()
-    parts = train(data, tmp_path / "parts", recipe)
-    assert weights(parts) == weights(whole)
-    steps = [(e["kind"], e["step"]) for e in parts.log()]
-    assert len(steps) == len(set(steps))
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_recipe_interrupted_and_resumed_ends_with_the_same_bits(dataset: Dataset, tmp_path: Path,
-                                                                            name: str) -> None:
-    """Label smoothing, decay and flips (mammo), dropout and minibatch discrimination (brain)."""
-    recipe = load(name, PUBLISHED[name] | {"select": "last"})
-    whole = train(dataset.path, tmp_path / "whole", recipe)
-
-    for _ in range(2):
-        with pytest.raises(Interrupted):
-            train(dataset.path, tmp_path / "parts", recipe, on_log=interrupt_at(4, 8))
-    parts = train(dataset.path, tmp_path / "parts", recipe)
-    assert weights(parts) == weights(whole)
-    assert (parts.path / "losses.csv").read_bytes() == (whole.path / "losses.csv").read_bytes()
-    assert parts.status()["step"] == 12
-
-
-def kill_and_resume(data: Path, run: Path, kills: int, rng: random.Random, longest: float, **settings: Any) -> int:
-    """Start, SIGKILL after a random time, again and again, then let it end; how often it was really killed."""
-    killed = 0
-    for _ in range(kills):
-        process = subprocess.Popen(command(data, run, **settings), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(rng.uniform(0.5, longest))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            killed += 1
-    subprocess.run(command(data, run, **settings), env=ENVIRONMENT, check=True, capture_output=True)
-    return killed
-
-
-def test_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
-    data = write_dataset(tmp_path / "dataset").path
-    settings: dict[str, Any] = {"steps": 300, "checkpoint_every": 10, "preview_every": 5}
-    subprocess.run(command(data, tmp_path / "whole", **settings), env=ENVIRONMENT, check=True, capture_output=True)
-    killed = kill_and_resume(data, tmp_path / "parts", 3, random_kills(), 4.0, **settings)
-    assert killed >= 1
-    assert weights(Run(tmp_path / "parts")) == weights(Run(tmp_path / "whole"))
-    assert not list((tmp_path / "parts").rglob(".*"))
-
-
-def test_a_published_recipe_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
-    data = write_dataset(tmp_path / "dataset").path
-    settings: dict[str, Any] = {"recipe": "dcgan-mammo-128", "steps": 500, "checkpoint_every": 7, "preview_every": 100,
-                                "select": "last"}
-    subprocess.run(command(data, tmp_path / "whole", **settings), env=ENVIRONMENT, check=True, capture_output=True)
-    killed = kill_and_resume(data, tmp_path / "parts", 2, random_kills(), 6.0, **settings)
-    assert killed >= 1
-    assert weights(Run(tmp_path / "parts")) == weights(Run(tmp_path / "whole"))
-    losses = [(tmp_path / name / "losses.csv").read_bytes() for name in ("parts", "whole")]
-    assert losses[0] == losses[1]
-
-
-@pytest.mark.slow
-def test_killed_forty_times_over_ten_runs_ends_with_the_same_bits(tmp_path: Path) -> None:
-    data = write_dataset(tmp_path / "dataset").path
-    rng, killed = random.Random(0), 0
-    for number in range(10):
-        settings: dict[str, Any] = {"steps": 400, "checkpoint_every": 7, "preview_every": 3, "seed": number}
-        if number % 5 == 0:  # scoring takes seconds, so it is done at few checkpoints
-            settings |= {"select": "kd", "checkpoint_every": 130}
-        whole, parts = tmp_path / f"whole{number}", tmp_path / f"parts{number}"
-        subprocess.run(command(data, whole, **settings), env=ENVIRONMENT, check=True, capture_output=True)
-        killed += kill_and_resume(data, parts, 4, rng, 7.0, **settings)
-        assert weights(Run(parts)) == weights(Run(whole)), f"run {number}"
-    assert killed >= 20
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-def test_without_its_newest_checkpoint_a_run_resumes_to_the_same_bits(dataset: Dataset, trained_run: Run, own_run: Run,
-                                                                      damaged: bool) -> None:
-    newest = own_run.checkpoint(12)
-    if damaged:
-        newest.write_bytes(newest.read_bytes()[:1000])
-    else:
-        newest.unlink()
-    own_run.write_status("running", 12)
-    lines: list[str] = []
-    train(dataset.path, own_run.path, own_run.recipe(), say=lines.append)
-    assert any("damaged" in line for line in lines) == damaged
-    assert weights(own_run) == weights(trained_run)
-
-
-def test_checkpoints_that_cannot_be_read_are_kept_and_training_does_not_start_over(
-        dataset: Dataset, tiny: Recipe, own_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = own_run
-    run.write_status("interrupted", 12)
-    before = {p.name: p.read_bytes() for p in run.checkpoints()}
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", _raise(OSError("stale file handle")))
-        with pytest.raises(OSError, match="stale"):
-            train(dataset.path, run.path, tiny)
-    assert {p.name: p.read_bytes() for p in run.checkpoints()} == before
-    monkeypatch.setattr(torch, "load", _raise(RuntimeError("broken archive")))
-    with pytest.raises(UserError, match="none of its checkpoints can be read"):
-        train(dataset.path, run.path, tiny)
-
-
-def _raise(error: Exception):  # type: ignore[no-untyped-def]
-    def fails(*args: object, **kwargs: object) -> None:
-        raise error
-    return fails
-
-
-def test_a_finished_run_survives_the_loss_of_its_checkpoints(dataset: Dataset, tiny: Recipe, own_run: Run) -> None:
-    run = own_run
-    for path in run.checkpoints():
-        path.unlink()
-    log = run.log()
-    train(dataset.path, run.path, tiny)
-    assert run.log() == log
-
-
-def test_a_start_that_was_killed_early_can_be_repeated(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "dataset.json").write_text("{}")
-    (tmp_path / "run" / ".recipe.yaml.partial-7").write_text("")
-    assert train(dataset.path, tmp_path / "run", tiny).status()["state"] == "finished"
-
-
-def test_a_lost_best_checkpoint_is_no_dead_end(dataset: Dataset, tmp_path: Path,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.1, 0.3, 0.2])
-    monkeypatch.setattr("ganatomy.training.validation.Validator.score", lambda self, sampler: {"kd": next(scores)})
-    recipe = load("rpgan-64", TINY | {"select": "kd"})
-    run = train(dataset.path, tmp_path / "run", recipe)
-    run.checkpoint(4).unlink()
-    run.write_status("interrupted", 12)
-    lines: list[str] = []
-    train(dataset.path, run.path, recipe, say=lines.append)
-    assert any("best checkpoint so far" in line for line in lines)
-    assert run.status()["selected_step"] == 12
 
 
 def test_an_update_that_makes_weights_nan_is_never_saved(dataset: Dataset, tmp_path: Path,
@@ -331,25 +159,6 @@ def test_a_time_budget_ends_training_early_and_whole(dataset: Dataset, tmp_path:
     assert run.status()["state"] == "finished"
     assert 0 < run.status()["step"] < 1_000_000
     assert len(load_generator(run.path).sample(2, seed=0)) == 2
-
-
-def test_a_run_of_an_older_version_goes_on_to_the_same_bits(dataset: Dataset, tmp_path: Path) -> None:
-    """Its recipe.yaml lacks the keys that came later, its checkpoint the losses of the epoch."""
-    recipe = load("rpgan-64", TINY)
-    whole, old = train(dataset.path, tmp_path / "whole", recipe), train(dataset.path, tmp_path / "old", recipe)
-    kept = yaml.safe_load(old.recipe_file.read_text())
-    for key in ("learning_rate_decay", "flips", "checkpoint_epochs"):
-        del kept[key]
-    old.recipe_file.write_text(yaml.safe_dump(kept))
-    old.checkpoint(12).unlink()
-    state = torch.load(old.checkpoint(8), weights_only=True)
-    del state["epoch_sums"], state["epoch_steps"]
-    torch.save(state, old.checkpoint(8))
-    old.log_file.write_text("".join(line for line in old.log_file.read_text().splitlines(True) if "epoch" not in line))
-    old.write_status("running", 12)
-    train(dataset.path, old.path, recipe)
-    assert weights(old) == weights(whole)
-    assert [(e["epoch"], e["step"]) for e in old.log() if e["kind"] == "epoch"] == [(3, 9), (4, 12)]
 
 
 def test_single_keys_can_be_set_of_a_recipe_given_whole(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:

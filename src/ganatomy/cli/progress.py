@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ganatomy.core.text import printable
+from ganatomy.core.text import duration, printable
 
 PLAIN_EVERY = 4  # log entries a plain line
 
@@ -55,9 +55,7 @@ class TrainingProgress:
             return
         self.entries += 1
         if self.entries % PLAIN_EVERY == 1 or last:
-            seconds = entry["seconds_left"]
-            time_left = f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
-            self.say(f"step {entry['step']}/{entry['steps']}  {text}  about {time_left} left")
+            self.say(f"step {entry['step']}/{entry['steps']}  {text}  about {duration(entry['seconds_left'])} left")
 
     def __enter__(self) -> Self:
         self.bar.__enter__()

@@ -14,12 +14,11 @@ from pydantic import Field, ValidationError, field_validator
 from safetensors.torch import load, save
 
 from ganatomy import __version__, gans
-from ganatomy.core.checkpoints import read_checkpoint
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json, staged_folder, write_json
 from ganatomy.core.hardware import place
 from ganatomy.core.recipe import Frozen, Recipe
-from ganatomy.core.run import Run
+from ganatomy.core.run import Run, read_checkpoint
 from ganatomy.data.contrast import Contrast
 from ganatomy.data.dataset import Grid, Intensity
 from ganatomy.generators.sampler import CHUNK, Sampler, trained_sampler

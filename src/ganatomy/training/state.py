@@ -14,11 +14,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ganatomy import gans
-from ganatomy.core.checkpoints import damaged, read_checkpoint, write_checkpoint
 from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import place, prefers_channels_last
 from ganatomy.core.recipe import Recipe
-from ganatomy.core.run import Run
+from ganatomy.core.run import Run, damaged, read_checkpoint, write_checkpoint
 from ganatomy.gans.base import GAN
 from ganatomy.generators.folder import load_generator
 from ganatomy.generators.sampler import Sampler, trained_sampler
