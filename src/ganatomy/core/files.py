@@ -31,10 +31,10 @@ def disk_errors(where: Path) -> Iterator[None]:
         errno.EACCES: ("permission denied", "check who owns the folder, or choose another"),
         errno.EPERM: ("permission denied", "check who owns the folder, or choose another"),
         errno.EROFS: ("the file system is read-only", "choose another folder"),
-        errno.ENOENT: ("no folder can be made there", "choose another folder"),
+        errno.ENOENT: ("no folder can be created there", "choose another folder"),
         errno.ENOTDIR: ("a part of this path is a file, not a folder", "choose another folder"),
         errno.EEXIST: ("something else is there already", "choose another folder"),
-        errno.ENOTEMPTY: ("another process has made it meanwhile", "choose another folder, or add --overwrite"),
+        errno.ENOTEMPTY: ("another process has created it meanwhile", "choose another folder, or add --overwrite"),
         errno.ELOOP: ("its links go in a circle", "choose another folder"),
         errno.ENAMETOOLONG: ("this name is too long for the file system", "choose a shorter name"),
     }
@@ -114,10 +114,10 @@ def staged_folder(target: Path, overwrite: bool = False,
     Args:
         target: the folder to make; it may exist if it is empty. Links are followed.
         overwrite: replace a folder with something in it ...
-        ours: ... if this says so; --overwrite must not remove what another command or a person made.
+        ours: ... if this says so; --overwrite must not remove the work of another command or a person.
 
     Raises:
-        UserError: `target` is there already, or has been made by another process meanwhile.
+        UserError: `target` is there already, or has been created by another process meanwhile.
     """
     target = Path(os.path.realpath(target))
     with disk_errors(target):
@@ -139,7 +139,7 @@ def refuse_occupied(target: Path, overwrite: bool, ours: Callable[[Path], bool],
                     otherwise: str = "will not be overwritten: it is not what this command makes") -> None:
     """Raise `UserError` if `target` holds something that must not be replaced; see `staged_folder`.
 
-    `otherwise` is what is said where `ours` says no.
+    `otherwise` is the message where `ours` says no.
     """
     occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if occupied and not overwrite:

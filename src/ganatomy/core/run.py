@@ -138,11 +138,11 @@ class Run:
         write_json(self.status_file, {"state": state, "step": step, **more})
 
     def record_command(self, command: str) -> None:
-        """Keep a command that made a part of this run (see `text.command_line`), in the place of its verb's last."""
+        """Keep a command that wrote a part of this run (see `text.command_line`), in the place of its verb's last."""
         record_command(self.commands_file, command)
 
     def commands(self) -> list[str]:
-        """The commands that made this run, one a verb, in the order of their first use; none of a run of old."""
+        """The commands that wrote this run, one a verb, in the order of their first use; none of a run of old."""
         return recorded_commands(self.commands_file)
 
     def checkpoint(self, step: int) -> Path:
@@ -151,8 +151,8 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints there are, oldest first."""
-        found = [p for p in self._checkpoints.glob("step-*.pt") if checkpoint_step(p) >= 0]
-        return sorted(found, key=checkpoint_step)
+        paths = (p for p in self._checkpoints.glob("step-*.pt") if checkpoint_step(p) >= 0)
+        return sorted(paths, key=checkpoint_step)
 
     def prune_checkpoints(self, keep: int | None) -> None:
         """Remove all but the newest two checkpoints and that of step `keep`."""
@@ -244,7 +244,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         raise damaged(path, error) from error
     if version != CHECKPOINT_VERSION:
         raise UserError(f"this checkpoint has schema version {version}, this ganatomy reads {CHECKPOINT_VERSION}",
-                        where=path, fix="go on with the ganatomy that made it, or train again in another folder")
+                        where=path, fix="go on with the ganatomy that wrote it, or train again in another folder")
     return state
 
 

@@ -46,7 +46,7 @@ class Batch:
 
 @dataclass
 class Fakes:
-    """What the generator made in one pass; both losses may share it."""
+    """The images of one pass of the generator; both losses may share it."""
 
     target: Tensor
     extra: dict[str, Tensor] = field(default_factory=dict)
@@ -175,7 +175,7 @@ class BCEGAN(NoiseGAN):
     scores_are_logits = True
 
     def real_label(self, ctx: Context) -> float:
-        """What is to be said of real images, and the generator's aim for its own; less than 1 smooths both.
+        """The label of real images, and the generator's aim for its own; less than 1 smooths both.
 
         Salimans et al. 2016 smooth the discriminator's label of real images alone.
         """

@@ -91,9 +91,9 @@ class Model(GAN):
 
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         losses = Losses({})
-        for side, (given, made) in _sides(batch, fakes).items():
-            fake = self.pool[side].swap(made.detach())  # type: ignore
-            on_real, on_fake = self.discriminator[side](torch.cat([given, fake])).chunk(2)  # type: ignore
+        for side, (given, fake) in _sides(batch, fakes).items():
+            shown = self.pool[side].swap(fake.detach())  # type: ignore
+            on_real, on_fake = self.discriminator[side](torch.cat([given, shown])).chunk(2)  # type: ignore
             losses.terms |= {f"real_{side}": (0.5, self._adversarial(on_real, 1.0)),
                              f"fake_{side}": (0.5, self._adversarial(on_fake, 0.0))}
             losses.diagnostics |= {f"score_of_real_{side}": on_real.detach().mean(),
@@ -103,8 +103,8 @@ class Model(GAN):
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         cycle, losses = self.config.cycle_weight, Losses({})
         guide = self.guide_weight(ctx.progress)
-        for side, (given, made) in _sides(batch, fakes).items():
-            judged = self.discriminator[side](made)  # type: ignore
+        for side, (given, fake) in _sides(batch, fakes).items():
+            judged = self.discriminator[side](fake)  # type: ignore
             losses.terms[f"adversarial_{side}"] = (1.0, self._adversarial(judged, 1.0))
             losses.terms[f"cycle_{side}"] = (cycle, (fakes.extra[f"{side}_again"] - given).abs().mean())
             if self.config.identity_weight > 0:
@@ -114,7 +114,7 @@ class Model(GAN):
                 other = batch.source if side == "target" else batch.target
                 assert other is not None
                 guess = with_greys_of(given, other, self.config.greys == "falling")
-                losses.terms[f"greys_{side}"] = (guide, (made - guess).abs().mean())
+                losses.terms[f"greys_{side}"] = (guide, (fake - guess).abs().mean())
         return losses
 
     def guide_weight(self, progress: float) -> float:
@@ -209,7 +209,7 @@ def with_greys_of(like: Tensor, images: Tensor, falling: bool) -> Tensor:
         falling: the brightest pixel gets the darkest value, and so on; otherwise the brightest the brightest.
     """
     out = images.clone()
-    for made, image, other in zip(out, images, like, strict=True):
+    for changed, image, other in zip(out, images, like, strict=True):
         for channel, values in enumerate(other):
             inside = image[channel] > BACKGROUND
             known = values[values > BACKGROUND].sort(descending=falling).values
@@ -217,5 +217,5 @@ def with_greys_of(like: Tensor, images: Tensor, falling: bool) -> Tensor:
             if count and len(known):
                 ranks = image[channel][inside].argsort().argsort()
                 places = ranks.double() * ((len(known) - 1) / max(1, count - 1))
-                made[channel][inside] = known[places.round().long()]
+                changed[channel][inside] = known[places.round().long()]
     return out

@@ -134,10 +134,10 @@ class Discriminator(Scores):
             length = dense_feature_length(shape.size)
         else:
             features, length = upsampling_features(config, shape)
-        found = config.minibatch_discrimination
-        if found:
-            features.append(MinibatchDiscrimination(length, found.kernels, found.dims))
-            length += found.kernels
+        appended = config.minibatch_discrimination
+        if appended:
+            features.append(MinibatchDiscrimination(length, appended.kernels, appended.dims))
+            length += appended.kernels
         self.net = features.append(nn.Linear(length, 1))
 
 

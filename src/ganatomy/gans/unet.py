@@ -31,7 +31,7 @@ class UNetConfig(GANConfig):
     kernel: Literal[3, 4] = Field(4, description="side of the convolutions' kernels")
     full_skip: bool = Field(False, description="the last layer sees the input too, for what is one pixel wide")
     dropout: float = Field(0.25, ge=0, lt=1, description="in the first three stages of the decoder: it is the noise")
-    dropout_at_test: bool = Field(True, description="keep it on, seeded, when images are made")
+    dropout_at_test: bool = Field(True, description="keep it on, seeded, in generation")
 
 
 class L1Config(UNetConfig):
@@ -75,13 +75,13 @@ class UNetGAN(GAN):
         return Batch(target=self.generator(batch.source, keep).float())
 
 
-def l1(made: Tensor, batch: Batch, background_weight: float) -> Tensor:
+def l1(images: Tensor, batch: Batch, background_weight: float) -> Tensor:
     """Mean absolute error of images [n, c, h, w] against the batch's target.
 
     With a background weight below 1 the mean is weighted, so that much empty space does not water it down.
     """
     assert batch.target is not None
-    error = (made - batch.target).abs()
+    error = (images - batch.target).abs()
     if background_weight == 1:
         return error.mean()
     assert batch.source is not None

@@ -21,7 +21,7 @@ SOURCES = 8  # the stream of sources that are drawn apart from the targets
 
 
 def with_domains(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with the domains named that a translating GAN learns; of two the first is the source if none is said.
+    """The recipe with the domains named that a translating GAN learns; of two the first is the source if none is given.
 
     Raises:
         UserError: domains that the dataset lacks or that are the same, none to translate from, or a dataset without

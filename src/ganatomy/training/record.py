@@ -66,8 +66,8 @@ def generator_notes(feed: Feed, recipe: Recipe) -> dict[str, Any]:
 
 
 def _intensity(feed: Feed, domain: str) -> dict[str, Any] | None:
-    found = feed.dataset.info.intensity.get(domain)
-    return found.model_dump(mode="json") if found else None
+    rule = feed.dataset.info.intensity.get(domain)
+    return rule.model_dump(mode="json") if rule else None
 
 
 def _contrast(feed: Feed, rows: Sequence[Row], size: int) -> Contrast:
@@ -107,8 +107,8 @@ def write_curves(run: Run) -> None:
 
 
 def _table(epochs: Entries) -> str:
-    found = {name for entry in epochs for name in entry["losses"]}
-    names = [*(name for name in MAIN if name in found), *sorted(found - set(MAIN))]
+    logged = {name for entry in epochs for name in entry["losses"]}
+    names = [*(name for name in MAIN if name in logged), *sorted(logged - set(MAIN))]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["epoch", "step", *names])
@@ -181,35 +181,35 @@ class Preview:
         return self.translations(sampler, ctx, self.run.private_progress / name)
 
     def translations(self, sampler: Sampler, ctx: Context, path: Path) -> Array:
-        """Write a sheet of what is made of real images to `path`, in RUN.private; returns the images made."""
+        """Write a sheet of translations of real images to `path`, in RUN.private; returns the translations."""
         assert self.source is not None
-        made = _made(sampler, self.source, ctx)
+        outputs = _outputs(sampler, self.source, ctx)
         private_folder(self.run.path)
-        write_png(path, self._sheet(sampler, made), mode=0o600)
-        return made
+        write_png(path, self._sheet(sampler, outputs), mode=0o600)
+        return outputs
 
-    def _sheet(self, sampler: Sampler, made: Array) -> NDArray[np.uint8]:
+    def _sheet(self, sampler: Sampler, outputs: Array) -> NDArray[np.uint8]:
         """Input, output, and truth and error where there is a truth; one image a column."""
         assert self.source is not None
-        rows = {"input": to_uint8(self.source), "output": to_uint8(made)}
+        rows = {"input": to_uint8(self.source), "output": to_uint8(outputs)}
         if self.truth is not None:
-            rows |= {"truth": to_uint8(self.truth), "error": error_colours(made, self.truth)}
+            rows |= {"truth": to_uint8(self.truth), "error": error_colours(outputs, self.truth)}
         if sampler.model.two_way:
-            again = sampler.translate(made, backward=True)
+            again = sampler.translate(outputs, backward=True)
             rows |= {"and back": to_uint8(again), "error of it": error_colours(again, self.source)}
         return sheet(rows, self.title)
 
 
 @torch.inference_mode()
-def _made(sampler: Sampler, source: Array, ctx: Context) -> Array:
+def _outputs(sampler: Sampler, source: Array, ctx: Context) -> Array:
     """What the model makes of the sources where training stands; every image has noise of its own."""
     model = sampler.model
     noise = None
     if "noise" in model.needs:
         noise = model.draw_noise(len(source), np.random.default_rng((TRANSLATION, SEED))).to(sampler.device)
-    made = model.preview(Batch(noise=noise, source=torch.from_numpy(source).to(sampler.device)), ctx).target
-    assert made is not None
-    array: Array = made.clamp(-1, 1).float().contiguous().cpu().numpy()
+    outputs = model.preview(Batch(noise=noise, source=torch.from_numpy(source).to(sampler.device)), ctx).target
+    assert outputs is not None
+    array: Array = outputs.clamp(-1, 1).float().contiguous().cpu().numpy()
     return array
 
 
@@ -231,16 +231,16 @@ class Debug:
         if sampler.model.translates:
             self._preview = self._preview or Preview(self._feed, recipe, self._run)
             self._preview.translations(sampler, Context(state.step, epoch, 0.0), private / "translated.png")
-            ssim_found = self._translation_ssim(sampler, recipe)
+            similarity = self._translation_ssim(sampler, recipe)
         else:
             fakes = sampler.sample(max(IMAGES, SSIM_FAKES), SEED)
             write_png(folder / "generated.png", grid(fakes[:IMAGES], COLUMNS))
-            ssim_found = self._ssim(fakes, recipe)
+            similarity = self._ssim(fakes, recipe)
         export(sampler, folder / "generator", {"step": state.step, **state.notes})
         with atomic_path(folder / "discriminator.safetensors") as temporary:
             weights = {k: v.cpu().contiguous() for k, v in state.model.discriminator.state_dict().items()}
             temporary.write_bytes(save(weights))
-        write_json(folder / "ssim.json", {"epoch": epoch, "step": state.step, **ssim_found})
+        write_json(folder / "ssim.json", {"epoch": epoch, "step": state.step, **similarity})
         last = real_images(recipe, self._feed, state.step * recipe.d_steps - 1)
         for name, real in zip(("training.png", "training-source.png"), last, strict=True):
             if real is not None:
@@ -255,11 +255,11 @@ class Debug:
                 return {"ssim": None, "between_real_patients": None, "note": "the dataset has no validation images"}
             self._real = self._sample(held, recipe.size), self._sample(self._feed.rows, recipe.size)
         val, train = self._real
-        found = held_out(Samples(val, Sample(fakes), train, seed=recipe.seed))
-        reference = found.reference or {}
-        return {"ssim": found.value, "between_real_patients": reference.get("value"), "pairs": reference.get("pairs"),
-                "validation_images": found.n_images, "validation_subjects": found.n_subjects,
-                "per_subject": found.per_subject,
+        result = held_out(Samples(val, Sample(fakes), train, seed=recipe.seed))
+        reference = result.reference or {}
+        return {"ssim": result.value, "between_real_patients": reference.get("value"), "pairs": reference.get("pairs"),
+                "validation_images": result.n_images, "validation_subjects": result.n_subjects,
+                "per_subject": result.per_subject,
                 "note": "validation images against generated ones, and against training images of other patients"}
 
     def _translation_ssim(self, sampler: Sampler, recipe: Recipe) -> dict[str, Any]:
@@ -271,8 +271,8 @@ class Debug:
         if not rows or not dataset.info.paired:
             return {"ssim": None, "note": f"the dataset has no {'pairs' if rows else 'validation images'}"}
         truth = dataset.images(partners(dataset, rows, recipe.domain), recipe.size)
-        found = ssim(truth, sampler.translate(dataset.images(rows, recipe.size), SEED))
-        return {"ssim": float(found.mean()), "validation_images": len(rows),
+        values = ssim(truth, sampler.translate(dataset.images(rows, recipe.size), SEED))
+        return {"ssim": float(values.mean()), "validation_images": len(rows),
                 "validation_subjects": len({r.subject for r in rows}),
                 "note": "translations of validation images against their truth, over the whole image"}
 

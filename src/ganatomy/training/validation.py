@@ -36,7 +36,7 @@ class Validator:
         dataset = feed.dataset
         val = dataset.rows(recipe.domain, "val", recipe.label)
         self.real_spread = spread(dataset.images(thin(feed.rows, 64), recipe.size))
-        if feed.source:  # translations can be no more diverse than what they are made of
+        if feed.source:  # translations can be no more diverse than what they start from
             self.real_spread = min(self.real_spread, spread(dataset.images(preview_rows(feed, recipe)[0], recipe.size)))
         self._dataset, self._rows, self._size = dataset, thin(val, MOST_REAL), recipe.size
         self._source = dataset.rows(recipe.source, "val", recipe.label) if recipe.source else []
@@ -60,11 +60,11 @@ class Validator:
         real = self._dataset.images(self._rows, self._size)
         if self._scorer is None:
             self._scorer = KDScorer(real, self.subjects)
-        made = self._fakes(sampler)
-        fake = self._scorer.features(made)
-        scores = {"kd": self._scorer.distance(fake), "fd": frechet_distance(self._scorer.real, fake)}
+        fakes = self._fakes(sampler)
+        features = self._scorer.features(fakes)
+        scores = {"kd": self._scorer.distance(features), "fd": frechet_distance(self._scorer.real, features)}
         if self._recipe.select == "critic":
-            scores |= self._critic_scores(sampler, Sides(real, made))
+            scores |= self._critic_scores(sampler, Sides(real, fakes))
         return scores
 
     def rank(self, scores: dict[str, float]) -> tuple[float, float]:
@@ -86,12 +86,12 @@ class Validator:
         """
         recipe, seed = self._recipe, self._recipe.seed
         critic = published_critic(self._lessons(sampler), recipe.batch_size, seed, sampler.device)
-        found = {"critic_js": critic.figure(JS, held_out), "critic_swapped": critic.figure(SWAPPED, held_out)}
+        scores = {"critic_js": critic.figure(JS, held_out), "critic_swapped": critic.figure(SWAPPED, held_out)}
         if sampler.model.scores_are_logits:
             # minibatch discrimination looks at a batch as a whole: as many as in training
             own = Critic(sampler.model.discriminator, 0, sampler.device, recipe.batch_size)
-            found["discriminator"] = own.figure(SWAPPED, held_out)
-        return found
+            scores["discriminator"] = own.figure(SWAPPED, held_out)
+        return scores
 
     def _lessons(self, sampler: Sampler) -> Sides:
         """Training images and fakes for a critic to learn from."""
