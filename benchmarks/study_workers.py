@@ -21,9 +21,8 @@ import numpy as np
 
 from ganatomy.data.dataset import DatasetInfo, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.studies.processes import study_command
-from ganatomy.studies.running import Here, run_cells
-from ganatomy.studies.study import begin, cells_left
+from ganatomy.studies.study import begin
+from ganatomy.studies.workers import Here, run_cells, study_command
 
 SIZE, SUBJECTS, PER_SUBJECT = 64, 48, 5
 SETTINGS: dict[str, Any] = {"k": (25,), "folds": 2, "seeds": 2, "imbalance": 2.0,
@@ -53,8 +52,7 @@ def seconds(data: Path, out: Path, steps: int, workers: int) -> float:
     folder = begin(data, out, recipe=None, set={"steps": steps}, budget=None, external=None, device="cpu",
                    say=lambda text: None, positives=("rare",), **SETTINGS)
     started = time.perf_counter()
-    run_cells(folder, cells_left(folder), Here(folder, study_command(data, folder.path, "cpu"), workers),
-              lambda text: None)
+    run_cells(folder, Here(study_command(data, folder.path, "cpu"), workers), lambda text: None)
     return time.perf_counter() - started
 
 

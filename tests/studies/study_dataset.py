@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,11 @@ def begun(folder: Path) -> StudyFolder:
     data = write_labelled(folder / "data").path
     return begin(data, folder / "study", recipe=None, set=TINY, budget=None, external=None, device="cpu",
                  say=lambda text: None, **OPTIONS)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait until something is so; fails when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)

@@ -12,15 +12,11 @@ import pytest
 
 from ganatomy.core.errors import UserError
 from ganatomy.data.manifest import Row
-from ganatomy.studies import dry_run, slurm
-from ganatomy.studies.cost import Rates
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.folds import check_held_out, deal
-from ganatomy.studies.study import begin
+from ganatomy.studies.study import begin, dry_run, jobs
 from tests.builders import TINY
 from tests.studies.study_dataset import OPTIONS, begun, changed, write_labelled
-
-NO_TIME = Rates(step=0.01, update={"none": 0.002, "flips": 0.003}, judged=0.001)
 
 
 def go_on(folder: StudyFolder, say: Callable[[str], None] = lambda text: None, **options: Any) -> StudyFolder:
@@ -77,12 +73,12 @@ def test_steps_of_a_budget_stay(there: StudyFolder) -> None:
 
 
 def test_jobs_and_plans_know_the_external_set(there: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "measure", lambda *args: NO_TIME)
-    monkeypatch.setattr(dry_run, "measure", lambda *args: NO_TIME)
+    monkeypatch.setattr("ganatomy.studies.study.cell_seconds", lambda *args: 60.0)
+    monkeypatch.setattr("ganatomy.studies.planning.cell_seconds", lambda *args: 60.0)
     data, external = there.dataset_path() or Path(), there.external_path()
-    slurm.jobs(data, there.path)
+    jobs(data, there.path)
     assert f"--external {external}" in there.slurm_file.read_text()
-    assert "cells        4" in dry_run.dry_run(data, there.path)
+    assert "cells        4" in dry_run(data, there.path)
 
 
 def test_an_external_set_that_has_moved_is_asked_for(tmp_path: Path) -> None:
@@ -107,14 +103,6 @@ def test_folds_that_were_changed_are_refused_when_it_goes_on(tmp_path: Path) -> 
             go_on(folder)
     folder.folds_file.write_text("\n".join(lines) + "\n")
     go_on(folder)
-
-
-def test_the_plan_of_a_finished_study_measures_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dry_run, "cells_left", lambda folder: [])
-    monkeypatch.setattr(dry_run, "measure", lambda *args: pytest.fail("it was measured"))
-    folder = begun(tmp_path)
-    text = dry_run.dry_run(folder.dataset_path() or Path(), folder.path)
-    assert "4 are done, 0 left" in text and "everything is done" in text
 
 
 def people(**kinds: int) -> list[Row]:

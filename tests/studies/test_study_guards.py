@@ -18,10 +18,9 @@ from ganatomy.reports.study import study_report
 from ganatomy.studies.cell import run_cell
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.results import write_results
-from ganatomy.studies.study import begin, cells_left
+from ganatomy.studies.study import begin
 from tests.builders import TINY
-from tests.studies.study_dataset import begun, write_labelled
-from tests.studies.test_study_running import go
+from tests.studies.study_dataset import write_labelled
 
 FIRST, OTHER = Cell(4, 0, 0), Cell(4, 1, 0)
 Spoil = Callable[[StudyFolder], Any]
@@ -57,7 +56,7 @@ def copy(done: StudyFolder, tmp_path: Path) -> StudyFolder:
 
 def go_on(folder: StudyFolder) -> list[Cell]:
     """Run what is left, as the command does; the cells that had something left to do."""
-    left = cells_left(folder)
+    left = folder.cells_left()
     for cell in left:
         run_cell(folder.path.parent / "data", folder.path, cell, device="cpu")
     return left
@@ -70,7 +69,7 @@ def fix_file(path: Path, old: str, new: str) -> None:
 
 
 def test_a_whole_study_is_gathered_to_the_same_bytes(done: StudyFolder, copy: StudyFolder) -> None:
-    assert not cells_left(copy)
+    assert not copy.cells_left()
     write_results(copy, quiet)
     assert copy.results_file.read_bytes() == done.results_file.read_bytes()
     assert len(read_json(copy.results_file)["audits"]) == 2
@@ -110,36 +109,25 @@ def change_prediction(folder: StudyFolder, column: int, value: str, external: bo
     path.write_text("\n".join(map(",".join, lines)) + "\n")
 
 
+CHANGED = "has been changed since its cell was done"
+
+
 @pytest.mark.parametrize(("spoil", "says"), [
     (lambda f: plant_patient(f, "manifest_file"), "held-out subjects are among the training images"),
     (lambda f: plant_patient(f, "fresh_file"), "held-out subjects are among the training images"),
     (drop_test_image, "its test images are not those that this fold holds out"),
     (lambda f: take(f, "data"), "held-out subjects are among the training images"),
-    (lambda f: take(f, "synthetic"), "not those that this cell's GAN drew"),
-    (take_real, "holds real images in the place of synthetic ones"),
-    (lambda f: take(f, "audit.json"), "is the audit of other images"),
-    (lambda f: f.cell(FIRST).gan(1).audit_file.write_text("[]"), "missing or no audit"),
-    (lambda f: f.cell(FIRST).gan(1).audit_file.write_text("{}"), "missing or no audit"),
-    (lambda f: fix_file(f.cell(FIRST).gan(1).audit_file, '"training_images": 4', '"training_images": NaN'),
-     "missing or no audit"),
-    (lambda f: change_prediction(f, 4, "nan"), "nan is no probability"),
-    (lambda f: change_prediction(f, 4, "1.5"), "1.5 is no probability"),
-    (lambda f: change_prediction(f, 3, "2"), "cannot be read as predictions"),
-    (lambda f: change_prediction(f, 5, "yes"), "cannot be read as predictions"),
-    (lambda f: change_prediction(f, 1, "sub-999"), "not of the images and halves"),
-    (lambda f: change_prediction(f, 2, "common"), "not of the images and halves"),
-    (lambda f: change_prediction(f, 0, "image-999", external=True), "not of the images and halves"),
-    (lambda f: f.cell(FIRST).predictions("GAN").write_text(f.cell(OTHER).predictions("GAN").read_text()),
-     "not of the images and halves"),
-    (lambda f: f.cell(FIRST).predictions("GAN").write_text(
-        f.cell(FIRST).predictions("GAN").read_text().replace(":rare", ":common")), "its classes are not rare"),
+    (lambda f: take(f, "synthetic"), CHANGED),
+    (take_real, "1 cell of 2 not done|" + CHANGED),
+    (lambda f: take(f, "audit.json"), CHANGED),
+    (lambda f: change_prediction(f, 4, "nan"), CHANGED),
+    (lambda f: change_prediction(f, 0, "image-999", external=True), CHANGED),
     (lambda f: shutil.rmtree(f.cell(FIRST).gan(1).path), "1 cell of 2 not done"),
     (lambda f: f.cell(FIRST).predictions("GAN", external=True).unlink(), "1 cell of 2 not done"),
-    (lambda f: fix_file(f.folds_file, ",0,", ",2,"), "is in fold 2, half ., and there are folds 0 to 1"),
-    (lambda f: fix_file(f.folds_file, ",1\n", ",7\n"), "half 7, and there are folds 0 to 1 with halves 0 and 1"),
-    (lambda f: fix_file(f.folds_file, "sub-000,", "sub-900,"), "its subjects are not the dataset's: sub-000, sub-900"),
+    (lambda f: fix_file(f.folds_file, ",0,", ",1,"), "its folds are not those that this dataset and seed give"),
+    (lambda f: fix_file(f.folds_file, "sub-000,", "sub-900,"), "its folds are not those"),
 ])
-def test_what_is_planted_in_a_finished_study_is_found(copy: StudyFolder, spoil: Spoil, says: str) -> None:
+def test_what_is_planted_in_a_finished_study_is_refused(copy: StudyFolder, spoil: Spoil, says: str) -> None:
     spoil(copy)
     with pytest.raises(UserError, match=says) as caught:
         write_results(copy, quiet)
@@ -147,40 +135,54 @@ def test_what_is_planted_in_a_finished_study_is_found(copy: StudyFolder, spoil: 
     assert not copy.results_file.exists() and not copy.table_file.exists()
 
 
+@pytest.mark.parametrize(("spoil", "says"), [
+    (lambda f: plant_patient(f, "manifest_file"), "held-out subjects are among the training images"),
+    (lambda f: change_prediction(f, 4, "1.5"), "1.5 is no probability"),
+    (lambda f: change_prediction(f, 5, "yes"), "cannot be read as predictions"),
+    (lambda f: change_prediction(f, 1, "sub-999"), "not of the images and halves"),
+    (lambda f: change_prediction(f, 2, "common"), "not of the images and halves"),
+    (lambda f: change_prediction(f, 0, "image-999", external=True), "not of the images and halves"),
+    (lambda f: f.cell(FIRST).gan(1).audit_file.write_text("[]"), "is no audit of a GAN")])
+def test_whoever_changes_the_hashes_too_is_refused(copy: StudyFolder, spoil: Spoil, says: str) -> None:
+    spoil(copy)
+    place = copy.cell(FIRST)
+    place.note_done([place.path / name for name in read_json(place.done_file)["files"]])
+    with pytest.raises(UserError, match=says):
+        write_results(copy, quiet)
+
+
 @pytest.mark.parametrize("spoil", [
-    lambda cell: cell.predictions("GAN").write_text(""),  # the fix is to remove it
     lambda cell: cell.predictions("GAN").unlink(),
     lambda cell: cell.predictions("ORG", external=True).unlink(),
     lambda cell: cell.gan(1).audit_file.unlink(),
-    lambda cell: cell.gan(1).audit_file.write_text("[]"),
     lambda cell: shutil.rmtree(cell.gan(1).synthetic),
     lambda cell: shutil.rmtree(cell.gan(1).data),
-    lambda cell: cell.manifest_file.unlink()])
+    lambda cell: cell.manifest_file.unlink(),
+    lambda cell: shutil.rmtree(cell.path)])  # which is the way to mend whatever was changed
 def test_what_is_lost_is_made_again(done: StudyFolder, copy: StudyFolder, spoil: Callable[..., Any]) -> None:
     spoil(copy.cell(FIRST))
-    try:
-        write_results(copy, quiet)
-    except UserError as error:
-        if "remove this file" in str(error.fix):
-            Path(str(error.where)).unlink()
     assert go_on(copy) == [FIRST]
     write_results(copy, quiet)
     assert copy.results_file.read_bytes() == done.results_file.read_bytes()
 
 
-def test_an_unreadable_prediction_of_an_unfinished_cell_is_made_again(done: StudyFolder, copy: StudyFolder) -> None:
+@pytest.mark.parametrize("spoil", [
+    lambda f: f.cell(FIRST).predictions("GAN", external=True).write_text(""),
+    lambda f: take(f, "synthetic"),  # no audit vouches for them
+    take_real,
+    lambda f: take(f, "audit.json"),
+    lambda f: f.cell(FIRST).gan(1).audit_file.write_text("[]"),
+    lambda f: (take(f, "synthetic"), take(f, "audit.json"))])  # of a GAN that learnt from others
+def test_what_an_unfinished_cell_cannot_have_written_is_made_again(done: StudyFolder, copy: StudyFolder,
+                                                                  spoil: Spoil) -> None:
     copy.cell(FIRST).done_file.unlink()
-    copy.cell(FIRST).predictions("GAN", external=True).write_text("")
+    spoil(copy)
     go_on(copy)
     write_results(copy, quiet)
     assert copy.results_file.read_bytes() == done.results_file.read_bytes()
 
 
 @pytest.mark.parametrize(("spoil", "says"), [
-    (lambda f: take(f, "synthetic"), "not those that this cell's GAN drew"),
-    (take_real, "holds real images"),
-    (lambda f: fix_file(f.cell(FIRST).gan(1).synthetic / "manifest.csv", ",syn-000000,", ",other,"),
-     "has been changed"),
     (lambda f: (f.cell(FIRST).gan(1).synthetic / "images-disc.npy").write_bytes(
         (f.cell(OTHER).gan(1).synthetic / "images-disc.npy").read_bytes()), "not those that were prepared"),
     (lambda f: f.cell(FIRST).manifest_file.write_text("nothing"), "its columns are not"),
@@ -191,21 +193,6 @@ def test_no_classifier_learns_from_foreign_images(copy: StudyFolder, spoil: Spoi
     with pytest.raises(UserError, match=says) as caught:
         go_on(copy)
     assert caught.value.fix == "remove this cell's folder and run the study again"
-
-
-def test_images_that_the_cell_did_not_note_are_drawn_again(done: StudyFolder, copy: StudyFolder) -> None:
-    take(copy, "synthetic")
-    copy.cell(FIRST).gan(1).made_file.unlink()  # as if it had been killed before it noted them
-    assert go_on(copy) == [FIRST]
-    write_results(copy, quiet)
-    assert copy.results_file.read_bytes() == done.results_file.read_bytes()
-
-
-def test_old_audit_of_other_images_is_made_anew(done: StudyFolder, copy: StudyFolder) -> None:
-    copy.cell(FIRST).done_file.unlink()
-    take(copy, "audit.json")
-    go_on(copy)
-    assert copy.cell(FIRST).gan(1).audit_file.read_bytes() == done.cell(FIRST).gan(1).audit_file.read_bytes()
 
 
 def spoil_results(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -245,14 +232,6 @@ def test_a_broken_study_file_is_told(copy: StudyFolder, broken: str) -> None:
             copy.path.parent / "data", path, FIRST)):
         with pytest.raises(UserError, match=r"study\.json"):
             use(copy.path)
-
-
-def test_a_failed_cells_own_fix_is_the_studys(tmp_path: Path) -> None:
-    folder = begun(tmp_path)
-    with pytest.raises(UserError) as caught:
-        go(folder, "print('error: DATA: no such thing -> mend it'); sys.exit(2)", workers=1)
-    assert str(caught.value).count("->") == 1
-    assert str(caught.value.fix).startswith("mend it; its log is ")
 
 
 def test_other_data_are_named_once(copy: StudyFolder, tmp_path: Path) -> None:

@@ -6,22 +6,19 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
-import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.studies import study as verb
-from ganatomy.studies.folder import StudyFolder
-from ganatomy.studies.forecast import Count
-from ganatomy.studies.processes import study_command
-from ganatomy.studies.slurm import write_jobs
+from ganatomy.studies.clusters import write_jobs
+from ganatomy.studies.folder import CellFolder, StudyFolder
+from ganatomy.studies.workers import Count, study_command
 from tests.builders import TINY
-from tests.studies.study_dataset import OPTIONS, write_labelled
+from tests.studies.study_dataset import OPTIONS, wait_for, write_labelled
 
 pytestmark = pytest.mark.slow
 TWO_CELLS = {**OPTIONS, "seeds": 1, "set": TINY, "device": "cpu"}
@@ -48,11 +45,11 @@ def test_two_workers_of_which_one_is_killed(home: Path) -> None:
     folder, killed = StudyFolder(home / "two"), list[str]()
 
     def kill(count: Count) -> None:
-        """SIGKILL the first cell's process while it trains its classifiers: its GAN is finished by then."""
+        """SIGKILL the first cell's worker while it trains its classifiers: its GAN is finished by then."""
         log = folder.cell(folder.all_cells()[0]).log_file
         if not killed and log.is_file() and "arm ORG" in log.read_text():
             killed.append(folder.all_cells()[0].name)
-            os.kill(process_of(folder.path, killed[0]), signal.SIGKILL)
+            os.kill(process_of(folder.cell(folder.all_cells()[0])), signal.SIGKILL)
 
     said: list[str] = []
     verb.study(home / "data", folder.path, workers=2, say=said.append, show=kill, **TWO_CELLS)
@@ -67,9 +64,13 @@ def test_two_workers_of_which_one_is_killed(home: Path) -> None:
 def test_the_job_array_by_hand_in_reverse_order(home: Path) -> None:
     folder = verb.begin(home / "data", home / "an array", recipe=None, budget=None, external=None,
                         say=lambda text: None, **TWO_CELLS)
-    write_jobs(folder, folder.all_cells(), home / "data", None, "cpu", 60.0, 1e9)
-    for task in (1, 0):
-        subprocess.run(["bash", folder.slurm_file], env={**os.environ, "SLURM_ARRAY_TASK_ID": str(task)}, check=True)
+    write_jobs(folder, study_command(home / "data", folder.path, "cpu"), 2, 60.0)
+    last_first = folder.cell(folder.all_cells()[0])
+    with last_first.lock():  # so that the first task does the second cell
+        subprocess.run(["bash", folder.slurm_file], check=True)
+    assert not last_first.is_done()
+    subprocess.run(["bash", folder.slurm_file], check=True)
+    assert last_first.is_done()
     subprocess.run(["bash", folder.path / "slurm-gather.sh"], check=True)
     assert result(folder.path) == result(home / "one")
 
@@ -86,18 +87,19 @@ def test_a_lost_ray_task_is_run_again_and_a_failed_one_is_named(home: Path) -> N
 
     def kill(count: Count) -> None:
         """SIGKILL Ray's own worker process, as if its node were gone."""
-        log = folder.cell(folder.all_cells()[0]).log_file
+        first, other = folder.all_cells()
+        log = folder.cell(first).log_file
         if not killed and log.is_file() and "begun" in log.read_text():
-            command = Path(f"/proc/{process_of(folder.path, 'k0004-fold0-seed0')}/cmdline").read_bytes().split(b"\0")
-            killed.append(int(command[command.index(b"--worker-of") + 1]))
+            command = Path(f"/proc/{process_of(folder.cell(first))}/cmdline").read_bytes().split(b"\0")
+            killed.append(int(command[command.index(b"--parent") + 1]))
             os.kill(killed[0], signal.SIGKILL)
-        if count.done:  # one is enough: the other cell shall fail
-            folder.cell(folder.all_cells()[1]).manifest_file.write_text("broken")
+            folder.cell(other).path.mkdir()  # which is to fail
+            folder.cell(other).manifest_file.write_text("broken")
 
     said: list[str] = []
     with pytest.raises(UserError, match="k0004-fold1-seed0 failed: "):
         verb.study(home / "data", folder.path, workers=1, ray="local", say=said.append, show=kill, **TWO_CELLS)
-    assert [line for line in said if "k0004-fold0-seed0 was lost" in line]
+    assert [line for line in said if "a worker was lost" in line]
     assert folder.cell(folder.all_cells()[0]).is_done()
 
 
@@ -115,7 +117,7 @@ def test_a_stopped_study_saves_what_it_has_and_leaves_nothing_running(home: Path
     parent = subprocess.Popen([*study_command(home / "data", out, "cpu"), *more], stderr=subprocess.PIPE, text=True)
     run = folder.cell(first).gan(1).run(0)
     wait_for(lambda: (run / "log.jsonl").is_file() and (run / "log.jsonl").read_text() != "")
-    worker = process_of(out, first.name)
+    worker = process_of(folder.cell(first))
     parent.send_signal(how)
     _, said = parent.communicate(timeout=90)
     wait_for(lambda: not Path(f"/proc/{worker}").exists())
@@ -128,21 +130,10 @@ def test_a_stopped_study_saves_what_it_has_and_leaves_nothing_running(home: Path
     assert "Traceback" not in said + folder.cell(first).log_file.read_text()
 
 
-def process_of(study: Path, cell: str) -> int:
-    """The process at this cell."""
-    wanted = [os.fsencode(study), b"--cell", cell.encode()]
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = entry.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if all(word in words for word in wanted) and words[0] == os.fsencode(sys.executable):
-            return int(entry.parent.name)
-    raise AssertionError(f"no process is at {cell}")
-
-
-def wait_for(condition: Any, seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.2)
+def process_of(place: CellFolder) -> int:
+    """The process that holds this cell."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if link.resolve() == place.path.resolve() / ".lock":
+                return int(link.parts[2])
+    raise AssertionError(f"no process is at {place.path.name}")

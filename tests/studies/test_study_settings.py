@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,10 @@ from ganatomy.cli.study import study as verb
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.data.dataset import Dataset
-from ganatomy.studies import dry_run, ray_cluster, trial
+from ganatomy.studies import planning
+from ganatomy.studies.planning import plan
 from ganatomy.studies.protocol import StudySettings
-from ganatomy.studies.study import begin, plan
+from ganatomy.studies.study import begin, chosen_recipe, dry_run
 from tests.builders import TINY
 from tests.studies.study_dataset import OPTIONS, begun, changed, write_labelled
 
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def planned(dataset: Dataset, external: Dataset | None = None, recipe: Any = None, set: Any = None,
             say: Callable[[str], None] = lambda text: None, **given: Any) -> StudySettings:
-    return plan(dataset, recipe, {**TINY, **(set or {})}, external, {**OPTIONS, **given}, say)[0]
+    return plan(dataset, chosen_recipe(recipe, {**TINY, **(set or {})}), external, {**OPTIONS, **given}, say)[0]
 
 
 def test_gans_begin_from_random_weights(data: Dataset, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_recipe_of_too_few_steps_is_refused(data: Dataset, monkeypatch: pytest
                                               (float("inf"), "no time"), (float("nan"), "no time")])
 def test_a_budget_of_no_use(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float,
                             said: str) -> None:
-    monkeypatch.setattr(trial, "SECONDS", 0.1)
+    monkeypatch.setattr(planning, "TRIAL_SECONDS", 0.1)
     with pytest.raises(UserError, match=said) as caught:
         begin(data.path, tmp_path / "study", recipe=None, set=TINY, budget=budget, external=None, device="cpu",
               say=lambda text: None, **OPTIONS)
@@ -161,7 +161,7 @@ def test_study_and_dataset_do_not_lie_in_one_another(data: Dataset, tmp_path: Pa
     for dataset, study in ((data, data.path / "study"), (data, data.path), (data, tmp_path / "link" / "a" / "study"),
                            (inner, tmp_path / "outer")):
         with pytest.raises(UserError, match="would lie in a dataset, or around one"):
-            dry_run.dry_run(dataset.path, study, **options)
+            dry_run(dataset.path, study, **options)
         with pytest.raises(UserError, match="would lie in a dataset, or around one"):
             begin(dataset.path, study, recipe=None, budget=None, external=None, device="cpu", say=lambda text: None,
                   **options)
@@ -172,7 +172,7 @@ def test_a_plan_refuses_an_occupied_place_as_the_study_does(data: Dataset, tmp_p
     (tmp_path / "file").write_text("mine")
     for place in (tmp_path, tmp_path / "file"):
         with pytest.raises(UserError, match="exists and is not a study folder"):
-            dry_run.dry_run(data.path, place, set=TINY, **OPTIONS)
+            dry_run(data.path, place, set=TINY, **OPTIONS)
 
 
 # -- options
@@ -185,16 +185,3 @@ def test_an_empty_or_endless_option_is_no_default(data: Dataset, tmp_path: Path,
     done = CliRunner().invoke(verb, [str(data.path), str(tmp_path / "study"), *options])
     assert done.exit_code == 2 and f"Invalid value for '{options[0]}'" in done.output
     assert not (tmp_path / "study").exists()
-
-
-def test_a_dead_ray_address_is_found_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_cluster, "_import", lambda: None)
-    begun_at = time.monotonic()
-    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:99999"):
-        with pytest.raises(UserError, match="no Ray cluster could be joined"):
-            ray_cluster.check_address(address)
-    with pytest.raises(UserError, match="is empty"):
-        ray_cluster.check_address("")
-    assert time.monotonic() - begun_at < 10
-    for known in ("auto", "local"):
-        ray_cluster.check_address(known)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from ganatomy.cli.options import FOLDER, names, say, seconds
+from ganatomy.core.text import duration, printable
+
+if TYPE_CHECKING:
+    from ganatomy.studies.workers import Count
 
 
 def _numbers(kind: type[int] | type[float]) -> Any:
@@ -16,10 +21,10 @@ def _numbers(kind: type[int] | type[float]) -> Any:
         if value is None:
             return None
         try:
-            found = tuple(kind(part) for part in value.split(","))
+            parsed = tuple(kind(part) for part in value.split(","))
         except ValueError as error:
             raise click.BadParameter(f"{value!r} is not numbers with commas between") from error
-        return _finite(context, parameter, found)
+        return _finite(context, parameter, parsed)
 
     return convert
 
@@ -33,10 +38,10 @@ def _finite(context: click.Context, parameter: click.Parameter, value: Any) -> A
 
 def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """Names with commas between; given but empty, as an empty variable of a script is, must not mean the default."""
-    found = names(context, parameter, value)
-    if value is not None and not found:
+    parsed = names(context, parameter, value)
+    if value is not None and not parsed:
         raise click.BadParameter("no name is given")
-    return found
+    return parsed
 
 
 def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -69,27 +74,27 @@ def _not_empty(context: click.Context, parameter: click.Parameter, value: str | 
 @click.option("--margin", type=float, callback=_finite, help="Smallest difference in F1 that would matter.  [0.02]")
 @click.option("--seed", type=int, help="[0]")
 @click.option("--external", type=FOLDER, metavar="DATASET", help="A second test set, from elsewhere.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Cells at a time, each with one thread.")
+@click.option("--workers", type=click.IntRange(min=1),
+              help="Processes that run cells, each with one thread; with --slurm tasks.  [1; as many as cells]")
 @click.option("--ray", callback=_not_empty, metavar="ADDRESS",
               help="Run the cells on a Ray cluster: its address, auto, or local.")
 @click.option("--gpu-share", type=click.FloatRange(0, 1), callback=_finite,
-              help="Of one GPU, for each cell on Ray.  [0.25 with GPUs]")
+              help="Of one GPU, for each worker on Ray.  [0.25 with GPUs]")
 @click.option("--slurm", is_flag=True, help="Write job scripts for SLURM and print how to submit them; run nothing.")
-@click.option("--dry-run", is_flag=True, help="Show folds, cells and what it would take; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show folds, cells and hours; write nothing.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--cell", help="Run this one cell and stop; what workers and job arrays call.", hidden=True)
-@click.option("--worker-of", type=int, help="End when this process is no longer the parent.", hidden=True)
-def study(dataset: Path, study: Path, cell: str | None, worker_of: int | None, slurm: bool, dry_run: bool,
+@click.option("--worker", is_flag=True, help="Run free cells until there is none; what workers are.", hidden=True)
+@click.option("--parent", type=int, help="End when this process is no longer the parent.", hidden=True)
+def study(dataset: Path, study: Path, worker: bool, parent: int | None, slurm: bool, dry_run: bool,
           **options: Any) -> None:
     """Do synthetic images help a classifier? Trains GANs and classifiers on few patients, tests on others.
 
     Run again, the same command goes on where it was; options of a study that has begun can be left out.
     """
-    if cell is not None:
-        from ganatomy.studies.worker import work
+    if worker:
+        from ganatomy.studies.workers import work
 
-        raise SystemExit(work(dataset, study, cell, options["external"], options["device"], worker_of, say))
+        raise SystemExit(work(dataset, study, options["external"], options["device"], parent, say))
     if slurm + dry_run + (options["ray"] is not None) > 1:
         raise click.UsageError("give one of --slurm, --ray and --dry-run")
     _run(dataset, study, _given(options), slurm, dry_run)
@@ -107,7 +112,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(dataset: Path, study: Path, given: dict[str, Any], slurm: bool, dry_run: bool) -> None:
-    from ganatomy.studies.processes import INTERRUPTED, sigterm_interrupts
+    from ganatomy.studies.workers import INTERRUPTED, sigterm_interrupts
     from ganatomy.training.train import Interrupted
 
     start = _write_jobs if slurm else _describe if dry_run else _study
@@ -120,29 +125,57 @@ def _run(dataset: Path, study: Path, given: dict[str, Any], slurm: bool, dry_run
 
 
 def _study(dataset: Path, study: Path, given: dict[str, Any]) -> None:
-    from ganatomy.studies.progress import StudyProgress
     from ganatomy.studies.results import table
     from ganatomy.studies.study import study as run
 
-    with StudyProgress() as progress:
-        results = run(dataset, study, say=progress.say, show=progress.show, **given)
+    with _Bar() as bar:
+        results = run(dataset, study, say=bar.say, show=bar.show, **given)
     click.echo(table(results))
 
 
 def _describe(dataset: Path, study: Path, given: dict[str, Any]) -> None:
-    from ganatomy.studies.dry_run import dry_run
+    from ganatomy.studies.study import dry_run
 
     given.pop("gpu_share", None)
     click.echo(dry_run(dataset, study, say=say, **given))
 
 
 def _write_jobs(dataset: Path, study: Path, given: dict[str, Any]) -> None:
-    from ganatomy.studies.slurm import jobs
+    from ganatomy.studies.study import jobs
 
-    for name in ("workers", "gpu_share"):
-        given.pop(name, None)
+    given.pop("gpu_share", None)
     lines = jobs(dataset, study, say=say, **given)
     if lines:
-        say(f"wrote {study / 'slurm.sh'} and {study / 'slurm-gather.sh'}: edit partition, account and GPU there, then "
-            "submit with the lines below; `ganatomy report STUDY` after that")
+        say(f"wrote {study / 'slurm.sh'} and {study / 'slurm-gather.sh'}: edit partition, account, memory and GPU "
+            "there, then submit with the lines below; `ganatomy report STUDY` after that")
     click.echo("\n".join(lines))
+
+
+class _Bar:
+    """Where a study stands: a bar on a terminal; elsewhere the lines that tell of every finished cell are enough."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
+                   TimeElapsedColumn())
+        self.bar = Progress(*columns, console=self.console, disable=not sys.stderr.isatty())
+        self.task = self.bar.add_task("cells", total=None, text="")
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        self.console.print("\n".join(map(printable, text.split("\n"))), markup=False)
+
+    def show(self, count: Count) -> None:
+        """Move the bar."""
+        left = "time left not known yet" if count.seconds_left is None else f"about {duration(count.seconds_left)} left"
+        self.bar.update(self.task, total=count.total, completed=count.done, text=left)
+
+    def __enter__(self) -> Self:
+        self.bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.__exit__(*error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import choose_device
 from ganatomy.data.dataset import Dataset
-from ganatomy.data.manifest import Row, write_manifest
-from ganatomy.studies.cell_checks import check_gan_data, check_manifest, check_places, refuse_leaks
+from ganatomy.data.manifest import Row, read_manifest, write_manifest
 from ganatomy.studies.cell_gans import make_synthetic
 from ganatomy.studies.classifiers import TrainingSet, decide, select, train_classifier
-from ganatomy.studies.folder import Cell, StudyFolder
-from ganatomy.studies.folds import Subset, draw_subset
+from ganatomy.studies.folder import REMOVE_CELL, Cell, StudyFolder, of_a_cell
+from ganatomy.studies.folds import Subset, check_places, draw_subset
 from ganatomy.studies.predictions import Predictions, read_predictions, write_predictions
 from ganatomy.studies.protocol import Arm, StudySettings
 
-CELL_SEED = 5  # what random numbers are drawn for, beside those of folds.py and training_sets.py
+COPIES, NOISE, CELL_SEED = 3, 4, 5  # what random numbers are drawn for, beside those of folds.py
 Say = Callable[[str], None]
+Images = NDArray[np.float32]
 
 
 def run_cell(data: str | Path, study: str | Path, cell: Cell, *, external: str | Path | None = None,
@@ -52,21 +52,12 @@ def run_cell(data: str | Path, study: str | Path, cell: Cell, *, external: str |
         raise UserError(f"has no cell {cell.name}", where=folder.path, fix="`ganatomy study ... --dry-run` lists them")
     where = choose_device(device)
     torch.set_num_threads(1)
-    dataset, other = Dataset.open(data), _external(folder, external)
-    settings = folder.settings()
-    folder.refuse_difference(settings, dataset, other)
+    dataset, other = Dataset.open(data), folder.open_external(external)
+    folder.refuse_difference(folder.settings(), dataset, other)
     with folder.cell(cell).lock():
         if not folder.cell(cell).is_done():
-            _Work(folder, cell, settings, dataset, other, where, say).do()
-
-
-def _external(folder: StudyFolder, given: str | Path | None) -> Dataset | None:
-    if folder.about()["external"] is None:
-        return None
-    path = given or folder.external_path()
-    if path is None:
-        raise UserError("does not know where its external dataset is", where=folder.path, fix="name it with --external")
-    return Dataset.open(path)
+            with folder.cell(cell).attempt():
+                _Work(folder, cell, dataset, other, where, say).do()
 
 
 def cell_seed(settings: StudySettings, cell: Cell) -> int:
@@ -75,61 +66,102 @@ def cell_seed(settings: StudySettings, cell: Cell) -> int:
     return int(drawn[0]) % 2**31
 
 
+class Roles:
+    """Who does what in a cell, by the study's folds alone: whatever lies in the cell's folder is compared with it."""
+
+    def __init__(self, study: StudyFolder, cell: Cell, dataset: Dataset) -> None:
+        """Raises `UserError` if the study's folds are not the dataset's."""
+        self.settings, self.cell, self.folder = study.settings(), cell, study.cell(cell)
+        self.places, rows = study.places(), dataset.rows(self.settings.domain)
+        check_places(self.places, rows, self.settings, study.folds_file)
+        self.subset = draw_subset(rows, self.places, self.settings, cell.k, cell.fold, cell.seed)
+        self.held_out = [r for r in rows if self.places[r.subject].fold == cell.fold]
+        self.halves = np.array([self.places[r.subject].half for r in self.held_out], np.intp)
+        self.number = {label: i for i, label in enumerate(dataset.info.classes)}
+        self.synthetic = synthetic_needed(self.settings, cell.k, self.subset)
+
+    def refuse_leaks(self) -> None:
+        """Raise `UserError` unless classifiers and GANs learn from the images of this cell and from nobody else.
+
+        Checked is what there is of manifest.csv, fresh.csv and the GANs' datasets: their training images are not of
+        subjects whom the fold holds out, and they are those drawn; the test images are those held out.
+        """
+        of_gans = {self.folder.gan(self.number[label]).data / "manifest.csv": self.rows_of(label)
+                   for label in self.synthetic}
+        drawn = {self.folder.manifest_file: self.subset.rows, self.folder.fresh_file: self.subset.fresh_rows, **of_gans}
+        for path, wanted in drawn.items():
+            if not path.parent.is_dir():
+                continue
+            with of_a_cell():
+                rows = read_manifest(path)
+            training = [r for r in rows if r.split == "train"]
+            wrong = sorted({r.subject for r in training if self._is_held_out(r.subject)})
+            if wrong:
+                raise UserError(f"held-out subjects are among the training images: {', '.join(wrong[:5])} "
+                                f"({len(wrong)} in all)", where=path, fix=REMOVE_CELL)
+            if _identities(training) != _identities(wanted):
+                raise UserError("its training images are not those that this cell draws", where=path, fix=REMOVE_CELL)
+            tested = [] if path in of_gans else self.held_out
+            if _identities(r for r in rows if r.split != "train") != _identities(tested):
+                raise UserError("its test images are not those that this fold holds out", where=path, fix=REMOVE_CELL)
+
+    def rows_of(self, label: str) -> list[Row]:
+        """The cell's training images of a class."""
+        return [r for r in self.subset.rows if r.label == label]
+
+    def _is_held_out(self, subject: str) -> bool:
+        return subject not in self.places or self.places[subject].fold == self.cell.fold
+
+
+def _identities(rows: Iterable[Row]) -> list[tuple[str, str, str, str]]:
+    return sorted((r.image_id, r.subject, r.label, r.sha256) for r in rows)
+
+
 class _Work:
     """What is done in a cell."""
 
-    def __init__(self, study: StudyFolder, cell: Cell, settings: StudySettings, dataset: Dataset,
-                 external: Dataset | None, device: torch.device, say: Say) -> None:
-        self.cell, self.settings, self.dataset, self.external = cell, settings, dataset, external
-        self.device, self.say = device, say
-        self.folder, self.places = study.cell(cell), study.places()
-        self.seed = cell_seed(settings, cell)
-        self.number = {label: i for i, label in enumerate(dataset.info.classes)}
-        self.rows = dataset.rows(settings.domain)
-        check_places(self.places, self.rows, study.folds_file)
-        self.held_out = [r for r in self.rows if self.places[r.subject].fold == cell.fold]
+    def __init__(self, study: StudyFolder, cell: Cell, dataset: Dataset, external: Dataset | None,
+                 device: torch.device, say: Say) -> None:
+        self.roles, self.dataset, self.external = Roles(study, cell, dataset), dataset, external
+        self.settings, self.folder, self.cell = self.roles.settings, self.roles.folder, cell
+        self.device, self.say, self.seed = device, say, cell_seed(self.settings, cell)
 
     def do(self) -> None:
         """All of it, in order; what is finished is not done again."""
         started = time.perf_counter()
-        subset = self._subset()
-        self.dataset.verify([*subset.rows, *self.held_out])
-        material = Material(self.dataset, subset, self._synthetic(subset), self.settings, self.cell.k, self.seed)
+        self._write_manifests()
+        self.roles.refuse_leaks()
+        self.dataset.verify([*self.roles.subset.rows, *self.roles.held_out])
+        material = Material(self.dataset, self.roles.subset, self._synthetic(), self.settings, self.cell.k, self.seed)
         gans = time.perf_counter() - started
-        for arm in self.settings.parsed_arms():
+        arms = self.settings.parsed_arms()
+        for arm in arms:
             if not self._is_judged(arm):
                 self.say(f"arm {arm.name}")
                 self._classify(arm, material)
-        self.folder.note_done(self._all_files(material), seconds=round(time.perf_counter() - started, 1),
-                              seconds_of_gans=round(gans, 1))
+        files = [self.folder.manifest_file, self.folder.fresh_file, *(p for arm in arms for p in self._files(arm))]
+        for label in material.synthetic:
+            files += self.folder.gan(self.roles.number[label]).files()
+        self.folder.note_done(files, seconds=round(time.perf_counter() - started, 1), seconds_of_gans=round(gans, 1))
 
-    def _subset(self) -> Subset:
-        """The training images, written down before anything learns from them, and checked against who is held out."""
-        subset = draw_subset(self.rows, self.places, self.settings, self.cell.k, self.cell.fold, self.cell.seed)
-        for path, rows in ((self.folder.manifest_file, subset.rows), (self.folder.fresh_file, subset.fresh_rows)):
-            refuse_leaks(rows, self.places, self.cell.fold, path)
+    def _write_manifests(self) -> None:
+        """Write down whom the cell learns from and whom it tests, before anything learns."""
+        held_out = [replace(r, split="test") for r in self.roles.held_out]
+        for path, rows in ((self.folder.manifest_file, self.roles.subset.rows),
+                           (self.folder.fresh_file, self.roles.subset.fresh_rows)):
             if not path.is_file():
-                write_manifest(path, [replace(r, split="train") for r in rows] +
-                               [replace(r, split="test") for r in self.held_out])
-            check_manifest(path, rows, self.held_out, self.places, self.cell.fold)
-        return subset
+                write_manifest(path, [replace(r, split="train") for r in rows] + held_out)
 
-    def _synthetic(self, subset: Subset) -> dict[str, Dataset]:
-        found = {}
-        for label, wanted in synthetic_needed(self.settings, self.cell.k, subset).items():
-            own = [r for r in subset.rows if r.label == label]
-            held_out = [r for r in self.held_out if r.label == label]
-            folder = self.folder.gan(self.number[label])
-            if folder.data.is_dir():
-                check_gan_data(folder.data, own, self.places, self.cell.fold)
-            found[label] = make_synthetic(self.dataset, label, own, subset.unseen[label], held_out, wanted, folder,
-                                          self.settings, self.seed, str(self.device), self.say)
-        return found
+    def _synthetic(self) -> dict[str, Dataset]:
+        return {label: make_synthetic(self.dataset, label, self.roles.rows_of(label), self.roles.subset.unseen[label],
+                                      [r for r in self.roles.held_out if r.label == label], wanted,
+                                      self.folder.gan(self.roles.number[label]), self.settings, self.seed,
+                                      str(self.device), self.say)
+                for label, wanted in self.roles.synthetic.items()}
 
     def _files(self, arm: Arm) -> list[Path]:
         """The files of an arm's predictions."""
-        sets = [False] if self.external is None else [True, False]
-        return [self.folder.predictions(arm.name, external) for external in sets]
+        return [self.folder.predictions(arm.name, external) for external in ([True] if self.external else []) + [False]]
 
     def _is_judged(self, arm: Arm) -> bool:
         """Whether all the files of an arm are there and can be read; those that cannot are made anew."""
@@ -138,39 +170,31 @@ class _Work:
         except UserError:
             return False
 
-    def _all_files(self, material: Material) -> list[Path]:
-        """What a finished cell has."""
-        gans = [self.folder.gan(self.number[label]) for label in material.synthetic]
-        return [self.folder.manifest_file, self.folder.fresh_file,
-                *(p for g in gans for p in (g.data / "manifest.csv", g.synthetic / "manifest.csv", g.made_file,
-                                            g.audit_file)),
-                *(p for arm in self.settings.parsed_arms() for p in self._files(arm))]
-
     def _classify(self, arm: Arm, material: Material) -> None:
         """Train an arm's classifier, choose checkpoint and threshold on each half, apply them to the other."""
-        classes = self.dataset.info.classes
-        judged = [self.dataset.stack(self.held_out, self.settings.size)]
-        outside = [] if self.external is None else external_rows(self.external, self.settings)
-        if self.external is not None:
+        classes, number, held_out = self.dataset.info.classes, self.roles.number, self.roles.held_out
+        judged = [self.dataset.stack(held_out, self.settings.size)]
+        outside = external_rows(self.external, self.settings) if self.external else []
+        if self.external:
             judged.append(self.external.stack(outside, self.settings.size))
         probabilities = train_classifier(training_set(arm, material), len(classes), judged, self.settings.classifier,
                                          arm.augment, self.seed, self.device)
-        half = np.array([self.places[r.subject].half for r in self.held_out], np.intp)
-        positives = [self.number[c] for c in self.settings.positives]
-        labels = np.array([self.number[r.label] for r in self.held_out], np.intp)
-        chosen = select(probabilities[0], labels, half, positives)
+        positives = [number[c] for c in self.settings.positives]
+        labels = np.array([number[r.label] for r in held_out], np.intp)
+        chosen = select(probabilities[0], labels, self.roles.halves, positives)
 
-        def said(rows: Sequence[Row], judged: Any, half: Any) -> Predictions:
+        def predictions(rows: Sequence[Row], judged: Any, half: Any) -> Predictions:
             scores, decisions = decide(judged, chosen, half, positives)
             return Predictions(tuple(r.image_id for r in rows), tuple(r.subject for r in rows),
                                tuple(r.label for r in rows), half, {classes[c]: s for c, s in scores.items()},
                                {classes[c]: d for c, d in decisions.items()})
 
-        if self.external is not None:
+        if self.external:
             twice, halves = [*outside, *outside], np.repeat(np.arange(2), len(outside))
             write_predictions(self.folder.predictions(arm.name, external=True),
-                              said(twice, np.concatenate([probabilities[1]] * 2, axis=1), halves))
-        write_predictions(self.folder.predictions(arm.name), said(self.held_out, probabilities[0], half))
+                              predictions(twice, np.concatenate([probabilities[1]] * 2, axis=1), halves))
+        write_predictions(self.folder.predictions(arm.name),
+                          predictions(held_out, probabilities[0], self.roles.halves))
 
 
 def external_rows(external: Dataset, settings: StudySettings) -> list[Row]:
@@ -179,8 +203,7 @@ def external_rows(external: Dataset, settings: StudySettings) -> list[Row]:
     return external.rows(None if only else settings.domain)
 
 
-COPIES, NOISE = 3, 4  # what random numbers are drawn for, beside those of folds.py
-Images = NDArray[np.float32]
+# -- what an arm's classifier learns from
 
 
 @dataclass(frozen=True)
@@ -198,7 +221,7 @@ class Material:
         """Images [n, c, size, size] in [-1, 1]."""
         return self.dataset.images(rows, self.settings.size)
 
-    def made(self, label: str, n: int) -> Images:
+    def drawn(self, label: str, n: int) -> Images:
         """The first n synthetic images of a class."""
         images = self.synthetic[label]
         return images.images(images.rows()[:n], self.settings.size)
@@ -226,7 +249,7 @@ def training_set(arm: Arm, material: Material) -> TrainingSet:
     settings, subset = material.settings, material.subset
     number = {label: i for i, label in enumerate(material.dataset.info.classes)}
     if arm.source == "GAN_ONLY":
-        parts = [(label, material.made(label, n)) for label, n in _only(arm, material.k, subset, settings).items()]
+        parts = [(label, material.drawn(label, n)) for label, n in _only(arm, material.k, subset, settings).items()]
     else:
         labels = sorted({r.label for r in subset.rows})
         parts = [(label, material.real([r for r in subset.rows if r.label == label])) for label in labels]
@@ -240,7 +263,7 @@ def _added(arm: Arm, label: str, material: Material) -> Images:
     """What an arm adds for one positive class, [factor x k, c, size, size]."""
     n, rng = arm.added(material.k), np.random.default_rng((COPIES, material.seed))
     if arm.source == "GAN":
-        return material.made(label, n)
+        return material.drawn(label, n)
     if arm.source == "FRESH":
         return material.real(material.subset.fresh[label][:n])
     own = [r for r in material.subset.rows if r.label == label]

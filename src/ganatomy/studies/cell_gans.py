@@ -5,7 +5,6 @@ Each is audited: how far its images are from the held-out patients', and whether
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,8 +22,7 @@ from ganatomy.generators.generation import generate
 from ganatomy.metrics import copies, diversity, kernel
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.controls import blurred
-from ganatomy.studies.cell_checks import made_of, of_a_cell, open_synthetic
-from ganatomy.studies.folder import GanFolder
+from ganatomy.studies.folder import REMOVE_CELL, GanFolder, of_a_cell
 from ganatomy.studies.protocol import StudySettings
 from ganatomy.training.train import TrainingStopped, train
 
@@ -53,39 +51,36 @@ def make_synthetic(dataset: Dataset, label: str, rows: Sequence[Row], unseen: Se
         say: called with lines for the log.
 
     Raises:
-        UserError: training stopped at every attempt, or the images that are there are not this GAN's.
+        UserError: training stopped at every attempt, or the pixels have been changed.
     """
     if not folder.data.is_dir():
         write_images(dataset, rows, label, folder.data, settings)
-    if not (folder.synthetic.is_dir() and folder.made_file.is_file()):
-        _draw(folder, settings, label, wanted, seed, device, say)
-    synthetic = open_synthetic(folder, wanted)
-    with of_a_cell():
-        synthetic.verify(synthetic.rows())
-    if not _is_audited(folder, label):
+    if not _is_audited(folder):  # what no audit vouches for is drawn again
+        run = _train(folder, settings, label, seed, device, say)
+        with disk_errors(folder.synthetic):
+            shutil.rmtree(folder.synthetic, ignore_errors=True)
+        generate(run, folder.synthetic, max(wanted, AUDITED), seed=seed, format="none", device=device, say=say)
         say(f"auditing the images of class {label}")
-        found = audit(dataset, synthetic, label, rows, unseen, held_out, settings.size)
-        write_json(folder.audit_file, {**found, "of": made_of(folder)})
+        report = audit(dataset, Dataset.open(folder.synthetic), label, rows, unseen, held_out, settings.size)
+        write_json(folder.audit_file, {**report, "of": _identities(folder)})
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)  # the generator is kept; a study has many of these
+    with of_a_cell():
+        synthetic = Dataset.open(folder.synthetic)
+        synthetic.verify(synthetic.rows())
     return synthetic
 
 
-def _draw(folder: GanFolder, settings: StudySettings, label: str, wanted: int, seed: int, device: str,
-          say: Say) -> None:
-    """Train and draw, and note what was drawn, so that nothing else is taken for it."""
-    run = _train(folder, settings, label, seed, device, say)
-    with disk_errors(folder.synthetic):
-        shutil.rmtree(folder.synthetic, ignore_errors=True)  # without a note, whoever put it there
-    generate(run, folder.synthetic, max(wanted, AUDITED), seed=seed, format="none", device=device, say=say)
-    write_json(folder.made_file, made_of(folder))
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)  # the generator is kept; a study has many of these
-
-
-def _is_audited(folder: GanFolder, label: str) -> bool:
-    """Whether there is an audit of these very images."""
+def _is_audited(folder: GanFolder) -> bool:
+    """Whether there is an audit of these very images, of a GAN that learnt from what lies beside them."""
     try:
-        return bool(read_audit(folder.audit_file, label)["of"] == made_of(folder))
+        return bool(read_audit(folder.audit_file)["of"] == _identities(folder))
     except UserError:
         return False
+
+
+def _identities(folder: GanFolder) -> dict[str, str]:
+    """Hashes of the real images that a GAN learns from and of the synthetic ones beside them."""
+    return {"data": Dataset.open(folder.data).info.content, "synthetic": Dataset.open(folder.synthetic).info.content}
 
 
 def write_images(dataset: Dataset, rows: Sequence[Row], label: str, out: Path, settings: StudySettings) -> None:
@@ -115,11 +110,9 @@ def _train(folder: GanFolder, settings: StudySettings, label: str, seed: int, de
                     where=folder.path, fix="choose another --recipe, such as rpgan-64, or more images (--k)")
 
 
-_SHAPE = {"label": str, "training_subjects": int, "training_images": int, "synthetic_images": int, "results": list,
-          "blurred": float, "copies": dict}
 LIGHTS = ("green", "amber", "red", "grey")
 OTHERS = ("Copies-test", "Leak")
-"""What the audit says besides: of test patients, whom no GAN here has seen and the protocol keeps out."""
+"""What the audit tells besides: of test patients, whom no GAN here has seen and the protocol keeps out."""
 
 
 def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row], unseen: Sequence[Row],
@@ -132,7 +125,7 @@ def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row],
     Returns:
         `label`, `training_subjects`, `training_images`, `results` (as in metrics.json), `blurred` (the kernel distance
         of the blurred training images, a yardstick: worse than these is poor) and `copies`: light and sentence of the
-        verdict, where green says clean, red copies, grey that it could not be audited.
+        verdict, where green means clean, red copies, grey that it could not be audited.
     """
     extractor = choose()
 
@@ -140,51 +133,34 @@ def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row],
         return Sample(dataset.stack(chosen, size), [r.subject for r in chosen], extractor=extractor,
                       ids=[r.image_id for r in chosen])
 
-    made, train = synthetic.rows(), real(rows)
-    samples = Samples(real(held_out), Sample(synthetic.stack(made, size), extractor=extractor), train,
+    drawn, train = synthetic.rows(), real(rows)
+    samples = Samples(real(held_out), Sample(synthetic.stack(drawn, size), extractor=extractor), train,
                       real(unseen) if unseen else None)
-    soft = kernel.compute(samples.with_control(blurred(train, len(made))))[0].value
+    soft = kernel.compute(samples.with_control(blurred(train, len(drawn))))[0].value
     results = [r for metric in (kernel, diversity, copies) for r in metric.compute(samples)]
     entries = [entry for entry in (r.to_json() for r in results) if entry["value"] is not None]
     of_training = [entry for entry in entries if entry["name"] not in OTHERS]
     verdict = next(v for v in verdicts(of_training, []) if v["question"] == "copies")
     return {"label": label, "training_subjects": len({r.subject for r in rows}), "training_images": len(rows),
-            "synthetic_images": len(made), "results": entries, "blurred": soft,
+            "synthetic_images": len(drawn), "results": entries, "blurred": soft,
             "copies": {"light": verdict["light"], "says": verdict["says"]}}
 
 
-def light_of(found: Mapping[str, Any]) -> str:
+def read_audit(path: Path) -> dict[str, Any]:
+    """What `audit` returned, and `of` which images it is. Raises `UserError` if it is missing or broken."""
+    report = read_json(path)
+    if not isinstance(report, dict) or not isinstance(report.get("results"), list):
+        raise UserError("is no audit of a GAN", where=path, fix=REMOVE_CELL)
+    return {"of": None, **report}
+
+
+def light_of(report: Mapping[str, Any]) -> str:
     """green, amber, red, or grey where it is not known whether the GAN copies."""
-    light = str((found.get("copies") or {}).get("light"))
+    light = str((report.get("copies") or {}).get("light"))
     return light if light in LIGHTS else "grey"
 
 
-def figure_of(found: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
-    """An audit's figure against the held-out patients: KD or Diversity, whatever the features; None without one."""
-    return next((r for r in found.get("results") or () if r["name"].partition("-")[0] == kind and r["against"] == "test"
-                 and r["value"] is not None), None)
-
-
-def read_audit(path: Path, label: str | None = None) -> dict[str, Any]:
-    """What `audit` found, and `of` which images (see cell_checks.made_of). Raises `UserError` if it is broken.
-
-    Args:
-        path: audit.json.
-        label: the class that it must be of.
-    """
-    try:
-        found = read_json(path)
-        json.dumps(found, allow_nan=False)
-        whole = isinstance(found, dict) and all(isinstance(found.get(k), kind) for k, kind in _SHAPE.items()) and \
-            all(_is_result(entry) for entry in found["results"]) and label in (None, found["label"])
-    except (UserError, ValueError):
-        whole = False
-    if not whole:
-        raise UserError("is missing or no audit of this GAN", where=path,
-                        fix="remove this file and run the study again: the rest is kept")
-    return {"of": None, **found}
-
-
-def _is_result(entry: Any) -> bool:
-    return isinstance(entry, dict) and all(isinstance(entry.get(k), str) for k in ("name", "against")) and \
-        isinstance(entry.get("value"), int | float)
+def figure_of(report: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    """An audit's value against the held-out patients: KD or Diversity, whatever the features; None without one."""
+    return next((r for r in report.get("results") or () if r["name"].partition("-")[0] == kind
+                 and r["against"] == "test" and r["value"] is not None), None)

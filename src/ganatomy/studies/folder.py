@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +24,20 @@ from ganatomy.studies.folds import Place
 from ganatomy.studies.protocol import StudySettings
 
 SCHEMA_VERSION = 1
-CELL_TAKEN = "another process is at this cell"
+ATTEMPTS = 3  # at a cell whose process is killed
+REMOVE_CELL = "remove this cell's folder and run the study again"
 _OTHER = "start the study again in another folder"
 _LEFT_OVER = re.compile(r"folds\.csv$|\.(folds\.csv|study\.json)\.partial-\d+$")  # by a start that was killed
 _CELL = re.compile(r"k(\d+)-fold(\d+)-seed(\d+)$")
+
+
+@contextmanager
+def of_a_cell() -> Iterator[None]:
+    """A dataset or file that cannot be read in here is a cell's, which is mended in another way than the user's."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(error.what, where=error.where, fix=REMOVE_CELL) from error
 
 
 class CellTaken(UserError):
@@ -150,13 +162,35 @@ class StudyFolder:
                    {"dataset": str(dataset.path.resolve()), "external": str(external.path.resolve()) if external else
                     None}, mode=0o600)
 
+    def dataset_path(self) -> Path | None:
+        """Where the dataset was when the study was last started."""
+        return self._noted("dataset")
+
     def external_path(self) -> Path | None:
         """Where the external dataset was when the study was last started."""
         return self._noted("external")
 
-    def dataset_path(self) -> Path | None:
-        """Where the dataset was when the study was last started."""
-        return self._noted("dataset")
+    def open_dataset(self) -> Dataset:
+        """The dataset of the study. Raises `UserError` if it is not known where that is."""
+        path = self.dataset_path()
+        if path is None:
+            raise UserError("does not know where its dataset is", where=self.path,
+                            fix="run `ganatomy study DATASET STUDY` to its end")
+        return Dataset.open(path)
+
+    def open_external(self, given: str | Path | None = None) -> Dataset | None:
+        """The external dataset, from where it is given or was last; None in a study without.
+
+        Raises:
+            UserError: it is not where it was.
+        """
+        if self.about()["external"] is None:
+            return None
+        path = Path(given) if given is not None else self.external_path()
+        if path is None or not path.is_dir():
+            raise UserError("does not know where its external dataset is now", where=self.path,
+                            fix="name it with --external")
+        return Dataset.open(path)
 
     def _noted(self, name: str) -> Path | None:
         note = private_path(self.path) / "datasets.json"
@@ -179,21 +213,16 @@ class StudyFolder:
                                 where=self.path, fix="give the one it was started with, or choose another folder")
 
     def places(self) -> dict[str, Place]:
-        """folds.csv. Raises `UserError` if it is broken, or a subject is in it twice or in a fold that is none."""
+        """folds.csv. Raises `UserError` if it is broken, or a subject is in it twice."""
         try:
             with self.folds_file.open(newline="", encoding="utf-8") as handle:
                 lines = list(csv.DictReader(handle))
-            found = {line["subject"]: Place(int(line["fold"]), int(line["half"])) for line in lines}
-        except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
+            places = {line["subject"]: Place(int(line["fold"]), int(line["half"])) for line in lines}
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise UserError(f"cannot be read ({error})", where=self.folds_file, fix=_OTHER) from error
-        if len(found) < len(lines):
+        if len(places) < len(lines):
             raise UserError("a subject is in it twice", where=self.folds_file, fix=_OTHER)
-        folds = self.settings().folds
-        for subject, place in found.items():
-            if not 0 <= place.fold < folds or place.half not in (0, 1):
-                raise UserError(f"{subject} is in fold {place.fold}, half {place.half}, and there are folds 0 to "
-                                f"{folds - 1} with halves 0 and 1", where=self.folds_file, fix=_OTHER)
-        return found
+        return places
 
     def cell(self, cell: Cell) -> CellFolder:
         """The folder of a cell."""
@@ -202,6 +231,14 @@ class StudyFolder:
     def all_cells(self) -> list[Cell]:
         """Every cell of the study, the smallest k first."""
         return cells_of(self.settings())
+
+    def cells_left(self) -> list[Cell]:
+        """The cells that are not done, in the order in which they are begun."""
+        return [c for c in self.all_cells() if not self.cell(c).is_done()]
+
+    def failures(self) -> list[Cell]:
+        """The cells that have failed, and are not to be begun again by a worker."""
+        return [c for c in self.all_cells() if self.cell(c).failed_file.is_file()]
 
 
 class CellFolder:
@@ -213,6 +250,8 @@ class CellFolder:
         self.fresh_file = path / "fresh.csv"
         self.done_file = path / "done.json"
         self.log_file = path / "log.txt"
+        self.failed_file = path / "failed.txt"  # why it failed
+        self.attempts_file = path / "attempts.txt"  # how often it was begun, while one is at it or was killed
 
     def gan(self, number: int) -> GanFolder:
         """The folder of the GAN of a class, by the class's number."""
@@ -226,25 +265,66 @@ class CellFolder:
         """The file of an arm's predictions, on the held-out subjects or on the external set."""
         return self.path / ("external" if external else "arms") / f"{arm}.csv"
 
+    def log(self, text: str) -> None:
+        """Add a line to its log."""
+        with disk_errors(self.log_file), self.log_file.open("a", encoding="utf-8") as handle:
+            handle.write(f"{text}\n")
+
     def is_done(self) -> bool:
         """Whether everything in it is finished: done.json is there, and all the files that it lists."""
         try:
-            files = read_json(self.done_file)["files"]
-            return all((self.path / name).is_file() for name in files)
-        except (UserError, KeyError, TypeError):
+            return all((self.path / name).is_file() for name in self._hashes())
+        except UserError:
             return False
 
     def note_done(self, files: Iterable[Path], **more: float) -> None:
-        """Write done.json: the cell is finished, and these are the files without which it would not be."""
-        write_json(self.done_file, {**more, "files": [str(f.relative_to(self.path)) for f in files]})
+        """Write done.json: the cell is finished; these are its files, with the SHA-256 of each."""
+        write_json(self.done_file, {**more, "files": {f.relative_to(self.path).as_posix(): _sha256(f) for f in files}})
+
+    def check_files(self) -> None:
+        """Raise `UserError` if a file is not as it was when the cell was done."""
+        for name, wanted in self._hashes().items():
+            if _sha256(self.path / name) != wanted:
+                raise UserError("has been changed since its cell was done", where=self.path / name, fix=REMOVE_CELL)
+
+    def _hashes(self) -> dict[str, str]:
+        noted = read_json(self.done_file)
+        files = noted.get("files") if isinstance(noted, dict) else None
+        if not isinstance(files, dict):
+            raise UserError("lists no files", where=self.done_file, fix=REMOVE_CELL)
+        return files
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the cell for this process. Raises `CellTaken` if another one is at it."""
+        """Claim the cell for this process. Raises `CellTaken` if another one is at it."""
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / ".lock", self.path, CELL_TAKEN, CellTaken):
+        with locked(self.path / ".lock", self.path, "another process is at this cell", CellTaken):
             yield
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """An attempt at this cell, which is counted until it ends by itself, well or not.
+
+        Raises:
+            UserError: the processes that began it before have all been killed, and they were too many.
+        """
+        text = self.attempts_file.read_text(encoding="utf-8") if self.attempts_file.is_file() else ""
+        before = int(text) if text.strip().isdecimal() else 0
+        if before >= ATTEMPTS:
+            raise UserError(f"was begun {before} times, and each time its process was killed: memory may have run out",
+                            where=self.path, fix="use fewer --workers, or a machine with more memory")
+        write_text(self.attempts_file, f"{before + 1}\n")
+        self.log(f"begun {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        try:
+            yield
+        finally:
+            self.attempts_file.unlink(missing_ok=True)
+
+    def begin_anew(self) -> None:
+        """Forget that it failed, and how often it was begun."""
+        for path in (self.failed_file, self.attempts_file):
+            path.unlink(missing_ok=True)
 
 
 class GanFolder:
@@ -254,9 +334,18 @@ class GanFolder:
         self.path = path
         self.data = path / "data"
         self.synthetic = path / "synthetic"
-        self.made_file = path / "made.json"  # hashes of the real images learnt from and of the synthetic ones drawn
         self.audit_file = path / "audit.json"
 
     def run(self, attempt: int) -> Path:
         """The run folder of an attempt, from 0."""
         return self.path / ("run" if attempt == 0 else f"run-again-{attempt}")
+
+    def files(self) -> list[Path]:
+        """What the study's answer rests on: its audit, the images it learnt from and those that it drew."""
+        return [self.audit_file, *(p for folder in (self.data, self.synthetic) for p in sorted(folder.iterdir())
+                                   if p.is_file())]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -61,14 +62,21 @@ def _first_half(fold: int, more: int) -> int:
     return fold % 2 if more == 0 else int(more > 0)
 
 
+def check_places(places: Mapping[str, Place], rows: Sequence[Row], settings: StudySettings, where: Path) -> None:
+    """Raise `UserError` unless folds.csv has the folds that this dataset and seed give."""
+    if places != deal(rows, settings.folds, settings.seed):
+        raise UserError("its folds are not those that this dataset and seed give: the file has been changed, or is of "
+                        "another version", where=where, fix="start the study again in another folder")
+
+
 def check_held_out(rows: Sequence[Row], places: Mapping[str, Place], settings: StudySettings) -> None:
     """Raise `UserError` unless every half of every fold has images of each positive class and of others."""
-    found = {(places[r.subject].fold, places[r.subject].half, r.label) for r in rows}
+    there = {(places[r.subject].fold, places[r.subject].half, r.label) for r in rows}
     labels = sorted({r.label for r in rows} | set(settings.positives))
     others = [label for label in labels if label not in settings.positives]
     for fold in range(settings.folds):
         for half in (0, 1):
-            here = {label for label in labels if (fold, half, label) in found}
+            here = {label for label in labels if (fold, half, label) in there}
             for wanted in ([c] for c in settings.positives):
                 _require(wanted, here, fold, half, rows, settings)
             _require(others, here, fold, half, rows, settings)

@@ -11,22 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import disk_errors, read_json, write_json, write_text
+from ganatomy.core.files import disk_errors, write_json, write_text
 from ganatomy.core.table import Table
 from ganatomy.core.text import counted, estimate, number, p_value
-from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.studies.analysis import analyse
 from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS
-from ganatomy.studies.cell import external_rows, synthetic_needed
-from ganatomy.studies.cell_checks import check_gan_data, check_manifest, check_places, open_synthetic
+from ganatomy.studies.cell import Roles, external_rows
 from ganatomy.studies.cell_gans import figure_of, light_of, read_audit
-from ganatomy.studies.folder import Cell, StudyFolder
-from ganatomy.studies.folds import draw_subset
-from ganatomy.studies.predictions import REMOVE_FILE, Key, Outcomes, Predictions, read_predictions
+from ganatomy.studies.folder import REMOVE_CELL, StudyFolder
+from ganatomy.studies.predictions import Key, Outcomes, Predictions, read_predictions
 
 SCHEMA_VERSION = 1
 COLUMNS = ("set", "arm", "k", "metric", "value", "low", "high", "floor", "images", "subjects", "positive_subjects")
@@ -36,22 +34,22 @@ def write_results(folder: StudyFolder, say: Callable[[str], None]) -> dict[str, 
     """Analyse a finished study and write results.json and results.csv.
 
     Raises:
-        UserError: cells are missing, or a cell is not what it must be (see `gathering.gather`).
+        UserError: cells are missing, or a cell is not what it must be (see `gather`).
     """
     with disk_errors(folder.path):
         for stale in (folder.results_file, folder.table_file):
             stale.unlink(missing_ok=True)
-    settings, cells = folder.settings(), folder.all_cells()
-    missing = [c for c in cells if not folder.cell(c).is_done()]
+    settings, missing = folder.settings(), folder.cells_left()
     if missing:
-        raise UserError(f"{counted(len(missing), 'cell')} of {len(cells)} not done, the first is {missing[0].name}",
+        raise UserError(f"{counted(len(missing), 'cell')} of {len(folder.all_cells())} not done, the first is "
+                        f"{missing[0].name}",
                         where=folder.path, fix="run `ganatomy study DATASET STUDY` to go on")
     gathered, about = gather(folder), folder.about()
-    found = analyse(gathered.held_out, gathered.external, ks=settings.k, folds=settings.folds, seeds=settings.seeds,
-                    arms=[arm.name for arm in settings.parsed_arms()], positives=settings.positives,
-                    margin=settings.margin, seed=settings.seed)
+    analysis = analyse(gathered.held_out, gathered.external, ks=settings.k, folds=settings.folds, seeds=settings.seeds,
+                       arms=[arm.name for arm in settings.parsed_arms()], positives=settings.positives,
+                       margin=settings.margin, seed=settings.seed)
     results = {"schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": about["dataset"],
-               "external_dataset": about["external"], "settings": settings.model_dump(mode="json"), **found,
+               "external_dataset": about["external"], "settings": settings.model_dump(mode="json"), **analysis,
                "audits": gathered.audits}
     write_json(folder.results_file, results)
     write_text(folder.table_file, _csv(results))
@@ -60,7 +58,7 @@ def write_results(folder: StudyFolder, say: Callable[[str], None]) -> dict[str, 
 
 
 def _csv(results: dict[str, Any]) -> str:
-    """Scores and comparisons as a table, one figure a line; k is empty for the mean over k."""
+    """Scores and comparisons as a table, one value a line; k is empty for the mean over k."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -91,77 +89,43 @@ def gather(folder: StudyFolder) -> Gathered:
     """Read all cells of a finished study.
 
     Raises:
-        UserError: a file is missing or broken; held-out patients are among the training images of a classifier or a
-            GAN; synthetic images or audits are not of the cell's GAN; or predictions are of other images.
+        UserError: held-out patients are among the training images of a classifier or a GAN; predictions are of other
+            images; or a file is not as it was when its cell was done.
     """
-    return _Gathering(folder).gather()
-
-
-class _Gathering:
-    """The study's datasets, and what each cell must have by them."""
-
-    def __init__(self, folder: StudyFolder) -> None:
-        self.folder, self.settings, self.places = folder, folder.settings(), folder.places()
-        self.dataset, other = _dataset(folder.dataset_path(), folder), None
-        if folder.about()["external"] is not None:
-            other = _dataset(folder.external_path(), folder)
-        folder.refuse_difference(self.settings, self.dataset, other)
-        self.rows = self.dataset.rows(self.settings.domain)
-        check_places(self.places, self.rows, folder.folds_file)
-        self.outside = external_rows(other, self.settings) if other else None
-
-    def gather(self) -> Gathered:
-        cells, held_out, external = self.folder.all_cells(), dict[Key, Predictions](), dict[Key, Predictions]()
-        audits = [audit for cell in cells for audit in self._checked(cell)]
-        for cell in cells:
-            tested = self._held_out(cell)
-            halves = [self.places[r.subject].half for r in tested]
-            for arm in (arm.name for arm in self.settings.parsed_arms()):
-                key, place = (cell.k, cell.fold, cell.seed, arm), self.folder.cell(cell)
-                held_out[key] = self._said(place.predictions(arm), tested, halves)
-                if self.outside is not None:  # each image is judged by the choice of either half
-                    external[key] = self._said(place.predictions(arm, external=True), [*self.outside, *self.outside],
-                                               [half for half in (0, 1) for _ in self.outside])
-        return Gathered(held_out, external if self.outside is not None else None, audits)
-
-    def _held_out(self, cell: Cell) -> list[Row]:
-        return [r for r in self.rows if self.places[r.subject].fold == cell.fold]
-
-    def _checked(self, cell: Cell) -> list[dict[str, Any]]:
-        """The audits of a cell, once it is known whom its classifiers and GANs have learnt from."""
-        subset = draw_subset(self.rows, self.places, self.settings, cell.k, cell.fold, cell.seed)
-        place, held_out = self.folder.cell(cell), self._held_out(cell)
-        for path, rows in ((place.manifest_file, subset.rows), (place.fresh_file, subset.fresh_rows)):
-            check_manifest(path, rows, held_out, self.places, cell.fold)
-        audits = []
-        for label, wanted in synthetic_needed(self.settings, cell.k, subset).items():
-            gan = place.gan(self.dataset.info.classes.index(label))
-            check_gan_data(gan.data, [r for r in subset.rows if r.label == label], self.places, cell.fold)
-            open_synthetic(gan, wanted)
-            audit = read_audit(gan.audit_file, label)
-            if audit.pop("of") != read_json(gan.made_file):  # which open_synthetic has just compared
-                raise UserError("is the audit of other images than this GAN's", where=gan.audit_file, fix=REMOVE_FILE)
+    dataset, other = folder.open_dataset(), folder.open_external()
+    settings = folder.settings()
+    folder.refuse_difference(settings, dataset, other)
+    outside = external_rows(other, settings) if other else []
+    held_out, external, audits = dict[Key, Predictions](), dict[Key, Predictions](), []
+    for cell in folder.all_cells():
+        roles, place = Roles(folder, cell, dataset), folder.cell(cell)
+        roles.refuse_leaks()
+        place.check_files()
+        for arm in settings.parsed_arms():
+            key = (cell.k, cell.fold, cell.seed, arm.name)
+            held_out[key] = _predictions(place.predictions(arm.name), roles.held_out, roles.halves)
+            if other:  # each image is judged by the choice of either half
+                external[key] = _predictions(place.predictions(arm.name, external=True), [*outside, *outside],
+                                             np.repeat(np.arange(2), len(outside)))
+        for label in roles.synthetic:
+            audit = read_audit(place.gan(roles.number[label]).audit_file)
+            del audit["of"]
             audits.append({"cell": cell.name, "k": cell.k, "fold": cell.fold, "seed": cell.seed, **audit})
-        return audits
-
-    def _said(self, path: Path, rows: Sequence[Row], halves: Sequence[int]) -> Predictions:
-        """An arm's predictions, if they are of these images."""
-        said = read_predictions(path)
-        expected = [tuple(getattr(r, name) for r in rows) for name in ("image_id", "subject", "label")]
-        if [said.image_ids, said.subjects, said.labels] != expected or not np.array_equal(said.half, halves):
-            raise UserError("its predictions are not of the images and halves that this cell tests", where=path,
-                            fix=REMOVE_FILE)
-        if said.scores.keys() != set(self.settings.positives):
-            raise UserError(f"its classes are not {', '.join(self.settings.positives)}", where=path, fix=REMOVE_FILE)
-        return said
+    return Gathered(held_out, external if other else None, audits)
 
 
-def _dataset(path: Path | None, folder: StudyFolder) -> Dataset:
-    if path is None:
-        raise UserError("does not know where its dataset is", where=folder.path,
-                        fix="run `ganatomy study DATASET STUDY` to its end")
-    return Dataset.open(path)
+def _predictions(path: Path, rows: Sequence[Row], halves: NDArray[np.intp]) -> Predictions:
+    """An arm's predictions, if they are of these images."""
+    predictions = read_predictions(path)
+    expected = [tuple(getattr(r, name) for r in rows) for name in ("image_id", "subject", "label")]
+    if [predictions.image_ids, predictions.subjects, predictions.labels] != expected or \
+            not np.array_equal(predictions.half, halves):
+        raise UserError("its predictions are not of the images and halves that this cell tests", where=path,
+                        fix=REMOVE_CELL)
+    return predictions
 
+
+# -- the table for a terminal
 
 LIGHTS = {HELPS: "[+]", DOES_NOT: "[!]", HURTS: "[x]", CANT_TELL: "[?]"}
 AUDITS = {"green": "without a sign of copies", "amber": "with reservations about copies",

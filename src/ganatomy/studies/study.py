@@ -9,25 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, load, parse
 from ganatomy.data.dataset import Dataset
-from ganatomy.studies.folder import Cell, StudyFolder, cells_of
-from ganatomy.studies.folds import Place, check_held_out, deal, draw_subset, refuse_twins
-from ganatomy.studies.processes import study_command
-from ganatomy.studies.protocol import ClassifierSettings, StudySettings, recipe_of_study, resolve, validated
-from ganatomy.studies.refusals import (
-    check_counts,
-    check_external,
+from ganatomy.studies.clusters import MOST_TASKS, OnRay, check_address, write_jobs
+from ganatomy.studies.folder import StudyFolder, cells_of
+from ganatomy.studies.folds import Place, check_places
+from ganatomy.studies.planning import (
+    cell_seconds,
     check_recipe,
-    check_sizes,
+    describe,
+    plan,
     refuse_place,
     refuse_synthetic,
-    refuse_unlabelled,
+    with_budget,
 )
+from ganatomy.studies.protocol import ClassifierSettings, StudySettings, recipe_of_study, validated
 from ganatomy.studies.results import write_results
-from ganatomy.studies.running import Here, Say, Show, run_cells
-from ganatomy.studies.trial import with_budget
+from ganatomy.studies.workers import Here, Say, Show, run_cells, study_command
 
 
 def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
@@ -45,13 +43,13 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
             begins: every GAN gets the same steps, however busy its machine is.
         external: a second, labelled dataset folder from elsewhere, to test on too; where it was when the study was last
             started if None.
-        workers: how many cells run at a time, each in a process of its own with one thread.
+        workers: how many processes run cells at a time, each with one thread.
         ray: run them on a Ray cluster instead: its address, `auto` for the one that this machine belongs to, or `local`
             for one of this machine with `workers` CPUs.
-        gpu_share: of one GPU, for each cell on Ray; by default a quarter where the cluster has any.
+        gpu_share: of one GPU, for each worker on Ray; by default a quarter where the cluster has any.
         device: auto, cpu or cuda.
         say: called with lines for the user.
-        show: called with where the study stands, at every change and now and then.
+        show: called with where the study stands, every moment.
         settings: fields of `StudySettings`, such as k=(25, 50, 100), positives="tumour", classifier="resnet" or
             classifier={"name": "fcn", "updates": 300}. Those left out take their defaults in a new study, and what they
             were in one that is gone on with.
@@ -64,32 +62,66 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
         KeyboardInterrupt: SIGINT or SIGTERM; what runs has been saved.
     """
     if ray is not None and not StudyFolder(out).exists():
-        from ganatomy.studies.ray_cluster import check_address
-
         check_address(ray)  # before anything is written
     folder = begin(data, out, recipe=recipe, set=set, budget=budget, external=external, device=device, say=say,
                    **settings)
-    outside = Path(external) if external is not None else folder.external_path()
-    command = study_command(Path(data), folder.path, device, outside)
-    left = cells_left(folder)
-    if ray is None or not left:
-        run_cells(folder, left, Here(folder, command, workers), say, show)
+    command = _command(data, folder, external, device)
+    if ray is None or not folder.cells_left():
+        run_cells(folder, Here(command, workers), say, show)
     else:
-        from ganatomy.studies.ray_cluster import OnRay
-
-        needed = [Path(data), *([outside] if outside else [])]
-        with OnRay(folder, command, needed, ray, workers, gpu_share, device) as crew:
-            run_cells(folder, left, crew, say, show)
+        with OnRay(folder, command, ray, workers, gpu_share, device) as crew:
+            run_cells(folder, crew, say, show)
     return write_results(folder, say)
+
+
+def jobs(data: str | Path, out: str | Path, *, external: str | Path | None = None, device: str = "auto",
+         workers: int | None = None, say: Say = lambda text: None, **given: Any) -> list[str]:
+    """Begin a study, or go on with one, as `study` does, and write job scripts for SLURM instead of running its cells.
+
+    Args:
+        data, out, external, device, say, given: as of `study`.
+        workers: tasks of the array; one for each cell that is left if None.
+
+    Returns:
+        The two lines that submit the scripts; none if every cell is done.
+
+    Raises:
+        UserError: as `study`, or a path that a job script cannot hold.
+    """
+    folder = begin(data, out, **{"recipe": None, "set": None, "budget": None, **given}, external=external,
+                   device=device, say=say)
+    left = len(folder.cells_left())
+    if not left:
+        say("every cell is done; `ganatomy study DATASET STUDY` writes the results")
+        return []
+    tasks = min(workers or left, left, MOST_TASKS)
+    say("a short trial, for the time that the jobs ask for")
+    seconds = cell_seconds(folder.settings(), Dataset.open(data), folder.places(), device)
+    return write_jobs(folder, _command(data, folder, external, device), tasks, -(-left // tasks) * seconds)
+
+
+def dry_run(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
+            set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
+            workers: int = 1, device: str = "auto", say: Say = lambda text: None, **settings: Any) -> str:
+    """What `study` with these arguments would do and how long it would take, in words; some seconds of trials.
+
+    Raises:
+        UserError: whatever `study` would refuse before its first cell.
+    """
+    folder = StudyFolder(out)
+    dataset, other = _open_both(data, external, folder)
+    settled, places = _settle(folder, dataset, other, recipe, set, budget, device, say, settings)
+    cells = folder.cells_left() if folder.exists() else cells_of(settled)
+    return describe(settled, places, dataset, cells, workers, device)
 
 
 def begin(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
           budget: float | None, external: str | Path | None, device: str, say: Say, **given: Any) -> StudyFolder:
     """Make the study folder, or check that the one there is of the same study. For the rest see `study`."""
     folder = StudyFolder(out)
-    dataset, other = open_both(data, external, folder)
+    dataset, other = _open_both(data, external, folder)
     begun = folder.exists()
-    settings, places = settle(folder, dataset, other, recipe, set, budget, device, say, given)
+    settings, places = _settle(folder, dataset, other, recipe, set, budget, device, say, given)
     if begun:
         folder.note_datasets(dataset, other)
     else:
@@ -97,47 +129,39 @@ def begin(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
     return folder
 
 
-def open_both(data: str | Path, external: str | Path | None, folder: StudyFolder) -> tuple[Dataset, Dataset | None]:
+def _command(data: str | Path, folder: StudyFolder, external: str | Path | None, device: str) -> list[str]:
+    outside = Path(external) if external is not None else folder.external_path()
+    return study_command(Path(data), folder.path, device, outside)
+
+
+def _open_both(data: str | Path, external: str | Path | None, folder: StudyFolder) -> tuple[Dataset, Dataset | None]:
     """The dataset and the external one, which a study that has begun knows itself."""
-    if external is None and folder.exists() and folder.about().get("external") is not None:
-        external = folder.external_path()
-        if external is None or not external.is_dir():
-            raise UserError("does not know where its external dataset is now", where=folder.path,
-                            fix="name it with --external")
-    dataset, other = Dataset.open(data), Dataset.open(external) if external is not None else None
+    dataset = Dataset.open(data)
+    if external is not None:
+        other: Dataset | None = Dataset.open(external)
+    else:
+        other = folder.open_external() if folder.exists() else None
     refuse_synthetic(dataset)
     if other is not None:
         refuse_synthetic(other, "--external")
     return dataset, other
 
 
-def cells_left(folder: StudyFolder) -> list[Cell]:
-    """The cells that are not done, in the order in which they are begun."""
-    return [c for c in folder.all_cells() if not folder.cell(c).is_done()]
-
-
-def settle(folder: StudyFolder, dataset: Dataset, other: Dataset | None, recipe: str | Path | Recipe | None,
-           set: Mapping[str, Any] | None, budget: float | None, device: str, say: Say,
-           given: Mapping[str, Any]) -> tuple[StudySettings, dict[str, Place]]:
+def _settle(folder: StudyFolder, dataset: Dataset, other: Dataset | None, recipe: str | Path | Recipe | None,
+            set: Mapping[str, Any] | None, budget: float | None, device: str, say: Say,
+            given: Mapping[str, Any]) -> tuple[StudySettings, dict[str, Place]]:
     """The settings and folds of the study that is there, checked against what is given, or of a new one."""
     if folder.exists():
-        return _kept(folder, dataset, other, _asked(folder.settings(), recipe, set, budget, say, given))
+        settings = folder.settings()
+        folder.refuse_difference(_asked(settings, recipe, set, budget, say, given), dataset, other)
+        places = folder.places()
+        check_places(places, dataset.rows(settings.domain), settings, folder.folds_file)
+        return settings, places
     refuse_place(folder.path, [dataset, *([other] if other else [])])
-    settings, places = plan(dataset, recipe, set, other, given, say)
+    settings, places = plan(dataset, chosen_recipe(recipe, set), other, given, say)
     if budget is not None and settings.needs_gan:
         settings = with_budget(settings, dataset, places, budget, device, say)
         check_recipe(dataset, places, settings)
-    return settings, places
-
-
-def _kept(folder: StudyFolder, dataset: Dataset, other: Dataset | None,
-          asked: StudySettings) -> tuple[StudySettings, dict[str, Place]]:
-    """The settings and folds of the study that is there. Raises `UserError` for other ones, or other data."""
-    folder.refuse_difference(asked, dataset, other)
-    settings, places = folder.settings(), folder.places()
-    if places != deal(dataset.rows(settings.domain), settings.folds, settings.seed):
-        raise UserError("its folds are not those that this dataset and seed give: the file has been changed, or "
-                        "is of another version", where=folder.folds_file, fix="start the study again in another folder")
     return settings, places
 
 
@@ -151,7 +175,7 @@ def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping
     if classifier is not None and not isinstance(classifier, ClassifierSettings):
         values["classifier"] = {**kept.classifier.model_dump(), **classifier}
     if recipe is not None or set:
-        asked = recipe_of_study(_chosen(kept.recipe if recipe is None else recipe, set), kept.domain)
+        asked = recipe_of_study(chosen_recipe(kept.recipe if recipe is None else recipe, set), kept.domain)
         if budget is not None:
             asked = asked.model_copy(update={"steps": kept.recipe.steps, "epochs": kept.recipe.epochs})
         values["recipe"] = asked
@@ -161,27 +185,7 @@ def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping
     return validated(values)
 
 
-def _chosen(recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None) -> Recipe:
+def chosen_recipe(recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None) -> Recipe:
     """The recipe of that name or file, with single keys set."""
     return parse(recipe.to_yaml(), f"recipe {recipe.name}", set) if isinstance(recipe, Recipe) \
         else load(str(recipe or "rpgan-64"), set)
-
-
-def plan(dataset: Dataset, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
-         external: Dataset | None, given: Mapping[str, Any],
-         say: Say = lambda text: None) -> tuple[StudySettings, dict[str, Place]]:
-    """The settings and folds of a new study, with everything checked that can be before hours are spent."""
-    settings = resolve(dataset, _chosen(recipe, set), given)
-    rows = dataset.rows(settings.domain)
-    refuse_unlabelled(dataset, rows)
-    refuse_twins(dataset, rows)
-    check_sizes(dataset, settings)
-    places = deal(rows, settings.folds, settings.seed)
-    check_held_out(rows, places, settings)
-    for cell in (c for c in cells_of(settings) if c.k == settings.k[-1]):  # where most images are asked for
-        draw_subset(rows, places, settings, cell.k, cell.fold, cell.seed)
-    check_counts(rows, places, settings)
-    check_recipe(dataset, places, settings)
-    if external is not None:
-        check_external(external, dataset, settings, say)
-    return settings, places

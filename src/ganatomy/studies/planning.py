@@ -1,0 +1,324 @@
+"""The plan of a new study: its settings and folds, what is refused before hours are spent, and what it would take."""
+
+from __future__ import annotations
+
+import csv
+import math
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from ganatomy import gans
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import private_path
+from ganatomy.core.hardware import choose_device
+from ganatomy.core.recipe import Recipe
+from ganatomy.core.text import counted, duration, grouped
+from ganatomy.data.batches import Feed
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.images import shrink_factor
+from ganatomy.data.manifest import Row
+from ganatomy.studies.cell import external_rows, synthetic_needed
+from ganatomy.studies.cell_gans import write_images
+from ganatomy.studies.classifier_networks import SMALLEST
+from ganatomy.studies.classifiers import TrainingSet, train_classifier
+from ganatomy.studies.folder import Cell, StudyFolder, cells_of
+from ganatomy.studies.folds import Place, check_held_out, deal, draw_subset, refuse_twins
+from ganatomy.studies.protocol import StudySettings, resolve
+from ganatomy.training.draws import with_domains
+from ganatomy.training.step import check_steps, steps_for
+from ganatomy.training.train import train
+
+LEAST = 2  # images of each class in the smallest cell
+TRIAL_SECONDS = 12.0
+TRIAL_UPDATES = 8  # of a classifier
+MANY = 10**7  # steps, more than the trial can make
+Say = Callable[[str], None]
+Places = Mapping[str, Place]
+_EVERY = "give every image a class, or leave those out, and prepare it again"
+_ALIKE = "name the classes alike in both"
+
+
+def plan(dataset: Dataset, recipe: Recipe, external: Dataset | None, given: Mapping[str, Any],
+         say: Say = lambda text: None) -> tuple[StudySettings, dict[str, Place]]:
+    """The settings and folds of a new study, with everything checked that can be before hours are spent."""
+    settings = resolve(dataset, recipe, given)
+    rows = dataset.rows(settings.domain)
+    _refuse_unlabelled(dataset, rows)
+    refuse_twins(dataset, rows)
+    _check_sizes(dataset, settings)
+    places = deal(rows, settings.folds, settings.seed)
+    check_held_out(rows, places, settings)
+    for cell in (c for c in cells_of(settings) if c.k == settings.k[-1]):  # where most images are asked for
+        draw_subset(rows, places, settings, cell.k, cell.fold, cell.seed)
+    _check_counts(rows, places, settings)
+    check_recipe(dataset, places, settings)
+    if external is not None:
+        _check_external(external, dataset, settings, say)
+    return settings, places
+
+
+# -- what is refused
+
+
+def refuse_synthetic(dataset: Dataset, option: str = "DATASET") -> None:
+    """Raise `UserError` if a dataset holds generated images: a study is of patients."""
+    if dataset.info.source == "synthetic":
+        raise UserError(f"{option} holds synthetic images, and a study tests on real patients", where=dataset.path,
+                        fix="give a dataset that `ganatomy prepare` made")
+
+
+def refuse_place(study: Path, datasets: Sequence[Dataset]) -> None:
+    """Raise `UserError` if a new study cannot be made here: something is there, or a dataset around or in it."""
+    here = study.resolve()
+    for other in (dataset.path.resolve() for dataset in datasets):
+        if here == other or here in other.parents or other in here.parents:
+            raise UserError(f"the study would lie in a dataset, or around one ({other})", where=study,
+                            fix="choose another folder for the study")
+    StudyFolder(study).refuse_occupied()
+
+
+def _refuse_unlabelled(dataset: Dataset, rows: Sequence[Row]) -> None:
+    """Raise `UserError` if an image has no class, or one that the dataset does not know."""
+    wrong = Counter(r.label for r in rows if r.label not in dataset.info.classes)
+    if wrong:
+        raise UserError(f"{wrong.total()} of {counted(len(rows), 'image')} have none of the dataset's classes: "
+                        + _labels(wrong), where=dataset.path, fix=_EVERY)
+
+
+def _check_sizes(dataset: Dataset, settings: StudySettings) -> None:
+    """Raise `UserError` if the study's images cannot be had from the dataset's, or from its GANs'."""
+    own, size, made = dataset.info.size, settings.size, settings.recipe.size
+    if size < SMALLEST and settings.classifier.name != "features":
+        raise UserError(f"the classifier {settings.classifier.name} needs images of {SMALLEST} pixels a side or more, "
+                        f"not {size}", where="--classifier", fix="use larger images, or features")
+    for wanted in (made, size) if settings.needs_gan else (size,):
+        if not _fits(own, wanted):
+            set_size = f", or give --set size={own[0]}" if settings.needs_gan and own[0] == own[1] else ""
+            raise UserError(f"its images of {own[0]}x{own[1]} pixels cannot be averaged down to the study's "
+                            f"{wanted}x{wanted}", where=dataset.path, fix=f"prepare it with --size {wanted}{set_size}")
+    if settings.needs_gan and not _fits((made, made), size):
+        raise UserError(f"the GANs' images of {made}x{made} pixels cannot be averaged down to the study's "
+                        f"{size}x{size}", where="--set size", fix=f"give --set size={size}")
+
+
+def check_recipe(dataset: Dataset, places: Places, settings: StudySettings) -> None:
+    """Raise `UserError` for what the training of a cell's GAN would refuse."""
+    if not settings.needs_gan:
+        return
+    recipe, k = settings.recipe, settings.k[0]  # there an epoch has the fewest steps
+    try:
+        with_domains(recipe, dataset)
+        least = gans.resolve(recipe, dataset.info.channels).least_steps()
+        subset = draw_subset(dataset.rows(settings.domain), places, settings, k, 0, 0)
+        for label in synthetic_needed(settings, k, subset):
+            own = [r for r in subset.rows if r.label == label]
+            check_steps(recipe, Feed(dataset, own, recipe.size, recipe.batch_size, 0, torch.device("cpu")), least)
+    except UserError as error:
+        raise UserError(error.what, where=f"--recipe, --set ({recipe.name})", fix=error.fix) from error
+
+
+def _check_counts(rows: Sequence[Row], places: Places, settings: StudySettings) -> None:
+    """Raise `UserError` if the smallest cells have too few images of a class, or nothing that an arm would add."""
+    k = settings.k[0]
+    there = Counter(r.label for r in draw_subset(rows, places, settings, k, 0, 0).rows)
+    for label in sorted({r.label for r in rows}):
+        if there[label] < LEAST:
+            raise UserError(f"with k = {k} there would be {counted(there[label], 'training image')} of class {label}",
+                            where="--imbalance", fix="use a larger --imbalance or --k")
+    for arm in settings.parsed_arms():
+        if arm.source != "ORG" and not arm.added(k):
+            raise UserError(f"{arm.factor:g} x {k} is no image, so {arm.name} would add nothing", where="--synthetic",
+                            fix="use a larger --synthetic or --k")
+
+
+def _check_external(external: Dataset, dataset: Dataset, settings: StudySettings, say: Say) -> None:
+    """Raise `UserError` if the external set cannot be judged by classifiers of this study; warn of its patients."""
+    rows, (height, width), size = external_rows(external, settings), external.info.size, settings.size
+    if external.info.channels != dataset.info.channels:
+        raise UserError("has another number of colour channels than the study's dataset", where=external.path,
+                        fix="prepare both alike")
+    if not _fits((height, width), size):
+        raise UserError(f"the external set's images of {height}x{width} pixels cannot be averaged down to the study's "
+                        f"{size}x{size}", where=external.path, fix=f"prepare it with --size {size}")
+    _check_classes(external, rows, dataset, settings)
+    shared = {r.sha256 for r in dataset.rows(settings.domain)} & {r.sha256 for r in rows}
+    if shared:
+        raise UserError(f"shares {counted(len(shared), 'image')} with the study's dataset", where=external.path,
+                        fix="give images of other patients")
+    external.verify(rows)
+    both = original_subjects(dataset.path) & original_subjects(external.path)
+    if both:
+        say(f"warning: {counted(len(both), 'subject')} of the external set had, before it was prepared, the name of a "
+            "subject of the study's dataset: if these are the same patients, its results say nothing of others")
+
+
+def _check_classes(external: Dataset, rows: Sequence[Row], dataset: Dataset, settings: StudySettings) -> None:
+    labels = Counter(r.label for r in rows)
+    unknown = Counter({name: n for name, n in labels.items() if name not in dataset.info.classes})
+    if unknown:
+        raise UserError(f"has classes that the study's dataset has not: {_labels(unknown)}", where=external.path,
+                        fix=_EVERY if "" in unknown else _ALIKE)
+    for label in settings.positives:
+        if label not in labels:
+            raise UserError(f"has no images of class {label}", where=external.path, fix=_ALIKE)
+    if not labels.keys() - set(settings.positives):
+        raise UserError(f"has images of class {' and '.join(settings.positives)} alone, so nothing to tell them from",
+                        where=external.path, fix="add images of the other classes")
+
+
+def original_subjects(dataset: Path) -> set[str]:
+    """The names that a dataset's subjects had before it was prepared; none where its private folder is not there.
+
+    Pseudonyms are numbers that begin anew in every dataset, so the same ones in two of them tell nothing.
+    """
+    try:
+        with (private_path(dataset) / "sources.csv").open(newline="", encoding="utf-8") as handle:
+            return {line.get("original_subject") or "" for line in csv.DictReader(handle)} - {""}
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return set()
+
+
+def _fits(size: tuple[int, int], wanted: int) -> bool:
+    try:
+        return shrink_factor(size, wanted) > 0
+    except UserError:
+        return False
+
+
+def _labels(labels: Counter[str]) -> str:
+    return ", ".join(f"{label or '(no label)'} ({n})" for label, n in sorted(labels.items()))
+
+
+# -- time: a budget as steps, and hours
+
+
+def with_budget(settings: StudySettings, dataset: Dataset, places: Places, budget: float, device: str,
+                say: Say) -> StudySettings:
+    """The settings with the number of steps that a GAN makes in `budget` seconds, on one thread of this machine.
+
+    It is set once, by a short trial, so that every GAN of a study gets the same. Times of a trial vary by some percent
+    with what else the machine does, so two studies of the same budget may differ in steps; with `--set steps=N` they do
+    not.
+
+    Raises:
+        UserError: no time, too little for a step, or so much that the steps are more than a recipe can have.
+    """
+    if not 0 < budget < math.inf:
+        raise UserError(f"{budget} seconds are no time to train in", where="--budget", fix="give more than 0")
+    rate = _steps_per_second(settings, dataset, places, min(TRIAL_SECONDS, budget), device)
+    if rate is None:
+        raise UserError(f"{budget:g} seconds are too short to make a step in", where="--budget",
+                        fix="give more, such as 4m, or say --set steps=N")
+    steps = max(1, int(budget * rate))
+    try:
+        chosen = Recipe.model_validate({**settings.recipe.model_dump(), "steps": steps, "epochs": None})
+    except ValidationError as error:
+        raise UserError(f"{budget:g} seconds would be {steps:,} steps, more than a recipe can have", where="--budget",
+                        fix="give less, or say --set steps=N") from error
+    say(f"about {steps:,} steps are made in {budget:g} s here: every GAN of the study gets so many")
+    return settings.model_copy(update={"recipe": chosen})
+
+
+def _steps_per_second(settings: StudySettings, dataset: Dataset, places: Places, seconds: float,
+                      device: str) -> float | None:
+    """By a trial that trains a GAN for so long, on one thread; None if not a step was made."""
+    rows = draw_subset(dataset.rows(settings.domain), places, settings, settings.k[-1], 0, 0).rows
+    label = settings.positives[0]
+    with tempfile.TemporaryDirectory() as scratch, _one_thread():
+        data = Path(scratch) / "data"
+        write_images(dataset, [r for r in rows if r.label == label], label, data, settings)
+        recipe = settings.recipe.model_copy(update={"label": label, "steps": MANY, "epochs": None, "select": "last"})
+        run = train(data, Path(scratch) / "run", recipe, device=device, budget=seconds)
+        rates = [e["images_per_second"] for e in run.log() if e["kind"] == "train"]
+    return rates[-1] / recipe.batch_size if rates else None
+
+
+def cell_seconds(settings: StudySettings, dataset: Dataset, places: Places, device: str) -> float:
+    """About how long a cell takes here, on one thread: the training of its GANs and classifiers, by short trials."""
+    k, seconds = settings.k[-1], 0.0
+    subset = draw_subset(dataset.rows(settings.domain), places, settings, k, 0, 0)
+    needed = synthetic_needed(settings, k, subset)
+    if needed:
+        rate = _steps_per_second(settings, dataset, places, TRIAL_SECONDS, device) or 1 / TRIAL_SECONDS
+        seconds += sum(steps_for(settings.recipe, sum(r.label == c for r in subset.rows)) for c in needed) / rate
+    trial = settings.classifier.model_copy(update={"updates": TRIAL_UPDATES, "checkpoints": 1})
+    images = np.zeros((trial.batch_size, dataset.info.channels, settings.size, settings.size), np.float32)
+    images += np.random.default_rng(0).uniform(-1, 1, images.shape).astype(np.float32)
+    training = TrainingSet(images, np.arange(len(images), dtype=np.intp) % len(dataset.info.classes))
+    share = len(subset.rows) / len(images) if trial.name == "features" else settings.classifier.updates / TRIAL_UPDATES
+    with _one_thread():
+        for arm in settings.parsed_arms():
+            begun = time.perf_counter()
+            train_classifier(training, len(dataset.info.classes), [], trial, arm.augment, 0, choose_device(device))
+            seconds += (time.perf_counter() - begun) * share
+    return seconds
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch compute with one thread, as a worker does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def describe(settings: StudySettings, places: Places, dataset: Dataset, cells: Sequence[Cell], workers: int,
+             device: str) -> str:
+    """The text of `--dry-run`: folds, cells, GANs and classifiers, hours. `cells` are those that are not done."""
+    rows, lines = dataset.rows(settings.domain), []
+    for fold in range(settings.folds):
+        own = [r for r in rows if places[r.subject].fold == fold]
+        halves = " and ".join(str(len({r.subject for r in own if places[r.subject].half == h})) for h in (0, 1))
+        classes = "; ".join(f"{label} {_who([r for r in own if r.label == label])}" for label in dataset.info.classes)
+        lines.append(f"fold {fold}       held out are {_who(own)} (halves of {halves} subjects): {classes}")
+    total = len(cells_of(settings))
+    done = f"; {total - len(cells)} are done, {len(cells)} left" if len(cells) < total else ""
+    lines.append(f"cells        {total} = {len(settings.k)} k x {counted(settings.folds, 'fold')} x "
+                 f"{counted(settings.seeds, 'seed')}{done}")
+    for k in settings.k:
+        subset = draw_subset(rows, places, settings, k, 0, 0).rows
+        classes = ", ".join(f"{label} {_who([r for r in subset if r.label == label])}" for label in
+                            dataset.info.classes)
+        lines.append(f"  k = {k:<7}learns from {classes} (fold 0, seed 0)")
+    lines += _work(settings, places, dataset, cells)
+    if cells:
+        hours = len(cells) * cell_seconds(settings, dataset, places, device)
+        share = "" if workers == 1 else \
+            f", {duration(hours / workers)} with {workers} workers, each on a core of its own"
+        lines.append(f"time         about {duration(hours)} to train them on one core{share}, by a short trial on this "
+                     "machine")
+    else:
+        lines.append("time         everything is done")
+    return "\n".join([*lines, "nothing has been written"])
+
+
+def _work(settings: StudySettings, places: Places, dataset: Dataset, cells: Sequence[Cell]) -> list[str]:
+    recipe, chosen, arms = settings.recipe, settings.classifier, settings.parsed_arms()
+    needed = synthetic_needed(settings, settings.k[-1], draw_subset(
+        dataset.rows(settings.domain), places, settings, settings.k[-1], 0, 0))
+    how = "logistic regression on features" if chosen.name == "features" else \
+        f"{chosen.name}, {grouped(chosen.updates, 'update')} of {counted(chosen.batch_size, 'image')} each"
+    lines = [f"classifiers  {len(arms) * len(cells)} ({len(arms)} a cell): {how}"]
+    if needed:
+        steps = sorted({steps_for(recipe, k) for k in settings.k})
+        often = " to ".join(f"{n:,}" for n in dict.fromkeys((steps[0], steps[-1])))
+        count = f"{len(needed) * len(cells)} ({len(needed)} a cell, of class {', '.join(needed)})"
+        lines.insert(0, f"GANs         {count}: {recipe.name}, {often} steps of "
+                        f"{counted(recipe.batch_size, 'image')} each")
+    return lines
+
+
+def _who(rows: Sequence[Row]) -> str:
+    return f"{counted(len({r.subject for r in rows}), 'subject')}, {counted(len(rows), 'image')}"

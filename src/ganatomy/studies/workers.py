@@ -1,0 +1,337 @@
+"""Workers: any number of identical processes that claim free cells from the study folder, whoever starts them.
+
+A worker is the study's own command with one thread. It takes one free cell after the other until there is none. The
+lock that keeps two of them from one cell is freed by the system when its process ends, however it ends; done.json comes
+last. So neither their number nor their order nor the machine changes a result. Here they are processes of this machine;
+clusters.py starts them as tasks of a SLURM array or on a Ray cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import disk_errors, write_text
+from ganatomy.core.text import counted, duration
+
+if TYPE_CHECKING:  # it loads torch, which a worker does after it has learnt to be interrupted
+    from ganatomy.studies.folder import CellFolder, StudyFolder
+
+Say = Callable[[str], None]
+INTERRUPTED = 130  # exit code
+GRACE = 60.0  # seconds that a worker has to save what it has, before it is killed
+POLL = 0.5  # seconds
+LOOK_AGAIN = 15.0  # seconds, where what is left is held by workers of others
+LOSSES = 3  # workers killed for each cell of the study: then something else is wrong
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+              "OMP_WAIT_POLICY": "passive"}
+"""Two threads on one core are slower than one, and the bits of a result depend on their number."""
+
+
+# -- what a worker does
+
+
+def work(data: Path, study: Path, external: Path | None, device: str, parent: int | None, say: Say) -> int:
+    """Run free cells until there is none. SIGTERM has it save its GAN's state and stop, as has the end of `parent`.
+
+    A cell that has failed is left alone. With a parent, which tells of it, no other is begun after a failure either.
+
+    Args:
+        data, study, external, device: as of `cell.run_cell`.
+        parent: the process that started this one, if it shall not outlive it.
+        say: called with lines on which cell it is at; what it does there is in the cell's log.
+
+    Returns:
+        The exit code: 0 there is nothing left for it, 130 stopped.
+
+    Raises:
+        UserError: a cell failed, which its folder notes; see `cell.run_cell`.
+    """
+    with sigterm_interrupts():  # before the slow imports
+        try:
+            if parent is not None:
+                threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+            _work(data, study, external, device, parent is not None, say)
+            return 0
+        except KeyboardInterrupt:
+            say("stopped; run the same command again to go on")
+            return INTERRUPTED
+
+
+def _work(data: Path, study: Path, external: Path | None, device: str, told: bool, say: Say) -> None:
+    from ganatomy.studies.cell import run_cell
+    from ganatomy.studies.folder import CellTaken, StudyFolder
+    from ganatomy.training.train import Interrupted
+
+    folder = StudyFolder.open(study)
+    for cell in folder.all_cells():
+        place = folder.cell(cell)
+        if told and folder.failures():
+            return
+        if place.is_done() or place.failed_file.is_file():
+            continue
+        say(cell.name)
+        try:
+            run_cell(data, study, cell, external=external, device=device, say=place.log)
+        except CellTaken:
+            continue
+        except Interrupted as stopped:
+            place.log(str(stopped))
+            raise KeyboardInterrupt from stopped
+        except Exception as error:
+            _note_failure(place, error)
+            if told or not isinstance(error, UserError):
+                raise
+
+
+def _note_failure(place: CellFolder, error: Exception) -> None:
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    place.log(f"error: {text}")
+    write_text(place.failed_file, text)
+
+
+def _end_with(process: int) -> None:
+    """Ask this process to stop, until it does, once it is no longer the child of the one that started it."""
+    while os.getppid() == process:
+        time.sleep(1.0)
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10.0)
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Have SIGTERM do for a while what Ctrl-C does; in other threads than the main one nothing is changed."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# -- how workers are kept going
+
+
+@dataclass(frozen=True)
+class Count:
+    """Where a study stands. `seconds_left` is None while nothing is known of how long a cell takes."""
+
+    total: int
+    done: int
+    seconds_left: float | None = None
+
+    def __str__(self) -> str:
+        left = "" if self.seconds_left is None or self.done == self.total else \
+            f", about {duration(self.seconds_left)} left"
+        return f"{self.done} of {counted(self.total, 'cell')} done{left}"
+
+
+Show = Callable[[Count], None]
+
+
+class Crew(Protocol):
+    """Whoever starts workers: this machine, or a cluster."""
+
+    def slots(self) -> int:
+        """How many can run at a time, as of now."""
+
+    def start(self, log: Path) -> None:
+        """Begin one more; what it writes to its output is added to `log`."""
+
+    def running(self) -> int:
+        """How many run."""
+
+    def ended(self) -> list[tuple[int, str, Path]]:
+        """Exit code, words for it, and log of those that have ended since it was last asked; waits a moment."""
+
+    def stop(self) -> None:
+        """Have those that run save what they have and end."""
+
+
+def run_cells(study: StudyFolder, crew: Crew, say: Say, show: Show = lambda count: None) -> None:
+    """Have workers run all cells of a study that are not done. One that is killed is replaced.
+
+    Args:
+        study: the folder.
+        crew: who starts workers.
+        say: called with lines for the user.
+        show: called with where it stands, every moment.
+
+    Raises:
+        UserError: a cell failed; the others that were running are brought to their end first.
+        KeyboardInterrupt: SIGINT or SIGTERM; every worker has been stopped, and its cell goes on when it is run again.
+    """
+    for cell in study.all_cells():
+        study.cell(cell).begin_anew()
+    with sigterm_interrupts():
+        try:
+            _Watch(study, crew, say, show).run()
+        except KeyboardInterrupt:
+            if crew.running():
+                say(f"stopping {counted(crew.running(), 'worker')}, whose cells will go on from where they are")
+            raise
+        finally:
+            crew.stop()
+    for cell in study.failures():
+        place = study.cell(cell)
+        what, _, own_fix = place.failed_file.read_text(encoding="utf-8").partition(" -> ")
+        mend = f"{own_fix}; " if own_fix else ""
+        raise UserError(f"{cell.name} failed: {what}", where=study.path,
+                        fix=f"{mend}its log is {place.log_file}; run the same command again to go on")
+
+
+class _Watch:
+    """Looks at cells and workers until all cells are done, or one has failed."""
+
+    def __init__(self, study: StudyFolder, crew: Crew, say: Say, show: Show) -> None:
+        self.study, self.crew, self.say, self.show = study, crew, say, show
+        self.total, self.left = len(study.all_cells()), study.cells_left()
+        self.before, self.begun, self.started, self.lost = len(self.left), time.monotonic(), 0, 0
+        self.pause_until, self.held = 0.0, False
+        if self.before < self.total:
+            say(f"{self.total - self.before} of {counted(self.total, 'cell')} are done already")
+
+    def run(self) -> None:
+        """Start workers and take note of how they end."""
+        while self.left and not self.study.failures():
+            wanted = min(self.crew.slots(), len(self.left))
+            while self.crew.running() < wanted and time.monotonic() >= self.pause_until:
+                self.crew.start(self.study.path.absolute() / "logs" / f"worker-{self.started}.txt")
+                self.started += 1
+            self._look()
+        while self.crew.running():
+            self._look()
+
+    def _look(self) -> None:
+        for code, word, log in self.crew.ended():
+            self._note_end(code, word, log)
+        now_done = [cell for cell in self.left if self.study.cell(cell).is_done()]
+        self.left = [cell for cell in self.left if cell not in now_done]
+        for cell in now_done:
+            self.say(f"{cell.name} is done: {self.count()}")
+        self.show(self.count())
+
+    def count(self) -> Count:
+        """Where it stands; the rest takes as long, a cell, as those that were done here."""
+        done = self.before - len(self.left)
+        seconds = (time.monotonic() - self.begun) * len(self.left) / done if done else None
+        return Count(self.total, self.total - len(self.left), seconds)
+
+    def _note_end(self, code: int, word: str, log: Path) -> None:
+        if code == 0:
+            self.pause_until = time.monotonic() + LOOK_AGAIN
+            if not self.crew.running() and any(not self.study.cell(c).is_done() for c in self.left) and not self.held:
+                self.held = True
+                self.say("what is left is held by workers that another command started: it is looked at again every "
+                         f"{LOOK_AGAIN:.0f} s")
+        elif code < 0 or code > 128:  # from outside: by a signal, or asked to stop; a shell between says 128 + signal
+            self.lost += 1
+            if self.lost > LOSSES * self.total:
+                raise UserError(f"{counted(self.lost, 'worker')} were lost, the last one by {word}", where=log,
+                                fix="run the same command again to go on")
+            self.say(f"warning: a worker was lost ({word}); its cell goes on from where it was")
+        elif not self.study.failures():
+            raise UserError(f"a worker failed ({word}): {last_words(log)}", where=log,
+                            fix="run the same command again to go on")
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return next((line for line in reversed(lines) if line.strip()), "it left no message").removeprefix("error: ")
+
+
+def study_command(data: Path, study: Path, device: str, external: Path | None = None) -> list[str]:
+    """What goes on with a study, here or on another machine: absolute paths, the Python of this environment."""
+    more = ["--external", str(external.absolute())] if external else []
+    return [sys.executable, "-m", "ganatomy", "study", str(data.absolute()), str(study.absolute()), "--device", device,
+            *more]
+
+
+def start(command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """Start a worker, with one thread; its output is added to `log`.
+
+    It is told who started it, and ends when that process is gone. An interrupt from the keyboard reaches only whoever
+    started it, and a group of its own makes sure that it leaves nothing behind.
+    """
+    with disk_errors(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handle = log.open("ab")
+    with handle:
+        return subprocess.Popen([*command, "--worker", "--parent", str(os.getpid())], stdout=handle, stderr=handle,
+                                stdin=subprocess.DEVNULL, start_new_session=True,
+                                env={**os.environ, **ONE_THREAD, **environment})
+
+
+def stop(processes: Iterable[subprocess.Popen[bytes]], grace: float = GRACE) -> None:
+    """Ask processes to save and end, and kill what is left of them after `grace` seconds, or at a second Ctrl-C."""
+    processes = list(processes)
+    try:
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + grace
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # also what it may have started itself
+                process.wait()
+
+
+def exit_word(code: int) -> str:
+    """An exit code in words."""
+    return f"exit code {code}" if code > 0 else f"signal {-code}"
+
+
+# -- on this machine
+
+
+class Here:
+    """Workers on this machine."""
+
+    def __init__(self, command: Sequence[str], workers: int) -> None:
+        if workers < 1:
+            raise UserError(f"{workers} workers do nothing", where="--workers", fix="give at least 1")
+        self._command, self._workers = list(command), workers
+        self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
+
+    def slots(self) -> int:
+        """See `Crew`."""
+        return self._workers
+
+    def start(self, log: Path) -> None:
+        """See `Crew`."""
+        self._running.append((start(self._command, log), log))
+
+    def running(self) -> int:
+        """See `Crew`."""
+        return len(self._running)
+
+    def ended(self) -> list[tuple[int, str, Path]]:
+        """See `Crew`."""
+        time.sleep(POLL)
+        codes = [(process.poll(), log) for process, log in self._running]
+        self._running = [pair for pair in self._running if pair[0].returncode is None]
+        return [(code, exit_word(code), log) for code, log in codes if code is not None]
+
+    def stop(self) -> None:
+        """See `Crew`."""
+        stop(process for process, _ in self._running)
+        self._running.clear()
