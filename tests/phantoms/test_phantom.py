@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from ganatomy.core.errors import UserError
-from ganatomy.phantoms.anatomy import FIELD_OF_VIEW
 from ganatomy.phantoms.cohort import MASK_DOMAIN, has_lesions, phantom, subject_images
-from ganatomy.phantoms.signal import TYPICAL, TissueValues, inversion_gradient_echo, rician, spin_echo
+from ganatomy.phantoms.subject import FIELD_OF_VIEW, TYPICAL, TissueValues, inversion_gradient_echo, rician, spin_echo
 
 CORTEX, WHITE, FLUID, LESION = 0, 2, 3, 4
 

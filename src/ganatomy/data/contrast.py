@@ -129,7 +129,7 @@ def _middle(volume: Volume) -> Volume:
 
 
 def _alterations(volume: Volume) -> Iterator[Volume]:
-    """What another scanner, coil or sharpness might have made of a volume without changing its contrast."""
+    """What another scanner, coil or sharpness might turn a volume into without changing its contrast."""
     from scipy import ndimage
 
     light = np.clip((volume + 1) / 2, 0, 1)

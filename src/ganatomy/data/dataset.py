@@ -55,7 +55,7 @@ class DatasetInfo(Frozen):
 
     schema_version: int = SCHEMA_VERSION
     source: Literal["real", "synthetic"] = "real"
-    run_id: str | None = Field(None, description="for synthetic datasets: the run that made them")
+    run_id: str | None = Field(None, description="for synthetic datasets: the run that they come from")
     size: tuple[int, int] = Field(description="height, width")
     channels: Literal[1, 3] = 1
     value_range: tuple[float, float] = Field(description="stored values that a model sees as -1 and 1")
@@ -66,7 +66,7 @@ class DatasetInfo(Frozen):
     grid: Grid | None = Field(None, description="None in synthetic datasets and in those of older versions")
     intensity: dict[str, Intensity] = Field(default_factory=dict, description="by domain")
     mask_values: dict[str, int] = Field(default_factory=dict, description="meaning of masks.npy, such as lesion: 1")
-    provenance: dict[str, Any] = Field(default_factory=dict, description="options that made it; no paths, no names")
+    provenance: dict[str, Any] = Field(default_factory=dict, description="options of `prepare`; no paths, no names")
     fingerprint: dict[str, Any] = Field(default_factory=dict, description="counts, sizes, intensities")
     content: str = Field(description="sha256 over the images' own, the dataset's identity")
 
@@ -108,7 +108,7 @@ class Dataset:
         """Open a dataset folder.
 
         Raises:
-            UserError: not a dataset folder, made by a newer version, incomplete, or a subject in two splits.
+            UserError: not a dataset folder, of a newer version, incomplete, or a subject in two splits.
         """
         path = Path(path)
         if not path.is_dir():
@@ -120,15 +120,15 @@ class Dataset:
         raw = read_json(path / "dataset.json")
         if isinstance(raw, dict) and raw.get("schema_version", 0) != SCHEMA_VERSION:
             raise UserError(f"has schema version {raw.get('schema_version')}, this ganatomy reads {SCHEMA_VERSION}",
-                            where=path, fix="install the ganatomy that made it, or prepare it again")
+                            where=path, fix="install the ganatomy that wrote it, or prepare it again")
         try:
             info = DatasetInfo.model_validate(raw)
         except ValidationError as error:
             raise UserError(f"dataset.json is broken ({error.error_count()} faults)", where=path,
-                            fix="prepare the dataset again") from error
+                            fix=_AGAIN) from error
         rows = read_manifest(path / "manifest.csv")
         if content_hash(rows) != info.content:
-            raise UserError("manifest.csv has been changed since the dataset was made", where=path, fix=_AGAIN)
+            raise UserError("manifest.csv has been changed since the dataset was written", where=path, fix=_AGAIN)
         return cls(path, info, rows)
 
     @property
@@ -234,7 +234,7 @@ def _open_array(path: Path, info: DatasetInfo, rows: list[Row], domain: str) -> 
     try:
         array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error})", where=path, fix="prepare the dataset again") from error
+        raise UserError(f"cannot be read ({error})", where=path, fix=_AGAIN) from error
     expected = (*info.size, 3) if info.channels == 3 else info.size
     numbers = sorted(r.row for r in rows if r.domain == domain)
     if array.shape != (len(numbers), *expected):
@@ -275,7 +275,7 @@ class _NpyStream:
 
 
 class DatasetWriter:
-    """Collects images and rows for one dataset folder; made by `new_dataset`."""
+    """Collects images and rows for one dataset folder; see `new_dataset`."""
 
     def __init__(self, stage: Path, size: tuple[int, int], channels: int, dtype: np.dtype[Any]) -> None:
         self.stage, self.rows = stage, list[Row]()

@@ -134,11 +134,11 @@ def parse_slices(text: str) -> slice | None:
     """
     if text in ("all", "content"):
         return None
-    found = re.fullmatch(r"(\d{0,9}):(\d{0,9})(?::([1-9]\d{0,8}))?", str(text).strip())
-    if found is None:
+    match = re.fullmatch(r"(\d{0,9}):(\d{0,9})(?::([1-9]\d{0,8}))?", str(text).strip())
+    if match is None:
         raise UserError(f"{str(text)[:40]!r} is no choice of slices", where="--slices",
                         fix="use content, all or 60:120:2")
-    start, stop, step = (int(part) if part else None for part in found.groups())
+    start, stop, step = (int(part) if part else None for part in match.groups())
     return slice(start or 0, stop, step or 1)
 
 
@@ -294,7 +294,7 @@ def extent(frame: Frame, seen: View) -> int:
 
 def restore(images: NDArray[np.float32], shape: tuple[int, int], frame: Frame, spacing: Spacing | None,
             background: float, ends: tuple[float, float]) -> NDArray[np.float32]:
-    """Bring images back to the grid of the pictures that `frame.apply` made them from.
+    """Bring images back to the grid of the pictures that `frame.apply` had.
 
     Along each side: cubic interpolation (R. Keys 1981, "Cubic Convolution Interpolation for Digital Image Processing",
     eq. 15, a = -1/2) where the images' pixels are as large as the picture's or larger, the exact mean over each of the
@@ -303,7 +303,7 @@ def restore(images: NDArray[np.float32], shape: tuple[int, int], frame: Frame, s
     Args:
         images: float32 [n, c, s, s]; s is frame.size or, after averaging blocks of pixels, a whole part of it.
         shape: height and width of the pictures.
-        frame: what made the images.
+        frame: that brought the pictures to these.
         spacing: mm per pixel (y, x) of the pictures; None where it is unknown.
         background: value of what lies outside of the frame.
         ends: interpolation goes beyond the values around edges; it is cut off at these.

@@ -134,12 +134,15 @@ def shrink(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     Raises:
         UserError: the images' size is no multiple of `size`.
     """
-    n, c, h, w = images.shape
-    k = shrink_factor((h, w), size)
-    if k == 1:
-        return images
-    mean: NDArray[np.float32] = images.reshape(n, c, size, k, size, k).mean((3, 5))
-    return mean
+    factor = shrink_factor((images.shape[-2], images.shape[-1]), size)
+    return images if factor == 1 else block_means(images, factor)
+
+
+def block_means(images: NDArray[Any], factor: int) -> NDArray[np.float32]:
+    """Means over blocks of factor x factor pixels of the last two axes; what is left at the right and below is cut."""
+    h, w = images.shape[-2] // factor, images.shape[-1] // factor
+    whole = images[..., :h * factor, :w * factor]
+    return np.asarray(whole.reshape(*images.shape[:-2], h, factor, w, factor).mean((-3, -1)), np.float32)
 
 
 def shrink_factor(size: tuple[int, int], wanted: int) -> int:

@@ -99,8 +99,7 @@ class Levels:
     def foreground(self, pixels: Pixels) -> NDArray[np.bool_]:
         """Which pixels stand out from the background; colour pixels by any channel."""
         values = np.maximum(pixels.astype(np.float32), np.float32(self.floor))
-        found: NDArray[np.bool_] = np.abs(values - self.background) > self.margin
-        return found
+        return np.asarray(np.abs(values - self.background) > self.margin)
 
     def without_padding(self, pixels: Pixels) -> Pixels:
         """The pixels with values below the floor lifted to it: interpolation must not mix them into the patient."""

@@ -110,7 +110,7 @@ def refuse_overlap(rows: Sequence[Row], where: str | Path) -> None:
             raise UserError(f"{row.image_id} is in the unknown split {row.split!r}", where=where,
                             fix=f"use one of {', '.join(SPLITS)}")
         splits[row.subject].add(row.split)
-    leaks = sorted(subject for subject, found in splits.items() if len(found) > 1)
+    leaks = sorted(subject for subject, own in splits.items() if len(own) > 1)
     if leaks:
         raise UserError(f"subjects in more than one split: {', '.join(leaks[:5])} ({len(leaks)} in all)", where=where,
                         fix="put every image of a subject into one split")

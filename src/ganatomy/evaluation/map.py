@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ganatomy.core.files import write_json
 from ganatomy.core.run import Run
+from ganatomy.data.images import block_means
 from ganatomy.data.pictures import grid, write_png
 from ganatomy.features.base import Features, Images
 from ganatomy.metrics.base import Array, Sample, Samples
@@ -71,10 +72,7 @@ def write_map(run: Run, samples: Samples, metrics: dict[str, Any], say: Callable
 def thumbnails(images: Images) -> Images:
     """Images [n, c, h, w] reduced by a whole number, by averaging, until no side is longer than 64 pixels."""
     factor = -(-max(images.shape[2:]) // THUMB)
-    h, w = (side // factor for side in images.shape[2:])
-    blocks = images[:, :, :h * factor, :w * factor].reshape(*images.shape[:2], h, factor, w, factor)
-    reduced: Images = blocks.mean((3, 5), dtype=np.float32)
-    return reduced
+    return block_means(images, factor)
 
 
 def _chosen(sample: Sample | None, seed: int, stream: int) -> NDArray[np.intp]:

@@ -1,4 +1,4 @@
-"""The phantom cohort: made-up patients with known anatomy, to try things out and to test with ground truth.
+"""The phantom cohort: virtual patients with known anatomy, to try things out and to test with ground truth.
 
 `subject_images` makes one subject in memory, `phantom` writes a cohort as a folder that `prepare` reads.
 """
@@ -19,8 +19,18 @@ from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder, write_json
 from ganatomy.core.text import counted, printable, typed
-from ganatomy.phantoms.anatomy import FIELD_OF_VIEW, SmoothField, draw_subject, tissues
-from ganatomy.phantoms.signal import TYPICAL, draw_values, inversion_gradient_echo, rician, spin_echo
+from ganatomy.data.images import block_means
+from ganatomy.phantoms.subject import (
+    FIELD_OF_VIEW,
+    TYPICAL,
+    SmoothField,
+    draw_subject,
+    draw_values,
+    inversion_gradient_echo,
+    rician,
+    spin_echo,
+    tissues,
+)
 
 Array = NDArray[np.float32]
 Say = Callable[[str], None]
@@ -77,8 +87,8 @@ def subject_images(index: int, seed: int, size: int, slices: int = 1, session: i
     axis = _axis(size * factor)
     planes = [tissues(subject, float(z), axis[::-1] + np.float32(shift[1]), axis + np.float32(shift[2]))
               for z in heights]
-    fractions = np.stack([_shrink(np.stack(plane[:5]), factor) for plane in planes])
-    brain = np.stack([_shrink(plane.brain, factor) > 0.5 for plane in planes])
+    fractions = np.stack([block_means(np.stack(plane[:5]), factor) for plane in planes])
+    brain = np.stack([block_means(plane.brain, factor) > 0.5 for plane in planes])
     t1, t2 = _acquire(fractions, heights, _stream(seed, index, 2), rng)
     lesions = brain & (fractions[:, 4] >= 0.5)
     return SubjectImages(t1 * brain, t2 * brain, lesions.astype(np.uint8), brain.astype(np.uint8), fractions)
@@ -91,13 +101,6 @@ def _stream(seed: int, index: int, purpose: int) -> np.random.Generator:
 def _axis(size: int) -> Array:
     """Pixel centres in mm from the middle of the image."""
     return (np.arange(size, dtype=np.float32) - (size - 1) / 2) * np.float32(FIELD_OF_VIEW / size)
-
-
-def _shrink(image: Array, factor: int) -> Array:
-    """Average blocks of factor x factor pixels of the last two axes."""
-    *rest, height, width = image.shape
-    blocks = image.reshape(*rest, height // factor, factor, width // factor, factor)
-    return np.asarray(blocks.mean((-3, -1)), np.float32)
 
 
 def _acquire(fractions: Array, heights: NDArray[np.float64], subject_rng: np.random.Generator,
@@ -150,7 +153,7 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
         slices: per subject, 3 mm apart, 1 to 20.
         sessions: visits a subject, with the same anatomy, 1 to 99.
         lesions: share of the subjects with white-matter lesions, 0 to 1.
-        overwrite: replace a cohort that this function made and to which nothing was added.
+        overwrite: replace a cohort of this function to which nothing was added.
 
     Returns:
         The path of the folder.
@@ -182,15 +185,15 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
 
 
 def is_phantom(folder: Path) -> bool:
-    """Whether `phantom` made a folder, and nothing has been added to it since."""
+    """Whether `phantom` wrote a folder, and nothing has been added to it since."""
     try:
         with (folder / "files.csv").open(newline="", encoding="utf-8") as handle:
-            made = {row["path"] for row in csv.DictReader(handle)}
+            written = {row["path"] for row in csv.DictReader(handle)}
     except (OSError, ValueError, KeyError, csv.Error):
         return False
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*")
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")
              if path.is_symlink() or not path.is_dir()}
-    return MARKER in found and found <= made | {MARKER, "files.csv"}
+    return MARKER in files and files <= written | {MARKER, "files.csv"}
 
 
 def _check(subjects: int, size: int, format: str, seed: int, slices: int, sessions: int,

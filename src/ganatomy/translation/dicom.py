@@ -28,7 +28,7 @@ from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, About
 
 KEEPS = ("the DICOM files keep the patient's name, ID, birth date and sex, and refer to the source's images: they are "
          "not anonymous")
-"""What is to be said of derived series."""
+"""What the user is told of derived series."""
 CT, MR, CAPTURE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 """Storage classes of what is written: classic CT and MR images, and secondary captures for what is neither."""
 _CHOICES = {
@@ -162,9 +162,9 @@ def _taken(data: Any, lossy: bool) -> Any:
     birth = text(data, "PatientBirthDate")
     out.PatientBirthDate = birth if re.fullmatch(r"\d{8}", birth) else ""
     for keyword, allowed in _CHOICES.items():
-        found = text(data, keyword)
-        if found in allowed:
-            setattr(out, keyword, found)
+        code = text(data, keyword)
+        if code in allowed:
+            setattr(out, keyword, code)
     out.BurnedInAnnotation = "YES" if text(data, "BurnedInAnnotation") == "YES" else "NO"
     _take_lossiness(out, data, lossy)
     return out

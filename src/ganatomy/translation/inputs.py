@@ -162,7 +162,7 @@ def volumes(path: Path, say: Say = lambda text: None) -> list[Volume]:
     Args:
         path: a folder, of which all below it counts; or a file, which stands for those beside it with the same
             SeriesInstanceUID. Derived series are taken from a folder only where their study has no others, and those
-            that Ganatomy made never; a file that is named itself may be either.
+            that Ganatomy wrote never; a file that is named itself may be either.
         say: told what is left out, with the reason.
 
     Returns:

@@ -85,7 +85,7 @@ def check_folder(source: Path, out: Path, run: Path | None, single: bool) -> Non
 def check_file(item: Item, header: Header, out: Path, overwrite: bool) -> None:
     """Raise `UserError` if OUT is no place for a file, or not called like what the source becomes.
 
-    With `overwrite` only what was made here is replaced; of .npy that cannot be known.
+    With `overwrite` only what was written here is replaced; of .npy that cannot be known.
     """
     known = suffixes(item, header)
     if out.is_dir():
@@ -165,7 +165,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def write_mark(stage: Path, about: About, volumes: int) -> None:
-    """Write translation.json: what made the files of a folder, and which they are."""
+    """Write translation.json: which model the files of a folder come from, and which they are."""
     write_json(stage / MARK, {"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(about), "volumes": volumes,
                               "notice": NOTICE, "files": _files(stage)})
 
@@ -209,7 +209,7 @@ def _write_pictures(path: Path, values: NDArray[Any], header: Header, way: Way, 
 
 def _skeleton(path: Path, header: Header) -> Any:
     """A NIfTI image of the file's class, shape, affine and header, its values not read; one of a file of another
-    format is made of its affine."""
+    format gets its affine."""
     import nibabel
 
     if formats.format_of(path) is formats.nifti:

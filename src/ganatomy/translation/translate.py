@@ -57,7 +57,7 @@ def translate(run: str | Path | Translator, volume: Any, out: str | Path | None 
         seed: of the model's noise; the same for all slices.
         force: translate what does not look like the source domain too.
         device: auto, cpu or cuda.
-        overwrite: replace `out`, if it was made by this function.
+        overwrite: replace `out`, if this function wrote it.
         say: called with lines for the user.
 
     Returns:

@@ -143,7 +143,7 @@ def choose_way(translator: Translator, direction: str | None, where: str | Path)
     """The way that `direction` ("T2:T1", source first) names; the trained one if None.
 
     Raises:
-        UserError: the model does not translate, not so, or not in this direction; it was made by an older version.
+        UserError: the model does not translate, not so, or not in this direction; it is of an older version.
     """
     notes = translator.notes or {}
     if not translator.model.translates:
@@ -151,7 +151,7 @@ def choose_way(translator: Translator, direction: str | None, where: str | Path)
                         fix="use `ganatomy generate`, or give the run of a model that translates, such as pix2pix")
     trained = notes.get("source_domain"), notes.get("domain")
     if None in (trained[0], notes.get("grid"), notes.get("intensity"), notes.get("source_intensity")):
-        raise UserError("does not say how its training images were made from volumes; an older version trained it",
+        raise UserError("does not say how its training images come from volumes; an older version trained it",
                         where=where, fix=_AGAIN)
     source, target = str(trained[0]), str(trained[1])
     backward = _is_backward(direction, source, target, bool(translator.model.two_way))
