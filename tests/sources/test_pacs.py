@@ -90,13 +90,6 @@ def test_sessions_frames_and_identifiers(export: Export, layout: Layout) -> None
     assert "patients are told apart by PatientID" in layout.notes
 
 
-def test_the_table_fits_a_terminal_and_names_no_patient(export: Export, layout: Layout) -> None:
-    start = layout.notes.index("the series, over all patients:")
-    lines = [line for line in layout.notes[start + 1:] if line.startswith("  ")]
-    assert len(lines) == 6 and max(map(len, lines)) <= 120
-    assert "T1 tse tra" in "".join(lines) and not any(word in "".join(lines) for word in export.identifiers)
-
-
 def test_order_of_files_and_processes_change_nothing(export: Export, layout: Layout) -> None:
     again = layout_of(export.folder, sorted(export.names), workers=2)
     assert [(e.subject, e.domain, e.session) for e in again.entries] == [
@@ -115,12 +108,6 @@ def test_allowed_gaps_and_kept_captures(export: Export) -> None:
     assert np.allclose(header.starts, places, atol=0.01)
     assert any(note.startswith("warning: faulty volume") for note in layout.notes)
     assert (KEYS[1], "image") in entries
-
-
-def test_rules_name_the_domains(export: Export) -> None:
-    layout = layout_of(export.folder, export.names, rules={"early": "^t1", "late": "t2|flair"})
-    assert Counter(e.domain for e in layout.entries) == {"early": 3, "late": 3}
-    assert sum("matches no --domain" in reason for _, reason in layout.unmatched) == 2
 
 
 def simple(folder: Path, place: str, patient: str | None, **tags: Any) -> None:

@@ -49,7 +49,7 @@ def read(path: Path) -> Pixels:
     with opened(path, TAGS) as file:
         how, cut = described(file)
         count, rows, columns = _header(file, how, cut).shape
-        pixels = np.empty((count, rows, columns, 3)[: 2 + how.channels if how.channels == 3 else 3], dtype=how.dtype)
+        pixels = np.empty((count, rows, columns, *((3,) if how.channels == 3 else ())), dtype=how.dtype)
         for index, picture in _pictures(file, how, cut, range(count)):
             pixels[index] = picture
         return check_finite(pixels)
