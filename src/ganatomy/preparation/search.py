@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from ahocorasick_rs import BytesAhoCorasick
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 LONG = 6
 """Bytes from which a form is searched for anywhere; shorter ones, which chance makes, as whole words of texts."""
@@ -237,7 +237,7 @@ class Search:
         for pattern in patterns.values():
             self._by_anchor[pattern.data[-ANCHOR:]].append(pattern)
         self._anchors = list(self._by_anchor)
-        self._automaton = BytesAhoCorasick(self._anchors)
+        self._automaton = BytesAhoCorasick(self._anchors, implementation=Implementation.ContiguousNFA)
         self._lengths = Counter(map(len, patterns))
         self._overlap = max(map(len, patterns), default=0) + AROUND
         self.by_chance = 0
