@@ -202,7 +202,7 @@ def fingerprint(rows: Sequence[Row], tally: Tally, layout: str, skipped: int, le
         layout: what the source was, in words.
         skipped: files that could not be read.
         left_out: readable files that were not used.
-        warnings: found on the way; those that follow from the counts are added.
+        warnings: raised on the way; those that follow from the counts are added.
         unpaired: the domains have images of their own, so that all of them are counted and not those of the first.
     """
     first = [r for r in rows if unpaired or r.domain == rows[0].domain]

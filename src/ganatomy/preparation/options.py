@@ -1,6 +1,6 @@
 """The options of `prepare`: each one once, with its meaning, its default and what is refused.
 
-The command line's options are made from these fields, and `prepare` and `survey` take them as keywords.
+The command line builds its options from these fields, and `prepare` and `survey` take them as keywords.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Options(BaseModel):
     resample_to: str | None = Field(None, description="Bring the other domains to this one's grid.")
     allow_gaps: bool = Field(False, description="Take DICOM series with missing slices, uneven gaps or gantry tilt.")
     keep_derived: bool = Field(False, description="Take derived DICOM images although their originals are there, and "
-                               "what translate made.")
+                               "what translate wrote.")
     intensity: Annotated[str, AfterValidator(_checked_intensity)] = Field(
         "auto", description="auto, identity, percentile, minmax, window:brain, window:40/80 or fixed:0:3000.")
     channels: Annotated[Literal["auto", "1", "3"], BeforeValidator(lambda n: str(n) if isinstance(n, int) else n)] = \

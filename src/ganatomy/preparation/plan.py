@@ -85,7 +85,7 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
 
 def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Options,
                  say: Callable[[str], None]) -> tuple[dict[str, Decision], np.dtype[Any]]:
-    """How each domain is mapped, said with the reason, and the type in which all are stored."""
+    """How each domain is mapped, told with the reason, and the type in which all are stored."""
     wanted = parse_intensity(options.intensity)
     decisions, dtypes, samples = {}, {}, dict[str, NDArray[Any] | None]()
     for domain in domains:

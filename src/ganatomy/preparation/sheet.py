@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.geometry import Axis
 from ganatomy.data.images import Pixels, normalise
 from ganatomy.data.manifest import Row
+from ganatomy.data.pictures import tiles, to_uint8
 
 COLUMNS = 10
 FEW_SUBJECTS = 4
@@ -23,6 +24,15 @@ TILE = 128
 GAP, LINE, LETTERS = 4, 16, 12
 GREY, MARK, BEHIND = (200, 200, 200), (255, 210, 90), (40, 40, 40)
 NAME = "contact-sheet.png"
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """A row of pictures [n, h, w, 3] under its name, with labels below them if there are any."""
+
+    name: str
+    pictures: Pixels
+    labels: list[str]
 
 
 def write_contact_sheet(dataset: Dataset, seed: int = 0, axis: Axis = "axial", oriented: bool = False) -> Path:
@@ -38,36 +48,26 @@ def write_contact_sheet(dataset: Dataset, seed: int = 0, axis: Axis = "axial", o
         axis: of its slices.
         oriented: the files say how the patient lies in them, so that R and L can be marked.
     """
-    domains = dataset.info.domains
+    domains, paired = dataset.info.domains, dataset.info.paired
     chosen = _choose(dataset, seed, domains[0])
     factor = -(-TILE // min(dataset.info.size))
-    strips: list[_Strip] = []
+    strips = []
     for domain in domains:
-        if len(domains) > 1 and not dataset.info.paired:
-            rows = _choose(dataset, seed, domain)
-            strips.append(_Strip(domain, [_rgb(dataset, row, factor) for row in rows], _labels(dataset, rows)))
-            continue
-        by_id = {r.image_id: r for r in dataset.rows(domain)}
-        strips.append(_Strip(domain, [_rgb(dataset, by_id[r.image_id], factor) for r in chosen]))
+        by_id = {row.image_id: row for row in dataset.rows(domain)}
+        rows = [by_id[row.image_id] for row in chosen] if paired else _choose(dataset, seed, domain)
+        labels = [] if paired and domain != domains[-1] else _labels(dataset, rows)
+        strips.append(_Strip(domain, _rgb(dataset, rows, factor), labels))
     if (dataset.path / "masks.npy").is_file():
-        masks = dataset.masks(chosen)
-        strips.append(_Strip(f"{domains[0]} with masks", [_outlined(_rgb(dataset, row, factor), _enlarged(mask, factor))
-                                                          for row, mask in zip(chosen, masks, strict=True)]))
-    strips[-1] = replace(strips[-1], labels=strips[-1].labels or _labels(dataset, chosen))
-    marks = ("R", "L") if oriented and axis != "sagittal" else None
+        pictures = _rgb(dataset, chosen, factor)
+        masks = _enlarged(dataset.masks(chosen), factor)
+        outlined = np.stack([_outlined(picture, mask) for picture, mask in zip(pictures, masks, strict=True)])
+        strips[-1] = _Strip(strips[-1].name, strips[-1].pictures, [])
+        strips.append(_Strip(f"{domains[0]} with masks", outlined, _labels(dataset, chosen)))
+    marks = ("R", "L") if oriented and axis != "sagittal" else ()
     path = dataset.path / NAME
     with atomic_path(path) as temporary:
         _draw(strips, marks, _footer(axis, oriented)).save(temporary, format="PNG")
     return path
-
-
-@dataclass(frozen=True)
-class _Strip:
-    """A row of pictures under its name, with labels below them if there are any."""
-
-    name: str
-    pictures: list[Pixels]
-    labels: list[str] = field(default_factory=list)
 
 
 def _choose(dataset: Dataset, seed: int, domain: str) -> list[Row]:
@@ -81,7 +81,7 @@ def _choose(dataset: Dataset, seed: int, domain: str) -> list[Row]:
     for label, subjects in by_class.items():
         random.Random(f"{seed}/{label}").shuffle(subjects)
     share = -(-COLUMNS // len(by_class))
-    picked = [(label, subject) for label, found in by_class.items() for subject in sorted(found[:share])][:COLUMNS]
+    picked = [(label, subject) for label, own in by_class.items() for subject in sorted(own[:share])][:COLUMNS]
     several = len({subject for _, subject in rows}) <= FEW_SUBJECTS
     return [row for key in picked for row in _spread(rows[key], several)]
 
@@ -107,14 +107,13 @@ def _footer(axis: Axis, oriented: bool) -> str:
         f"{axis} slices, R and L: the patient's right and left")
 
 
-def _rgb(dataset: Dataset, row: Row, factor: int) -> Pixels:
-    image = normalise(dataset.pixels([row]), dataset.info.value_range)[0]
-    grey = np.clip(np.rint((image + 1.0) * 127.5), 0, 255).astype(np.uint8)
-    return _enlarged(np.moveaxis(np.broadcast_to(grey, (3, *grey.shape[1:])), 0, -1), factor)
+def _rgb(dataset: Dataset, rows: list[Row], factor: int) -> Pixels:
+    images = to_uint8(normalise(dataset.pixels(rows), dataset.info.value_range))
+    return _enlarged(images if images.ndim == 4 else np.repeat(images[..., None], 3, -1), factor)
 
 
-def _enlarged(picture: Pixels, factor: int) -> Pixels:
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+def _enlarged(pictures: Pixels, factor: int) -> Pixels:
+    return pictures.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def _outlined(picture: Pixels, mask: Pixels) -> Pixels:
@@ -125,7 +124,7 @@ def _outlined(picture: Pixels, mask: Pixels) -> Pixels:
     return marked
 
 
-def _draw(strips: list[_Strip], marks: tuple[str, str] | None, footer: str) -> Image.Image:
+def _draw(strips: list[_Strip], marks: tuple[str, ...], footer: str) -> Image.Image:
     """The sheet: each strip under its name and above its labels, then the footer. Texts wrap, none is cut."""
     font = ImageFont.load_default(LETTERS)
     height, width = strips[0].pictures[0].shape[:2]
@@ -139,13 +138,12 @@ def _draw(strips: list[_Strip], marks: tuple[str, str] | None, footer: str) -> I
     y = 0
     for strip, head, words in zip(strips, heads, below, strict=True):
         y = _write(pen, 0, y, head, font)
-        for column, picture in enumerate(strip.pictures):
-            x = column * (width + GAP)
-            sheet.paste(Image.fromarray(picture), (x, y))
-            for mark, place in zip(marks or (), (x + 3, x + width - 10), strict=False):
+        sheet.paste(Image.fromarray(tiles(strip.pictures, len(strip.pictures), GAP, BEHIND[0])), (0, y))
+        for x in range(0, len(strip.pictures) * (width + GAP), width + GAP):
+            for mark, place in zip(marks, (x + 3, x + width - 10), strict=False):
                 pen.text((place, y + height // 2 - 6), mark, fill=MARK, font=font, stroke_width=1, stroke_fill="black")
         y += height + GAP
-        y = max([_write(pen, column * (width + GAP), y, found, font) for column, found in enumerate(words)], default=y)
+        y = max([_write(pen, column * (width + GAP), y, text, font) for column, text in enumerate(words)], default=y)
     _write(pen, 0, y + GAP, last, font)
     return sheet
 
