@@ -6,12 +6,13 @@ import errno
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import atomic_path, private_folder, staged_folder, write_json
+from ganatomy.core.files import atomic_path, disk_errors, private_folder, staged_folder, write_json, write_text
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_the_private_folder_is_the_owners_alone(tmp_path: Path) -> None:
 
 def test_two_processes_making_one_folder_leave_one_whole(tmp_path: Path) -> None:
     target = tmp_path / "target"
-    with (pytest.raises(UserError, match="another process has made it"), staged_folder(target) as first):
+    with (pytest.raises(UserError, match="another process has created it"), staged_folder(target) as first):
         (first / "one").touch()
         target.mkdir()
         (target / "two").touch()
@@ -65,3 +66,32 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     with staged_folder(tmp_path / "target"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def dead() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_leftovers_of_killed_processes_are_cleared(tmp_path: Path) -> None:
+    gone, alive = dead(), os.getppid()
+    for name in (f".a.txt.partial-{gone}", f".a.txt.partial-{alive}", f".b.txt.partial-{gone}", ".a.txt.partial-mine"):
+        (tmp_path / name).write_text("half")
+    write_text(tmp_path / "a.txt", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", f".a.txt.partial-{alive}", f".b.txt.partial-{gone}",
+                                       ".a.txt.partial-mine"}
+
+
+def test_disk_errors_name_no_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError) as told, atomic_path(tmp_path / "taken" / "a.txt"):
+        pass
+    assert "partial" not in str(told.value)
+    with pytest.raises(UserError) as told, staged_folder(tmp_path / "out") as stage, atomic_path(stage / "a") as made:
+        raise OSError(errno.ENOSPC, "full", str(made))
+    assert told.value.where == f"{tmp_path}/out/a"
+    with pytest.raises(UserError) as told, disk_errors(tmp_path):
+        (tmp_path / "no.partial-7").joinpath("a").write_text("")
+    assert str(told.value.where).endswith("no.partial-7/a")  # the user's own name

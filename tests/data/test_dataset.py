@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ganatomy.core.errors import UserError
 from ganatomy.data.batches import Feed, to_images
 from ganatomy.data.dataset import Dataset, DatasetInfo, new_dataset
-from ganatomy.data.images import shrink
+from ganatomy.data.images import denormalise, normalise, shrink
 from ganatomy.data.manifest import COLUMNS, Row, read_manifest, refuse_overlap
 from tests.builders import discs, write_dataset
 
@@ -181,3 +181,15 @@ def test_changed_pixels_are_found(own_dataset: Dataset) -> None:
     opened.verify(opened.rows()[:3])
     with pytest.raises(UserError, match="image-003"):
         opened.verify(opened.rows())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(4, 6, 6), (4, 6, 6, 3)])
+def test_normalising_and_back_changes_nothing(dtype: type, shape: tuple[int, ...]) -> None:
+    most = np.iinfo(dtype).max
+    pixels = np.random.default_rng(0).integers(0, most, shape, dtype=dtype, endpoint=True)
+    images = normalise(pixels, (0, most))
+    assert images.shape == (4, 3 if len(shape) == 4 else 1, 6, 6)
+    assert images.min() >= -1
+    assert images.max() <= 1
+    assert np.array_equal(denormalise(images, (0, most), np.dtype(dtype)), pixels)

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import pytest
 from PIL import Image
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import atomic_path, disk_errors, staged_folder, write_text
 from ganatomy.formats import is_synthetic
 from ganatomy.preparation.prepare import prepare
 from ganatomy.translation.translate import translate
@@ -27,13 +25,6 @@ from tests.translation.translators import Fake
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def dead() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
 
 
 def test_only_folders_of_ours_alone_are_replaced(tmp_path: Path) -> None:
@@ -56,6 +47,9 @@ def test_only_folders_of_ours_alone_are_replaced(tmp_path: Path) -> None:
     (out / "link").unlink()
     save(out / "a.nii.gz", head(5))  # the user's own now
     assert "holds a.nii.gz, which" in refused(model, source, out, overwrite=True)
+    translate(model, source / "dicom", tmp_path / "series")
+    (tmp_path / "series" / "mine.txt").write_text("mine")
+    assert "holds mine.txt, which" in refused(model, source / "dicom", tmp_path / "series", overwrite=True)
     assert contents(source)
 
 
@@ -67,14 +61,6 @@ def test_a_foreign_translation_json_is_no_mark(tmp_path: Path, mark: str) -> Non
     truth = contents(tmp_path / "out")
     assert "not what this command makes" in refused(Fake(), tmp_path / "in", tmp_path / "out", overwrite=True)
     assert contents(tmp_path / "out") == truth
-
-
-def test_a_derived_series_with_a_file_of_the_user_s(tmp_path: Path) -> None:
-    series(tmp_path / "in")
-    translate(Fake(), tmp_path / "in", tmp_path / "out")
-    (tmp_path / "out" / "mine.txt").write_text("mine")
-    assert "holds mine.txt, which this command did not make" in refused(
-        Fake(), tmp_path / "in", tmp_path / "out", overwrite=True)
 
 
 def test_a_file_put_into_out_meanwhile_stays(tmp_path: Path) -> None:
@@ -245,25 +231,3 @@ def test_closed_folders_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     lines: list[str] = []
     translate(Fake(), tmp_path / "in", tmp_path / "out", say=lines.append)
     assert "warning: 1 folder could not be opened" in lines
-
-
-def test_leftovers_of_killed_processes_are_cleared(tmp_path: Path) -> None:
-    gone, alive = dead(), os.getppid()
-    for name in (f".a.txt.partial-{gone}", f".a.txt.partial-{alive}", f".b.txt.partial-{gone}", ".a.txt.partial-mine"):
-        (tmp_path / name).write_text("half")
-    write_text(tmp_path / "a.txt", "whole")
-    assert set(contents(tmp_path)) == {"a.txt", f".a.txt.partial-{alive}", f".b.txt.partial-{gone}",
-                                       ".a.txt.partial-mine"}
-
-
-def test_disk_errors_name_no_temporary_file(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises(UserError) as told, atomic_path(tmp_path / "taken" / "a.txt"):
-        pass
-    assert "partial" not in str(told.value)
-    with pytest.raises(UserError) as told, staged_folder(tmp_path / "out") as stage, atomic_path(stage / "a") as made:
-        raise OSError(errno.ENOSPC, "full", str(made))
-    assert told.value.where == f"{tmp_path}/out/a"
-    with pytest.raises(UserError) as told, disk_errors(tmp_path):
-        (tmp_path / "no.partial-7").joinpath("a").write_text("")
-    assert str(told.value.where).endswith("no.partial-7/a")  # the user's own name
