@@ -130,12 +130,12 @@ def test_synthetic_images_do_not_become_a_paired_dataset(tmp_path: Path) -> None
     lines: list[str] = []
     dataset = prepare(source, tmp_path / "out", size=16, say=lines.append)
     assert dataset.info.domains == ("T1",) and not dataset.info.paired
-    assert any("warning: left out 4 files that a model made (synthetic), for example anna/anna_T2.nii.gz" in line
+    assert any("warning: left out 4 files of a model (synthetic), for example anna/anna_T2.nii.gz" in line
                for line in lines)
     assert prepare(source, tmp_path / "both", size=16, keep_derived=True).info.domains == ("T1", "T2")
     for file in source.glob("*/*_T1.nii.gz"):
         file.unlink()
-    with pytest.raises(UserError, match="only images that a model made"):
+    with pytest.raises(UserError, match="only images of a model"):
         prepare(source, tmp_path / "none", size=16)
 
 
