@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ganatomy.data.dataset import Dataset
-from ganatomy.metrics.base import MetricResult, Sample, Samples
+from ganatomy.metrics.base import Result, Sample, Samples
 from ganatomy.metrics.copies import compute
 from ganatomy.phantoms.cohort import subject_images
 
@@ -96,7 +96,7 @@ def dealt(whole: Sample, seed: int) -> tuple[Sample, Sample, Sample]:
     return whole.take(train), whole.take(test), Sample(kept.images, None, kept.features)
 
 
-def audited(train: Sample, test: Sample, made: Sample) -> MetricResult:
+def audited(train: Sample, test: Sample, made: Sample) -> Result:
     return next(r for r in compute(Samples(test, made, train)) if r.name == "Copies")
 
 
@@ -117,7 +117,7 @@ def table(train: Sample, test: Sample, fresh: Sample, seed: int) -> None:
             row(name, share, n, audited(train, test, made), fresh.n_images)
 
 
-def row(name: str, share: float, copies: int, found: MetricResult, images: int) -> None:
+def row(name: str, share: float, copies: int, found: Result, images: int) -> None:
     details = found.details or {}
     flagged = np.array(details["flagged_images"], int)
     hits = f"{np.mean(np.isin(np.arange(copies), flagged)):.0%} of {copies}" if copies else ""

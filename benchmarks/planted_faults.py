@@ -3,7 +3,7 @@
     python benchmarks/planted_faults.py [--draws 5] [--innocent 20] [--brain FILES.csv] [--size 64]
 
 Prints a markdown table for each real sample: in how many draws each check fires, and in the first of them its value,
-its 95% interval and the figure real against real; of sharpness and variance the ratio, and that between halves.
+its 95% interval and the figure real against real; of sharpness the ratio, and that between halves.
 Patients: phantom subjects, 300 for training, 150 for testing, and 300 others in whose images the faults are planted; in
 each draw from another seed (of the first seed, dealt out anew for the further innocent cases). With --brain the
 subjects of that table instead, dealt out anew in each draw, such as 22, 16 and 17.
@@ -28,11 +28,11 @@ from ganatomy import prepare
 from ganatomy.data.dataset import Dataset
 from ganatomy.features.base import Images
 from ganatomy.features.choose import choose
-from ganatomy.metrics import duplicates, histogram, spectrum, variance
-from ganatomy.metrics.base import MetricResult, Sample, Samples
+from ganatomy.metrics import duplicates, histogram, spectrum
+from ganatomy.metrics.base import Result, Sample, Samples
 from ganatomy.phantoms.cohort import subject_images
 
-CHECKS = (duplicates, histogram, spectrum, variance)
+CHECKS = (duplicates, histogram, spectrum)
 INNOCENT = "fresh real patients"
 TRAIN, TEST, FRESH = 300, 150, 300
 SHARES = (0.4, 0.3)  # of the brain cohort's subjects, for training and testing
@@ -100,11 +100,11 @@ def checked(samples: Samples) -> dict[tuple[str, str], tuple[bool, str]]:
     out = {}
     for check in CHECKS:
         for result in check.compute(samples):
-            out[result.against, result.name] = (bool(check.found(result.to_json())), shown(result))
+            out[result.against, result.name] = (bool(check.fault(result)), shown(result))
     return out
 
 
-def shown(r: MetricResult) -> str:
+def shown(r: Result) -> str:
     """Value, interval and floor; of ratios the ratio; of peaks the first."""
     if r.value is None:
         return "-"

@@ -70,7 +70,7 @@ def test_the_straight_line_ends_in_a_report(folder: Path, tmp_path: Path) -> Non
     assert json.loads((folder / "run" / "metrics.json").read_text()) == metrics
     two = run("evaluate", folder / "dataset", synthetic)
     assert two.returncode == 0, two.stderr
-    assert "KD-Lite0 x 1000" in two.stdout
+    assert "KD-Lite0 × 1000" in two.stdout
     assert run("report", folder / "run").returncode == 0
     assert "<html" in (folder / "run" / "report.html").read_text()
 

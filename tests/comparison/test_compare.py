@@ -251,7 +251,7 @@ def test_the_text_fits_the_terminal_and_cuts_no_figure(make: Make) -> None:
                  learning_rate__generator=width * 1e-5, batch_size=width) for width in (16, 32) for s in range(2)]
     text = table(compare(runs))
     assert max(map(len, text.splitlines())) <= WIDTH
-    for head in ("KD-Lite0 x 1000", "over patients", "FD-Lite0", "precision", "diversity ratio"):
+    for head in ("KD-Lite0 × 1000", "over patients", "FD-Lite0", "precision", "diversity ratio"):
         assert head in text
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from ganatomy.core.run import Run
 from ganatomy.evaluation.map import image_map, thumbnails, write_map
 from ganatomy.metrics.base import Sample, Samples
+from ganatomy.metrics.schema import Metrics
 
 
 def sample(n: int, centre: float, seed: int, size: int = 8) -> Sample:
@@ -65,7 +66,7 @@ def test_few_or_equal_images_make_no_broken_map() -> None:
 
 def test_the_run_keeps_thumbnails_of_generated_images_alone(tmp_path: Path) -> None:
     given, run = samples(6, 4, 23, size=128), Run(tmp_path)
-    write_map(run, given, {"synthetic": "abc", "step": 3, "dataset": "def"}, lambda _: None)
+    write_map(run, given, Metrics(synthetic="abc", step=3, dataset="def"), lambda _: None)
     about = json.loads(run.map_file.read_text())
     sheet = np.asarray(Image.open(run.map_file.with_suffix(".png")))
     assert about["synthetic"] == "abc" and about["thumbnail"] == [64, 64] and about["columns"] == 20

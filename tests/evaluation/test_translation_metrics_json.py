@@ -17,7 +17,7 @@ from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.evaluation import translation as evaluation_translation
 from ganatomy.evaluation.evaluate import evaluate, table
-from ganatomy.evaluation.pairs import direction_of, translations, whole_subjects
+from ganatomy.evaluation.translation import direction_of, translations, whole_subjects
 from ganatomy.generators.sampler import Sampler
 from ganatomy.training.train import train
 from tests.builders import SMALL, TINY, write_contrasts

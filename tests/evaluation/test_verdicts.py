@@ -8,35 +8,41 @@ import pytest
 
 from ganatomy.core.errors import GateError, UserError
 from ganatomy.evaluation.verdicts import check_gates, verdicts
-from ganatomy.metrics.base import MetricResult
+from ganatomy.metrics.schema import Control, Result, Verdict
 
 
-def entry(name: str, value: float, against: str = "test", subjects: int = 40, **more: Any) -> dict[str, Any]:
-    return MetricResult(name, against, value, 2 * subjects, subjects, 500, "lower", **more).to_json()
+def entry(name: str, value: float, against: str = "test", subjects: int = 40, **more: Any) -> Result:
+    return Result(name=name, against=against, value=value, n_images=2 * subjects, n_subjects=subjects,
+                  n_synthetic=500, **more)
 
 
-def distance(value: float, p: float = 0.002, subjects: int = 40, name: str = "KD-Lite0") -> dict[str, Any]:
+def distance(value: float, p: float = 0.002, subjects: int = 40, name: str = "KD-Lite0") -> Result:
     return entry(name, value, subjects=subjects, floor=0.0, floor_interval=(-0.01, 0.01),
                  interval=(value - 0.01, value + 0.01), p_no_difference=p)
 
 
-def control(value: float, model: float, name: str = "KD-Lite0") -> dict[str, Any]:
-    return {"control": "blurred real images", "name": name, "value": value, "behind_model": value > model}
+def control(value: float, model: float, name: str = "KD-Lite0") -> Control:
+    return Control(control="blurred real images", name=name, value=value, behind_model=value > model)
 
 
-def audit(verdict: str, name: str = "Copies", resolution: float = 0.005, flagged: int = 4) -> dict[str, Any]:
+def audit(verdict: str, name: str = "Copies", resolution: float = 0.005, flagged: int = 4, expected: float = 5.0,
+          against: str = "train") -> Result:
     details = {"verdict": verdict, "rate": 0.01, "resolution": resolution, "calibration_subjects": 150,
-               "flagged": flagged, "expected": 5.0, "evident": 0, "pairs": []}
-    return entry(name, 0.0, "train", interval=(-0.01, 0.01), details=details)
+               "flagged": flagged, "expected": expected, "evident": 0, "pairs": []}
+    return entry(name, 0.0, against, interval=(-0.01, 0.01), details=details)
 
 
-def repeats(share: float = 0.01, against: str = "test", subjects: int = 40, rate_high: float = 0.1) -> dict[str, Any]:
+def repeats(share: float = 0.01, against: str = "test", subjects: int = 40, rate_high: float = 0.1) -> Result:
     details = {"rate": 0.01, "rate_high": rate_high, "compared": 40, "groups": [], "effective": None}
     return entry("Duplicates-Lite0", share, against, subjects, interval=(share - 0.01, share + 0.01), details=details)
 
 
-def lights(results: list[dict[str, Any]], controls: list[dict[str, Any]] | None = None) -> dict[str, str]:
-    return {v["question"]: v["light"] for v in verdicts(results, controls or [])}
+def lights(results: list[Result], controls: list[Control] | None = None) -> dict[str, str]:
+    return {v.question: v.light for v in verdicts(results, controls or [])}
+
+
+def of(question: str, results: list[Result], controls: list[Control] | None = None) -> Verdict:
+    return next(v for v in verdicts(results, controls or []) if v.question == question)
 
 
 @pytest.mark.parametrize(("model", "blur", "p", "light"), [
@@ -49,8 +55,8 @@ def test_realistic_is_how_far_a_model_has_come_from_the_controls(model: float, b
 def test_a_fault_named_by_a_check_takes_the_green_away() -> None:
     peaks = [{"period_px": 2.0, "direction": "both (checkerboard)", "excess_db": 12.0}]
     results = [distance(0.005, 0.4), entry("Spectrum", 3.0, details={"peaks": peaks})]
-    (said,) = [v for v in verdicts(results, [control(0.3, 0.005)]) if v["question"] == "realistic"]
-    assert said["light"] == "amber" and "every 2 px" in said["says"]
+    verdict = of("realistic", results, [control(0.3, 0.005)])
+    assert verdict.light == "amber" and "every 2 px" in verdict.says
 
 
 def test_few_patients_forbid_a_yes_and_not_a_no() -> None:
@@ -64,10 +70,8 @@ def test_a_measure_that_takes_a_control_for_real_is_blind() -> None:
 
 
 def test_images_that_are_unlike_every_patient_pass_the_audit_with_reservations() -> None:
-    far = audit("clean", flagged=0)
-    far["details"]["expected"] = 31.0
-    (said,) = [v for v in verdicts([far], []) if v["question"] == "copies"]
-    assert said["light"] == "amber" and "unlike every patient" in said["says"]
+    verdict = of("copies", [audit("clean", flagged=0, expected=31.0)])
+    assert verdict.light == "amber" and "unlike every patient" in verdict.says
 
 
 def test_without_a_floor_nothing_is_said() -> None:
@@ -98,9 +102,9 @@ def test_duplicates_are_judged_by_the_split_with_more_patients() -> None:
     ("Coverage-Lite0", 0.1, "red"), ("Coverage-Lite0", 0.7, "amber"), ("Recall-Lite0", 0.1, "amber"),
     ("Recall-Lite0", 0.9, "green")])
 def test_kinds_that_are_missing_are_no_diversity(name: str, score: float, light: str) -> None:
-    paired = {"value": score - 0.9, "interval": [score - 0.95, score - 0.85], "score_at_equal_n": score, "n_images": 40}
+    equal = {"value": score, "n_images": 40, "side": "below" if score < 0.85 else ""}
     results = [entry("Diversity-Lite0", 1.0, ratio=1.0, ratio_interval=(0.9, 1.1)),
-               entry(name, score, floor=0.9, paired_difference=paired), repeats()]
+               entry(name, score, floor=0.9, equal_n=equal), repeats()]
     assert lights(results)["diverse"] == light
 
 
@@ -110,9 +114,8 @@ def test_the_audits_verdict_is_a_light(verdict: str, light: str) -> None:
 
 
 def test_a_leak_is_worse_than_a_clean_audit() -> None:
-    found = [audit("clean"), audit("copies", "Leak") | {"against": "test"}]
-    (said,) = [v for v in verdicts(found, []) if v["question"] == "copies"]
-    assert said["light"] == "red" and "test images" in said["says"]
+    verdict = of("copies", [audit("clean"), audit("copies", "Leak", against="test")])
+    assert verdict.light == "red" and "test images" in verdict.says
 
 
 def test_enough_data_needs_subjects_for_intervals_and_for_the_audit() -> None:
@@ -125,18 +128,18 @@ def test_enough_data_needs_subjects_for_intervals_and_for_the_audit() -> None:
 
 def test_an_unknown_gate_never_passes() -> None:
     with pytest.raises(UserError, match="there is no gate 'cop'"):
-        check_gates({"verdicts": verdicts([audit("clean")], [])}, "cop")
+        check_gates({"verdicts": [of("copies", [audit("clean")]).to_json()]}, "cop")
 
 
 def test_few_synthetic_images_are_not_enough() -> None:
-    few = distance(0.01) | {"n_synthetic": 3}
+    few = distance(0.01).model_copy(update={"n_synthetic": 3})
     assert lights([few, audit("clean")])["enough data"] == "amber"
 
 
 @pytest.mark.parametrize(("results", "passes"), [
     ([audit("clean")], True), ([audit("suspicious")], True), ([audit("copies")], False), ([], False)])
-def test_the_gate_passes_only_what_was_audited(results: list[dict[str, Any]], passes: bool) -> None:
-    metrics = {"verdicts": verdicts(results, [])}
+def test_the_gate_passes_only_what_was_audited(results: list[Result], passes: bool) -> None:
+    metrics = {"verdicts": [v.to_json() for v in verdicts(results)]}
     check_gates(metrics, [])
     if passes:
         check_gates(metrics, ["copies"])

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ganatomy.metrics.base import MetricResult, Sample, Samples
+from ganatomy.metrics.base import Result, Sample, Samples
 from ganatomy.metrics.copies import compute
 
 Images = NDArray[np.float32]
@@ -37,11 +37,11 @@ def sample(images: Images, subjects: Any = None, prefix: str = "") -> Sample:
     return Sample(images, names, features, ids=[f"{prefix}-{i}" for i in range(n)])
 
 
-def audit(samples: Samples, name: str = "Copies") -> MetricResult:
+def audit(samples: Samples, name: str = "Copies") -> Result:
     return next(result for result in compute(samples) if result.name == name)
 
 
-def planted(changed: Images, fresh: int = 40, **more: Any) -> MetricResult:
+def planted(changed: Images, fresh: int = 40, **more: Any) -> Result:
     """The audit of changed copies of the first training images among fresh ones."""
     made = np.concatenate([np.clip(changed, -1, 1).astype(np.float32), anatomies(fresh, 3)])
     return audit(Samples(sample(TESTED, prefix="test"), Sample(made, None, sample(made).features),

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from ganatomy.features.base import Extractor, Features
 from ganatomy.metrics import critic
-from ganatomy.metrics.base import Images, MetricResult, Sample, Samples, found
+from ganatomy.metrics.base import Images, Result, Sample, Samples
 from ganatomy.metrics.critic import judging
 from ganatomy.metrics.critic.critics import (
     JS,
@@ -24,6 +24,7 @@ from ganatomy.metrics.critic.critics import (
     published_critic,
     train_critic,
 )
+from ganatomy.metrics.registry import every
 from tests.builders import discs
 
 NAMES = ["Critic-JS", "Critic-JS-Few", "Critic-chi2", "Critic-KL", "Critic-Wasserstein", "Critic-A"]
@@ -72,7 +73,7 @@ def short_plans() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def blurred() -> dict[str, MetricResult]:
+def blurred() -> dict[str, Result]:
     """Of a generator that only blurs."""
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
@@ -81,7 +82,7 @@ def blurred() -> dict[str, MetricResult]:
     return results
 
 
-def test_all_figures_come_with_their_interval_floor_and_seeds(blurred: dict[str, MetricResult]) -> None:
+def test_all_figures_come_with_their_interval_floor_and_seeds(blurred: dict[str, Result]) -> None:
     assert list(blurred) == NAMES
     for result in blurred.values():
         assert result.interval is not None
@@ -94,7 +95,7 @@ def test_all_figures_come_with_their_interval_floor_and_seeds(blurred: dict[str,
         assert (result.against, result.better, result.n_subjects) == ("test", "lower", 30)
 
 
-def test_a_generator_that_blurs_is_found(blurred: dict[str, MetricResult]) -> None:
+def test_a_generator_that_blurs_is_found(blurred: dict[str, Result]) -> None:
     for name in set(NAMES) - {"Critic-Wasserstein"}:  # which needs more images than these
         result = blurred[name]
         assert result.details["enough"], name  # type: ignore[index]
@@ -133,8 +134,8 @@ def test_what_cannot_be_computed_is_said_and_has_no_value(change: dict[str, Samp
 
 
 def test_it_is_computed_only_when_asked_for() -> None:
-    assert critic not in found()
-    assert critic in found(frozenset({"critic"}))
+    assert critic not in every()
+    assert critic in every(frozenset({"critic"}))
 
 
 def test_the_three_parts_of_synthetic_images_share_none_and_use_all() -> None:

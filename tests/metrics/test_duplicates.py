@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, shift
 
 from ganatomy.metrics import duplicates
-from ganatomy.metrics.base import MetricResult, Sample, Samples
+from ganatomy.metrics.base import Result, Sample, Samples
 from tests.metrics.textures import textures
 
 _PLANE = np.random.default_rng(99).standard_normal((32 * 32, 40))
@@ -20,7 +20,7 @@ def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
     return Sample(images, subjects, (small @ _PLANE).astype(np.float64) + 5)
 
 
-def against_test(real: Sample, synthetic: Sample) -> MetricResult:
+def against_test(real: Sample, synthetic: Sample) -> Result:
     return next(r for r in duplicates.compute(Samples(real, synthetic)) if r.against == "test")
 
 
@@ -34,10 +34,11 @@ def repeated(prototypes: np.ndarray, n: int, rng: np.random.Generator) -> np.nda
 def test_a_collapse_to_ten_images_is_found_and_counted() -> None:
     rng = np.random.default_rng(0)
     real = sample(textures(150, rng))
-    result = against_test(real, sample(repeated(textures(10, rng), 500, rng))).to_json()
-    assert result["value"] > 0.95 and "near-duplicate" in duplicates.found(result)
-    assert 7 < result["details"]["effective"] < 14
-    groups = result["details"]["groups"]
+    result = against_test(real, sample(repeated(textures(10, rng), 500, rng)))
+    assert result.value is not None and result.details is not None
+    assert result.value > 0.95 and "near-duplicate" in duplicates.fault(result)
+    assert 7 < result.details["effective"] < 14
+    groups = result.details["groups"]
     assert len(groups) == 8 and all(len(group) == 12 for group in groups)
 
 
@@ -54,18 +55,20 @@ def test_groups_hold_the_ids_of_images_that_are_the_same() -> None:
 
 def test_a_single_image_again_and_again_is_found() -> None:
     rng = np.random.default_rng(2)
-    result = against_test(sample(textures(120, rng)), sample(repeated(textures(1, rng), 200, rng))).to_json()
-    assert result["value"] > 0.95 and duplicates.found(result) and result["details"]["effective"] < 20
+    result = against_test(sample(textures(120, rng)), sample(repeated(textures(1, rng), 200, rng)))
+    assert result.value is not None and result.details is not None
+    assert result.value > 0.95 and duplicates.fault(result) and result.details["effective"] < 20
 
 
 def test_fresh_patients_are_not_found_and_false_alarms_are_as_stated() -> None:
     rng = np.random.default_rng(3)
     shares, alarms = [], 0
     for _ in range(30):
-        result = against_test(sample(textures(120, rng)), sample(textures(240, rng))).to_json()
-        shares.append(result["value"])
-        alarms += bool(duplicates.found(result))
-    assert result["details"]["rate"] == pytest.approx(1 / 61) and result["details"]["compared"] == 120
+        result = against_test(sample(textures(120, rng)), sample(textures(240, rng)))
+        shares.append(result.value)
+        alarms += bool(duplicates.fault(result))
+    assert result.details is not None
+    assert result.details["rate"] == pytest.approx(1 / 61) and result.details["compared"] == 120
     assert np.mean(shares) < 0.03 and alarms == 0
 
 
@@ -73,7 +76,7 @@ def test_blur_and_low_contrast_are_other_faults() -> None:
     rng = np.random.default_rng(4)
     real, fresh = sample(textures(150, rng)), textures(150, rng)
     for images in (gaussian_filter(fresh, (0, 0, 1, 1)), (fresh + fresh.mean(0)) / 2):
-        assert duplicates.found(against_test(real, sample(images)).to_json()) == ""
+        assert duplicates.fault(against_test(real, sample(images))) == ""
 
 
 def test_slices_of_one_patient_are_no_duplicates() -> None:
@@ -82,8 +85,8 @@ def test_slices_of_one_patient_are_no_duplicates() -> None:
     result = against_test(sample(slices, [f"p{i // 6}" for i in range(240)]), sample(textures(240, rng)))
     assert result.details is not None and result.details["rate"] == pytest.approx(1 / 21)
     assert result.value is not None and result.value < result.details["rate_high"]
-    assert result.reference is not None and result.reference["n_images"] == 40
-    assert duplicates.found(result.to_json()) == ""
+    assert result.reference is not None and result.reference.n_images == 40
+    assert duplicates.fault(result) == ""
 
 
 def test_what_cannot_be_told_is_none_with_a_reason() -> None:
@@ -95,7 +98,7 @@ def test_what_cannot_be_told_is_none_with_a_reason() -> None:
     assert few.value is None and "5 real subjects" in few.caveat
     assert alone.value is None and alone.caveat
     assert constant.value is None and "same" in constant.caveat
-    assert [duplicates.found(r.to_json()) for r in (few, alone, constant)] == ["", "", ""]
+    assert [duplicates.fault(r) for r in (few, alone, constant)] == ["", "", ""]
 
 
 def test_colour_images() -> None:
@@ -108,9 +111,9 @@ def test_colour_images() -> None:
     made = coloured(40)
     again = Sample(np.repeat(made.images[:10], 4, 0), None, np.repeat(made.features[:10], 4, 0))
     assert against_test(coloured(60), again).value == 1
-    assert duplicates.found(against_test(coloured(60), made).to_json()) == ""
+    assert duplicates.fault(against_test(coloured(60), made)) == ""
 
 
 def test_constant_synthetic_images_are_all_duplicates() -> None:
     result = against_test(sample(textures(60, np.random.default_rng(7))), sample(np.zeros((40, 1, 32, 32))))
-    assert result.value == 1 and "near-duplicate" in duplicates.found(result.to_json())
+    assert result.value == 1 and "near-duplicate" in duplicates.fault(result)

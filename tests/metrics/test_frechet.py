@@ -7,7 +7,7 @@ import pytest
 
 from ganatomy.metrics import frechet
 from ganatomy.metrics.base import Sample, Samples
-from ganatomy.metrics.frechet import compute, frechet_distance, frechet_interval
+from ganatomy.metrics.frechet import compute, frechet_distance
 
 
 def with_moments(n: int, mean: np.ndarray, variances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -72,27 +72,18 @@ def fakes(count: int, rng: np.random.Generator) -> Sample:
     return Sample(np.zeros((count, 1, 1, 1), np.float32), None, rng.normal(size=(count, 10)) * np.sqrt(2) + 0.5)
 
 
-def test_interval_covers_the_expectation_at_this_n() -> None:
-    rng = np.random.default_rng(3)
-    pairs = [(patients(8, rng), fakes(40, rng)) for _ in range(120)]
-    expectation = np.mean([frechet_distance(x.features, y.features) for x, y in pairs])
-    intervals = [frechet_interval(x, y, i) or (np.nan, np.nan) for i, (x, y) in enumerate(pairs)]
-    assert np.mean([low <= expectation <= high for low, high in intervals]) >= 0.9
-
-
 def test_floor_and_score_are_taken_at_the_same_n() -> None:
     rng = np.random.default_rng(4)
     result = compute(Samples(patients(10, rng), fakes(200, rng), train=patients(12, rng)))[0]
-    paired = result.paired_difference
-    assert paired is not None and result.floor is not None and result.value is not None and result.reference is not None
-    assert paired["n_images"] == 5  # half of ten subjects, one of their four images each
-    assert paired["score_at_equal_n"] > result.value  # fewer images, larger distance
-    assert paired["value"] == pytest.approx(paired["score_at_equal_n"] - result.floor)
+    equal = result.equal_n
+    assert equal is not None and result.floor is not None and result.value is not None and result.reference is not None
+    assert equal.n_images == 5  # half of ten subjects, one of their four images each
+    assert equal.value > result.value  # fewer images, larger distance
     assert "biased" in result.caveat
 
 
 def test_a_perfect_generator_is_not_flattered_where_patients_have_many_images() -> None:
-    """Twenty alike images a patient: the paired difference must not claim to beat real images."""
+    """Twenty alike images a patient: the value at equal n must not claim to beat real images."""
     rng = np.random.default_rng(5)
     differences = []
     for _ in range(6):
@@ -101,9 +92,9 @@ def test_a_perfect_generator_is_not_flattered_where_patients_have_many_images() 
         names = [f"s{i // 20}" for i in range(len(features))]
         real = Sample(np.zeros((len(features), 1, 1, 1), np.float32), names, features)
         fake = Sample(np.zeros((240, 1, 1, 1), np.float32), None, rng.normal(size=(240, 30)))
-        paired = compute(Samples(real, fake))[0].paired_difference
-        assert paired is not None
-        differences.append(paired["value"] / paired["score_at_equal_n"])
+        (result,) = compute(Samples(real, fake))
+        assert result.equal_n is not None and result.floor is not None
+        differences.append(1 - result.floor / result.equal_n.value)
     assert abs(np.mean(differences)) < 0.1
 
 

@@ -116,8 +116,8 @@ def test_groups_take_the_place_of_many_subjects_and_stay_unbiased(monkeypatch: p
     width = exact.interval[1] - exact.interval[0]
     assert found.value != exact.value and abs(found.value - exact.value) < 0.1 * width
     assert found.interval[1] - found.interval[0] == pytest.approx(width, rel=0.2)
-    assert found.paired_difference is not None and exact.paired_difference is not None
-    assert found.paired_difference["value"] == pytest.approx(exact.paired_difference["value"], rel=0.1)
+    assert found.equal_n is not None and exact.equal_n is not None
+    assert found.equal_n.value == pytest.approx(exact.equal_n.value, rel=0.1)
     assert found.p_no_difference == exact.p_no_difference
     monkeypatch.setattr(metric, "GROUPS", 10)
     zero = [kernel_distance(patients(6, 5, rng), metric.dealt(independent(60, rng), 50, 10, rng)) for _ in range(150)]
@@ -167,13 +167,13 @@ def test_synthetic_images_of_few_subjects_have_no_interval_however_many_they_are
     assert compute(Samples(real, independent(4, rng)))[0].interval is not None  # each for itself, as before
 
 
-def test_floor_is_near_zero_and_the_paired_difference_shows_a_shift() -> None:
+def test_floor_is_near_zero_and_the_value_at_equal_n_shows_a_shift() -> None:
     rng = np.random.default_rng(6)
     near, far = (compute(Samples(patients(12, 5, rng), independent(80, rng, shift)))[0] for shift in (0.0, 1.0))
-    assert far.floor is not None and far.value is not None and far.paired_difference is not None
+    assert far.floor is not None and far.value is not None and far.equal_n is not None
     assert abs(far.floor) < 0.05 * far.value
-    assert far.paired_difference["interval"][0] > 0
-    assert near.paired_difference is not None and near.paired_difference["interval"][0] < 0
+    assert far.equal_n.side == "above"
+    assert near.equal_n is not None and near.equal_n.side != "above"
 
 
 def test_scorer_equals_the_metric_and_repeats_its_bits(monkeypatch: pytest.MonkeyPatch) -> None:

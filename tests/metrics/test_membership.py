@@ -40,7 +40,7 @@ def test_known_areas() -> None:
     assert area(sample(np.zeros(20)), sample(np.zeros(9))).value == 0.5
     assert area(sample([0.1, 0.4]), sample([0.2, 0.3])).value == 0.5
     found = area(high, low)
-    assert found.better == "match" and found.reference["value"] == 0.5 and found.interval[0] < 1 == found.interval[1]
+    assert found.better == "match" and found.reference.value == 0.5 and found.interval[0] < 1 == found.interval[1]
 
 
 def test_a_subject_counts_once_however_many_images_it_has() -> None:

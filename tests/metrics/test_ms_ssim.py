@@ -90,9 +90,9 @@ def test_pairs_are_of_different_patients_and_equally_many() -> None:
     result = compute(Samples(test, made))[0]
     assert result.reference is not None and result.interval is not None and result.value is not None
     different = np.mean([similarity(own[[i]], own[[j]])[1] for i in range(10) for j in range(10) if i != j])
-    assert result.reference["value"] == pytest.approx(different, abs=0.05)
-    assert f"{result.reference['pairs']} pairs" in result.caveat and result.reference["pairs"] == 240
-    assert (result.better, result.ranked, result.floor) == ("match", False, result.reference["value"])
+    assert result.reference.value == pytest.approx(different, abs=0.05)
+    assert f"{result.reference.pairs} pairs" in result.caveat and result.reference.pairs == 240
+    assert (result.better, result.ranked, result.floor) == ("match", False, result.reference.value)
 
 
 def test_a_generator_that_repeats_itself_has_a_large_ratio() -> None:
@@ -111,6 +111,6 @@ def test_few_images_subjects_or_greys_get_a_clear_answer() -> None:
     alone = compute(Samples(Sample(textures(6, 44, rng), ["a"] * 6), black))[0]
     assert (alone.value, alone.reference, alone.interval) == (1, None, None) and "no two real patients" in alone.caveat
     few = compute(Samples(Sample(textures(6, 44, rng), list("aabbcc")), black))[0]
-    assert few.interval is None and few.reference is not None and few.reference["interval"] is None
+    assert few.interval is None and few.reference is not None and few.reference.interval is None
     for result in (one, alone, few, *compute(Samples(black, real, train=real))):
         json.dumps(result.to_json(), allow_nan=False)

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganatomy.evaluation.evaluate import behind_model
-from ganatomy.metrics import neighbours, prdc
-from ganatomy.metrics.base import MetricResult, Sample, Samples
-from ganatomy.metrics.neighbours import K
-from ganatomy.metrics.prdc import Comparison, compute, wilson
+from ganatomy.metrics import prdc
+from ganatomy.metrics.base import Result, Sample, Samples
+from ganatomy.metrics.prdc import Comparison, K, compute, wilson
 
 KINDS = ("Precision", "Recall", "Density", "Coverage")
 
@@ -26,7 +25,7 @@ def sample(features: Any, subjects: Any = None) -> Sample:
     return Sample(np.zeros((len(features), 1, 2, 2), np.float32), names, features)
 
 
-def results(samples: Samples, against: str = "test") -> dict[str, MetricResult]:
+def results(samples: Samples, against: str = "test") -> dict[str, Result]:
     found = compute(samples)
     assert [r.name.partition("-")[0] for r in found if r.against == against] == list(KINDS)
     return {r.name.partition("-")[0]: r for r in found if r.against == against}
@@ -122,10 +121,10 @@ def test_one_population_gives_the_expected_figures() -> None:
     assert found["Density"].value == pytest.approx(1, abs=0.12)
     assert found["Coverage"].value == pytest.approx(1 - 0.5**5, abs=0.03)  # nobody of the nearest 5 of both kinds
     for r in found.values():
-        assert r.value is not None and r.interval is not None and r.floor is not None and r.paired_difference
-        assert r.reference is not None and r.reference["n_images"] == 400
-        assert r.interval[0] - 0.02 < r.reference["value"] < r.interval[1] + 0.02
-        assert abs(r.paired_difference["value"]) < 0.06 and r.paired_difference["n_images"] == 200
+        assert r.value is not None and r.interval is not None and r.floor is not None and r.equal_n
+        assert r.reference is not None and r.reference.n_images == 400
+        assert r.interval[0] - 0.02 < r.reference.value < r.interval[1] + 0.02
+        assert abs(r.equal_n.value - r.floor) < 0.06 and r.equal_n.n_images == 200
     assert found["Density"].better == "match" and found["Density"].ratio == pytest.approx(1, abs=0.1)
     assert {found[kind].better for kind in ("Precision", "Recall", "Coverage")} == {"higher"}
 
@@ -184,7 +183,7 @@ def test_distances_of_many_images_are_found_part_by_part(monkeypatch: pytest.Mon
     rng = np.random.default_rng(13)
     samples = Samples(cohort(rng, 20, 3, 4, 0.5), cohort(rng, 150, 1, 4), cohort(rng, 30, 3, 4, 0.5))
     kept = [r.to_json() for r in compute(samples)]
-    monkeypatch.setattr(neighbours, "_KEPT", 0)
+    monkeypatch.setattr(prdc, "_KEPT", 0)
     assert [r.to_json() for r in compute(samples)] == kept
     monkeypatch.setattr(prdc, "MOST_AT_ONCE", 40)
     for name, r in results(samples).items():
@@ -215,7 +214,7 @@ def test_halves_that_are_too_small_give_no_floor_but_the_figures() -> None:
     found = results(Samples(cohort(rng, 9, 1), cohort(rng, 30, 1), cohort(rng, 30, 1)))
     for r in found.values():
         assert r.value is not None and r.interval is not None and r.reference is not None
-        assert r.floor is None and r.paired_difference is None and r.ratio is None
+        assert r.floor is None and r.equal_n is None and r.ratio is None
 
 
 def test_a_control_is_compared_with_test_alone_and_has_no_floor() -> None:

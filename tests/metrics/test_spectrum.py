@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ganatomy.metrics import spectrum
-from ganatomy.metrics.base import MetricResult, Sample, Samples
+from ganatomy.metrics.base import Result, Sample, Samples
 from tests.metrics.textures import textures
 
 
@@ -15,7 +15,7 @@ def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
     return Sample(images.astype(np.float32), subjects, np.zeros((len(images), 2)))
 
 
-def results(real: Sample, synthetic: Sample) -> dict[str, MetricResult]:
+def results(real: Sample, synthetic: Sample) -> dict[str, Result]:
     return {r.name: r for r in spectrum.compute(Samples(real, synthetic)) if r.against == "test"}
 
 
@@ -59,12 +59,12 @@ def test_blur_and_noise_are_found_and_fresh_patients_are_not() -> None:
     rng = np.random.default_rng(3)
     real, fresh = sample(textures(60, rng)), textures(60, rng)
     innocent = results(real, sample(fresh))
-    assert [spectrum.found(r.to_json()) for r in innocent.values()] == ["", ""]
+    assert [spectrum.fault(r) for r in innocent.values()] == ["", ""]
     blurred = results(real, sample(gaussian_filter(fresh, (0, 0, 1, 1))))
-    assert "dB" in spectrum.found(blurred["Spectrum"].to_json())
-    assert "blurred" in spectrum.found(blurred["Sharpness"].to_json())
+    assert "dB" in spectrum.fault(blurred["Spectrum"])
+    assert "blurred" in spectrum.fault(blurred["Sharpness"])
     noisy = results(real, sample(fresh + 0.1 * rng.standard_normal(fresh.shape)))
-    assert "noisy" in spectrum.found(noisy["Sharpness"].to_json())
+    assert "noisy" in spectrum.fault(noisy["Sharpness"])
     assert blurred["Spectrum"].value is not None and blurred["Spectrum"].floor is not None
     assert blurred["Spectrum"].value > 10 * blurred["Spectrum"].floor
 
@@ -84,7 +84,7 @@ def test_constant_images_and_a_single_one() -> None:
         assert found["Sharpness"].value == pytest.approx(0, abs=1e-9)
     both = results(sample(np.zeros((6, 1, 32, 32))), sample(np.zeros((6, 1, 32, 32))))
     assert both["Spectrum"].value == 0 and both["Sharpness"].ratio is None
-    assert [spectrum.found(r.to_json()) for r in both.values()] == ["", ""]
+    assert [spectrum.fault(r) for r in both.values()] == ["", ""]
 
 
 def test_below_five_subjects_there_is_no_interval() -> None:

@@ -21,7 +21,7 @@ def named(real: np.ndarray, synthetic: np.ndarray, subjects: list[str] | None = 
     result = spectrum.compute(Samples(sample(real, subjects), sample(synthetic)))[0]
     assert result.details is not None
     found: list[dict[str, Any]] = result.details["peaks"]
-    assert bool(found) == ("pattern" in spectrum.found(result.to_json()))
+    assert bool(found) == ("pattern" in spectrum.fault(result))
     return found
 
 

@@ -86,7 +86,7 @@ def run(trained: Path, tmp_path: Path) -> Run:
 
 def metrics(run: Run, **more: Any) -> dict[str, Any]:
     result = {"name": "KD-Lite0", "against": "test", "value": 0.0812, "interval": [0.0634, 0.1041], "floor": 0.0047,
-              "floor_interval": [0.001, 0.0093], "paired_difference": {"value": 0.0762, "interval": [0.058, 0.098]},
+              "floor_interval": [0.001, 0.0093], "equal_n": {"value": 0.0762, "n_images": 4, "side": "above"},
               "n_images": 8, "n_subjects": 4, "n_synthetic": 500, "better": "lower", "caveat": "",
               "p_no_difference": 0.004}
     control = {"control": "mean image", "name": "KD-Lite0", "value": 0.912, "interval": None, "behind_model": True}
@@ -134,7 +134,7 @@ def test_a_shareable_report_holds_no_real_image(run: Run) -> None:
 def test_figures_come_with_n_interval_floor_and_words(run: Run) -> None:
     write_metrics(run)
     text = Page(report(run.path)).text
-    for wanted in ("KD-Lite0 × 1000", "81", "63 to 104", "4.7 (1.0 to 9.3)", "76 (58 to 98)", "70",
+    for wanted in ("KD-Lite0 × 1000", "81", "63 to 104", "4.7 (1.0 to 9.3)", "76.2", "70",
                    "8 images of 4 subjects / 500 generated", "912", "Yes, as it should be", "Only 4 test subjects.",
                    "lower is better", "can be told apart from the images of 4 test subjects", "(real vs real 4.7)"):
         assert wanted in text, wanted
@@ -142,8 +142,8 @@ def test_figures_come_with_n_interval_floor_and_words(run: Run) -> None:
 
 @pytest.mark.parametrize(("more", "said"), [
     ({"p_no_difference": 0.4}, "does not show that there is no difference"),
-    ({"p_no_difference": None, "interval": None, "paired_difference": None}, "nothing can be concluded"),
-    ({"p_no_difference": None, "paired_difference": {"value": 0.07, "interval": [0.01, 0.1]}}, "can be told apart"),
+    ({"p_no_difference": None, "interval": None, "equal_n": None}, "nothing can be concluded"),
+    ({"p_no_difference": None, "equal_n": {"value": 0.07, "n_images": 4, "side": "above"}}, "can be told apart"),
     ({"floor": None}, "says little"),
 ])
 def test_the_verdict_claims_no_more_than_the_figures(run: Run, more: dict[str, Any], said: str) -> None:

@@ -106,9 +106,9 @@ def test_a_distance_without_a_floor_shows_none_of_another_n() -> None:
     few = {"name": "FD-Lite0", "against": "test", "value": 300.0, "n_subjects": 2,
            "reference": {"what": "real train against real test", "value": 61.0}}
     (group,) = results.groups(results.Metrics.model_validate({"results": [few]}))
-    assert group.lines[0].floor == "–" and group.beside == "Difference at equal n"
+    assert group.lines[0].floor == "–" and group.beside == "At equal n"
     assert "Real train against real test: 61.0." in group.lines[0].remarks
-    paired = few | {"floor": 4.0, "paired_difference": {"value": 9.0, "interval": None, "n_images": 3.0}}
+    paired = few | {"floor": 4.0, "equal_n": {"value": 9.0, "n_images": 3.0}}
     (group,) = results.groups(results.Metrics.model_validate({"results": [paired]}))
     assert group.lines[0].floor == "4.00 (n\u00a0=\u00a03)" and group.lines[0].difference == "9.00 (n\u00a0=\u00a03)"
     ratio = few | {"name": "SSIM", "better": "match", "ratio": 0.5}

@@ -8,22 +8,22 @@ from typing import Any, get_args
 
 from ganatomy.comparison.differences import differences
 from ganatomy.comparison.figures import (
-    NOISE_COLUMNS,
     TRANSLATION_COLUMNS,
     Figure,
     Measured,
     Primary,
     measured,
     measured_direction,
+    noise_columns,
     shown_name,
     typical,
 )
 from ganatomy.comparison.groups import Board, Group, groups_of
 from ganatomy.comparison.notes import notes
-from ganatomy.comparison.runs import Direction, Evaluated, Say, facts, read_runs, refuse_incomparable
+from ganatomy.comparison.runs import Evaluated, Say, facts, read_runs, refuse_incomparable
 from ganatomy.core.errors import UserError
-from ganatomy.evaluation.translation import KIND as TRANSLATION
-from ganatomy.metrics.base import factor, finite
+from ganatomy.metrics.registry import factor
+from ganatomy.metrics.schema import Direction, TranslationMetrics, finite
 
 SCHEMA_VERSION = 1
 
@@ -52,8 +52,8 @@ def compare(runs: Sequence[str | Path], *, primary: Primary = "kd", say: Say = l
         raise UserError(f"there is no primary outcome {primary!r}", where="--primary",
                         fix=f"choose from {', '.join(get_args(Primary))}")
     found = read_runs(runs, say)
-    from_noise = [run for run in found if run.metrics.kind != TRANSLATION]
-    translating = [run for run in found if run.metrics.kind == TRANSLATION]
+    translating = [run for run in found if isinstance(run.metrics, TranslationMetrics)]
+    from_noise = [run for run in found if run not in translating]
     boards = [_board(from_noise, [measured(run) for run in from_noise], primary)] if from_noise else []
     if translating:
         boards += _translations(translating)
@@ -65,7 +65,7 @@ def compare(runs: Sequence[str | Path], *, primary: Primary = "kd", say: Say = l
 def _translations(runs: list[Evaluated]) -> list[Board]:
     """A table for each direction that all of them were measured in."""
     refuse_incomparable(runs)
-    directions = [{(d.source, d.target): d for d in run.metrics.directions} for run in runs]
+    directions = [{(d.source, d.target): d for d in getattr(run.metrics, "directions", ())} for run in runs]
     shared = [way for way in directions[0] if all(way in found for found in directions)]
     if not shared:
         ways = [" and ".join(f"{source} to {target}" for source, target in found) or "nothing" for found in directions]
@@ -94,7 +94,7 @@ def _board(runs: list[Evaluated], figures: list[Measured], primary: Primary,
            direction: Direction | None = None) -> Board:
     if direction is None:
         refuse_incomparable(runs)
-    columns = TRANSLATION_COLUMNS if direction else NOISE_COLUMNS
+    columns = TRANSLATION_COLUMNS if direction else noise_columns()
     by = next(c for c in columns if c.key == primary)
     lacking = [m.run.name for m in figures if primary not in m.figures]
     if lacking:

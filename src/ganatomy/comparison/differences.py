@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ganatomy.comparison.runs import Interval
 from ganatomy.core.text import counted
-from ganatomy.metrics.base import finite
+from ganatomy.metrics.schema import Interval, finite
 from ganatomy.statistics.resampling import student
 
 CLAIM_SEEDS = 5  # a side; with fewer, a difference is an indication

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from ganatomy.comparison.runs import Direction, Entry, Evaluated, Interval
-from ganatomy.metrics.base import Better, factor
-from ganatomy.metrics.translation.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
+from ganatomy.comparison.runs import Evaluated
+from ganatomy.metrics import registry
+from ganatomy.metrics.schema import (
+    HISTOGRAM_MATCHED,
+    INPUT_RETURNED,
+    MODEL,
+    Better,
+    Control,
+    Direction,
+    Interval,
+    Metrics,
+    PairedResult,
+    Result,
+)
 
-MODEL = "model"
 Primary = Literal["kd", "critic", "fd"]
 COPIES = "copies"
 SEVERITY = ("clean", "suspicious", COPIES)  # the audit's verdicts, worst last
@@ -20,40 +29,41 @@ SEVERITY = ("clean", "suspicious", COPIES)  # the audit's verdicts, worst last
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the leaderboard.
+    """A value of the leaderboard.
 
     Attributes:
         key: its name in the result of `compare`.
         head: its name in tables, where it does not carry its own.
-        pattern: of the names in metrics.json.
+        name: of the values in metrics.json, without the extractor.
         ratio: the ratio to real images is taken, not the value.
         share: between 0 and 1.
     """
 
     key: str
     head: str
-    pattern: str
+    name: str
     better: Better
     ratio: bool = False
     share: bool = False
 
     def matches(self, name: str) -> bool:
-        """Whether a figure of metrics.json is this one."""
-        return re.match(self.pattern, name) is not None
+        """Whether a value of metrics.json is this one."""
+        one = registry.about(name)
+        return name.replace("-3 ", " ") == self.name or (one is not None and one.name == self.name)
 
 
-NOISE_COLUMNS = (
-    Column("kd", "KD", r"KD-|KID\b", "lower"), Column("critic", "critic JS", r"Critic-JS", "lower"),
-    Column("fd", "FD", r"FD-|FID\b", "lower"),
-    Column("precision", "precision", "Precision", "higher", share=True),
-    Column("recall", "recall", "Recall", "higher", share=True), Column("density", "density", "Density", "match"),
-    Column("coverage", "coverage", "Coverage", "higher", share=True),
-    Column("ms_ssim_ratio", "MS-SSIM ratio", "MS-SSIM", "match", ratio=True),
-    Column("diversity_ratio", "diversity ratio", r"Diversity-(?!pixels)", "match", ratio=True))
+def noise_columns() -> tuple[Column, ...]:
+    """Those that metrics declare, in the order that they ask for."""
+    known = [(one.column, one) for module in registry.every(None) for one in module.ABOUT if one.column]
+    return tuple(Column(c.key, c.head, one.name, one.better, c.ratio, c.share)
+                 for c, one in sorted(known, key=lambda pair: pair[0].order))
+
+
 TRANSLATION_COLUMNS = (
-    Column("kd", "KD", r"KD-|KID\b", "lower"), Column("mae", "MAE (%)", "MAE foreground$", "lower"),
-    Column("psnr", "PSNR (dB)", "PSNR foreground$", "higher"), Column("ssim", "SSIM", "SSIM foreground$", "higher"),
-    Column("ms_ssim", "MS-SSIM", "MS-SSIM.* foreground$", "higher"))
+    Column("kd", "KD", "KD", "lower"), Column("mae", "MAE (%)", "MAE foreground", "lower"),
+    Column("psnr", "PSNR (dB)", "PSNR foreground", "higher"), Column("ssim", "SSIM", "SSIM foreground", "higher"),
+    Column("ms_ssim", "MS-SSIM", "MS-SSIM foreground", "higher"))
+Entry = Result | Control | PairedResult
 
 
 @dataclass(frozen=True)
@@ -86,19 +96,20 @@ class Measured:
 
 def measured(run: Evaluated) -> Measured:
     """The figures of a run that makes images from noise, all against test."""
-    results = [r for r in run.metrics.results if r.against == "test"]
-    controls: dict[str, list[Entry]] = {}
+    assert isinstance(run.metrics, Metrics)
+    results, columns = [r for r in run.metrics.results if r.against == "test"], noise_columns()
+    controls: dict[str, list[Control]] = {}
     for entry in run.metrics.controls:
         controls.setdefault(entry.control, []).append(entry)
-    columns = [c for c in NOISE_COLUMNS if not c.ratio]  # a control has no ratio
-    return Measured(run, _figures(results, NOISE_COLUMNS), _names(results, NOISE_COLUMNS), _references(results),
+    return Measured(run, _figures(results, columns), _names(results, columns), _references(results, columns),
                     {name: _figures(own, columns) for name, own in controls.items()}, _audited(run.metrics.results))
 
 
 def measured_direction(run: Evaluated, direction: Direction) -> Measured:
     """The figures of a translator in one direction."""
     kernel, references = direction.kernel, dict[str, Figure]()
-    found = {name: [entry, *direction.translators.get(name, ())] for name, entry in kernel.translators.items()}
+    found: dict[str, list[Entry]] = {name: [entry, *direction.translators.get(name, ())]
+                                     for name, entry in kernel.translators.items()}
     if kernel.reference is not None and kernel.reference.value is not None:
         references["kd"] = Figure(kernel.reference.value, kernel.reference.interval)
     controls = {name: _figures(found[name], TRANSLATION_COLUMNS) for name in (INPUT_RETURNED, HISTOGRAM_MATCHED)
@@ -114,7 +125,9 @@ def _figures(entries: Sequence[Entry], columns: Iterable[Column]) -> dict[str, F
         entry = next((e for e in entries if column.matches(e.name)), None)
         if entry is None:
             continue
-        value, interval = (entry.ratio, entry.ratio_interval) if column.ratio else (entry.value, entry.interval)
+        value, interval = entry.value, entry.interval
+        if column.ratio:  # a control has none
+            value, interval = (entry.ratio, entry.ratio_interval) if isinstance(entry, Result) else (None, None)
         if value is not None:
             found[column.key] = Figure(value, interval)
     return found
@@ -125,10 +138,10 @@ def _names(entries: Sequence[Entry], columns: Iterable[Column]) -> dict[str, str
             if any(c.matches(e.name) for e in entries)}
 
 
-def _references(results: Sequence[Entry]) -> dict[str, Figure]:
+def _references(results: Sequence[Result], columns: Iterable[Column]) -> dict[str, Figure]:
     """Real train against real test images; of figures without it, the mean over halvings."""
     found = {}
-    for column in NOISE_COLUMNS:
+    for column in columns:
         entry = next((r for r in results if column.matches(r.name)), None)
         if entry is None:
             continue
@@ -141,7 +154,7 @@ def _references(results: Sequence[Entry]) -> dict[str, Figure]:
     return found
 
 
-def _audited(results: Sequence[Entry]) -> dict[str, str]:
+def _audited(results: Sequence[Result]) -> dict[str, str]:
     """The worst of the audit's verdicts on copies of training and of test images."""
     found = [str((r.details or {}).get("verdict", "")) for r in results if r.name in ("Copies", "Copies-test")]
     known = [verdict for verdict in found if verdict in SEVERITY]
@@ -149,10 +162,9 @@ def _audited(results: Sequence[Entry]) -> dict[str, str]:
 
 
 def _kept(direction: Direction) -> dict[str, str]:
-    returned, anatomy = direction.returned or {}, direction.anatomy or {}
-    kept = {True: "kept", False: "NOT kept"}
-    return {"input": _RETURNED.get(str(returned.get("finding")), "-") if returned else "-",
-            "anatomy": kept.get(anatomy["kept"], "-") if isinstance(anatomy.get("kept"), bool) else "-"}
+    kept = {True: "kept", False: "NOT kept", None: "-"}
+    return {"input": _RETURNED[direction.returned.finding] if direction.returned else "-",
+            "anatomy": kept[direction.anatomy.kept] if direction.anatomy else "-"}
 
 
 _RETURNED = {"": "changed", "input": "RETURNED", "grey values": "greys only", "unrelated": "unrelated",
@@ -168,6 +180,4 @@ def typical(figures: Sequence[Figure]) -> Figure:
 
 def shown_name(column: Column, name: str | None) -> str:
     """A column's head; distances carry the extractor's name, and kernel distances the factor they are shown by."""
-    if name is None or column.key not in ("kd", "fd"):
-        return column.head
-    return f"{name} x 1000" if factor(name) == 1000 else name
+    return registry.shown(name) if name is not None and column.key in ("kd", "fd") else column.head

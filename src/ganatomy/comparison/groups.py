@@ -11,9 +11,10 @@ from typing import Any
 
 from ganatomy.comparison.differences import Side, over_seeds
 from ganatomy.comparison.figures import COPIES, SEVERITY, Column, Measured, typical
-from ganatomy.comparison.runs import Direction, Evaluated, Interval
+from ganatomy.comparison.runs import Evaluated
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import flat
+from ganatomy.metrics.schema import Direction, Interval
 
 KEYS_NAMED = 3  # of what differs, in a group's name
 MINOR = ("checkpoint_every", "checkpoint_epochs", "preview_every", "precisions_checked")  # named where nothing else is
@@ -117,9 +118,8 @@ class Board:
         """How many subjects were tested on; None where metrics.json does not say."""
         if self.direction is not None:
             return self.direction.n_subjects
-        metrics = self.runs[0].metrics
-        test, head = metrics.counts.get("test"), next((r for r in metrics.results if r.against == "test"), None)
-        return test.subjects if test else head.n_subjects if head else None
+        test = self.runs[0].metrics.test
+        return test.subjects if test else None
 
 
 _WORSE = ("-", *SEVERITY, "can't tell", "unrelated", "greys only", "RETURNED", "NOT kept")  # any other word is good

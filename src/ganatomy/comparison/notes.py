@@ -9,10 +9,9 @@ from ganatomy.comparison.figures import COPIES, Figure, shown_name
 from ganatomy.comparison.groups import Board, Group
 from ganatomy.comparison.runs import Evaluated
 from ganatomy.core.text import counted
-from ganatomy.evaluation.rows import OF_DATASET, size_warning
+from ganatomy.metrics.schema import OF_DATASET, OTHER_DATASET, size_warning
 
 MOST_NAMED = 12
-OTHER_DATASET = "This is not the dataset that the model was trained on"
 
 
 def notes(board: Board, controls: Mapping[str, Mapping[str, Figure]]) -> list[str]:
@@ -111,7 +110,7 @@ def _of_runs(runs: Sequence[Evaluated]) -> list[str]:
                         f"run `ganatomy evaluate {run.name}` again.")
         if state not in ("finished", "new"):
             said.append(f"{run.name}: its training is not finished ({state} at step {run.steps}).")
-        said += [f"{run.name}: {text}" for text in run.metrics.warnings if text.startswith(OTHER_DATASET)]
+        said += [f"{run.name}: {text}" for text in run.metrics.warnings if text == OTHER_DATASET]
     return said
 
 

@@ -7,95 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
-from ganatomy.evaluation.sets import MOST_IMAGES
-from ganatomy.evaluation.translation import KIND as TRANSLATION
+from ganatomy.metrics.schema import MOST_IMAGES, Evaluation, Metrics, TranslationMetrics, read_metrics
 
-NOISE_TO_IMAGE = "noise to image"
-Interval = tuple[float, float]
 Say = Callable[[str], None]
-
-
-class Read(BaseModel):
-    # other versions write more or fewer keys; what is known is still right
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class Reference(Read):
-    """Real against real."""
-
-    value: float | None = None
-    interval: Interval | None = None
-
-
-class Entry(Read):
-    """One figure, of results, of a translator, or of a control."""
-
-    name: str
-    against: str = "test"
-    control: str = ""
-    value: float | None = None
-    interval: Interval | None = None
-    floor: float | None = None
-    reference: Reference | None = None
-    ratio: float | None = None
-    ratio_interval: Interval | None = None
-    n_images: int | None = None
-    n_subjects: int | None = None
-    n_synthetic: int | None = None
-    details: dict[str, Any] | None = None
-
-
-class Count(Read):
-    """How much of a split was evaluated."""
-
-    images: int
-    subjects: int | None = None
-
-
-class Kernel(Read):
-    """Kernel distances of every translator."""
-
-    translators: dict[str, Entry]
-    reference: Reference | None = None
-
-
-class Direction(Read):
-    """What was measured of a translation from one contrast to another."""
-
-    source: str
-    target: str
-    n_images: int
-    n_subjects: int
-    kernel: Kernel
-    translators: dict[str, tuple[Entry, ...]] = {}
-    returned: dict[str, Any] | None = None
-    anatomy: dict[str, Any] | None = None
-
-
-class Metrics(Read):
-    """What is read of metrics.json; docs/design.md lists its keys."""
-
-    kind: str = NOISE_TO_IMAGE
-    extractor: str | None = None
-    dataset: str | None = None
-    synthetic: str | None = None
-    step: int | None = None
-    seed: int | None = None
-    n: int | None = None
-    domain: str | None = None
-    label: str | None = None
-    size: int | None = None
-    counts: dict[str, Count] = {}
-    results: tuple[Entry, ...] = ()
-    controls: tuple[Entry, ...] = ()
-    directions: tuple[Direction, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +23,7 @@ class Evaluated:
     name: str
     run: Run
     recipe: Recipe
-    metrics: Metrics
+    metrics: Metrics | TranslationMetrics
 
     @property
     def steps(self) -> int | None:
@@ -153,22 +71,13 @@ def read_runs(paths: Sequence[str | Path], say: Say) -> list[Evaluated]:
     if missing:
         what = f"{', '.join(missing)}: not evaluated yet, there is no metrics.json"
         raise UserError(what, fix="; ".join(f"ganatomy evaluate {name}" for name in missing))
-    return [Evaluated(str(run.path), run, run.recipe(), _metrics(run)) for run in known.values()]
+    return [Evaluated(str(run.path), run, run.recipe(), read_metrics(run.metrics_file)) for run in known.values()]
 
 
 def _refuse_dataset(path: Path) -> None:
     if (path / "manifest.csv").is_file():
         raise UserError("is a dataset folder, not a run", where=path,
                         fix="name folders that `ganatomy train` made; of two datasets, `ganatomy evaluate REAL SYN`")
-
-
-def _metrics(run: Run) -> Metrics:
-    try:
-        return Metrics.model_validate(read_json(run.metrics_file))
-    except ValidationError as error:
-        places = sorted({".".join(map(str, e["loc"])) for e in error.errors()})
-        raise UserError(f"does not hold what it should ({', '.join(places[:4])})", where=run.metrics_file,
-                        fix=f"run `ganatomy evaluate {run.path}` again") from error
 
 
 def refuse_incomparable(runs: Sequence[Evaluated]) -> None:
@@ -196,16 +105,15 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, tupl
 def facts(run: Evaluated) -> dict[str, Any]:
     """What must be equal of runs that are compared; None where metrics.json is too old to tell."""
     metrics, recipe = run.metrics, run.recipe
-    head = next((r for r in metrics.results if r.against == "test"), None)
-    test, made = metrics.counts.get("test"), metrics.counts.get("synthetic")
-    shared = {"test dataset": _short(metrics.dataset), "training dataset": _short(_trained_on(run.run)),
-              "class": metrics.label or recipe.label or "(all)", "size": metrics.size or recipe.size,
-              "extractor": metrics.extractor or (head.name.partition("-")[2] if head else None)}
-    if metrics.kind == TRANSLATION:  # what is translated into what is compared by direction
+    test, shared = metrics.test, {
+        "test dataset": _short(metrics.dataset), "training dataset": _short(_trained_on(run.run)),
+        "class": metrics.label or recipe.label or "(all)", "size": metrics.size or recipe.size,
+        "extractor": metrics.extractor or None}
+    if isinstance(metrics, TranslationMetrics):  # what is translated into what is compared by direction
         return shared
-    return shared | {"domain": metrics.domain or recipe.domain,
-                     "number of test images": test.images if test else head.n_images if head else None,
-                     "number of synthetic images": made.images if made else head.n_synthetic if head else None}
+    made = metrics.counts.get("synthetic")
+    return shared | {"domain": metrics.domain or recipe.domain, "number of test images": test.images if test else None,
+                     "number of synthetic images": made.images if made else None}
 
 
 def _trained_on(run: Run) -> str | None:
@@ -230,15 +138,14 @@ def _refuse_other_images(first: Evaluated, other: Evaluated) -> None:
                     f"{seeds[1]}, there {seeds[0]}", where=other.name, fix=f"{_AGAIN} (--seed)")
 
 
-def image_count(metrics: Metrics) -> int:
-    """How many test images were measured; 0 where metrics.json does not say."""
-    if metrics.kind == TRANSLATION:
+def image_count(metrics: Evaluation) -> int:
+    """How many test images were measured, in the direction that has most; 0 where metrics.json does not say."""
+    if isinstance(metrics, TranslationMetrics):
         return max((d.n_images for d in metrics.directions), default=0)
-    test = metrics.counts.get("test")
-    return test.images if test else 0
+    return metrics.test.images if metrics.test else 0
 
 
 def _drawn(run: Evaluated) -> int:
     """From how many test images on they may be a part of the split, drawn by the seed."""
-    n = run.metrics.n if run.metrics.kind == TRANSLATION else None
+    n = run.metrics.n if isinstance(run.metrics, TranslationMetrics) else None
     return min(n or MOST_IMAGES, MOST_IMAGES)

@@ -12,13 +12,13 @@ from typing import Any
 from ganatomy.comparison.differences import duration, number
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_text
+from ganatomy.core.table import Table
 from ganatomy.core.text import counted, printable
-from ganatomy.metrics.translation_table import aligned
 
 WIDTH = 160
 LONGEST_NAME = 44
 ONE_SEED = "*"  # behind an interval that is over test patients
-Table = Mapping[str, Any]
+Board = Mapping[str, Any]
 Lines = list[list[str]]
 
 
@@ -39,9 +39,9 @@ def check_ending(path: Path) -> None:
         raise UserError("is neither a .csv nor a .md file", where=path, fix="name one of these with --out")
 
 
-def _text(one: Table) -> list[str]:
-    blocks = _wrapped(_cells(one))
-    text = [_title(one), *(line for block in blocks for line in ["", *aligned(block)]), "", *_legend(one)]
+def _text(one: Board) -> list[str]:
+    tables = [Table(heads, rows).text() for heads, *rows in _wrapped(_cells(one))]
+    text = [_title(one), *(line for block in tables for line in ["", *block.split("\n")]), "", *_legend(one)]
     if one["differences"]:
         text += ["", f"By {_primary(one)}, over seeds:"]
         text += [line for d in one["differences"] for line in _folded(f"  {d['sentence']}")]
@@ -52,7 +52,7 @@ def _folded(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
-def _title(one: Table) -> str:
+def _title(one: Board) -> str:
     way = " to ".join(one["direction"]) if one["direction"] else one["domain"]
     whose = f" of {counted(one['test_subjects'], 'patient')}" if one["test_subjects"] else ""
     parts = [one["kind"], way, f"class {one['class']}" if one["class"] != "(all)" else "", f"{one['size']} px",
@@ -62,11 +62,11 @@ def _title(one: Table) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _primary(one: Table) -> str:
+def _primary(one: Board) -> str:
     return next((str(c["head"]) for c in one["columns"] if c["name"] == one["primary"]), str(one["primary"]))
 
 
-def _legend(one: Table) -> list[str]:
+def _legend(one: Board) -> list[str]:
     named = [c["head"] for c in one["columns"] if c["primary"]]
     lines = [f"Mean over seeds (95% interval over seeds). Primary: {' and '.join(named)}; ranked by "
              f"{_primary(one)}.", f"Better: {'; '.join(_better(one))}."]
@@ -76,14 +76,14 @@ def _legend(one: Table) -> list[str]:
     return lines
 
 
-def _better(one: Table) -> list[str]:
+def _better(one: Board) -> list[str]:
     """Which way each figure should go: "lower KD-Lite0 x 1000, FD-Lite0; higher precision"."""
     ways = {"lower": "lower", "higher": "higher", "match": "near real against real in"}
     found = {way: [c["head"] for c in one["columns"] if c["better"] == way] for way in ways}
     return [f"{ways[way]} {', '.join(heads)}" for way, heads in found.items() if heads]
 
 
-def _cells(one: Table) -> Lines:
+def _cells(one: Board) -> Lines:
     """The whole table: heads, groups, real against real, controls."""
     columns, words = one["columns"], _said(one)
     key = next(c["key"] for c in columns if c["name"] == one["primary"])
@@ -105,7 +105,7 @@ def _cells(one: Table) -> Lines:
     return lines
 
 
-def _said(one: Table) -> list[str]:
+def _said(one: Board) -> list[str]:
     """The columns of words that say anything."""
     return [word for word in one["groups"][0]["words"] if any(g["words"][word] != "-" for g in one["groups"])]
 
@@ -114,11 +114,11 @@ def _count(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def _time(group: Table) -> str:
+def _time(group: Board) -> str:
     return "-" if group["mean_seconds"] is None else duration(group["mean_seconds"])
 
 
-def _summary(summary: Table | None, k: float) -> str:
+def _summary(summary: Board | None, k: float) -> str:
     if summary is None:
         return "-"
     mark = ONE_SEED if summary["interval_over"] == "subjects" else ""
@@ -134,7 +134,7 @@ def _interval(interval: Sequence[float] | None, k: float) -> str:
     return f"{number(k * interval[0])} to {number(k * interval[1])}" if interval else ""
 
 
-def _beside(figures: Mapping[str, Any], columns: Sequence[Table], key: str) -> list[str]:
+def _beside(figures: Mapping[str, Any], columns: Sequence[Board], key: str) -> list[str]:
     """The cells of real against real, or of a control."""
     cells = []
     for c in columns:
@@ -185,7 +185,7 @@ def _csv(found: Mapping[str, Any]) -> str:
     return handle.getvalue()
 
 
-def _row(one: Table, group: Table) -> dict[str, Any]:
+def _row(one: Board, group: Board) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": one["kind"], "direction": " to ".join(one["direction"] or ()), "rank": group["rank"],
            "group": _harmless(group["name"]), "seeds": len(group["seeds"]), "steps": group["mean_steps"],
            "seconds": group["mean_seconds"]}

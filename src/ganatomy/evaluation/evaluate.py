@@ -7,29 +7,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_json
 from ganatomy.core.run import Run
-from ganatomy.core.text import command_line, grouped
+from ganatomy.core.text import command_line, grouped, listed
 from ganatomy.evaluation.map import write_map
-from ganatomy.evaluation.rows import size_warning
-from ganatomy.evaluation.sets import MOST_IMAGES, Task, of_datasets, of_run, samples_of
+from ganatomy.evaluation.samples import Task, of_datasets, of_run, samples_of
+from ganatomy.evaluation.table import table
 from ganatomy.evaluation.translation import evaluate_translation, translates
 from ganatomy.evaluation.verdicts import FEW_SYNTHETIC, check_gates, verdicts
 from ganatomy.features.choose import choose
 from ganatomy.generators.sampler import check_seed
-from ganatomy.metrics.base import MetricResult, Samples, found
-from ganatomy.metrics.controls import controls
-from ganatomy.metrics.table import table
+from ganatomy.metrics import registry
+from ganatomy.metrics.base import Samples
+from ganatomy.metrics.floors import UNTRAINED, controls
+from ganatomy.metrics.schema import MOST_IMAGES, Control, Count, Evaluation, Metrics, Result, size_warning
 
 __all__ = ["check_gates", "evaluate", "table"]
 
-SCHEMA_VERSION = 1
 MOST_ASKED = 1_000_000
-UNTRAINED = "untrained generator"  # its name among the controls
-PATIENTS_UNKNOWN = "nothing says which images belong to one patient"
 
 Say = Callable[[str], None]
 
@@ -58,8 +54,8 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
         say: called with lines for the user.
 
     Returns:
-        What metrics.json holds (docs/design.md). Every figure has its n, an interval over subjects and a real-real
-        figure beside it; below five test subjects there are values per subject and no intervals.
+        What metrics.json holds (docs/design.md). Every value has its n, an interval over subjects and a real-real
+        value beside it; below five test subjects there are values per subject and no intervals.
 
     Raises:
         UserError: no such folder, no test split, sizes or channels that do not fit, or `n` out of range.
@@ -89,57 +85,56 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     task = of_run(Path(real), n, seed, data, domain, label, extractor) if synthetic is None \
         else of_datasets(Path(real), Path(synthetic), n, seed, domain, label, extractor)
     samples = samples_of(task, seed)
-    unknown = any(PATIENTS_UNKNOWN in text for text in task.warnings)
-    whose = "(patients unknown)" if unknown else f"of {grouped(samples.test.n_subjects, 'subject')}"
-    say(f"{task.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
-        f"{whose}; features of {extractor.name} ...")
     metrics = _measure(task, samples, frozenset({"critic"} if critic else ()), say)
     if synthetic is None:
         write_map(Run(real), samples, metrics, say)
-    _written(Run(real) if synthetic is None else None, metrics, command, started, say)
-    check_gates(metrics, fail_on)
-    return metrics
+    values = _written(Run(real) if synthetic is None else None, metrics, command, started, say)
+    check_gates(values, fail_on)
+    return values
 
 
-def _written(run: Run | None, metrics: dict[str, Any], command: str, started: float, say: Say) -> dict[str, Any]:
+def _written(run: Run | None, metrics: Evaluation, command: str, started: float, say: Say) -> dict[str, Any]:
     """The metrics with the time they took; those of a run are kept in it."""
-    metrics["seconds"] = round(time.perf_counter() - started, 1)
+    values = metrics.model_copy(update={"seconds": round(time.perf_counter() - started, 1)}).to_json()
     if run is not None:
-        write_json(run.metrics_file, metrics)
+        write_json(run.metrics_file, values)
         run.record_command(command)
         say(f"written: {run.metrics_file}")
-    return metrics
+    return values
 
 
-def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> dict[str, Any]:
-    results, warnings = [], [*task.warnings, *_size_warnings(samples)]
-    for metric in found(asked):
+def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> Metrics:
+    counts = {name: Count(images=s.n_images, subjects=s.n_subjects)
+              for name, s in (("train", samples.train), ("test", samples.test)) if s is not None}
+    counts["synthetic"] = Count(images=samples.synthetic.n_images)
+    about = Metrics(extractor=samples.extractor.name, dataset=task.dataset.info.content, synthetic=task.content,
+                    step=task.step, seed=samples.seed, domain=task.domain, label=task.label, size=task.size,
+                    counts=counts, warnings=tuple(task.warnings))
+    whose = "(patients unknown)" if about.patients_unknown else f"of {grouped(samples.test.n_subjects, 'subject')}"
+    say(f"{samples.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
+        f"{whose}; features of {samples.extractor.name} ...")
+    results = list[Result]()
+    for metric in registry.every(asked):
         say(f"{metric.__name__.rpartition('.')[2]} ...")
         results += metric.compute(samples)
     say("controls ...")
-    judged, more = _controls(task, samples, results)
-    warnings += more + _missing(results)
-    warnings += _diversity_warnings(results)
-    counts = {name: {"images": s.n_images, "subjects": s.n_subjects}
-              for name, s in (("train", samples.train), ("test", samples.test)) if s is not None}
-    entries = [e for e in (r.to_json() for r in results) if e["value"] is not None]
-    return {"schema_version": SCHEMA_VERSION, "extractor": samples.extractor.name, "seconds": 0.0,
-            "dataset": task.dataset.info.content, "synthetic": task.content, "step": task.step, "seed": samples.seed,
-            "domain": task.domain, "label": task.label, "size": task.size,
-            "counts": {**counts, "synthetic": {"images": samples.synthetic.n_images}},
-            "verdicts": verdicts(entries, judged), "results": entries, "controls": judged, "warnings": warnings}
+    judged, blind = _controls(task, samples, results)
+    known = tuple(r for r in results if r.value is not None)
+    warnings = [*task.warnings, *_size_warnings(samples), *blind, *_missing(results), *_diversity_warnings(known)]
+    return about.model_copy(update={"verdicts": verdicts(known, judged), "results": known, "controls": tuple(judged),
+                                    "warnings": tuple(warnings)})
 
 
-def _missing(results: list[MetricResult]) -> list[str]:
-    """A sentence for each reason why figures could not be computed."""
+def _missing(results: Sequence[Result]) -> list[str]:
+    """A sentence for each reason why values could not be computed."""
     names: dict[str, list[str]] = {}
     for r in results:
-        if r.value is None or not np.isfinite(r.value):
+        if r.value is None:
             names.setdefault(r.caveat, []).append(f"{r.name} against {r.against}")
-    return [f"{', '.join(found)} could not be computed: {reason}." for reason, found in names.items()]
+    return [f"{', '.join(own)} could not be computed: {reason}." for reason, own in names.items()]
 
 
-def _controls(task: Task, samples: Samples, results: list[MetricResult]) -> tuple[list[dict[str, Any]], list[str]]:
+def _controls(task: Task, samples: Samples, results: Sequence[Result]) -> tuple[list[Control], list[str]]:
     """Every metric on every control, and sentences about those that it does not place behind the model."""
     warnings, n = [], min(samples.synthetic.n_images, MOST_IMAGES)
     try:
@@ -149,37 +144,29 @@ def _controls(task: Task, samples: Samples, results: list[MetricResult]) -> tupl
         warnings.append(f"The control with an untrained generator is left out: {error}.")
     if samples.train is None:
         warnings.append("There is no train split: the controls are made from test images, which flatters them.")
-    headline = {r.name: r for r in results if r.against == "test"}
-    judged: list[dict[str, Any]] = []
+    models = {r.name: r for r in results if r.against == "test"}
+    judged = list[Control]()
     for name, sample in controls(samples.train or samples.test, n, untrained, samples.seed).items():
         caveat = task.untrained_caveat if name == UNTRAINED else ""
-        own = [{"control": name, **entry, "caveat": caveat} for entry in _judge(samples.with_control(sample), headline)]
-        blind = [e["name"] for e in own if e["behind_model"] is False and headline[e["name"]].better != "match"]
+        bad = samples.with_control(sample)
+        values = [r for m in registry.every() if getattr(m, "CONTROLS", True) for r in m.compute(bad)]
+        own = [Control(control=name, name=r.name, value=r.value, interval=r.interval, n_synthetic=sample.n_images,
+                       behind_model=behind_model(models[r.name], r.value), caveat=caveat)
+               for r in values if r.value is not None and models[r.name].value is not None]
+        blind = [c.name for c in own if c.behind_model is False and models[c.name].better != "match"]
         if blind:
-            warnings.append(f"The control “{name}” is not behind the model by {' and '.join(blind)}: either the model "
-                            "is no better than it, or the measure is blind here. Look at the images.")
+            warnings.append(f"The control “{name}” is not behind the model by {listed(blind)}: either the model is no "
+                            "better than it, or the measure is blind here. Look at the images.")
         judged += own
     return judged, warnings
 
 
-def _judge(samples: Samples, headline: dict[str, MetricResult]) -> list[dict[str, Any]]:
-    """Every metric on one control, beside the model's own figure."""
-    judged = []
-    for result in (r for metric in found() if getattr(metric, "CONTROLS", True) for r in metric.compute(samples)):
-        entry, model = result.to_json(), headline[result.name]
-        if entry["value"] is not None and model.value is not None:
-            judged.append({"name": result.name, "value": entry["value"], "interval": entry["interval"],
-                           "n_synthetic": samples.synthetic.n_images,
-                           "behind_model": behind_model(model, entry["value"])})
-    return judged
-
-
-def behind_model(model: MetricResult, control: float) -> bool | None:
-    """Whether a control's value is worse than the model's; None for a figure that is never ranked."""
+def behind_model(model: Result, control: float) -> bool | None:
+    """Whether a control's value is worse than the model's; None for a value that is never ranked."""
     if not model.ranked or model.value is None:
         return None
     if model.better == "match":
-        reference = (model.reference or {}).get("value")
+        reference = model.reference.value if model.reference else None
         return None if reference is None else abs(control - reference) > abs(model.value - reference)
     return control > model.value if model.better == "lower" else control < model.value
 
@@ -187,13 +174,13 @@ def behind_model(model: MetricResult, control: float) -> bool | None:
 def _size_warnings(samples: Samples) -> list[str]:
     warnings = size_warning(samples.test.n_subjects)
     if samples.train is None:
-        warnings.append("No train split: nothing stands beside the figures against test.")
+        warnings.append("No train split: nothing stands beside the values against test.")
     if samples.synthetic.n_images < FEW_SYNTHETIC:
         warnings.append(f"Only {samples.synthetic.n_images} synthetic images: use at least {FEW_SYNTHETIC}.")
     return warnings
 
 
-def _diversity_warnings(results: list[MetricResult]) -> list[str]:
+def _diversity_warnings(results: Sequence[Result]) -> list[str]:
     return [f"{r.name}: the synthetic images are only {r.ratio:.2f} times as diverse as images of different patients; "
             "the generator repeats itself." for r in results
             if r.name.startswith("Diversity") and r.against == "test" and r.ratio is not None and r.ratio < 0.5]

@@ -15,6 +15,7 @@ from ganatomy.data.images import block_means
 from ganatomy.data.pictures import grid, write_png
 from ganatomy.features.base import Features, Images
 from ganatomy.metrics.base import Array, Sample, Samples
+from ganatomy.metrics.schema import Metrics
 
 SCHEMA_VERSION = 1
 MOST_POINTS = 300  # of a kind: more hide each other, and t-SNE takes minutes
@@ -55,18 +56,18 @@ def image_map(samples: Samples) -> dict[str, Any]:
                            "row": [int(row) for _, _, rows in parts for row in rows]}
 
 
-def write_map(run: Run, samples: Samples, metrics: dict[str, Any], say: Callable[[str], None]) -> None:
+def write_map(run: Run, samples: Samples, metrics: Metrics, say: Callable[[str], None]) -> None:
     """Write RUN/map.json and the thumbnails of its generated images, RUN/map.png. No real image is kept there."""
     say("map ...")
-    found = image_map(samples)
-    rows = np.array([row for row, kind in zip(found.pop("row"), found["kind"], strict=True) if kind == "synthetic"],
+    points = image_map(samples)
+    rows = np.array([row for row, kind in zip(points.pop("row"), points["kind"], strict=True) if kind == "synthetic"],
                     np.intp)
-    about = {key: metrics.get(key) for key in ("dataset", "synthetic", "step")}
+    about = {"dataset": metrics.dataset, "synthetic": metrics.synthetic, "step": metrics.step}
     if len(rows):
         thumbs = thumbnails(samples.synthetic.images[rows])
-        found["thumbnail"], found["columns"] = list(thumbs.shape[2:]), COLUMNS
+        points["thumbnail"], points["columns"] = list(thumbs.shape[2:]), COLUMNS
         write_png(run.map_file.with_suffix(".png"), grid(thumbs, COLUMNS))
-    write_json(run.map_file, found | about)
+    write_json(run.map_file, points | about)
 
 
 def thumbnails(images: Images) -> Images:

@@ -6,34 +6,42 @@ Beside the model stand the input returned, histogram matching, and other runs su
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
 from ganatomy.core.text import counted
 from ganatomy.data.dataset import Dataset
-from ganatomy.evaluation.pairs import (
-    MODEL,
-    MOST_TRAINING,
-    Direction,
-    Say,
-    Task,
-    direction_of,
-    lesion_masks,
-    physical,
-    spacing,
-    to_targets,
-    translations,
-)
-from ganatomy.evaluation.rows import at_most, dataset_warnings, same_channels, size_warning
+from ganatomy.data.manifest import Row
+from ganatomy.evaluation.samples import at_most, dataset_warnings, same_channels
 from ganatomy.features.choose import choose
 from ganatomy.generators.folder import load_generator
+from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics.base import Images, Sample, finite
 from ganatomy.metrics.kernel_pairs import real_distance, translated_distance
+from ganatomy.metrics.schema import (
+    HISTOGRAM_MATCHED,
+    INPUT_RETURNED,
+    MODEL,
+    MOST_IMAGES,
+    TranslationMetrics,
+    size_warning,
+)
 from ganatomy.metrics.translation.anatomy import anatomy
-from ganatomy.metrics.translation.baselines import returned_input, returned_unpaired
+from ganatomy.metrics.translation.baselines import (
+    HistogramMatch,
+    both_histogram_matches,
+    fit_histogram_match,
+    input_returned,
+    returned_input,
+    returned_unpaired,
+)
 from ganatomy.metrics.translation.lesions import lesions
 from ganatomy.metrics.translation.paired import (
     PairFigures,
@@ -44,9 +52,151 @@ from ganatomy.metrics.translation.paired import (
     ranking,
     summarise,
 )
+from ganatomy.statistics.subjects import rows_of
+from ganatomy.training.draws import partners
 
-SCHEMA_VERSION = 1
-KIND = "translation"
+MOST_TRAINING = MOST_IMAGES // 4  # to learn a histogram from, and for the distance of real train to real test
+Say = Callable[[str], None]
+
+
+@dataclass
+class Translating:
+    """What is measured: the model, the runs beside it, and the dataset.
+
+    `samplers` holds (name, sampler) with the model first.
+    """
+
+    dataset: Dataset
+    samplers: dict[str, Sampler]
+    source: str
+    target: str
+    label: str | None
+    seed: int
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Side of the images, pixels."""
+        return self.samplers[MODEL].size
+
+
+@dataclass
+class Direction:
+    """The test images of one direction.
+
+    Attributes:
+        rows, inputs: of the source's contrast. real, truth: rows and images of the target's; of the same slices where
+            `paired`.
+        mask: foreground of the real images, [n, s, s].
+        backward: from the contrast that was the target in training.
+    """
+
+    task: Translating
+    rows: list[Row]
+    inputs: Images
+    real: list[Row]
+    truth: Images
+    mask: Any
+    paired: bool
+    backward: bool
+
+    @property
+    def subjects(self) -> list[str]:
+        """Of each input."""
+        return [row.subject for row in self.rows]
+
+
+def direction_of(task: Translating, backward: bool, n: int | None) -> Direction:
+    source, target = (task.target, task.source) if backward else (task.source, task.target)
+    dataset = task.dataset
+    rows = at_most(dataset.require("test", source, task.label), n or MOST_IMAGES, task.seed)
+    paired = dataset.info.paired
+    real = partners(dataset, rows, target) if paired \
+        else at_most(dataset.require("test", target, task.label), n or MOST_IMAGES, task.seed)
+    inputs, truth = dataset.images(rows, task.size), dataset.images(real, task.size)
+    return Direction(task, rows, inputs, real, truth, foreground(inputs, truth if paired else inputs), paired,
+                      backward)
+
+
+def translations(direction: Direction, say: Say) -> tuple[dict[str, Images], str]:
+    """Every translator's images, the model's first, and what is to be said of the baselines."""
+    task, made = direction.task, dict[str, Images]()
+    for name, sampler in task.samplers.items():
+        if direction.backward and not sampler.model.two_way:
+            continue
+        say(f"translating with {name} ...")
+        images = sampler.translate(direction.inputs, task.seed, direction.backward)
+        if not np.isfinite(images).all():
+            raise UserError("the generator gives images that hold NaN or infinity", where=name, fix="train it again")
+        made[name] = images
+    made[INPUT_RETURNED] = input_returned(direction.inputs)
+    if not direction.paired:
+        return made, ""
+    rows = whole_subjects(task.dataset.rows(direction.rows[0].domain, "train", task.label), MOST_TRAINING, task.seed)
+    if not rows:
+        return made, "no training images: histogram matching is left out"
+    truth = task.dataset.images(partners(task.dataset, rows, direction.real[0].domain), task.size)
+    match = fit_histogram_match(task.dataset.images(rows, task.size), truth, [row.subject for row in rows])
+    made[HISTOGRAM_MATCHED] = _matched(direction, match)
+    return made, match.note
+
+
+def to_targets(direction: Direction) -> list[Images]:
+    """The inputs with their grey values matched to training targets, rising and falling; empty without any."""
+    task = direction.task
+    rows = whole_subjects(task.dataset.rows(direction.real[0].domain, "train", task.label), MOST_TRAINING, task.seed)
+    maps = both_histogram_matches(task.dataset.images(rows, task.size)) if rows else None
+    return [_matched(direction, match) for match in maps or ()]
+
+
+def whole_subjects(rows: list[Row], most: int, seed: int) -> list[Row]:
+    """All rows of subjects drawn at random, at most `most` rows in all, but one subject at least; in their order."""
+    subjects = list(dict.fromkeys(row.subject for row in rows))
+    counts, chosen, total = Counter(row.subject for row in rows), set[str](), 0
+    for i in np.random.default_rng((seed, 13)).permutation(len(subjects)):
+        if not chosen or total + counts[subjects[i]] <= most:
+            chosen.add(subjects[i])
+            total += counts[subjects[i]]
+    return [row for row in rows if row.subject in chosen]
+
+
+def _matched(direction: Direction, match: HistogramMatch) -> Images:
+    """The inputs matched: each ranks among all test slices of its subject, however few of them are measured."""
+    task, made = direction.task, np.empty_like(direction.inputs)
+    rows = task.dataset.rows(direction.rows[0].domain, "test", task.label)
+    for subject, places in rows_of(direction.subjects):
+        whole = [row for row in rows if row.subject == subject]
+        images = match(task.dataset.images(whole, task.size), [subject] * len(whole))
+        place = {row.row: i for i, row in enumerate(whole)}
+        made[places] = images[[place[direction.rows[i].row] for i in places]]
+    return made
+
+
+def physical(direction: Direction) -> tuple[Any, str]:
+    """Units for a step of 1 in the images, of each row, and their name; (None, "") for arbitrary units."""
+    info = direction.task.dataset.info
+    intensity = info.intensity.get(direction.real[0].domain)
+    if intensity is None or intensity.units.startswith("arbitrary"):
+        return None, ""
+    low, high = info.value_range
+    return np.array([(high - low) / 2 * row.scale for row in direction.real]), intensity.units
+
+
+def spacing(direction: Direction) -> tuple[float, float] | None:
+    dataset, size = direction.task.dataset, direction.task.size
+    if dataset.info.spacing is None:
+        return None
+    factor = dataset.size / size
+    return dataset.info.spacing[0] * factor, dataset.info.spacing[1] * factor
+
+
+def lesion_masks(direction: Direction) -> Any:
+    """Where lesions are outlined, [n, s, s]; None where nothing is, or the images were made smaller than stored."""
+    dataset = direction.task.dataset
+    values = [value for name, value in dataset.info.mask_values.items() if "lesion" in name.lower()]
+    if not values or not direction.paired or direction.task.size != dataset.size:
+        return None
+    return np.isin(dataset.masks(direction.rows), values)
 
 
 def translates(path: str | Path) -> bool:
@@ -57,8 +207,8 @@ def translates(path: str | Path) -> bool:
 
 
 def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Path | None,
-                         beside: Sequence[str | Path], say: Say) -> dict[str, Any]:
-    """What metrics.json holds of a run that translates; see docs/design.md. Arguments as for `evaluate`."""
+                         beside: Sequence[str | Path], say: Say) -> TranslationMetrics:
+    """What metrics.json holds of a run that translates. Arguments as for `evaluate`."""
     task = _task(path, seed, data, beside)
     directions = [False, True] if task.samplers[MODEL].model.two_way else [False]
     measured, digest = [], hashlib.sha256()
@@ -70,27 +220,27 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
         measured.append(entry)
         digest.update(made.tobytes())
     notes = task.samplers[MODEL].notes or {}
-    return {"schema_version": SCHEMA_VERSION, "kind": KIND, "extractor": choose().name, "seconds": 0.0,
-            "dataset": task.dataset.info.content, "synthetic": digest.hexdigest(), "step": notes.get("step"),
-            "seed": seed, "n": n, "source": task.source, "domain": task.target, "label": task.label, "size": task.size,
-            "directions": measured, "warnings": task.warnings}
+    return TranslationMetrics.model_validate(
+        {"extractor": choose().name, "dataset": task.dataset.info.content, "synthetic": digest.hexdigest(),
+         "step": notes.get("step"), "seed": seed, "n": n, "source": task.source, "domain": task.target,
+         "label": task.label, "size": task.size, "directions": measured,
+         "warnings": list(dict.fromkeys(task.warnings))})
 
 
-def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str | Path]) -> Task:
+def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str | Path]) -> Translating:
     run, sampler = Run.open(path), load_generator(path)
     notes = sampler.notes or {}
     dataset = Dataset.open(data or run.dataset_path())
     source, target = (dataset.domain(notes[key]) for key in ("source_domain", "domain"))
     same_channels(dataset, sampler.channels, "the run")
-    task = Task(dataset, {MODEL: sampler}, source, target, run.recipe().label, seed, dataset_warnings(dataset))
-    if dataset.info.content != run.dataset_content():
-        task.warnings.append("This is not the dataset that the model was trained on, or it has changed since.")
+    task = Translating(dataset, {MODEL: sampler}, source, target, run.recipe().label, seed,
+                       dataset_warnings(dataset, run.dataset_content()))
     for other in beside:
         _add_beside(task, Path(other), run.dataset_content())
     return task
 
 
-def _add_beside(task: Task, path: Path, content: str) -> None:
+def _add_beside(task: Translating, path: Path, content: str) -> None:
     """Put another run's generator beside the model. Raises `UserError` if it does something else."""
     run, sampler = Run.open(path), load_generator(path)
     notes = sampler.notes or {}
@@ -128,7 +278,7 @@ def _measure(direction: Direction, say: Say) -> tuple[dict[str, Any], Images]:
                                    task.seed).to_json()
     if task.samplers[MODEL].model.two_way:
         entry |= _there_and_back(direction, made[MODEL])
-    task.warnings += size_warning(len(set(subjects)), task.warnings)
+    task.warnings += size_warning(len(set(subjects)))
     named: dict[str, Any] = _with_ids(finite(entry), [row.image_id for row in direction.rows])
     return named, made[MODEL]
 

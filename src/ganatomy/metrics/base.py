@@ -1,28 +1,81 @@
-"""What every metric is given and what it gives back. A metric is one file here with `compute(samples)`."""
+"""What every metric is given, what it gives back, and what it declares of itself.
+
+A metric is one file of this package, found by `registry`. It has `compute(samples) -> list[Result]` and `ABOUT`, an
+`About` for each of its values; and may have
+
+- `ORDER`: its place in tables, the headline's is 0;
+- `ON_DEMAND = True`: computed only when asked for by the file's name;
+- `CONTROLS = False`: not computed of controls;
+- `fault(result) -> str`: a sentence where the result shows a fault, else "". It turns the light of the question amber,
+  and red if it is `Grave`. The result against test is judged, or what `judged(results) -> Result | None` chooses.
+"""
 
 from __future__ import annotations
 
-import importlib
-import math
-import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from types import ModuleType
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy import metrics
 from ganatomy.core.errors import UserError
 from ganatomy.features.base import Extractor, Features, Images, Stack
 from ganatomy.features.choose import choose
+from ganatomy.metrics.schema import Better, Question, Result, finite
+from ganatomy.statistics.subjects import MIN_SUBJECTS
 
-__all__ = ["Features", "Images", "MetricResult", "Sample", "Samples"]
+__all__ = ["MIN_SUBJECTS", "About", "Better", "Column", "Features", "Grave", "Images", "Result", "Sample", "Samples",
+           "finite"]
 
 Array = NDArray[np.float64]
-Better = Literal["lower", "higher", "match"]
-MIN_SUBJECTS = 5  # below this an interval over subjects would be made up
+NO_TRAIN = "there is no train split"
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where a value stands in a leaderboard.
+
+    Attributes:
+        key: its name in the result of `compare`.
+        head: above the column.
+        ratio: the ratio to real images is taken, not the value.
+        share: it lies between 0 and 1.
+        order: its place among the columns.
+    """
+
+    key: str
+    head: str
+    ratio: bool = False
+    share: bool = False
+    order: float = 99
+
+
+@dataclass(frozen=True)
+class About:
+    """What a metric declares of one of its values.
+
+    Attributes:
+        name: without the extractor that results carry behind a hyphen: KD of KD-Lite0.
+        meaning: what it is, for a reader of the report, in one or two sentences.
+        question: which of the four it helps to answer.
+        better: lower, higher, or match (near the value between real images).
+        also: another name of the same, as of KD over the features of Inception: KID.
+        column: of a leaderboard; None if it is not in one.
+        factor: by what it is multiplied where it is shown.
+    """
+
+    name: str
+    meaning: str
+    question: Question
+    better: Better
+    also: str = ""
+    column: Column | None = None
+    factor: float = 1.0
+
+
+class Grave(str):
+    """A fault that makes a light red."""
 
 
 class Sample:
@@ -100,99 +153,26 @@ class Samples:
 
     def real(self) -> list[tuple[str, Sample]]:
         """The real samples to compare with, the headline first."""
-        found = [("test", self.test)]
-        if self.train is not None and not self.control:
-            found.append(("train", self.train))
-        return found
+        train = [("train", self.train)] if self.train is not None and not self.control else []
+        return [("test", self.test), *train]
+
+    def result(self, name: str, against: str, value: float | None, better: Better, **fields: Any) -> Result:
+        """A result with the numbers of images and subjects of these samples."""
+        real = self.train if against == "train" and self.train is not None else self.test
+        return Result(name=name, against=against, value=value, n_images=real.n_images, n_subjects=real.n_subjects,
+                      n_synthetic=self.synthetic.n_images, better=better, **fields)
 
     def with_control(self, images: Sample) -> Samples:
         """The same with a control in the place of the synthetic images."""
         return replace(self, synthetic=images, control=True)
 
 
-@dataclass(frozen=True)
-class MetricResult:
-    """One figure with what is needed to judge it. Intervals are 95%, over subjects.
-
-    Attributes:
-        name: such as KD-Lite0.
-        against: which real sample: test or train.
-        value: the figure; None where it cannot be computed, and `caveat` says why.
-        interval: None below five subjects.
-        floor: the same figure, real against real: the mean over random halvings of the real subjects; for
-            `better: match` the reference's value.
-        floor_interval: the central 95% of the halvings (a spread, not a confidence interval), or the reference's.
-        paired_difference: score minus floor at equal n: mean, central 95%, the score on that footing, images a half.
-        reference: the same figure between real images: what it is of, its value, interval, n.
-        ratio, ratio_interval: value / reference value, for `better: match`; of densities at the floor's n.
-        p_no_difference: from permuting subjects; small means the two samples differ.
-        per_subject: value for each real subject by itself, below five subjects.
-        better: lower, higher, or match (near the reference).
-        ranked: whether controls are expected behind the model; a figure that rises with blur is never ranked.
-        details: what a report draws beyond the figure, such as a curve or the worst pairs; plain lists and numbers.
-    """
-
-    name: str
-    against: str
-    value: float | None
-    n_images: int
-    n_subjects: int
-    n_synthetic: int
-    better: Better
-    interval: tuple[float, float] | None = None
-    floor: float | None = None
-    floor_interval: tuple[float, float] | None = None
-    paired_difference: dict[str, Any] | None = None
-    reference: dict[str, Any] | None = None
-    ratio: float | None = None
-    ratio_interval: tuple[float, float] | None = None
-    p_no_difference: float | None = None
-    per_subject: dict[str, float] | None = None
-    caveat: str = ""
-    details: dict[str, Any] | None = None
-    ranked: bool = field(default=True, repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary for metrics.json, without NaN or infinity."""
-        entry = {key: value for key, value in vars(self).items() if key != "ranked"}
-        return {key: finite(value) for key, value in entry.items()}
-
-
-def finite(value: Any) -> Any:
-    """`value` with tuples as lists, numpy numbers as Python's, and None for what is not finite."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [finite(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
-
-
-def found(asked: frozenset[str] = frozenset()) -> list[ModuleType]:
-    """Every metric of this package: the modules with a `compute`, by their `ORDER` (the headline has 0).
-
-    A module with `ON_DEMAND = True` counts only if its name is among those `asked` for. One with `CONTROLS = False` is
-    not computed of controls.
-    """
-    modules = [importlib.import_module(f"{metrics.__name__}.{m.name}") for m in pkgutil.iter_modules(metrics.__path__)
-               if not m.name.startswith("_")]
-    wanted = [m for m in modules if hasattr(m, "compute")
-              and (not getattr(m, "ON_DEMAND", False) or m.__name__.rpartition(".")[2] in asked)]
-    return sorted(wanted, key=lambda m: (getattr(m, "ORDER", 99), m.__name__))
-
-
-def factor(name: str) -> float:
-    """By what a metric's value is multiplied where it is shown: kernel distances by 1000, as is the custom."""
-    return 1000.0 if name.partition("-")[0] in ("KD", "KID") else 1.0
-
-
-def refuse_not_finite(made: Images) -> None:
+def refuse_not_finite(images: Images) -> None:
     """Say so if a model's images hold values that are not finite.
 
     Raises:
         UserError: they do.
     """
-    if not np.isfinite(made).all():
+    if not np.isfinite(images).all():
         raise UserError("translated images hold values that are not finite",
                         fix="the training has diverged: translate with an earlier checkpoint")

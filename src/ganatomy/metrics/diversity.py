@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
+from ganatomy.features.base import Features
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Grave, Result, Sample, Samples
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     Array,
@@ -17,27 +18,20 @@ from ganatomy.statistics.resampling import (
 )
 
 ORDER = 3
+ABOUT = (
+    About("Diversity", "How far apart pairs of images are. Should match real pairs of different subjects; well below,"
+          " the generator repeats itself.", "diverse", "match",
+          column=Column("diversity_ratio", "diversity ratio", ratio=True, order=8)),
+)
+HALF = 0.5  # times the diversity of real images: less is a failure, not a shortcoming
+LESS = 0.9  # less is a shortcoming, if surely below 1
 MOST_IMAGES = 500
 _NEEDS = "needs at least two synthetic images, of different subjects"
 _CAVEAT = "says nothing about whether the images are right: noise is diverse too"
 
 
-def feature_distances(sample: Sample) -> Array:
-    """Euclidean distance between the features of all pairs of images: [n, n]."""
-    return _euclidean(sample.features)
-
-
-def pixel_distances(sample: Sample) -> Array:
-    """Root mean square difference of all pairs of images, in units of half the grey scale (-1 to 1): [n, n]."""
-    flat = sample.images[:].reshape(sample.n_images, -1)
-    rms: Array = _euclidean(flat) / np.sqrt(flat.shape[1])
-    return rms
-
-
-METRICS = {"features": feature_distances, "pixels": pixel_distances}
-
-
-def _euclidean(x: Any) -> Array:
+def _euclidean(x: Features) -> Array:
+    """Distances of all pairs of rows: [n, n]."""
     x = x - x.mean(0)  # smaller numbers, so that little is lost where they cancel
     norms = np.square(x).sum(1, dtype=np.float64)
     product = (x @ x.T).astype(np.float64)
@@ -65,32 +59,37 @@ class Diversity:
         return bootstrap_interval(self.value, self.draws, self.n_subjects) if self.n_subjects >= MIN_SUBJECTS else None
 
 
-def compute(samples: Samples) -> list[MetricResult]:
-    """Diversity of the synthetic images in features and in pixels, beside that of test and of train."""
-    return [result for name in METRICS for result in _results(name, samples)]
-
-
-def _results(name: str, samples: Samples) -> list[MetricResult]:
-    own = _diversity(name, samples.synthetic, samples.seed, stream=0)
+def compute(samples: Samples) -> list[Result]:
+    """Diversity of the synthetic images in features, beside that of test and of train."""
+    own = _diversity(samples.synthetic, samples.seed, stream=0)
     results = []
     for against, real in samples.real():
         extra: dict[str, Any] = {}
         if own is not None and not samples.control:
-            extra = _beside(own, _diversity(name, real, samples.seed, stream=1), against)
-        shown = samples.extractor.metric("Diversity") if name == "features" else "Diversity-pixels"
-        results.append(MetricResult(shown, against, own.value if own else None, real.n_images, real.n_subjects,
-                                    samples.synthetic.n_images, "match", interval=_interval(own, real),
-                                    caveat=_caveat(samples, real, own), **extra))
+            extra = _beside(own, _diversity(real, samples.seed, stream=1), against)
+        results.append(samples.result(samples.extractor.metric("Diversity"), against, own.value if own else None,
+                                      "match", interval=_interval(own, real), caveat=_caveat(samples, real, own),
+                                      **extra))
     return results
 
 
-def _diversity(name: str, sample: Sample, seed: int, stream: int) -> Diversity | None:
+def fault(result: Result) -> str:
+    """That the images are less diverse than real ones: by far, or surely."""
+    if result.ratio is None:
+        return ""
+    text = f"{result.name} is {result.ratio:.2f} times that of real images."
+    if result.ratio < HALF:
+        return Grave(text)
+    return text if result.ratio < LESS and result.ratio_interval and result.ratio_interval[1] < 1 else ""
+
+
+def _diversity(sample: Sample, seed: int, stream: int) -> Diversity | None:
     if sample.n_images > MOST_IMAGES:
         rows = np.random.default_rng((seed, 9)).choice(sample.n_images, MOST_IMAGES, replace=False)
         sample = sample.take(np.sort(rows))
     if sample.n_subjects < 2:
         return None
-    return Diversity(sample, METRICS[name](sample), seed, stream)
+    return Diversity(sample, _euclidean(sample.features), seed, stream)
 
 
 def _interval(own: Diversity | None, real: Sample) -> tuple[float, float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.features.base import Features
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.neighbours import squared_distances
-from ganatomy.metrics.prdc import wilson
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Grave, Result, Sample, Samples
+from ganatomy.metrics.prdc import squared_distances
 from ganatomy.metrics.profiles import block_means, chosen_rows, chunks, drawn, said
-from ganatomy.statistics.resampling import Array
+from ganatomy.statistics.resampling import Array, wilson
 
 ORDER = 13
 NAME = "Duplicates"
+ABOUT = (
+    About(NAME, "Share of generated images that are all but the same as another generated one.", "diverse", "lower"),
+)
+DULL = 0.3  # a check that allows for so many false alarms shows nothing
 CONTROLS = False  # blurred real images are no duplicates: there is nothing to rank
 RATE = 0.01  # of false alarms, where there are 198 real subjects or more
 SURELY = 0.99  # confidence that false alarms stay below `rate_high`
@@ -152,12 +155,12 @@ def duplicated(distances: Array, near: float, size: int, seed: int) -> Array:
     return share
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """The share of synthetic images that have a duplicate among them, judged by test and by train images."""
     return [_result(samples, against, real) for against, real in samples.real()]
 
 
-def _result(samples: Samples, against: str, sample: Sample) -> MetricResult:
+def _result(samples: Samples, against: str, sample: Sample) -> Result:
     real, made, found, why = None, None, None, ""
     if samples.synthetic.n_images < 2 or sample.n_subjects < MIN_SUBJECTS:
         why = f"needs two synthetic images, and {MIN_SUBJECTS} real subjects to tell how alike patients are"
@@ -173,8 +176,7 @@ def _result(samples: Samples, against: str, sample: Sample) -> MetricResult:
         why = f"judged with {found.rate:.1%} false alarms among {found.size} images at a time (with {SURELY:.0%} " \
               f"confidence below {found.rate_high:.1%})"
     caveat = said(why, drawn(sample, "real"), drawn(samples.synthetic, "synthetic"))
-    return MetricResult(samples.extractor.metric(NAME), against, n_images=sample.n_images, better="lower", ranked=False,
-                        n_subjects=sample.n_subjects, n_synthetic=samples.synthetic.n_images, caveat=caveat, **extra)
+    return samples.result(samples.extractor.metric(NAME), against, better="lower", ranked=False, caveat=caveat, **extra)
 
 
 def _judged(made: Channels, yardstick: Yardstick, against: str, seed: int) -> dict[str, Any]:
@@ -220,15 +222,23 @@ def _effective(close: NDArray[np.bool_], yardstick: Yardstick) -> float | None:
     return round(1 / excess, 1) if excess * len(close) >= 1 else None
 
 
-def found(result: Mapping[str, Any]) -> str:
-    """A sentence if images are surely repeated, from a result of metrics.json; else "", also of other metrics.
+def judged(results: Sequence[Result]) -> Result | None:
+    """The check that rests on more real subjects: training patients are as good a yardstick as others.
 
-    Surely: the whole interval is above what false alarms can be, and the share at least 5% above what they should be.
+    None where it could not be made, or where so few are alike by chance that hardly anything would be called one.
     """
-    details, interval = result.get("details") or {}, result.get("interval")
-    if not str(result["name"]).startswith(NAME) or not interval or "rate_high" not in details:
+    best = max((r for r in results if r.details), key=lambda r: r.n_subjects or 0, default=None)
+    return best if best is not None and best.details and best.details["rate_high"] <= DULL else None
+
+
+def fault(result: Result) -> str:
+    """That images are surely repeated: the whole interval is above what false alarms can be, and the share at least 5%
+    above what they should be."""
+    details, interval = result.details or {}, result.interval
+    if not interval or "rate_high" not in details or result.value is None:
         return ""
-    if interval[0] <= details["rate_high"] or result["value"] < details["rate"] + LEAST:
+    if interval[0] <= details["rate_high"] or result.value < details["rate"] + LEAST:
         return ""
     amount = f", as if there were about {details['effective']:.0f} different images" if details["effective"] else ""
-    return f"{result['value']:.0%} of the synthetic images have a near-duplicate among {details['compared']}{amount}."
+    return Grave(f"{result.value:.0%} of the synthetic images have a near-duplicate among {details['compared']}"
+                 f"{amount}.")

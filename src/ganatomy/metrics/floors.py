@@ -1,4 +1,8 @@
-"""The noise floor at equal n: what a metric gives between two halves of the same real subjects."""
+"""What stands beside a value: the noise floor at equal n, and controls.
+
+The floor is what a metric gives between two halves of the same real subjects. Controls are sets of images that are
+known to be bad, and that a metric should place behind a trained model.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.metrics.base import Sample
+from ganatomy.metrics.base import Images, Sample
 from ganatomy.statistics.resampling import HALVINGS, Array, central, halvings
 from ganatomy.statistics.subjects import Points
+
+BLUR = 1 / 32  # standard deviation of the blur, share of the image's width
+UNTRAINED = "untrained generator"  # its name among the controls
+_CHUNK = 2000  # images read at a time
 
 
 @dataclass(frozen=True)
@@ -28,12 +36,11 @@ class Floor:
     n_images: float
 
     def fields(self) -> dict[str, Any]:
-        """As the fields of a `MetricResult`."""
-        difference = self.score - self.between
+        """As the fields of a `Result`."""
+        low, high = central(self.score - self.between)
+        side = "above" if low > 0 else "below" if high < 0 else ""
         return {"floor": float(self.between.mean()), "floor_interval": central(self.between),
-                "paired_difference": {"value": float(difference.mean()), "interval": central(difference),
-                                      "score_at_equal_n": float(self.score.mean()), "halvings": len(difference),
-                                      "n_images": round(self.n_images, 1)}}
+                "equal_n": {"value": float(self.score.mean()), "n_images": round(self.n_images, 1), "side": side}}
 
 
 def noise_floor(real: Sample | Points, n_synthetic: int, between: Callable[[Array], Array],
@@ -62,3 +69,38 @@ def noise_floor(real: Sample | Points, n_synthetic: int, between: Callable[[Arra
     for row, count in zip(chosen, wanted, strict=True):
         row[rng.choice(n_synthetic, count, replace=False)] = 1
     return Floor(between(a), score(a, chosen), float(wanted.mean()))
+
+
+def controls(real: Sample, n: int, untrained: Images | None, seed: int = 0) -> dict[str, Sample]:
+    """The controls by name: mean image, blurred real images and, where given, an untrained generator's images.
+
+    Args:
+        real: training images, so that no control has seen the test images.
+        n: how many images each has, as many as the model (blurred ones: as many as there are, at most).
+        untrained: [n, c, s, s] from a generator that has not been trained; None leaves this control out.
+        seed: of the choice of images to blur.
+    """
+    samples = {"mean image": mean_image(real, n), "blurred real images": blurred(real, n, seed)}
+    if untrained is not None:
+        samples[UNTRAINED] = Sample(np.clip(untrained, -1, 1), extractor=real.extractor)
+    return samples
+
+
+def mean_image(real: Sample, n: int) -> Sample:
+    """`n` times the mean of the real images: [n, c, s, s]."""
+    starts = range(0, real.n_images, _CHUNK)
+    total = sum(real.images[i:i + _CHUNK].sum(0, keepdims=True, dtype=np.float64) for i in starts)
+    mean = np.asarray(total / real.n_images, np.float32)
+    features = np.repeat(real.extractor(mean), n, axis=0)
+    return Sample(np.repeat(mean, n, axis=0), None, features, extractor=real.extractor)
+
+
+def blurred(real: Sample, n: int, seed: int = 0) -> Sample:
+    """Up to `n` of the real images under a Gaussian blur of 1/32 of their width (2 px at 64), with their subjects."""
+    from scipy.ndimage import gaussian_filter
+
+    if n < real.n_images:
+        real = real.take(np.sort(np.random.default_rng((seed, 10)).choice(real.n_images, n, replace=False)))
+    sigma = BLUR * real.images.shape[-1]
+    images = gaussian_filter(real.images[:], sigma=(0, 0, sigma, sigma), mode="nearest")
+    return Sample(images.astype(np.float32), [real.names[s] for s in real.subjects], extractor=real.extractor)

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 
 from ganatomy.features.base import Features
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Result, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
-from ganatomy.statistics.resampling import Array, jackknife_groups, jackknife_variance, student
-from ganatomy.statistics.subjects import Points
+from ganatomy.statistics.resampling import Array
 
 ORDER = 1
-MOST_RESAMPLED = 400  # images a side in halvings and jackknife, where a hundred distances are computed
+ABOUT = (
+    About("FD", "Fréchet distance between two Gaussians fitted to features. Grows as images get fewer: compare only "
+          "at equal numbers.", "realistic", "lower", also="FID", column=Column("fd", "FD", order=2)),
+)
+MOST_RESAMPLED = 400  # images a side in halvings, where a hundred distances are computed
 _NEEDS = "needs at least two images on either side"
 _CENTRED = 4000  # features centred at a time
-_CAVEAT = "falls with n and is biased upward; the interval is for its expectation at this n, not for n without limit"
+_CAVEAT = "falls with n and is biased upward: there is no interval, and it compares at equal n only"
 
 
 def frechet_distance(x: Features, y: Features) -> float:
@@ -83,49 +86,15 @@ def _trace_of_root(a: Array, b: Array) -> float:
     return float(np.sqrt(np.maximum(np.linalg.eigvalsh(a @ covariance @ a.T), 0)).sum())
 
 
-def frechet_interval(x: Sample, y: Sample, seed: int, value: float | None = None) -> tuple[float, float] | None:
-    """95% interval for E[FD_n]: both samples' whole subjects are left out in at most 20 groups in turn (jackknife).
-
-    It tells how the figure would vary with other subjects at the same n; it does not cover the distance between
-    the populations, which lies below. Of more than 400 images a side, the spread is that of 400 drawn at random, so
-    rather too wide. None if a sample has fewer than two subjects. `value` is the distance, where it is known.
-    """
-    if min(x.n_subjects, y.n_subjects) < 2:
-        return None
-    value = frechet_distance(x.features, y.features) if value is None else value
-    rng, fewest, variance = np.random.default_rng((seed, 4)), x.n_subjects, 0.0
-    a, b = (_at_most(s, MOST_RESAMPLED, rng) for s in (x, y))
-    for out, other in ((a, b), (b, a)):
-        groups = jackknife_groups(out.n_subjects, rng)
-        kept = [out.features[~np.isin(out.subjects, group)] for group in groups]
-        if min(map(len, kept)) < 2:
-            return None
-        variance += jackknife_variance(np.array([frechet_distance(features, other.features) for features in kept]))
-        fewest = min(fewest, len(groups))
-    return student(value, np.sqrt(variance), fewest)
-
-
-def _at_most(sample: Sample, most: int, rng: np.random.Generator) -> Points:
-    if sample.n_images <= most:
-        return Points(sample.features, sample.subjects)
-    return Points.of(sample, np.sort(rng.choice(sample.n_images, most, replace=False)).astype(np.intp))
-
-
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """FD-Lite0 of the synthetic images against test and against train."""
-    made, results = _gaussian(samples.synthetic), []
+    synthetic, results = _gaussian(samples.synthetic), []
     moments = {against: _gaussian(real) for against, real in samples.real()}
     for against, real in samples.real():
-        value = _distance(moments[against], made)
-        few = real.n_subjects < MIN_SUBJECTS
-        extra: dict[str, Any] = {}
-        if not few and value is not None:
-            extra["interval"] = frechet_interval(real, samples.synthetic, samples.seed, value)
-        if not samples.control:
-            extra |= _evidence(samples, against, real, moments)
-        results.append(MetricResult(
-            samples.extractor.metric("FD"), against, value, real.n_images, real.n_subjects,
-            samples.synthetic.n_images, "lower", caveat=_NEEDS if value is None else _CAVEAT, **extra))
+        value = _distance(moments[against], synthetic)
+        extra = {} if samples.control else _evidence(samples, against, real, moments)
+        results.append(samples.result(samples.extractor.metric("FD"), against, value, "lower",
+                                      caveat=_NEEDS if value is None else _CAVEAT, **extra))
     return results
 
 
@@ -145,20 +114,18 @@ def _evidence(samples: Samples, against: str, real: Sample, moments: dict[str, G
 
 
 def _reference(samples: Samples, moments: dict[str, Gaussian | None]) -> dict[str, Any] | None:
-    train, test = samples.train, samples.test
+    train = samples.train
     value = None if train is None else _distance(moments["train"], moments["test"])
     if train is None or value is None:
         return None
-    few = min(train.n_subjects, test.n_subjects) < MIN_SUBJECTS
-    return {"what": "real train against real test", "value": value, "n_images": train.n_images,
-            "interval": None if few else frechet_interval(test, train, samples.seed, value)}
+    return {"what": "real train against real test", "value": value, "n_images": train.n_images}
 
 
 def _per_subject(real: Sample, synthetic: Sample) -> dict[str, float]:
-    made = _gaussian(synthetic)
+    other = _gaussian(synthetic)
     own = {name: real.features[real.subjects == i] for i, name in enumerate(real.names)}
-    return {name: Gaussian.of(features).distance(made) for name, features in own.items()
-            if made is not None and len(features) > 1}
+    return {name: Gaussian.of(features).distance(other) for name, features in own.items()
+            if other is not None and len(features) > 1}
 
 
 def _floor(real: Sample, synthetic: Sample, seed: int) -> dict[str, Any]:

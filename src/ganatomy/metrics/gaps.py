@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.neighbours import squared_distances
-from ganatomy.metrics.prdc import wilson
-from ganatomy.statistics.resampling import Array, jackknife_variance
+from ganatomy.metrics.base import MIN_SUBJECTS, NO_TRAIN, About, Result, Sample, Samples
+from ganatomy.metrics.prdc import squared_distances
+from ganatomy.statistics.resampling import Array, jackknife_variance, wilson
 
 ORDER, CONTROLS = 12, False
+ABOUT = (
+    About("Gaps", "Share of test images nearer to a generated than to any training image, at equal numbers. 0.5 is as"
+          " good as new patients; below, generated images add less than these would.", "copies", "match"),
+)
 DRAWS, MOST = 60, 500
 """Draws of one image a training subject and as many synthetic ones; at most 500 of each."""
 CHANCE = 0.5
@@ -23,7 +26,7 @@ _NEEDS = "needs at least two training subjects and two synthetic images"
 Index = NDArray[np.intp]
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """The share of test images nearer to a synthetic than to any training image, in features; counts are matched.
 
     A draw takes one image each of k training subjects and k independent synthetic images, k the smaller number, at most
@@ -31,16 +34,14 @@ def compute(samples: Samples) -> list[MetricResult]:
     synthetic one with a probability of exactly 1/2; ties count half. The value is the mean over draws.
     """
     test, train, synthetic = samples.test, samples.train, samples.synthetic
-    name, sizes = samples.extractor.metric("Gaps"), (test.n_images, test.n_subjects, synthetic.n_images)
+    name = samples.extractor.metric("Gaps")
     if train is None or min(train.n_subjects, synthetic.n_subjects) < 2:
-        reason = "there is no train split" if train is None else _NEEDS
-        return [MetricResult(name, "test", None, *sizes, "match", caveat=reason)]
+        return [samples.result(name, "test", None, "match", caveat=NO_TRAIN if train is None else _NEEDS)]
     value, interval, k = filled(test, train, synthetic, samples.seed)
-    reference = {"what": "fresh patients in the place of the synthetic images", "value": CHANCE, "interval": None,
-                 "n_images": k}
-    return [MetricResult(name, "test", value, *sizes, "match", interval=interval, floor=CHANCE, reference=reference,
-                         caveat=f"{_CAVEAT}; {k} real and {k} synthetic images at a time, {DRAWS} draws",
-                         details={"at_a_time": k, "draws": DRAWS}, ranked=False)]
+    reference = {"what": "fresh patients in the place of the synthetic images", "value": CHANCE, "n_images": k}
+    return [samples.result(name, "test", value, "match", interval=interval, floor=CHANCE, reference=reference,
+                           caveat=f"{_CAVEAT}; {k} real and {k} synthetic images at a time, {DRAWS} draws",
+                           details={"at_a_time": k, "draws": DRAWS}, ranked=False)]
 
 
 def filled(test: Sample, train: Sample, synthetic: Sample,

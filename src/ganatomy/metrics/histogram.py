@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ganatomy.metrics.base import Images, MetricResult, Sample, Samples
+from ganatomy.metrics.base import About, Images, Result, Sample, Samples
 from ganatomy.metrics.profiles import Profiles, beyond, chosen_rows, chunks, compare, drawn, reference, said
 from ganatomy.statistics.resampling import Array
 
 ORDER = 14
 NAME = "Histogram"
+ABOUT = (
+    About(NAME, "How far apart the grey values of real and generated images are, on the grey scale.", "realistic",
+          "lower"),
+)
 LEVELS = 256
 LEAST = 0.005  # of the grey range: a smaller difference matters to nobody
 _DRAWN = 64  # grey levels of the curves in `details`
@@ -47,9 +50,9 @@ def wasserstein(a: Array, b: Array) -> Array:
     return mean
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """The distance of grey values between synthetic images and test, and train."""
-    synthetic, made = _profiles(samples.synthetic, samples.seed), []
+    synthetic, results = _profiles(samples.synthetic, samples.seed), []
     real = {against: _profiles(sample, samples.seed) for against, sample in samples.real()}
     for against, sample in samples.real():
         own = real[against]
@@ -58,9 +61,9 @@ def compute(samples: Samples) -> list[MetricResult]:
             fields = {"reference": reference(samples, against, real.get("train"), own, wasserstein),
                       "details": _details(own.mean()[0], synthetic.mean()[0])}
         caveat = said(_CAVEAT, drawn(sample, "real"), drawn(samples.synthetic, "synthetic"))
-        made.append(compare(NAME, against, own, synthetic, wasserstein, samples.seed, not samples.control,
-                            caveat=caveat, **fields))
-    return made
+        results.append(compare(NAME, against, own, synthetic, wasserstein, samples.seed, not samples.control,
+                               caveat=caveat, **fields))
+    return results
 
 
 def _profiles(sample: Sample, seed: int) -> Profiles:
@@ -83,15 +86,12 @@ def _details(real: Array, synthetic: Array) -> dict[str, Any]:
             "channels": [float(wasserstein(r[None], s[None])[0]) for r, s in zip(*both.values(), strict=True)]}
 
 
-def found(result: Mapping[str, Any]) -> str:
-    """A sentence if the grey values are surely off, from a result of metrics.json; else "", also of other metrics.
-
-    Surely: the paired difference at equal n lies above 0 as a whole and is at least 0.5% of the grey range.
-    """
-    if result["name"] != NAME or not beyond(result, LEAST):
+def fault(result: Result) -> str:
+    """That grey values are off: beyond the floor at equal n, and by at least 0.5% of the grey range."""
+    if not beyond(result, LEAST):
         return ""
-    brighter = (result.get("details") or {}).get("brighter") or 0.0
+    brighter = (result.details or {}).get("brighter") or 0.0
     how = ""
     if abs(brighter) >= LEAST:
         how = f", on average {abs(brighter):.1%} {'brighter' if brighter > 0 else 'darker'}"
-    return f"Grey values are off by {result['value']:.1%} of the grey range{how}."
+    return f"Grey values are off by {result.value:.1%} of the grey range{how}."

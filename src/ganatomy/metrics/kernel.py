@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ganatomy.features.base import Features
 from ganatomy.features.choose import choose
-from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Images, Result, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
 from ganatomy.metrics.kernel_blocks import (
     GROUPS,
@@ -27,6 +27,11 @@ from ganatomy.statistics.subjects import Points, dealt
 __all__ = ["Blocks", "KDScorer", "compute", "kernel_distance", "p_no_difference"]
 
 ORDER = 0
+ABOUT = (
+    About("KD", "Kernel distance: how far apart the two sets of images lie, by the features of a network. Near 0 "
+          "where they cannot be told apart.", "realistic", "lower", also="KID", column=Column("kd", "KD", order=0),
+          factor=1000.0),
+)
 PERMUTATIONS = 499
 _DRAWS = 10  # draws of one image a subject in the permutation test
 _PERMUTED = 500  # synthetic images in the permutation test, at most
@@ -34,7 +39,7 @@ _NEEDS = "needs at least two images on either side"
 _DRAWN = 2000  # of more than MOST_SUBJECTS: subjects in the permutation test, synthetic images in the halvings
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """KD-Lite0 of the synthetic images against test and against train; the whole samples, however large.
 
     Of more than 5,000 subjects, groups of them take their place (see `dealt`), also in the interval and the halvings.
@@ -43,26 +48,21 @@ def compute(samples: Samples) -> list[MetricResult]:
     synthetic, results = _prepared(samples.synthetic, samples.seed), []
     for against, real in samples.real():
         if min(real.n_images, samples.synthetic.n_images) < 2:
-            results.append(_none(samples, against, real))
+            results.append(samples.result(samples.extractor.metric("KD"), against, None, "lower", caveat=_NEEDS))
             continue
         blocks = Blocks.of(prepared[against], synthetic)
         few = _fewest(real, samples.synthetic) < MIN_SUBJECTS
         extra: dict[str, Any] = {"interval": None if few else blocks.interval(samples.seed)}
         if not samples.control:
             extra |= _evidence(samples, against, real, blocks, prepared)
-        results.append(MetricResult(
-            samples.extractor.metric("KD"), against, float(blocks.distance()[0]), real.n_images, real.n_subjects,
-            samples.synthetic.n_images, "lower", caveat=_caveat(real, samples.synthetic, extra), **extra))
+        results.append(samples.result(
+            samples.extractor.metric("KD"), against, float(blocks.distance()[0]), "lower",
+            caveat=_caveat(real, samples.synthetic, extra), **extra))
     return results
 
 
 def _prepared(sample: Sample, seed: int) -> Summed:
     return Summed.from_sample(dealt(sample, MOST_SUBJECTS, GROUPS, np.random.default_rng((seed, 500))))
-
-
-def _none(samples: Samples, against: str, real: Sample) -> MetricResult:
-    return MetricResult(samples.extractor.metric("KD"), against, None, real.n_images, real.n_subjects,
-                        samples.synthetic.n_images, "lower", caveat=_NEEDS)
 
 
 def _evidence(samples: Samples, against: str, real: Sample, blocks: Blocks,

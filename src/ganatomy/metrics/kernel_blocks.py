@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import Sample
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     Array,
@@ -20,7 +19,7 @@ from ganatomy.statistics.resampling import (
     bootstrap_interval,
     multinomial_weights,
 )
-from ganatomy.statistics.subjects import Points
+from ganatomy.statistics.subjects import Grouped, Points
 
 MOST_SUBJECTS, GROUPS = 5000, 1000  # more subjects than the former are dealt into the latter: sums are [S, S]
 _AT_ONCE = 16_000_000  # kernel values held at a time; more are summed in tiles
@@ -68,7 +67,7 @@ class Summed(Points):
     """A sample whose kernel sums within are computed once. Of one subject its images stand in for subjects."""
 
     @classmethod
-    def from_sample(cls, sample: Sample | Points) -> Summed:
+    def from_sample(cls, sample: Grouped) -> Summed:
         """The sample itself if it is one already."""
         if isinstance(sample, Summed):
             return sample
@@ -100,7 +99,7 @@ class Blocks:
     ny: Array
 
     @classmethod
-    def of(cls, x: Sample | Points, y: Sample | Points) -> Blocks:
+    def of(cls, x: Grouped, y: Grouped) -> Blocks:
         """Compute them. A sample of one subject has no pairs of different ones: its images stand in for subjects."""
         x, y = Summed.from_sample(x), Summed.from_sample(y)
         return cls(x.within, y.within, kernel_sums(x, y), x.counts, y.counts)
@@ -131,6 +130,6 @@ def between_parts(blocks: Array, counts: Array, part: Array) -> Array:
     return between_mean(blocks, counts, part) + between_mean(blocks, counts, rest) - 2 * cross
 
 
-def kernel_distance(x: Sample | Points, y: Sample | Points) -> float:
+def kernel_distance(x: Grouped, y: Grouped) -> float:
     """Squared MMD between two samples, pairs of the same subject left out; NaN if a sample has one image only."""
     return float(Blocks.of(x, y).distance()[0])

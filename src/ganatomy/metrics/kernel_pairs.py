@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample
+from ganatomy.metrics.base import MIN_SUBJECTS, Result, Sample
 from ganatomy.metrics.kernel import Blocks
 from ganatomy.statistics.resampling import BOOTSTRAPS, Array, between_mean, bootstrap_interval, multinomial_weights
 
@@ -55,7 +55,7 @@ class _People:
         return found
 
 
-def translated_distance(real: Sample, made: Sample, seed: int = 0) -> MetricResult:
+def translated_distance(real: Sample, made: Sample, seed: int = 0) -> Result:
     """Squared MMD between real images and translations, some or all of which may be of the same patients.
 
     A translation and a real image of one patient would seem nearer than two independent images are. Pairs of one
@@ -78,8 +78,8 @@ def translated_distance(real: Sample, made: Sample, seed: int = 0) -> MetricResu
         draws = people.distance(multinomial_weights(people.count, BOOTSTRAPS, np.random.default_rng((seed, 12))))
         interval = bootstrap_interval(value, draws, fewest)
     caveat = "" if fewest > 1 else ONE_SUBJECT if real.names == made.names else f"{ONE_SUBJECT} {TOO_HIGH}"
-    return MetricResult(real.extractor.metric("KD"), "test", value, real.n_images, real.n_subjects, made.n_images,
-                        "lower", interval=interval, reference=None, caveat=caveat)
+    return Result(name=real.extractor.metric("KD"), value=value, n_images=real.n_images, n_subjects=real.n_subjects,
+                  n_synthetic=made.n_images, interval=interval, caveat=caveat)
 
 
 def real_distance(one: Sample, other: Sample, seed: int = 0) -> dict[str, object] | None:

@@ -8,39 +8,38 @@ from typing import Literal
 import numpy as np
 
 from ganatomy.features.base import CHUNK, Images
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
-from ganatomy.metrics.prdc import wilson
-from ganatomy.statistics.resampling import Array, jackknife_variance
+from ganatomy.metrics.base import MIN_SUBJECTS, NO_TRAIN, About, Result, Sample, Samples
+from ganatomy.statistics.resampling import Array, jackknife_variance, wilson
 
 ORDER, CONTROLS = 11, False
+ABOUT = (
+    About("Membership", "How well the discriminator's score tells training images from test images of other patients."
+          " 0.5: not at all.", "copies", "match"),
+)
 CHANCE = 0.5
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _CAVEAT = "0.5: it cannot tell training from test patients; what leaks when only the generator is shared is less"
 _NOT_FINITE = "the discriminator gives scores that are not finite"
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """The area under the ROC curve of the discriminator's scores, train against test; nothing without a discriminator.
 
     Source: Hayes et al., LOGAN, PETS 2019, section 4.1 (white box: the discriminator's confidence).
     """
     if samples.judge is None:
         return []
-    test, synthetic = samples.test, samples.synthetic.n_images
     if samples.train is None:
-        return [MetricResult("Membership", "test", None, test.n_images, test.n_subjects, synthetic, "match",
-                             caveat="there is no train split")]
-    scores = [scores_of(samples.judge, sample) for sample in (samples.train, test)]
+        return [samples.result("Membership", "test", None, "match", caveat=NO_TRAIN)]
+    train, test = samples.train, samples.test
+    scores = [scores_of(samples.judge, sample) for sample in (train, test)]
     if not all(np.isfinite(own).all() for own in scores):
-        return [MetricResult("Membership", "test", None, test.n_images, test.n_subjects, synthetic, "match",
-                             caveat=_NOT_FINITE)]
-    value, interval = auc(scores[0], scores[1], samples.train, test)
-    reference = {"what": "a discriminator that remembers nobody", "value": CHANCE, "interval": None,
-                 "n_images": samples.train.n_images}
-    return [MetricResult("Membership", "test", value, test.n_images, test.n_subjects, synthetic, "match",
-                         interval=interval, floor=CHANCE, reference=reference, caveat=_CAVEAT,
-                         details={"train_images": samples.train.n_images, "train_subjects": samples.train.n_subjects},
-                         ranked=False)]
+        return [samples.result("Membership", "test", None, "match", caveat=_NOT_FINITE)]
+    value, interval = auc(scores[0], scores[1], train, test)
+    reference = {"what": "a discriminator that remembers nobody", "value": CHANCE, "n_images": train.n_images}
+    return [samples.result("Membership", "test", value, "match", interval=interval, floor=CHANCE, reference=reference,
+                           caveat=_CAVEAT, ranked=False,
+                           details={"train_images": train.n_images, "train_subjects": train.n_subjects})]
 
 
 def scores_of(judge: Callable[[Images], Array], sample: Sample) -> Array:

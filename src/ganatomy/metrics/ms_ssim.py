@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Result, Sample, Samples
 from ganatomy.metrics.similarity import FEW, RADIUS, ms_ssim_name, similarity
 from ganatomy.metrics.ssim import NOTHING, interval, of_other_subjects
 from ganatomy.statistics.resampling import Array
 
 ORDER = 3.5
+ABOUT = (
+    About("MS-SSIM", "Mean similarity of pairs of generated images. Above that of real pairs, the generator repeats "
+          "itself.", "diverse", "match", column=Column("ms_ssim_ratio", "MS-SSIM ratio", ratio=True, order=7)),
+)
 CONTROLS = False  # it is never ranked, and what it says of them is known: 1 for the mean image
 _MOST_PAIRS, _FEWEST_PAIRS, _PIXELS = 1000, 200, 4_000_000
 _SMALLEST = (2 * RADIUS + 1) * 2 ** (FEW - 1)
@@ -30,9 +34,9 @@ class _Pairs:
         self.sample = sample
         self.first = np.resize(rng.permutation(sample.n_images), pairs)
         self.second = of_other_subjects(sample, self.first, rng)
-        _, found = similarity(sample.images[self.first], sample.images[self.second])
-        assert found is not None  # the caller has looked at the size
-        self.values: Array = found
+        _, values = similarity(sample.images[self.first], sample.images[self.second])
+        assert values is not None  # the caller has looked at the size
+        self.values: Array = values
 
     def summary(self, pairs: int) -> tuple[float, tuple[float, float] | None]:
         """Mean and interval over the first so many pairs."""
@@ -40,7 +44,7 @@ class _Pairs:
         return float(values.mean()), interval(values, (self.sample, first), (self.sample, second))
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """MS-SSIM between synthetic images, beside that between test (train) images of different patients.
 
     Five scales; three below 176 px, and then it is called MS-SSIM-3; none below 44 px, where the window of 11 pixels
@@ -68,19 +72,18 @@ def _missing(sample: Sample) -> str:
 
 
 def _result(samples: Samples, against: str, real: Sample, own: _Pairs | None, pairs: int,
-            missing: str) -> MetricResult:
+            missing: str) -> Result:
     name = ms_ssim_name(samples.synthetic.images.shape[-1]) or "MS-SSIM"
-    value, found, extra = None, None, dict[str, Any]()
+    value, span, extra = None, None, dict[str, Any]()
     if own is not None:
-        value, found = own.summary(pairs)
-        extra = _beside(value, found, real, against, pairs, samples.seed)
+        value, span = own.summary(pairs)
+        extra = _beside(value, span, real, against, pairs, samples.seed)
     few = real.n_subjects < MIN_SUBJECTS
-    return MetricResult(name, against, value, real.n_images, real.n_subjects, samples.synthetic.n_images, "match",
-                        interval=None if few else found, caveat=missing or _caveat(name, pairs, bool(extra)),
-                        ranked=False, **extra)
+    return samples.result(name, against, value, "match", interval=None if few else span, ranked=False,
+                          caveat=missing or _caveat(name, pairs, bool(extra)), **extra)
 
 
-def _beside(value: float, found: tuple[float, float] | None, real: Sample, against: str, pairs: int,
+def _beside(value: float, span: tuple[float, float] | None, real: Sample, against: str, pairs: int,
             seed: int) -> dict[str, Any]:
     """The same between real images, and the ratio to it with the errors of both."""
     if real.n_subjects < 2:
@@ -92,8 +95,8 @@ def _beside(value: float, found: tuple[float, float] | None, real: Sample, again
     if reference <= NOTHING:
         return extra
     ratio = extra["ratio"] = value / reference
-    if found is not None and over is not None:
-        half = np.hypot(found[1] - found[0], ratio * (over[1] - over[0])) / reference / 2
+    if span is not None and over is not None:
+        half = np.hypot(span[1] - span[0], ratio * (over[1] - over[0])) / reference / 2
         extra["ratio_interval"] = (ratio - half, ratio + half)
     return extra
 

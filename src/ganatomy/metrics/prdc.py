@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, Better, MetricResult, Sample, Samples
+from ganatomy.features.base import Features
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Grave, Result, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
-from ganatomy.metrics.neighbours import Distances, K, Part, radii
-from ganatomy.statistics.resampling import Array, central, jackknife_groups, jackknife_variance, student
+from ganatomy.statistics.resampling import Array, central, jackknife_groups, jackknife_variance, student, wilson
 
 ORDER = 4
+# above what real images give, more density is no better: a generator of average images, or of a few among many
+# real ones, has more; the other three are shares
+ABOUT = (
+    About("Precision", "Share of generated images that lie among the real ones. Low where images are wrong; blind to "
+          "what is missing.", "realistic", "higher", column=Column("precision", "precision", share=True, order=3)),
+    About("Recall", "Share of real images that lie among the generated ones. Low where kinds of images are missing; "
+          "blind to wrong images among right ones.", "diverse", "higher",
+          column=Column("recall", "recall", share=True, order=4)),
+    About("Density", "How densely real images surround each generated one. Should match real images of other "
+          "subjects: average images have more, and are no better for it.", "realistic", "match",
+          column=Column("density", "density", order=5)),
+    About("Coverage", "Share of real images with a generated one nearby. Low where images are wrong or kinds are "
+          "missing.", "diverse", "higher", column=Column("coverage", "coverage", share=True, order=6)),
+)
+K = 5
+_KEPT = 16_000_000  # distances
+_SAME = 1e-9  # relative: a copy of a neighbour lies on the rim of the ball, and rounding must not put it outside
+HALF = 0.5  # of the coverage of real images: less is a failure, not a shortcoming
 MOST_AT_ONCE = 2000  # images a side in a part
 _MOST_LEFT_OUT = 4_000_000  # pairs of real images in the parts from which subjects are left out
 MOST_HALVED = 400  # images a side in the halvings, where a hundred pairs of samples are measured
 PRECISION, RECALL, DENSITY, COVERAGE = NAMES = ("Precision", "Recall", "Density", "Coverage")
-# Above what real images give, more density is no better: a generator of average images, or of a few among many real
-# ones, has more. The other three are shares, and at most 1.
-BETTER: dict[str, Better] = {PRECISION: "higher", RECALL: "higher", DENSITY: "match", COVERAGE: "higher"}
 _CAVEATS = {
     PRECISION: "blind to what is missing: one good image repeated has 1, so read it with recall",
     RECALL: "blind to bad images among good ones, and raised by images scattered far out: read it with precision",
@@ -29,6 +45,99 @@ _CAVEATS = {
     COVERAGE: "depends on the number of images; about 0.97 between real images where each is of another patient",
 }
 _NEEDS = f"needs {K} images of other patients beside every image, real and synthetic"
+
+
+def squared_distances(x: Features, y: Features) -> Array:
+    """Squared Euclidean distances of all pairs: [n, d], [m, d] -> [n, m]; exactly 0 between equal rows."""
+    centre = x.mean(0)  # smaller numbers, so that little is lost where they cancel
+    x, y = x - centre, y - centre
+    scale: Array = np.square(x).sum(1)[:, None] + np.square(y).sum(1)[None]
+    squared: Array = scale - 2 * (x @ y.T)
+    squared[squared < 1e-12 * scale] = 0
+    return squared
+
+
+class Distances:
+    """Squared distances between the rows of two samples; of many they are computed when asked for, not kept."""
+
+    def __init__(self, x: Features, y: Features) -> None:
+        """Take features [n, d] and [m, d]."""
+        self._x, self._y = x, y
+        self._kept = squared_distances(x, y) if len(x) * len(y) <= _KEPT else None
+
+    def of(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+        """Between these rows of the one and these of the other: [rows, columns]."""
+        if self._kept is not None:
+            kept: Array = self._kept[np.ix_(rows, columns)]
+            return kept
+        return squared_distances(self._x[rows], self._y[columns])
+
+
+def radii(squared: Array, subjects: NDArray[np.intp]) -> Array | None:
+    """The squared radius of each image's ball: to its k-th nearest image of *another subject*.
+
+    Slices of one patient resemble each other; were they neighbours, a ball would hold little but that patient.
+
+    Args:
+        squared: [n, n], squared distances.
+        subjects: [n].
+
+    Returns:
+        [n], a hair larger so that the k-th neighbour is inside; None if an image has fewer than k to choose from.
+    """
+    if len(subjects) - np.bincount(subjects).max() < K:
+        return None
+    others = np.where(subjects[:, None] == subjects[None], np.inf, squared)
+    nearest: Array = np.partition(others, K - 1, axis=1)[:, K - 1]
+    return nearest * (1 + _SAME)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some real and some synthetic images: which of them lie in whose balls.
+
+    inside [n, m] whether a real image's ball holds a synthetic image; recalled [n] whether any synthetic image's ball
+    holds a real one; only [2, m] the shares of real images that are recalled, and covered, by this synthetic one alone.
+    """
+
+    inside: NDArray[np.bool_]
+    recalled: NDArray[np.bool_]
+    only: Array
+
+    @classmethod
+    def of(cls, real: Array, synthetic: Array, across: Array,
+           subjects: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Part | None:
+        """From squared distances within real [n, n] and synthetic images [m, m] and across [n, m]; None if too few."""
+        around_real, around_synthetic = radii(real, subjects[0]), radii(synthetic, subjects[1])
+        if around_real is None or around_synthetic is None:
+            return None
+        inside, recalling = across <= around_real[:, None], across <= around_synthetic
+        return cls(inside, np.logical_or.reduce(recalling, axis=1), np.stack([_alone(recalling), _alone(inside)]))
+
+    def images(self) -> tuple[Array, Array, Array, Array]:
+        """For each image what precision [m], recall, density and coverage [n] are the means of.
+
+        precision: whether a synthetic image is in the ball of any real one; recall: whether a real image is in the
+        ball of any synthetic one (Kynkaanniemi et al., NeurIPS 2019, eqs. 1-2); density: n/k times the share of
+        synthetic images in a real image's ball, of which the mean is the number of real balls that a synthetic image
+        lies in, over k; coverage: whether there is one in it (Naeem et al., ICML 2020, eqs. 4-5).
+        """
+        dense: Array = self.inside.mean(1) * len(self.inside) / K
+        return (np.any(self.inside, axis=0).astype(np.float64), self.recalled.astype(np.float64), dense,
+                np.any(self.inside, axis=1).astype(np.float64))
+
+    def held(self, subjects: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether the balls of each subject, in ascending order, hold each synthetic image: [subjects, m]."""
+        order = np.argsort(subjects, kind="stable")
+        starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
+        joined: NDArray[np.bool_] = np.logical_or.reduceat(self.inside[order], starts, axis=0)
+        return joined
+
+
+def _alone(held: NDArray[np.bool_]) -> Array:
+    """The share of rows [n, m] that are true in this column and in no other: [m]."""
+    shares: Array = held[held.sum(1) == 1].sum(0) / len(held)
+    return shares
 
 
 class Comparison:
@@ -191,49 +300,42 @@ def _left_out(values: Array, subjects: NDArray[np.intp]) -> Array:
     return left
 
 
-def wilson(share: float, variance: float, subjects: int, most: int) -> tuple[float, float]:
-    """95% interval of a share with this variance: Wilson's (JASA 1927), with Student's t for the few subjects.
-
-    The number of observations is that of independent ones with the same variance, at least `subjects` where the
-    share is 0 or 1 and no variance can be seen, at most `most`.
-    """
-    from scipy.stats import t
-
-    spread = share * (1 - share)
-    n = float(subjects) if spread == 0 else (most if variance <= 0 else min(spread / variance, most))
-    z = float(t.ppf(0.975, subjects - 1)) ** 2 / n
-    centre, half = (share + z / 2) / (1 + z), float(np.sqrt(z * spread + z * z / 4)) / (1 + z)
-    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
-
-
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """Precision, recall, density and coverage of the synthetic images against test and against train."""
     beside = [_results(samples, against, real) for against, real in samples.real()]
     return [result for results in zip(*beside, strict=True) for result in results]
 
 
-def _results(samples: Samples, against: str, real: Sample) -> list[MetricResult]:
-    found = Comparison(real, samples.synthetic, samples.seed)
-    evidence = {} if samples.control or not found.computable else _evidence(samples, against, found)
-    caveats = {name: _caveat(found, name, bool(evidence)) for name in NAMES}
-    return [MetricResult(samples.extractor.metric(name), against, found.value(name), real.n_images, real.n_subjects,
-                         samples.synthetic.n_images, BETTER[name], interval=found.interval(name), caveat=caveats[name],
-                         **evidence.get(name, {})) for name in NAMES]
+def _results(samples: Samples, against: str, real: Sample) -> list[Result]:
+    both = Comparison(real, samples.synthetic, samples.seed)
+    evidence = {} if samples.control or not both.computable else _evidence(samples, against, both)
+    return [samples.result(samples.extractor.metric(one.name), against, both.value(one.name), one.better,
+                           interval=both.interval(one.name), caveat=_caveat(both, one.name, bool(evidence)),
+                           **evidence.get(one.name, {})) for one in ABOUT]
 
 
-def _evidence(samples: Samples, against: str, found: Comparison) -> dict[str, dict[str, Any]]:
+def fault(result: Result) -> str:
+    """That less is covered or recalled than between real images, in all but 2.5% of the halvings."""
+    name, equal = result.name.partition("-")[0], result.equal_n
+    if name not in (RECALL, COVERAGE) or equal is None or result.floor is None or equal.side != "below":
+        return ""
+    text = f"{name} is {equal.value:.2f}, between real images {result.floor:.2f}."
+    return Grave(text) if name == COVERAGE and equal.value < HALF * result.floor else text
+
+
+def _evidence(samples: Samples, against: str, both: Comparison) -> dict[str, dict[str, Any]]:
     """What stands beside each figure: train in the place of the synthetic images, and the floor or each subject."""
     evidence: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
     if against == "test" and samples.train is not None:
-        real = Comparison(samples.test, samples.train, samples.seed, found.size)
+        real = Comparison(samples.test, samples.train, samples.seed, both.size)
         for name in NAMES if real.computable else ():
             evidence[name]["reference"] = {"what": "real train against real test", "value": real.value(name),
                                            "interval": real.interval(name), "n_images": samples.train.n_images}
-    few = found.real.n_subjects < MIN_SUBJECTS
-    floors = None if few else found.floors()
+    few = both.real.n_subjects < MIN_SUBJECTS
+    floors = None if few else both.floors()
     for name in NAMES:
         if few:
-            evidence[name]["per_subject"] = found.per_subject(name)
+            evidence[name]["per_subject"] = both.per_subject(name)
         elif floors:
             evidence[name] |= floors[name].fields()
     if floors:
@@ -249,12 +351,12 @@ def _ratio(floor: Floor) -> dict[str, Any]:
             "ratio_interval": central(floor.score / floor.between)}
 
 
-def _caveat(found: Comparison, name: str, floor: bool) -> str:
-    if not found.computable:
+def _caveat(both: Comparison, name: str, floor: bool) -> str:
+    if not both.computable:
         return _NEEDS
-    draws = f", {found.draws} draws" if found.draws > 1 else ""
-    said = f"{_CAVEATS[name]}; {found.size} real and {found.size} synthetic images at a time{draws}"
-    if floor and found.real.n_images > found.real.n_subjects and name in (RECALL, COVERAGE):
+    draws = f", {both.draws} draws" if both.draws > 1 else ""
+    said = f"{_CAVEATS[name]}; {both.size} real and {both.size} synthetic images at a time{draws}"
+    if floor and both.real.n_images > both.real.n_subjects and name in (RECALL, COVERAGE):
         said += "; halves of patients with many alike images cover each other less than independent images would, " \
                 "so a generator can lie above real vs real"
     return said

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, Images, Result, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
 from ganatomy.statistics.resampling import BOOTSTRAPS, Array, bootstrap_interval, multinomial_weights
 from ganatomy.statistics.subjects import Points
@@ -84,7 +84,7 @@ class Profiles:
 
 
 def compare(name: str, against: str, real: Profiles, synthetic: Profiles, distance: Distance, seed: int,
-            evidence: bool = True, **fields: Any) -> MetricResult:
+            evidence: bool = True, **fields: Any) -> Result:
     """The distance between two mean profiles, lower is better, with interval, floor and paired difference.
 
     A distance between means is biased upward: even two samples of one population are apart. Therefore the floor: half
@@ -93,7 +93,7 @@ def compare(name: str, against: str, real: Profiles, synthetic: Profiles, distan
     below the floor, and the paired difference accuses too seldom rather than too often.
 
     Args:
-        name, against, fields: as in `MetricResult`.
+        name, against, fields: as in `Result`.
         real, synthetic: at least one image each.
         distance: of rows of means [draws, k], [draws, k] (either may have one row): [draws].
         seed: of halvings and weights.
@@ -108,8 +108,8 @@ def compare(name: str, against: str, real: Profiles, synthetic: Profiles, distan
     elif evidence:
         each = distance(real.mean(np.eye(subjects)), synthetic.mean())
         extra["per_subject"] = dict(zip(real.names, each.tolist(), strict=True))
-    return MetricResult(name, against, value, len(real.values), subjects, len(synthetic.values), "lower",
-                        **extra, **fields)
+    return Result(name=name, against=against, value=value, n_images=len(real.values), n_subjects=subjects,
+                  n_synthetic=len(synthetic.values), better="lower", **extra, **fields)
 
 
 def _interval(value: float, real: Profiles, synthetic: Profiles, distance: Distance,
@@ -153,16 +153,16 @@ def reference(samples: Samples, against: str, train: Profiles | None, test: Prof
             "n_images": len(train.values)}
 
 
-def beyond(result: Mapping[str, Any], least: float) -> bool:
-    """Whether a distance is surely above its floor: the paired difference's interval above 0, and at least `least`."""
-    paired = result.get("paired_difference")
-    return bool(paired and paired.get("interval") and paired["interval"][0] > 0 and paired["value"] >= least)
+def beyond(result: Result, least: float) -> bool:
+    """Whether a distance lies above its floor in all but 2.5% of the halvings, and by at least `least` on average."""
+    equal, floor = result.equal_n, result.floor
+    return equal is not None and floor is not None and equal.side == "above" and equal.value - floor >= least
 
 
-def ratio_off(result: Mapping[str, Any]) -> Literal["", "low", "high"]:
+def ratio_off(result: Result) -> Literal["", "low", "high"]:
     """Whether a ratio to real images is surely off: below 0.8 or above 1.25, with its interval on that side of 1."""
-    ratio, interval = result.get("ratio"), result.get("ratio_interval")
-    if ratio is None or not interval:
+    ratio, interval = result.ratio, result.ratio_interval
+    if ratio is None or interval is None:
         return ""
     if ratio < LOW and interval[1] < 1:
         return "low"

@@ -8,20 +8,34 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
+from ganatomy.core.text import grouped
+from ganatomy.statistics.subjects import MIN_SUBJECTS
 
 SCHEMA_VERSION = 1
 NOISE, TRANSLATION = "noise to image", "translation"
 MODEL, INPUT_RETURNED, HISTOGRAM_MATCHED = "model", "input returned", "histogram matching"  # names of translators
 INSIDE, WHOLE = "foreground", "whole image"  # how the names of paired values end
 OF_DATASET = "Dataset: "  # how a warning begins that `prepare` has left in the dataset
+OTHER_DATASET = "This is not the dataset that the model was trained on, or it has changed since."
 PATIENTS_UNKNOWN = "nothing says which images belong to one patient"
+
+MOST_IMAGES = 2000  # of a test split that are measured, unless more are asked for: half a minute on one core
 
 Better = Literal["lower", "higher", "match"]
 Light = Literal["green", "amber", "red", "grey"]  # grey: the data do not let one say
@@ -48,7 +62,12 @@ Span = Annotated[Interval | None, BeforeValidator(_both_ends)]
 
 
 class Part(BaseModel):
-    """A part of metrics.json: frozen; without NaN and infinity, which are written as null."""
+    """A part of metrics.json: frozen; without NaN and infinity, which are written as null.
+
+    Keys that are `left_out` are not written where there is nothing to write.
+    """
+
+    left_out: ClassVar[tuple[str, ...]] = ()
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -56,6 +75,11 @@ class Part(BaseModel):
     @classmethod
     def _finite(cls, values: Any) -> Any:
         return finite(values)
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        return {key: value for key, value in values.items() if key not in self.left_out or value not in (None, [], {})}
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary of plain values."""
@@ -65,6 +89,7 @@ class Part(BaseModel):
 class Reference(Part):
     """The same value between real images: what it is of, and how sure it is."""
 
+    left_out = ("n_images", "n_subjects", "pairs", "p_no_difference", "beyond")
     what: str = ""
     value: float | None = None
     interval: Span = None
@@ -146,6 +171,7 @@ class Control(Part):
 class Count(Part):
     """How much of a split was evaluated."""
 
+    left_out = ("subjects",)
     images: int
     subjects: int | None = None
 
@@ -371,6 +397,8 @@ class Returned(Part):
 class Direction(Part):
     """All that was measured of a translation from one contrast to another."""
 
+    left_out = ("translators", "comparisons", "headlines", "ranking", "returned", "anatomy", "lesions", "cycle",
+                "identity")
     source: str
     target: str
     paired: bool = False
@@ -417,6 +445,14 @@ class TranslationMetrics(Evaluation):
         """Of the first direction."""
         first = next(iter(self.directions), None)
         return Count(images=first.n_images, subjects=first.n_subjects) if first else None
+
+
+def size_warning(subjects: int) -> list[str]:
+    """What must be said of so few test subjects."""
+    if subjects < MIN_SUBJECTS:
+        return [f"Only {grouped(subjects, 'test subject')}: values per subject, no intervals, no noise floor; nothing "
+                "can be said about other patients."]
+    return [f"Only {subjects} test subjects: intervals are wide and rough."] if subjects < 2 * MIN_SUBJECTS else []
 
 
 def parse_metrics(values: Any) -> Metrics | TranslationMetrics:

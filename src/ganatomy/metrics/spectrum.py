@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, Images, MetricResult, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Images, Result, Sample, Samples
 from ganatomy.metrics.profiles import Profiles, beyond, chosen_rows, chunks, compare, drawn, ratio_off, reference, said
 from ganatomy.metrics.spectrum_peaks import GROUPS, group_means, peaks
 from ganatomy.statistics.resampling import (
@@ -24,6 +23,12 @@ from ganatomy.statistics.resampling import (
 
 ORDER = 15
 NAME, SHARPNESS = "Spectrum", "Sharpness"
+ABOUT = (
+    About(NAME, "How far apart the power spectra are, from coarse to fine detail. Blur shows as too little at high "
+          "frequencies, a checkerboard as a peak.", "realistic", "lower"),
+    About(SHARPNESS, "How much fine detail the images hold. Should match: less is blur, more is noise.", "realistic",
+          "match"),
+)
 LEAST = 1.0  # dB: a smaller difference matters to nobody
 ROUNDING = (2 / 255) ** 2 / 12  # power of rounding to 256 grey levels: weaker frequencies cannot be seen
 _FINE = 0.25  # cycles a pixel: the upper half of the frequencies
@@ -112,7 +117,7 @@ def decibels(a: Array, b: Array) -> Array:
     return rms
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """The spectrum's distance and the sharpness of synthetic images, against test and against train."""
     synthetic = Spectra.of(samples.synthetic, samples.seed)
     real = {against: Spectra.of(sample, samples.seed) for against, sample in samples.real()}
@@ -143,7 +148,7 @@ def _details(real: Spectra, synthetic: Spectra, size: int) -> dict[str, Any]:
             "peaks": peaks((real.maps, real.counts), (synthetic.maps, synthetic.counts))}
 
 
-def _sharpness(samples: Samples, against: str, real: Profiles, synthetic: Profiles, note: str) -> MetricResult:
+def _sharpness(samples: Samples, against: str, real: Profiles, synthetic: Profiles, note: str) -> Result:
     """The power in the upper half of the frequencies: below real images it is blur, above them noise."""
     value, theirs = float(synthetic.mean()[0, 0]), float(real.mean()[0, 0])
     few = len(real.names) < MIN_SUBJECTS
@@ -162,8 +167,8 @@ def _sharpness(samples: Samples, against: str, real: Profiles, synthetic: Profil
                 extra["ratio_interval"] = bootstrap_interval(value / theirs, draws / real_draws, fewest)
             extra["details"] = {"halves": _halves(real, samples.seed)}
     caveat = said("power between 1/4 and 1/2 cycles a pixel: below real images blur, above them noise", note)
-    return MetricResult(SHARPNESS, against, value, len(real.values), len(real.names), len(synthetic.values), "match",
-                        ranked=False, caveat=caveat, **extra)
+    return Result(name=SHARPNESS, against=against, value=value, n_images=len(real.values), n_subjects=len(real.names),
+                  n_synthetic=len(synthetic.values), better="match", ranked=False, caveat=caveat, **extra)
 
 
 def _halves(real: Profiles, seed: int) -> list[float] | None:
@@ -173,23 +178,18 @@ def _halves(real: Profiles, seed: int) -> list[float] | None:
     return list(central(own / other)) if (other > 0).all() else None
 
 
-def found(result: Mapping[str, Any]) -> str:
-    """A sentence if spectrum or sharpness is surely off, from a result of metrics.json; else "", also of other metrics.
+def fault(result: Result) -> str:
+    """That spectrum or sharpness is off.
 
-    Surely: of the spectrum, a peak is named, or the paired difference at equal n lies above 0 as a whole and is at
-    least 1 dB. Of the sharpness, the ratio is below 0.8 or above 1.25 and its interval below or above 1 as a whole.
+    Of the spectrum: a peak is named, or it is beyond its floor at equal n, and by at least 1 dB. Of the sharpness: the
+    ratio is below 0.8 or above 1.25 and its interval below or above 1 as a whole.
     """
-    if result["name"] == SHARPNESS:
-        faults = {"low": "blurred", "high": "noisy"}
+    if result.name == SHARPNESS:
         off = ratio_off(result)
-        return f"Fine detail has {result['ratio']:.2g} times the power of real images: the images are {faults[off]}." \
-            if off else ""
-    if result["name"] != NAME:
-        return ""
-    named = (result.get("details") or {}).get("peaks") or []
+        return f"Fine detail has {result.ratio:.2g} times the power of real images: the images are " \
+            f"{'blurred' if off == 'low' else 'noisy'}." if off else ""
+    named = (result.details or {}).get("peaks") or []
     if named:
         each = [f"every {p['period_px']:g} px, {p['direction']}, {p['excess_db']:.0f} dB" for p in named[:3]]
         return f"A regular pattern that real images do not have: {'; '.join(each)}."
-    if beyond(result, LEAST):
-        return f"The power spectrum is off by {result['value']:.1f} dB (root mean square)."
-    return ""
+    return f"The power spectrum is off by {result.value:.1f} dB (root mean square)." if beyond(result, LEAST) else ""

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Result, Sample, Samples
 from ganatomy.metrics.similarity import DATA_RANGE, ssim
 from ganatomy.statistics.resampling import Array, pair_variance, student
 
 __all__ = ["DATA_RANGE", "compute", "held_out", "ssim"]
 
 ORDER = 2
-NAME = "SSIM"
+ABOUT = (
+    About("SSIM", "Mean structural similarity of pairs of images. Should match that of real pairs; blur and empty "
+          "background raise it.", "realistic", "match"),
+)
 _MOST_PAIRS, _FEWEST_PAIRS, _PIXELS = 1000, 200, 6_000_000
 NOTHING = 0.01  # images that have less in common have nothing in common, and a ratio to that says nothing
 _CAVEAT = "rises with blur and with empty background: it should match the figure between real patients, never beat it"
@@ -26,7 +29,7 @@ def number_of_pairs(n_images: int, pixels: int) -> int:
     return min(8 * n_images, affordable)
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """SSIM of held-out (and of training) images against generated ones, beside the real-real figure.
 
     Black counts as 0 (see `similarity.ssim`). Intervals are over the subjects and the synthetic images of the pairs.
@@ -34,12 +37,12 @@ def compute(samples: Samples) -> list[MetricResult]:
     return [_result(samples, against, real) for against, real in samples.real()]
 
 
-def held_out(samples: Samples) -> MetricResult:
+def held_out(samples: Samples) -> Result:
     """SSIM of the held-out images, `samples.test`, alone; the same figure as `compute` gives against test."""
     return _result(samples, "test", samples.test)
 
 
-def _result(samples: Samples, against: str, real: Sample) -> MetricResult:
+def _result(samples: Samples, against: str, real: Sample) -> Result:
     rng = np.random.default_rng((samples.seed, 6))
     pairs = number_of_pairs(real.n_images, int(np.prod(real.images.shape[1:])))
     first = np.resize(rng.permutation(real.n_images), pairs)
@@ -57,8 +60,7 @@ def _result(samples: Samples, against: str, real: Sample) -> MetricResult:
             extra["per_subject"] = {name: float(values[real.subjects[first] == i].mean())
                                     for i, name in enumerate(real.names) if i in real.subjects[first]}
     caveat = f"{_caveat(extra, samples.control)}; {pairs} pairs"
-    return MetricResult(NAME, against, value, real.n_images, real.n_subjects, samples.synthetic.n_images, "match",
-                        caveat=caveat, ranked=False, **extra)
+    return samples.result("SSIM", against, value, "match", caveat=caveat, ranked=False, **extra)
 
 
 def interval(values: Array, one: tuple[Sample, NDArray[np.intp]],

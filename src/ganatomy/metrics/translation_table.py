@@ -34,7 +34,7 @@ def _figures(direction: dict[str, Any]) -> list[str]:
         cells = [next(f for f in paired[name] if f["name"] == figure["name"]) for name in translators]
         lines.append([figure["name"] + units, *map(_cell, cells), *([""] if reference else [])])
     last = [kernel["translators"][name] for name in translators] + ([reference] if reference else [])
-    return aligned([*lines, ["KD-Lite0 x 1000", *(_cell(found, 1000.0) for found in last)]])
+    return aligned([*lines, ["KD-Lite0 × 1000", *(_cell(found, 1000.0) for found in last)]])
 
 
 def _cell(figure: dict[str, Any] | None, factor: float = 1.0) -> str:

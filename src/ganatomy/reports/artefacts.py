@@ -1,4 +1,4 @@
-"""Artefacts and repeats: spectrum, grey values, variance and duplicates, each as a picture with a sentence."""
+"""Artefacts and repeats: spectrum, grey values and duplicates, each as a picture with a sentence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.core.text import grouped
-from ganatomy.metrics import histogram, spectrum, variance
-from ganatomy.metrics.base import MIN_SUBJECTS
+from ganatomy.metrics import histogram, schema, spectrum
 from ganatomy.reports import artefact_figures, images
 from ganatomy.reports.copies import percent
 from ganatomy.reports.gallery import Gallery
@@ -46,7 +45,7 @@ class Strip:
 
 def artefacts(metrics: Metrics | None, shareable: bool) -> list[Artefact]:
     """Every check that metrics.json has; a shareable one shows no map over so few subjects that it may show one."""
-    made = [_spectrum(metrics), _histogram(metrics), _variance(metrics, shareable)] if metrics else []
+    made = [_spectrum(metrics), _histogram(metrics)] if metrics else []
     return [artefact for artefact in made if artefact is not None]
 
 
@@ -118,7 +117,7 @@ def _headed(what: str, result: Result, k: float = 1.0) -> str:
 def _found(metric: ModuleType, result: Result | None) -> str:
     """What a metric says of its own result, in a sentence; "" where nothing, or if another version wrote the file."""
     try:
-        return str(metric.found(result.model_dump())) if result is not None else ""
+        return str(metric.fault(schema.Result(**result.model_dump()))) if result is not None else ""
     except (KeyError, TypeError, ValueError):
         return ""
 
@@ -141,7 +140,7 @@ def _spectrum(metrics: Metrics) -> Artefact | None:
 
 def _silent(result: Result, said: str) -> str:
     """What to say of a check that found nothing, unless it could not have found anything."""
-    return said if result.paired_difference else "Not tested: too few patients."
+    return said if result.equal_n else "Not tested: too few patients."
 
 
 def _histogram(metrics: Metrics) -> Artefact | None:
@@ -152,17 +151,6 @@ def _histogram(metrics: Metrics) -> Artefact | None:
     return Artefact("Grey values", _headed("Distance in % of the grey range", result, 100.0),
                     _found(histogram, result) or _silent(result, "No difference was shown."), [],
                     [("", drawn)] if drawn else [], meaning("Histogram"))
-
-
-def _variance(metrics: Metrics, shareable: bool) -> Artefact | None:
-    result = _first(metrics, "Variance")
-    if result is None:
-        return None
-    ratio = f"Ratio to real {bracketed(result.ratio, result.ratio_interval)}." if result.ratio is not None else ""
-    few = shareable and (result.n_subjects or 0) < MIN_SUBJECTS
-    return Artefact("Where images differ from each other", _headed("Variance, where the grey scale is 2 wide", result),
-                    _found(variance, result), [ratio] if ratio else [],
-                    [] if few else artefact_figures.maps(result.details or {}), meaning("Variance"), dark=True)
 
 
 def _first(metrics: Metrics, metric: str) -> Result | None:

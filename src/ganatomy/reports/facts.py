@@ -18,8 +18,9 @@ from ganatomy.core.run import Run
 from ganatomy.core.text import grouped
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import SPLITS
-from ganatomy.evaluation.rows import OF_DATASET, dataset_warnings
+from ganatomy.evaluation.samples import dataset_warnings
 from ganatomy.gans.base import GAN
+from ganatomy.metrics.schema import OF_DATASET
 from ganatomy.reports.results import Metrics
 
 WEIGHTS = "weights.safetensors"

@@ -13,7 +13,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
-from ganatomy.evaluation.evaluate import PATIENTS_UNKNOWN
+from ganatomy.metrics.schema import PATIENTS_UNKNOWN
 from ganatomy.reports import facts, figures, images, numbers, page, reproduce, results, translation
 from ganatomy.reports.copies import audited
 from ganatomy.reports.images import Picture

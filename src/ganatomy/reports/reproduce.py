@@ -12,7 +12,7 @@ from ganatomy.core import recipe as recipes
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, flat
 from ganatomy.data.dataset import DatasetInfo
-from ganatomy.evaluation.sets import default_n
+from ganatomy.evaluation.samples import default_n
 
 FLAGS = {"steps": "--steps", "epochs": "--epochs", "batch_size": "--batch-size", "seed": "--seed",
          "source": "--source", "domain": "--domain", "label": "--label", "precision": "--precision",

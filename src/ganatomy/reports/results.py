@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.core.text import grouped
-from ganatomy.evaluation.evaluate import PATIENTS_UNKNOWN
-from ganatomy.evaluation.rows import OF_DATASET
+from ganatomy.metrics.schema import OF_DATASET, PATIENTS_UNKNOWN, EqualN
 from ganatomy.reports.meanings import KERNEL, kind, meaning
 from ganatomy.reports.numbers import Interval, bracketed, pair, spanned
 
@@ -34,7 +33,7 @@ class Result(Read):
     interval: Interval | None = None
     floor: float | None = None
     floor_interval: Interval | None = None
-    paired_difference: dict[str, Any] | None = None
+    equal_n: EqualN | None = None
     reference: dict[str, Any] | None = None
     ratio: float | None = None
     ratio_interval: Interval | None = None
@@ -152,7 +151,7 @@ def groups(metrics: Metrics) -> list[Group]:
         k = factor(name)
         controls = [(c.control, *spanned(c.value, c.interval, k), c.behind_model)
                     for c in metrics.controls if c.name == name]
-        beside = "Ratio to real" if own[0].better == "match" else "Difference at equal n"
+        beside = "Ratio to real" if own[0].better == "match" else "At equal n"
         made.append(Group(title(name), meaning(name), DIRECTIONS[own[0].better], beside,
                           _lines(own, k, metrics.patients_unknown), controls))
     return made
@@ -220,17 +219,12 @@ def _remarks(result: Result, k: float) -> list[str]:
 
 
 def _difference(result: Result, k: float) -> str:
-    """Score minus floor and the n of both, or the ratio to real images."""
+    """The value at the floor's n, or the ratio to real images."""
     if result.ratio is not None:
         return bracketed(result.ratio, result.ratio_interval, 1.0, _equal_n(result))
-    paired = result.paired_difference or {}
-    value = paired.get("value")
-    if not isinstance(value, int | float):
-        return ""
-    return bracketed(value, pair(paired.get("interval")), k, _equal_n(result))
+    return bracketed(result.equal_n.value, None, k, _equal_n(result)) if result.equal_n else ""
 
 
 def _equal_n(result: Result) -> str:
     """Images on either side of the floor; the spaces do not break."""
-    n = (result.paired_difference or {}).get("n_images")
-    return f"n\u00a0=\u00a0{n:g}" if isinstance(n, int | float) else ""
+    return f"n\u00a0=\u00a0{result.equal_n.n_images:g}" if result.equal_n else ""

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ganatomy.evaluation.pairs import MODEL
 from ganatomy.metrics.base import MIN_SUBJECTS
+from ganatomy.metrics.schema import MODEL
 from ganatomy.metrics.translation.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
 from ganatomy.metrics.translation.paired import INSIDE, WHOLE
 from ganatomy.reports.numbers import Interval, bracketed

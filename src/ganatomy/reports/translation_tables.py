@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ganatomy.evaluation.pairs import MODEL
 from ganatomy.metrics.base import MIN_SUBJECTS
+from ganatomy.metrics.schema import MODEL
 from ganatomy.metrics.translation.anatomy import ALLOWED, JUDGED
 from ganatomy.metrics.translation.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
 from ganatomy.metrics.translation.paired import INSIDE, WHOLE

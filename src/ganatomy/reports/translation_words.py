@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ganatomy.core.text import grouped
-from ganatomy.evaluation.pairs import MODEL
 from ganatomy.metrics.base import MIN_SUBJECTS
+from ganatomy.metrics.schema import MODEL
 from ganatomy.metrics.translation.baselines import HISTOGRAM_MATCHED, INPUT_RETURNED
 from ganatomy.reports.numbers import Interval, bracketed, spanned
 from ganatomy.reports.translation_results import NAMES, Direction, Standing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ganatomy.core.text import grouped
 from ganatomy.reports.meanings import KERNEL, kind
-from ganatomy.reports.numbers import bracketed, pair, spanned
+from ganatomy.reports.numbers import bracketed, spanned
 from ganatomy.reports.results import ORDER, Control, Metrics, Result, factor, title
 
 LEVEL = 0.05
@@ -108,8 +108,11 @@ def _differs(result: Result) -> bool | None:
     """Whether generated images are farther off than real ones from each other; None if it cannot be said."""
     if result.p_no_difference is not None:
         return result.p_no_difference <= LEVEL
-    paired = pair((result.paired_difference or {}).get("interval"))
-    if paired is None and result.interval is not None and result.floor is not None:
+    if result.equal_n is not None:
+        sides = {"lower": ("above",), "higher": ("below",), "match": ("above", "below")}
+        return result.equal_n.side in sides[result.better]
+    paired = None
+    if result.interval is not None and result.floor is not None:
         upper = result.floor_interval or (result.floor, result.floor)
         paired = (result.interval[0] - upper[1], result.interval[1] - upper[0])
     if paired is None:

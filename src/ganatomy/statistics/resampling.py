@@ -34,6 +34,21 @@ def student(value: float, spread: float, subjects: int) -> tuple[float, float]:
     return value - half, value + half
 
 
+def wilson(share: float, variance: float, subjects: int, most: int) -> tuple[float, float]:
+    """95% interval of a share with this variance: Wilson's (JASA 1927), with Student's t for the few subjects.
+
+    The number of observations is that of independent ones with the same variance, at least `subjects` where the
+    share is 0 or 1 and no variance can be seen, at most `most`.
+    """
+    from scipy.stats import t
+
+    spread = share * (1 - share)
+    n = float(subjects) if spread == 0 else (most if variance <= 0 else min(spread / variance, most))
+    z = float(t.ppf(0.975, subjects - 1)) ** 2 / n
+    centre, half = (share + z / 2) / (1 + z), float(np.sqrt(z * spread + z * z / 4)) / (1 + z)
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
 def bootstrap_interval(value: float, draws: Array, subjects: int) -> tuple[float, float] | None:
     """A 95% interval from the standard deviation of bootstrap draws.
 

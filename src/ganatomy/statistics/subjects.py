@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.features.base import Features
-from ganatomy.metrics.base import MIN_SUBJECTS, Sample
 from ganatomy.statistics.resampling import Array, student
 
+MIN_SUBJECTS = 5  # below this an interval over subjects would be made up
+Index = NDArray[np.intp]
 
-def rows_of(subjects: Sequence[str]) -> Iterator[tuple[str, NDArray[np.intp]]]:
+
+class Grouped(Protocol):
+    """Rows of features [n, d] that belong to subjects, whose numbers [n] are 0 to n_subjects - 1."""
+
+    @property
+    def features(self) -> Array: ...
+
+    @property
+    def subjects(self) -> Index: ...
+
+    @property
+    def n_images(self) -> int: ...
+
+    @property
+    def n_subjects(self) -> int: ...
+
+
+def rows_of(subjects: Sequence[str]) -> Iterator[tuple[str, Index]]:
     """Every subject's name and rows, in the order in which they come first."""
     labels = np.asarray(subjects, dtype=object)
     for name in dict.fromkeys(subjects):
@@ -41,8 +59,8 @@ def over_subjects(means: Mapping[str, float]) -> tuple[float | None, tuple[float
 class Points:
     """Features [n, d] and the numbers of their subjects [n]: what distances need of a sample, without its images."""
 
-    features: Features
-    subjects: NDArray[np.intp]
+    features: Array
+    subjects: Index
 
     @property
     def n_images(self) -> int:
@@ -55,18 +73,18 @@ class Points:
         return len(np.unique(self.subjects))
 
     @classmethod
-    def alone(cls, features: Features) -> Points:
+    def alone(cls, features: Array) -> Points:
         """Each row a subject of its own."""
         return cls(features, np.arange(len(features), dtype=np.intp))
 
     @classmethod
-    def of(cls, sample: Sample | Points, rows: NDArray[np.intp]) -> Points:
+    def of(cls, sample: Grouped, rows: Index) -> Points:
         """These rows of a sample, their subjects numbered anew in the order in which they come."""
         _, first, numbers = np.unique(sample.subjects[rows], return_index=True, return_inverse=True)
         return cls(sample.features[rows], np.argsort(np.argsort(first))[numbers].astype(np.intp))
 
 
-def dealt(sample: Sample | Points, most: int, groups: int, rng: np.random.Generator) -> Sample | Points:
+def dealt(sample: Grouped, most: int, groups: int, rng: np.random.Generator) -> Grouped:
     """A sample of more than `most` subjects with whole subjects dealt at random into groups, which take their place.
 
     Subjects are independent, so groups of them are too: a mean over pairs of different groups has the same

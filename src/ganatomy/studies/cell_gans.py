@@ -16,12 +16,12 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, read_json, write_json
 from ganatomy.data.dataset import Dataset, new_dataset
 from ganatomy.data.manifest import Row
-from ganatomy.evaluation.verdicts import verdicts
+from ganatomy.evaluation.verdicts import copies as audited
 from ganatomy.features.choose import choose
 from ganatomy.generators.generation import generate
 from ganatomy.metrics import copies, diversity, kernel
 from ganatomy.metrics.base import Sample, Samples
-from ganatomy.metrics.controls import blurred
+from ganatomy.metrics.floors import blurred
 from ganatomy.studies.folder import REMOVE_CELL, GanFolder, of_a_cell
 from ganatomy.studies.protocol import StudySettings
 from ganatomy.training.train import TrainingStopped, train
@@ -138,12 +138,11 @@ def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row],
                       real(unseen) if unseen else None)
     soft = kernel.compute(samples.with_control(blurred(train, len(drawn))))[0].value
     results = [r for metric in (kernel, diversity, copies) for r in metric.compute(samples)]
-    entries = [entry for entry in (r.to_json() for r in results) if entry["value"] is not None]
-    of_training = [entry for entry in entries if entry["name"] not in OTHERS]
-    verdict = next(v for v in verdicts(of_training, []) if v["question"] == "copies")
+    known = [r for r in results if r.value is not None]
+    verdict = audited([r for r in known if r.name not in OTHERS])
     return {"label": label, "training_subjects": len({r.subject for r in rows}), "training_images": len(rows),
-            "synthetic_images": len(drawn), "results": entries, "blurred": soft,
-            "copies": {"light": verdict["light"], "says": verdict["says"]}}
+            "synthetic_images": len(drawn), "results": [r.to_json() for r in known], "blurred": soft,
+            "copies": {"light": verdict.light, "says": verdict.says}}
 
 
 def read_audit(path: Path) -> dict[str, Any]:

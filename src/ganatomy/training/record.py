@@ -256,8 +256,9 @@ class Debug:
             self._real = self._sample(held, recipe.size), self._sample(self._feed.rows, recipe.size)
         val, train = self._real
         result = held_out(Samples(val, Sample(fakes), train, seed=recipe.seed))
-        reference = result.reference or {}
-        return {"ssim": result.value, "between_real_patients": reference.get("value"), "pairs": reference.get("pairs"),
+        beside = result.reference
+        return {"ssim": result.value, "between_real_patients": beside and beside.value,
+                "pairs": beside and beside.pairs,
                 "validation_images": result.n_images, "validation_subjects": result.n_subjects,
                 "per_subject": result.per_subject,
                 "note": "validation images against generated ones, and against training images of other patients"}

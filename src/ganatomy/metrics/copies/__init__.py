@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.core.text import counted
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Result, Sample, Samples
 from ganatomy.metrics.copies.calibration import (
     TARGET,
     Calibration,
@@ -23,6 +23,14 @@ from ganatomy.metrics.copies.nearest import CHANNELS, FEWEST_SUBJECTS, Index, Ne
 from ganatomy.statistics.resampling import Array
 
 ORDER, CONTROLS = 10, False
+ABOUT = (
+    About("Copies", "Share of generated images that are copies of training images, beyond what images of new patients"
+          " give by chance.", "copies", "lower"),
+    About("Copies-test", "The same for test images: the generator never saw them, so that any share above 0 is "
+          "chance, or patients in two splits.", "copies", "lower"),
+    About("Leak", "Test images that are copies of training images: the split is not clean, and every figure against "
+          "test flatters.", "copies", "lower"),
+)
 MOST_CALIBRATION = 2000  # images of a split
 WORST, MOST_LISTED = 12, 1000
 _NO_TRAIN = "there is no train split: what the model has learnt from is not there to compare with"
@@ -55,7 +63,7 @@ AUDITS = (Audit("Copies", "synthetic", "train", ("train", "val", "test")),
           Audit("Leak", "test", "train", ("train",)))
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """Copies of train, and of test, among the synthetic images, and of train among the test images.
 
     An image's statistic is the distance to its nearest reference image, by itself and over that to the third nearest
@@ -109,7 +117,7 @@ class _Material:
         return Group.of(self.found[name][reference], owners, 0.5 if name == reference else 1.0)
 
 
-def _result(audit: Audit, material: _Material) -> MetricResult:
+def _result(audit: Audit, material: _Material) -> Result:
     reference = material.references.get(audit.reference)
     reason = _unusable(reference)
     calibration = None
@@ -122,12 +130,11 @@ def _result(audit: Audit, material: _Material) -> MetricResult:
             reason = _UNCALIBRATED
     beside = audit.reference if audit.query == "synthetic" else audit.query
     base = material.present.get(beside)
-    sizes = (base.n_images, base.n_subjects) if base else (0, 0)
-    n_synthetic = material.present["synthetic"].n_images
+    sizes = {"n_images": base.n_images if base else 0, "n_subjects": base.n_subjects if base else 0,
+             "n_synthetic": material.present["synthetic"].n_images}
     if reason or calibration is None:
-        return MetricResult(audit.name, beside, None, *sizes, n_synthetic, "lower", caveat=reason)
-    found = _judged(audit, material, calibration)
-    return MetricResult(audit.name, beside, found.pop("value"), *sizes, n_synthetic, "lower", floor=0.0, **found)
+        return Result(name=audit.name, against=beside, **sizes, caveat=reason)
+    return Result(name=audit.name, against=beside, **sizes, floor=0.0, **_judged(audit, material, calibration))
 
 
 def _judged(audit: Audit, material: _Material, calibration: Calibration) -> dict[str, Any]:

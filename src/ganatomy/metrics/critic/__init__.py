@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from ganatomy.metrics.base import MIN_SUBJECTS, MetricResult, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Result, Samples
 from ganatomy.metrics.critic.critics import (
     CHI2,
     JS,
@@ -39,6 +39,18 @@ from ganatomy.metrics.critic.judging import (
 ORDER = 20
 ON_DEMAND = True
 CONTROLS = False
+ABOUT = (
+    About("Critic-JS", "Jensen-Shannon distance by an independent critic: a network trained to tell real from "
+          "generated, and judged on subjects it has not seen. A lower bound, 0 to 0.69: a weak critic finds too "
+          "little, never too much.", "realistic", "lower", column=Column("critic", "critic JS", order=1)),
+    About("Critic-chi2", "Pearson's chi-squared distance by an independent critic. A lower bound, 0 to 1.",
+          "realistic", "lower"),
+    About("Critic-KL", "Kullback-Leibler divergence by an independent critic. A lower bound.", "realistic", "lower"),
+    About("Critic-Wasserstein", "Score of an independent critic with a gradient penalty. No bound of anything: "
+          "compare it with real against real only.", "realistic", "lower"),
+    About("Critic-A", "Test loss of a critic with the labels swapped: large where real and generated are easily told "
+          "apart.", "realistic", "lower"),
+)
 OURS = Plan(rate=5e-4, patience=4, augment=mirrored_and_shifted)
 LINEAR = Plan(rate=1e-3)
 SLOPES = replace(OURS, steps=80, batch=16)
@@ -52,7 +64,7 @@ _ABOUT = {"JS": f"nats, at most ln 2 = 0.693; {BOUND}", "chi2": f"at most 1; {BO
 TOO_LITTLE = "too little data to tell: critics as these do not detect that real images have been blurred; "
 
 
-def compute(samples: Samples) -> list[MetricResult]:
+def compute(samples: Samples) -> list[Result]:
     """Critic-JS, the same over features, -chi2, -KL, -Wasserstein and -A against test; None and why where none can be.
 
     `details` holds the value of each seed and how many steps it was trained, the number of images of each part, the
@@ -91,7 +103,7 @@ def kinds(parts: Parts, dimensions: int) -> list[Kind]:
             Kind(SWAPPED, lambda: ImageCritic(size, channels, from_nothing=False), PUBLISHED, stops=False, seeds=1)]
 
 
-def _measured(samples: Samples, kind: Kind, parts: Parts, name: str) -> MetricResult:
+def _measured(samples: Samples, kind: Kind, parts: Parts, name: str) -> Result:
     seed, about = samples.seed, "JS-features" if kind.over_features else kind.objective.name
     model, blur = model_figure(kind, parts, seed), blur_figure(kind, parts, seed)
     real = real_figure(kind, parts, seed)
@@ -113,6 +125,5 @@ def detected(blur: Figure, floor: float | None, objective: Objective) -> bool:
     return blur.interval is not None and blur.interval[0] > max(objective.none, floor or objective.none)
 
 
-def _result(samples: Samples, name: str, value: float | None, **more: Any) -> MetricResult:
-    return MetricResult(name, "test", value, samples.test.n_images, samples.test.n_subjects,
-                        samples.synthetic.n_images, "lower", **more)
+def _result(samples: Samples, name: str, value: float | None, **more: Any) -> Result:
+    return samples.result(name, "test", value, "lower", **more)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, Features, Images, Sample, Samples
-from ganatomy.metrics.controls import blurred
 from ganatomy.metrics.critic.critics import (
     LEAST_SIDE,
     Array,
@@ -22,6 +21,7 @@ from ganatomy.metrics.critic.critics import (
     Values,
     train_critic,
 )
+from ganatomy.metrics.floors import blurred
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     HALVINGS,

@@ -1,4 +1,4 @@
-"""What is compared: a run's images, or a synthetic dataset, and the real images of a dataset."""
+"""What is compared: a run's images, or a synthetic dataset, and the real images of a dataset; how rows are chosen."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
-from ganatomy.evaluation.rows import at_most, dataset_warnings, same_channels
 from ganatomy.features.base import CHUNK, Extractor, Stack
 from ganatomy.generators.folder import load_discriminator, load_generator
 from ganatomy.generators.sampler import Sampler, untrained_generator
 from ganatomy.metrics.base import Array, Images, Sample, Samples
+from ganatomy.metrics.schema import MOST_IMAGES, OF_DATASET, OTHER_DATASET
 
 FEWEST_SYNTHETIC = 500  # drawn from a run by default, even for a small test split
-MOST_IMAGES = 2000  # of a sample, unless more are asked for: 2,000 images take half a minute on one core
 MOST_TRAINING = 20_000  # every training image counts: a copy may be of any of them
 IN_MEMORY = 2**29  # bytes of generated images; more are kept in a temporary file
 MOST_VALUE = 100.0  # where -1 to 1 is the dataset's range
@@ -63,9 +62,7 @@ def of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domain
     same_channels(dataset, sampler.channels, "the run")
     test = dataset.require("test", domain, label)
     images, content = _drawn(sampler, n or default_n(len(test)), seed, path)
-    warnings = dataset_warnings(dataset)
-    if dataset.info.content != run.dataset_content():
-        warnings.append("This is not the dataset that the model was trained on, or it has changed since.")
+    warnings = dataset_warnings(dataset, run.dataset_content())
 
     def untrained(count: int) -> Images:
         return untrained_generator(sampler, sampler.size, sampler.channels, seed).sample(count, seed)
@@ -102,17 +99,17 @@ def of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str |
         if Run.is_run(path):
             raise UserError("is a run folder; with two arguments give two datasets", where=path,
                             fix="use `ganatomy evaluate DATASET SYN`, or give the run alone: `ganatomy evaluate RUN`")
-    dataset, made = Dataset.open(real), Dataset.open(other)
+    dataset, second = Dataset.open(real), Dataset.open(other)
     domain = dataset.domain(domain)
-    theirs = made.domain(domain if domain in made.info.domains or len(made.info.domains) > 1 else None)
-    same_channels(dataset, made.info.channels, str(other))
+    theirs = second.domain(domain if domain in second.info.domains or len(second.info.domains) > 1 else None)
+    same_channels(dataset, second.info.channels, str(other))
     dataset.require("test", domain, label)
-    rows = made.rows(theirs, label=label if label in made.info.classes else None)
+    rows = second.rows(theirs, label=label if label in second.info.classes else None)
     if len(rows) < 2:
         raise UserError("has fewer than 2 images to compare", where=other, fix="generate some, at least 50")
     chosen = at_most(rows, n or MOST_IMAGES, seed)
-    size = min(dataset.size, made.size)
-    synthetic = made.info.source == "synthetic"
+    size = min(dataset.size, second.size)
+    synthetic = second.info.source == "synthetic"
     warnings = dataset_warnings(dataset)
     if not synthetic:
         warnings.append("The second dataset is not marked synthetic.")
@@ -127,8 +124,8 @@ def of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str |
     def untrained(count: int) -> Images:
         return untrained_generator(None, size, dataset.info.channels, seed).sample(count, seed)
 
-    return Task(dataset, domain, label, size, _sample(made, chosen, size, extractor, alone=synthetic),
-                made.info.content, untrained, None, warnings, DEFAULT_NETWORK)
+    return Task(dataset, domain, label, size, _sample(second, chosen, size, extractor, alone=synthetic),
+                second.info.content, untrained, None, warnings, DEFAULT_NETWORK)
 
 
 def default_n(n_test: int) -> int:
@@ -169,3 +166,30 @@ def samples_of(task: Task, seed: int) -> Samples:
         if sample is not None:
             _refuse_wild(sample, name)
     return Samples(test, task.synthetic, train, val, seed, fresh=task.fresh, judge=task.judge)
+
+
+def dataset_warnings(dataset: Dataset, of_run: str | None = None) -> list[str]:
+    """What `prepare` warned of, as sentences, and whether the dataset is another than that of this content hash.
+
+    Each of the former begins with "Dataset: ".
+    """
+    texts = [str(text).strip().rstrip(".") for text in dataset.info.fingerprint.get("warnings") or ()]
+    other = of_run is not None and dataset.info.content != of_run
+    return [*(f"{OF_DATASET}{text}." for text in texts if text), *([OTHER_DATASET] if other else [])]
+
+
+def same_channels(dataset: Dataset, channels: int, whose: str) -> None:
+    """Raise `UserError` unless the dataset's images have as many channels as a model's or another dataset's."""
+    if dataset.info.channels != channels:
+        raise UserError(f"has images of {dataset.info.channels} channels, {whose} of {channels}", where=dataset.path,
+                        fix="prepare it again with --channels")
+
+
+def at_most(rows: list[Row], most: int, seed: int) -> list[Row]:
+    """At most `most` of the rows, drawn at random, in their order."""
+    if len(rows) <= most:
+        return rows
+    chosen = np.random.default_rng((seed, 11)).choice(len(rows), most, replace=False)
+    return [rows[i] for i in np.sort(chosen)]
+
+
