@@ -213,11 +213,13 @@ def test_empty_slices_are_no_twins(tmp_path: Path) -> None:
 def test_provenance_holds_what_was_chosen_and_no_default(tmp_path: Path) -> None:
     source = cohort(tmp_path / "in")
     plain = prepare(source, tmp_path / "plain", size=16, split="70,15,15", domains=None, masks=None, labels=())
-    assert plain.info.provenance.keys() == {"ganatomy"}
+    assert plain.info.provenance.keys() == {"ganatomy", "command"}
     chosen = prepare(source, tmp_path / "out", size=16, fit="crop", test_subjects=[NAMES[0]], domains="T1", seed=3,
                      pattern="{subject}/{subject}_{domain}.nii.gz")
-    assert {k: v for k, v in chosen.info.provenance.items() if k != "ganatomy"} == {
+    assert {k: v for k, v in chosen.info.provenance.items() if k not in ("ganatomy", "command")} == {
         "fit": "crop", "domains": ["T1"], "pattern": True, "test-subjects": 1, "seed": 3}
+    assert chosen.info.provenance["command"] == ("ganatomy prepare SOURCE DATASET --size 16 --fit crop --domains T1 "
+                                                 "--pattern PATTERN --test-subjects IDS --seed 3")
 
 
 def test_the_last_line_says_how_to_go_on(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _info(writer: DatasetWriter, notes: Notes, plan: Plan, options: Options,
     else:
         low, high = notes.tally.stored_range or (0.0, 1.0)
         value_range = (low, high if high > low else low + 1.0)
-    provenance = {"ganatomy": __version__, **options.chosen()}
+    provenance = {"ganatomy": __version__, "command": options.command(), **options.chosen()}
     intensity = {name: _intensity(plan.intensities[name], mappings) for name, mappings in notes.tally.mappings.items()}
     grid = Grid(axis=plan.axis, fit=plan.frame.fit, mm=plan.frame.mm, background=plan.background)
     return DatasetInfo(source="real", run_id=None, size=(options.size, options.size),

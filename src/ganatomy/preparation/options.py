@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ganatomy.core.errors import UserError
+from ganatomy.core.text import command_line
 from ganatomy.data.geometry import MAX_SIZE, Axis, Fit, parse_slices
 from ganatomy.data.manifest import SPLITS
 from ganatomy.data.parallel import MOST_WORKERS, default_workers
@@ -20,6 +21,8 @@ from ganatomy.preparation.rules import parse_intensity
 from ganatomy.sources.entry import Layout, safe_name
 
 MIN_SIZE = 8
+STAND_INS = {"pattern": "PATTERN", "subject-regex": "REGEX", "split-by": "COLUMN", "val-subjects": "IDS",
+             "test-subjects": "IDS"}
 LayoutName = Literal["auto", "csv", "folders", "bids", "sides", "side-by-side", "stacks", "dicom"]
 
 
@@ -205,6 +208,16 @@ class Options(BaseModel):
                 value = sorted(value) if name == "domain" else list(value)
             out[name.replace("_", "-")] = value
         return out
+
+    def command(self) -> str:
+        """The command that asks for the same, with stand-ins for what could name patients or paths."""
+        given = self.chosen()
+        given |= {name: stand_in for name, stand_in in STAND_INS.items() if name in given}
+        if "domain" in given:
+            given["domain"] = dict.fromkeys(given["domain"], "REGEX")
+        if "split" in given:
+            given["split"] = [round(100 * share, 4) for share in given["split"]]
+        return command_line("prepare", "SOURCE", "DATASET", size=self.size, **given)
 
 
 def describe_options() -> str:

@@ -17,7 +17,16 @@ from pydantic import ValidationError
 
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import disk_errors, locked, private_folder, private_path, read_json, write_json, write_text
+from ganatomy.core.files import (
+    disk_errors,
+    locked,
+    private_folder,
+    private_path,
+    read_json,
+    recorded_commands,
+    write_json,
+    write_text,
+)
 from ganatomy.core.recipe import flat
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.folds import Place
@@ -74,14 +83,16 @@ def cells_of(settings: StudySettings) -> list[Cell]:
 class StudyFolder:
     """Paths and small files of one study.
 
-    study.json (settings, dataset's identity), folds.csv, cells/, results.json, results.csv, report.html; beside it
-    STUDY.private/ with the paths of the datasets. cells/ holds the images that the GANs learnt from: real patients.
+    study.json (settings, dataset's identity), folds.csv, commands.json, cells/, results.json, results.csv, report.html;
+    beside it STUDY.private/ with the paths of the datasets. cells/ holds the images that the GANs learnt from: real
+    patients.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.settings_file = self.path / "study.json"
         self.folds_file = self.path / "folds.csv"
+        self.commands_file = self.path / "commands.json"
         self.cells = self.path / "cells"
         self.results_file = self.path / "results.json"
         self.table_file = self.path / "results.csv"
@@ -114,6 +125,10 @@ class StudyFolder:
         except ValidationError as error:
             raise UserError(f"its settings are broken ({error.error_count()} faults)", where=self.settings_file,
                             fix=_OTHER) from error
+
+    def commands(self) -> list[str]:
+        """The command that began the study, in a list; none of a study of old."""
+        return recorded_commands(self.commands_file)
 
     def about(self) -> dict[str, Any]:
         """What else study.json holds: `dataset` and `external` (hashes of the datasets' content), `ganatomy`."""

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ganatomy.core import recipe as recipes
+from ganatomy.core.files import record_command
 from ganatomy.core.recipe import Recipe, load, parse
+from ganatomy.core.text import command_line
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.clusters import MOST_TASKS, OnRay, check_address, write_jobs
 from ganatomy.studies.folder import StudyFolder, cells_of
@@ -126,7 +129,22 @@ def begin(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
         folder.note_datasets(dataset, other)
     else:
         folder.start(settings, places, dataset, other)
+        record_command(folder.commands_file, _as_typed(settings, recipe, set, budget, external, device,
+                                                          given))
     return folder
+
+
+def _as_typed(settings: StudySettings, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
+              budget: float | None, external: str | Path | None, device: str, given: Mapping[str, Any]) -> str:
+    """The command that begins the same study, files and folders by stand-ins, a budget as the steps that it became."""
+    packaged = isinstance(recipe, str) and recipe in recipes.names()
+    chosen = dict(given)
+    classifier = chosen.pop("classifier", None) or {}
+    steps = {"steps": settings.recipe.steps} if budget is not None else {}
+    return command_line("study", "DATASET", "STUDY", recipe=recipe if packaged or recipe is None else "RECIPE.yaml",
+                        set={**(set or {}), **steps}, external=Path(external) if external else None,
+                        device=None if device == "auto" else device, classifier=classifier.get("name"),
+                        updates=classifier.get("updates"), positive=chosen.pop("positives", None), **chosen)
 
 
 def _command(data: str | Path, folder: StudyFolder, external: str | Path | None, device: str) -> list[str]:
