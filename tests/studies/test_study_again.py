@@ -38,8 +38,8 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
 def test_the_command_that_began_it_is_kept_without_paths(there: StudyFolder) -> None:
     (command,) = there.commands()
     assert command.startswith("ganatomy study DATASET STUDY --set size=16 --set batch_size=4")
-    assert command.endswith("--external EXTERNAL --device cpu --updates 20 --k 4 --folds 2 --seeds 2 --arms ORG,AUG_GAN "
-                            "--imbalance 3")
+    assert command.endswith("--external EXTERNAL --device cpu --updates 20 --k 4 --folds 2 --seeds 2 "
+                            "--arms ORG,AUG_GAN --imbalance 3")
 
 
 @pytest.mark.parametrize(("given", "said"), [

@@ -64,7 +64,7 @@ def command_line(verb: str, *places: str, **options: Any) -> str:
     """
     words = [verb, *places]
     for name, value in options.items():
-        flag, stand_in = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}", name.upper().replace("_", "-")
+        flag, stand_in = "-n" if name == "n" else f"--{name.replace('_', '-')}", name.upper().replace("_", "-")
         if value is None or value is False or value in ("", (), [], {}):
             continue
         if value is True:
