@@ -113,7 +113,7 @@ def test_one_comparison_suffices_where_there_is_no_other() -> None:
 def test_without_a_comparison_nothing_can_be_said() -> None:
     found = verdict([], [], ("ORG", "GAN"), FRAME)
     assert (found["verdict"], found["primary"]) == ("can't tell", None)
-    assert "Nothing can be said" in found["sentence"]
+    assert "Nothing can be concluded" in found["sentence"]
 
 
 def test_controls_say_what_the_study_can_see() -> None:

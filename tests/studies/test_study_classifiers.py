@@ -13,8 +13,7 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.features.choose import choose
 from ganatomy.gans.base import Shape
 from ganatomy.studies import classifiers
-from ganatomy.studies.classifier_networks import build, flip, generator, strong
-from ganatomy.studies.classifiers import TrainingSet, train_classifier
+from ganatomy.studies.classifiers import TrainingSet, build, flip, generator, strong, train_classifier
 from ganatomy.studies.protocol import ClassifierSettings
 from tests.builders import write_dataset
 

@@ -11,10 +11,9 @@ import pytest
 
 from ganatomy.core.recipe import load
 from ganatomy.core.text import estimate
-from ganatomy.studies.analysis import analyse
 from ganatomy.studies.predictions import Outcomes, Predictions
 from ganatomy.studies.protocol import StudySettings
-from ganatomy.studies.results import poor_gans, table
+from ganatomy.studies.results import analyse, poor_gans, table
 
 SIX = ("ORG", "AUG_ORG", "OVERSAMPLE", "AUG_OVERSAMPLE", "GAN", "AUG_GAN")
 GAINS = {"ORG": -0.3, "GAN": 1.0, "GAN_ONLY": -0.5, "FRESH": 1.2, "NOISE": -0.2}
@@ -73,7 +72,7 @@ def simulated(ks: Sequence[int] = (25, 100), folds: int = 2, seeds: int = 2, arm
                              synthetic=tuple(synthetic), domain="t1", recipe=load("rpgan-64"), size=16)
     names = [arm.name for arm in settings.parsed_arms()]
     grid = (ks, folds, seeds, names, classes, subjects)
-    with patch("ganatomy.studies.analysis.REPLICATES", 200):  # for speed
+    with patch("ganatomy.studies.results.REPLICATES", 200):  # for speed
         found = analyse(outcomes(*grid), outcomes(*grid, external=True) if external else None, ks, folds, seeds, names,
                         classes[1:])
     return {"schema_version": 1, "ganatomy": "0", "dataset": "abc", "external_dataset": "def" if external else None,

@@ -1,4 +1,4 @@
-"""What a study's differences allow to be said: which arms are compared, an answer for each pair, and one of the study.
+"""What a study's differences allow to conclude: which arms are compared, an answer for each pair, and one of the study.
 
 A difference helps, hurts, does not help, or can't tell. The primary comparison is named before anything is known.
 """
@@ -155,7 +155,7 @@ class Frame:
 
 
 def answer_of(difference: Estimate, margin: float, p_holm: float | None) -> Answer:
-    """What one difference in F1 allows to be said.
+    """What one difference in F1 allows to conclude.
 
     Helps (hurts): the interval is above (below) 0, the difference is at least the margin, and Holm's p is below 0.05.
     Does not help: the interval is below the margin, so that a gain that matters is ruled out.
@@ -276,7 +276,7 @@ def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[st
     primary = next((row for row in answered.values() if row["primary"]), None)
     if primary is None:
         return {"verdict": CANT_TELL, "primary": None, "why": [],
-                "sentence": "Nothing can be said about synthetic images: no arm that adds images stands beside an "
+                "sentence": "Nothing can be concluded about synthetic images: no arm that adds images stands beside an "
                             "OVERSAMPLE arm with the same augmentation and as many images."}
     names = primary["treatment"], primary["reference"]
     other = answered.get(companion_of(names, arms) or ("", ""))

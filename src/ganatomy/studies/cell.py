@@ -164,7 +164,7 @@ class _Work:
         return [self.folder.predictions(arm.name, external) for external in ([True] if self.external else []) + [False]]
 
     def _is_judged(self, arm: Arm) -> bool:
-        """Whether all the files of an arm are there and can be read; those that cannot are made anew."""
+        """Whether all the files of an arm are there and can be read; those that cannot are written anew."""
         try:
             return all(path.is_file() and read_predictions(path) for path in self._files(arm))
         except UserError:
@@ -208,7 +208,7 @@ def external_rows(external: Dataset, settings: StudySettings) -> list[Row]:
 
 @dataclass(frozen=True)
 class Material:
-    """What a cell's arms are made of. `synthetic` is by class; `seed` is the cell's own."""
+    """What a cell's arms learn from. `synthetic` is by class; `seed` is the cell's own."""
 
     dataset: Dataset
     subset: Subset

@@ -27,7 +27,7 @@ from ganatomy.studies.protocol import StudySettings
 from ganatomy.training.train import TrainingStopped, train
 
 Say = Callable[[str], None]
-AUDITED = 200  # images are made at least, so that the audit has enough of them
+AUDITED = 200  # images are drawn at least, so that the audit has enough of them
 ATTEMPTS = 3
 _MOST_SEED = 2**31
 

@@ -1,12 +1,15 @@
-"""The study's classifiers: trained alike in every arm, judged as they go.
+"""The study's classifiers: the networks, trained alike in every arm and judged as they go.
 
 Checkpoint and threshold are chosen on one half of the held-out images and applied to the other.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +22,8 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import make_deterministic, place
 from ganatomy.features.base import CHUNK, Extractor, Features, Images, Stack
 from ganatomy.features.choose import choose
-from ganatomy.gans.base import Shape
-from ganatomy.studies.classifier_networks import build, flip, generator, strong
+from ganatomy.gans.base import Shape, initialise
+from ganatomy.gans.dcgan_mammo import channels_downwards, strided
 from ganatomy.studies.protocol import Augment, ClassifierSettings
 
 Probabilities = NDArray[np.float32]
@@ -76,11 +79,11 @@ def train_classifier(train: TrainingSet, classes: int, judged: Sequence[Stack], 
         torch.manual_seed(seed)
         shape = Shape(size=train.images.shape[2], channels=train.images.shape[1])
         network = place(build(settings.name, shape, classes), device)
-    said: list[list[Probabilities]] = [[] for _ in judged]
+    rounds_of: list[list[Probabilities]] = [[] for _ in judged]
     for _ in _checkpoints(network, train, settings, augment, seed):
-        for rounds, images in zip(said, judged, strict=True):
+        for rounds, images in zip(rounds_of, judged, strict=True):
             rounds.append(probabilities(network, images, classes))
-    return [np.stack(rounds) for rounds in said]
+    return [np.stack(rounds) for rounds in rounds_of]
 
 
 def _check(train: TrainingSet, classes: int, judged: Sequence[Stack]) -> None:
@@ -91,8 +94,8 @@ def _check(train: TrainingSet, classes: int, judged: Sequence[Stack]) -> None:
     shape = train.images.shape[1:]
     for images in judged:
         if tuple(images.shape[1:]) != shape:
-            found, wanted = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
-            raise UserError(f"the images to be judged are {found} (channels, height, width), those trained on {wanted}",
+            given, wanted = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
+            raise UserError(f"the images to be judged are {given} (channels, height, width), those trained on {wanted}",
                             fix="prepare both datasets with the same --size, both grey or both in colour")
 
 
@@ -167,10 +170,10 @@ def _from_features(train: TrainingSet, classes: int, judged: Sequence[Stack], au
     model = LogisticRegression(C=INVERSE_PENALTY, max_iter=2000).fit((rows - mean) / scale, labels, weights)
     out = []
     for images in judged:
-        said = np.zeros((1, len(images), classes), np.float32)
+        judgement = np.zeros((1, len(images), classes), np.float32)
         if len(images):
-            said[0][:, model.classes_] = model.predict_proba((extractor(images) - mean) / scale)
-        out.append(said)
+            judgement[0][:, model.classes_] = model.predict_proba((extractor(images) - mean) / scale)
+        out.append(judgement)
     return out
 
 
@@ -188,10 +191,10 @@ def _featured(train: TrainingSet, extractor: Extractor, augment: Augment,
         times = np.array(list(counts.values()), np.float64)
         for start in range(0, len(distinct), PIECE):
             piece = distinct[start:start + PIECE].reshape(-1, *train.images.shape[1:])
-            made = [extractor(version) for version in _versions(piece, augment, (seed, int(label), start))]
-            rows += made
-            labels += [np.full(len(piece) * len(made), label, np.intp)]
-            weights += [times[start:start + PIECE] / len(made)] * len(made)
+            versions = [extractor(version) for version in _versions(piece, augment, (seed, int(label), start))]
+            rows += versions
+            labels += [np.full(len(piece) * len(versions), label, np.intp)]
+            weights += [times[start:start + PIECE] / len(versions)] * len(versions)
     return np.concatenate(rows), np.concatenate(labels), np.concatenate(weights)
 
 
@@ -280,7 +283,140 @@ def best_threshold(scores: Scores, positive: Bools) -> tuple[float, float]:
 
 def _choose(probabilities: Probabilities, labels: NDArray[np.intp],
             positives: Sequence[int]) -> tuple[int, Mapping[int, float]]:
-    found = [{p: best_threshold(round_[:, p].astype(np.float64), labels == p) for p in positives}
-             for round_ in probabilities]
-    best = int(np.argmax([sum(f1 for _, f1 in cuts.values()) for cuts in found]))
-    return best, {p: threshold for p, (threshold, _) in found[best].items()}
+    choices = [{p: best_threshold(round_[:, p].astype(np.float64), labels == p) for p in positives}
+               for round_ in probabilities]
+    best = int(np.argmax([sum(f1 for _, f1 in cuts.values()) for cuts in choices]))
+    return best, {p: threshold for p, (threshold, _) in choices[best].items()}
+
+
+SMALLEST = 16  # px a side: two halvings at least
+
+
+class FullyConvolutional(nn.Module):
+    """The discriminator of `dcgan_mammo` with nine feature maps and one logit a class (Alyafi et al. 2020).
+
+    Two classes get two logits too: their softmax is the sigmoid of their difference, so that it is the same model as
+    one logit with binary cross-entropy, and any number of classes has the same form. The last convolution is as large
+    as what the halvings leave, 4x4 where the side is a power of two and up to 7x7 elsewhere.
+
+    Args:
+        shape: of the images.
+        classes: how many.
+        width: feature maps at half the side.
+    """
+
+    def __init__(self, shape: Shape, classes: int, width: int = 9) -> None:
+        super().__init__()
+        channels = [shape.channels, *channels_downwards(shape.size, width)]
+        left = shape.size >> (len(channels) - 1)
+        self.net = nn.Sequential(*strided(channels), nn.Conv2d(channels[-1], classes, left))
+        self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, c, size, size] to logits [n, classes]."""
+        logits: Tensor = self.net(x)
+        return logits.flatten(1)
+
+
+class ResNet(nn.Module):
+    """A small residual network of ten layers: three stages of one block, 16, 32, 64 channels (He et al. 2016).
+
+    The first convolution halves the side already, which makes it four times cheaper; the last feature map is averaged,
+    so that any size will do.
+
+    Args:
+        shape: of the images.
+        classes: how many.
+        widths: channels of the stages, each at half the side of the one before.
+    """
+
+    def __init__(self, shape: Shape, classes: int, widths: Sequence[int] = (16, 32, 64)) -> None:
+        super().__init__()
+        first = widths[0]
+        blocks = [_Block(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(itertools.pairwise((first, *widths)))]
+        self.net = nn.Sequential(nn.Conv2d(shape.channels, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first),
+                                 nn.ReLU(inplace=True), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                                 nn.Linear(widths[-1], classes))
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, c, size, size] to logits [n, classes]."""
+        logits: Tensor = self.net(x)
+        return logits
+
+
+class _Block(nn.Module):
+    """[n, a, h, w] to [n, b, h / stride, w / stride]: two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, a: int, b: int, stride: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True),
+                                   nn.Conv2d(b, b, 3, 1, 1, bias=False), nn.BatchNorm2d(b))
+        self.shortcut: nn.Module = nn.Identity()
+        if (a, stride) != (b, 1):
+            self.shortcut = nn.Sequential(nn.Conv2d(a, b, 1, stride, bias=False), nn.BatchNorm2d(b))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu_(self.inner(x) + self.shortcut(x))
+
+
+def build(name: str, shape: Shape, classes: int) -> nn.Module:
+    """The network of that name, its first weights drawn from torch's generator.
+
+    Raises:
+        UserError: images too small to be halved twice.
+    """
+    if shape.size < SMALLEST:
+        raise UserError(f"the classifier {name} needs images of {SMALLEST} pixels a side or more, not {shape.size}",
+                        where="--classifier", fix="prepare the dataset with a larger --size, or use features")
+    return NETWORKS[name](shape, classes)
+
+
+NETWORKS: dict[str, Callable[[Shape, int], nn.Module]] = {"fcn": FullyConvolutional, "resnet": ResNet}
+
+
+TURN = math.radians(15)  # at most, either way
+POWER = 0.35  # grey values in [0, 1] are raised to exp(-POWER) to exp(POWER)
+KNOTS = 5  # a side, that are shifted at random; shifts between them are interpolated, so that bending is smooth
+SHIFT = 0.02  # of a knot at most, as a share of the side; the next knot is 12 times as far, so that nothing folds
+
+
+def generator(seed: int, *step: int) -> torch.Generator:
+    """Random numbers of one step, on the CPU so that every device sees the same; a function of (seed, step) alone."""
+    return torch.Generator().manual_seed(zlib.crc32("/".join(map(str, ("study", seed, *step))).encode()))
+
+
+def flip(images: Tensor, random: torch.Generator) -> Tensor:
+    """Each image [n, c, h, w] mirrored left-right or not and up-down or not, each with probability 1/2."""
+    across, down = torch.rand((2, len(images)), generator=random).to(images.device) < 0.5
+    images = torch.where(across[:, None, None, None], images.flip(3), images)
+    return torch.where(down[:, None, None, None], images.flip(2), images)
+
+
+def strong(images: Tensor, random: torch.Generator) -> Tensor:
+    """Images [n, c, s, s] in [-1, 1], each mirrored, turned, bent and re-graded at random; -1 from outside.
+
+    What a practitioner would use: rotation by up to 15 degrees, smooth elastic deformation in the manner of Simard et
+    al. 2003, and a random power of the grey values, which changes brightness and contrast and leaves background alone.
+    """
+    images = flip(images, random)
+    n, _, side, _ = images.shape
+    angles, powers = torch.rand((2, n), generator=random) * 2 - 1
+    knots = (torch.rand((n, 2, KNOTS, KNOTS), generator=random) * 2 - 1) * (2 * SHIFT)  # of a grid that is 2 wide
+    spread = F.interpolate(torch.eye(KNOTS)[None, None], size=(side, KNOTS), mode="bicubic", align_corners=True)[0, 0]
+    shifts = (spread @ knots @ spread.T).to(images.device)  # bicubic along both sides, [n, 2, side, side]
+    # turned and bent in one step, which blurs once
+    grid = F.affine_grid(_rotations(angles * TURN).to(images.device), list(images.shape), align_corners=False)
+    images = F.grid_sample(images + 1, grid + shifts.permute(0, 2, 3, 1), padding_mode="zeros", align_corners=False)
+    power = (powers * POWER).exp().to(images.device)[:, None, None, None]
+    graded: Tensor = (images / 2).clamp(0, 1) ** power * 2 - 1
+    return graded
+
+
+def _rotations(angles: Tensor) -> Tensor:
+    """Matrices [n, 2, 3] of turns about the centre, by angles [n] in radians."""
+    zero = torch.zeros_like(angles)
+    return torch.stack([torch.stack([angles.cos(), -angles.sin(), zero], 1),
+                        torch.stack([angles.sin(), angles.cos(), zero], 1)], 1)

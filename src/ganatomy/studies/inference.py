@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
-from ganatomy.studies.predictions import Array, Bools, Metric, Outcomes, Predictions
+from ganatomy.studies.predictions import Array, Bools, Metric, Outcomes
 
 Interval = tuple[float, float]
 NONE = 1e-18  # a variance that is rounding
@@ -32,10 +32,10 @@ class Error(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with two 95% intervals around it, and the wider one.
+    """A value with two 95% intervals around it, and the wider one.
 
     Attributes:
-        value: the figure.
+        value: the value.
         interval: the wider of the two.
         bootstrap_interval: over test subjects and seeds, with these training sets.
         refit_interval: over refits, Nadeau and Bengio's.
@@ -156,7 +156,6 @@ def _test(value: float, error: Error) -> tuple[Interval, float]:
 
 
 REPLICATES = 2000
-NEW_FOLDER = "run the study again in a new folder"
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Pool:
-    """Test images, in an order that does not depend on that of the outcomes, and what was said of them.
+    """Test images, in an order that does not depend on that of the outcomes, and how they were judged.
 
     Attributes:
         subjects: number of each image's subject [n]; `names` are theirs.
@@ -196,11 +195,11 @@ class Pool:
 
     def freedom(self) -> int:
         """Degrees of freedom of a variance over subjects within folds: of those with or without a class, the fewer."""
-        found: list[int] = []
+        counts: list[int] = []
         for truth in (side for own in self.truth.values() for side in (own, ~own)):
             pairs = np.unique(np.stack([self.fold[truth], self.subjects[truth]]), axis=1)
-            found.append(pairs.shape[1] - len(np.unique(pairs[0])))
-        return max(1, min(found))
+            counts.append(pairs.shape[1] - len(np.unique(pairs[0])))
+        return max(1, min(counts))
 
 
 @dataclass(frozen=True)
@@ -227,14 +226,7 @@ def pool_held_out(outcomes: Outcomes, grid: Grid, positives: Sequence[str]) -> P
         UserError: a cell is missing, or cells of a fold judged different images.
     """
     parts = [_aligned(outcomes, grid, fold, positives, None) for fold in grid.folds]
-    images = [image for part in parts for image in part.images]
-    owner: dict[str, int] = {}
-    for place, part in enumerate(parts):
-        for subject in part.subjects:
-            if owner.setdefault(subject, place) != place:
-                raise UserError(f"subject {subject} is held out in two folds", fix=NEW_FOLDER)
-    return _pool(images, [part.subjects for part in parts], [part.labels for part in parts], positives,
-                 {c: np.concatenate([part.scores[c] for part in parts], axis=-1) for c in positives},
+    return _pool(parts, positives, {c: np.concatenate([part.scores[c] for part in parts], axis=-1) for c in positives},
                  {c: np.concatenate([part.decisions[c] for part in parts], axis=-1) for c in positives})
 
 
@@ -252,7 +244,7 @@ def pool_external(outcomes: Outcomes, grid: Grid, positives: Sequence[str]) -> P
                for c in positives}
     decided = {c: np.stack([np.stack([p.decisions[c] for p in pair], axis=-2) for pair in parts], axis=-3)
                for c in positives}
-    return _pool(first.images, [first.subjects], [first.labels], positives, stacked, decided)
+    return _pool([first], positives, stacked, decided)
 
 
 @dataclass(frozen=True)
@@ -271,41 +263,35 @@ def _aligned(outcomes: Outcomes, grid: Grid, fold: int, positives: Sequence[str]
     scores: dict[str, list[Array]] = {c: [] for c in positives}
     decisions: dict[str, list[Bools]] = {c: [] for c in positives}
     for k, seed, arm in ((k, seed, arm) for arm in grid.arms for k in grid.ks for seed in grid.seeds):
-        said = _said(outcomes, (k, fold, seed, arm))
-        rows = np.arange(len(said.image_ids)) if half is None else np.flatnonzero(said.half == half)
-        rows = rows[np.argsort(np.array(said.image_ids, dtype=str)[rows], kind="stable")]
-        fixed = tuple(tuple(column[i] for i in rows) for column in (said.image_ids, said.subjects, said.labels))
+        if (k, fold, seed, arm) not in outcomes:
+            raise UserError(f"there are no predictions for k = {k}, fold {fold}, seed {seed}, arm {arm}",
+                            fix="run the study again: what is there is kept, what is missing is done")
+        own = outcomes[k, fold, seed, arm]
+        rows = np.arange(len(own.image_ids)) if half is None else np.flatnonzero(own.half == half)
+        rows = rows[np.argsort(np.array(own.image_ids, dtype=str)[rows], kind="stable")]
+        fixed = tuple(tuple(column[i] for i in rows) for column in (own.image_ids, own.subjects, own.labels))
         first = first or fixed
         _refuse_others(fixed == first, f"k = {k}, fold {fold}, seed {seed}, arm {arm}")
         for c in positives:
-            scores[c].append(said.scores[c][rows])
-            decisions[c].append(said.decisions[c][rows])
+            scores[c].append(own.scores[c][rows])
+            decisions[c].append(own.decisions[c][rows])
     images, subjects, labels = first or ((), (), ())
     return _Part(images, subjects, labels, {c: np.stack(v).reshape(*shape, -1) for c, v in scores.items()},
                  {c: np.stack(v).reshape(*shape, -1) for c, v in decisions.items()})
 
 
-def _said(outcomes: Outcomes, key: tuple[int, int, int, str]) -> Predictions:
-    if key not in outcomes:
-        k, fold, seed, arm = key
-        raise UserError(f"there are no predictions for k = {k}, fold {fold}, seed {seed}, arm {arm}",
-                        fix="run the study again: what is there is kept, what is missing is done")
-    return outcomes[key]
-
-
 def _refuse_others(same: bool, where: str) -> None:
     if not same:
         raise UserError("other images were judged here than in the other cells", where=where,
-                        fix=NEW_FOLDER)
+                        fix="run the study again in a new folder")
 
 
-def _pool(images: Sequence[str], subjects: Sequence[Sequence[str]], labels: Sequence[Sequence[str]],
-          positives: Sequence[str], scores: dict[str, Array], decisions: dict[str, Bools]) -> Pool:
-    if len(set(images)) < len(images):
-        raise UserError("an image is judged twice", fix=NEW_FOLDER)
-    everyone, every_label = [s for part in subjects for s in part], tuple(label for part in labels for label in part)
+def _pool(parts: Sequence[_Part], positives: Sequence[str], scores: dict[str, Array],
+          decisions: dict[str, Bools]) -> Pool:
+    everyone = [subject for part in parts for subject in part.subjects]
+    every_label = tuple(label for part in parts for label in part.labels)
     names, numbers = np.unique(np.array(everyone, dtype=str), return_inverse=True)
-    fold = np.repeat(np.arange(len(subjects)), [len(part) for part in subjects])
+    fold = np.repeat(np.arange(len(parts)), [len(part.subjects) for part in parts])
     truth = {c: np.array([label == c for label in every_label], dtype=bool) for c in positives}
     return Pool(tuple(map(str, names)), numbers.astype(np.intp), fold.astype(np.intp), every_label, truth, scores,
                 decisions)
@@ -331,10 +317,10 @@ def _strata(pool: Pool) -> Iterator[list[int]]:
         classes.setdefault(subject, set()).add(label)
         folds[subject] = fold
     for fold in sorted(set(folds.values())):
-        found: dict[tuple[str, ...], list[int]] = {}
+        by_classes: dict[tuple[str, ...], list[int]] = {}
         for subject in sorted(s for s, f in folds.items() if f == fold):
-            found.setdefault(tuple(sorted(classes[subject])), []).append(subject)
-        strata = sorted(found.values(), key=len)
+            by_classes.setdefault(tuple(sorted(classes[subject])), []).append(subject)
+        strata = sorted(by_classes.values(), key=len)
         while len(strata) > 1 and len(strata[0]) == 1:
             strata = sorted([strata[0] + strata[1], *strata[2:]], key=len)
         yield from strata
@@ -347,7 +333,7 @@ def measure(pool: Pool, metric: Metric, weights: Array) -> Measured:
 
 def measure_external(pool: Pool, metric: Metric, weights: Array) -> Measured:
     """A metric of an external set: the mean over folds, halves and seeds of the metric of each classifier."""
-    found = []
+    measured = []
     for c, truth in pool.truth.items():
         shape = pool.scores[c].shape[:-1]
         own = np.vstack([np.ones((1, len(truth))), weights])
@@ -355,8 +341,8 @@ def measure_external(pool: Pool, metric: Metric, weights: Array) -> Measured:
         refits = np.swapaxes(each.reshape(*shape, -1).mean(-2), 2, 3)  # [arms, k, folds, seeds, 1 + replicates]
         draws, refits = refits[..., 1:].mean((2, 3)), refits[..., 0]
         value, own_fold = refits.mean((2, 3), keepdims=True), refits.mean(3, keepdims=True)
-        found.append(Measured(refits.mean(2), draws, refits, value + (refits - own_fold) / refits.shape[2]))
-    return _mean(found)
+        measured.append(Measured(refits.mean(2), draws, refits, value + (refits - own_fold) / refits.shape[2]))
+    return _mean(measured)
 
 
 def _measure_class(pool: Pool, metric: Metric, weights: Array, c: str) -> Measured:

@@ -28,8 +28,7 @@ from ganatomy.data.images import shrink_factor
 from ganatomy.data.manifest import Row
 from ganatomy.studies.cell import external_rows, synthetic_needed
 from ganatomy.studies.cell_gans import write_images
-from ganatomy.studies.classifier_networks import SMALLEST
-from ganatomy.studies.classifiers import TrainingSet, train_classifier
+from ganatomy.studies.classifiers import SMALLEST, TrainingSet, train_classifier
 from ganatomy.studies.folder import Cell, StudyFolder, cells_of
 from ganatomy.studies.folds import Place, check_held_out, deal, draw_subset, refuse_twins
 from ganatomy.studies.protocol import StudySettings, resolve
@@ -73,11 +72,11 @@ def refuse_synthetic(dataset: Dataset, option: str = "DATASET") -> None:
     """Raise `UserError` if a dataset holds generated images: a study is of patients."""
     if dataset.info.source == "synthetic":
         raise UserError(f"{option} holds synthetic images, and a study tests on real patients", where=dataset.path,
-                        fix="give a dataset that `ganatomy prepare` made")
+                        fix="give a dataset of `ganatomy prepare`")
 
 
 def refuse_place(study: Path, datasets: Sequence[Dataset]) -> None:
-    """Raise `UserError` if a new study cannot be made here: something is there, or a dataset around or in it."""
+    """Raise `UserError` if a new study cannot begin here: something is there, or a dataset around or in it."""
     here = study.resolve()
     for other in (dataset.path.resolve() for dataset in datasets):
         if here == other or here in other.parents or other in here.parents:
@@ -96,17 +95,17 @@ def _refuse_unlabelled(dataset: Dataset, rows: Sequence[Row]) -> None:
 
 def _check_sizes(dataset: Dataset, settings: StudySettings) -> None:
     """Raise `UserError` if the study's images cannot be had from the dataset's, or from its GANs'."""
-    own, size, made = dataset.info.size, settings.size, settings.recipe.size
+    own, size, drawn = dataset.info.size, settings.size, settings.recipe.size
     if size < SMALLEST and settings.classifier.name != "features":
         raise UserError(f"the classifier {settings.classifier.name} needs images of {SMALLEST} pixels a side or more, "
                         f"not {size}", where="--classifier", fix="use larger images, or features")
-    for wanted in (made, size) if settings.needs_gan else (size,):
+    for wanted in (drawn, size) if settings.needs_gan else (size,):
         if not _fits(own, wanted):
             set_size = f", or give --set size={own[0]}" if settings.needs_gan and own[0] == own[1] else ""
             raise UserError(f"its images of {own[0]}x{own[1]} pixels cannot be averaged down to the study's "
                             f"{wanted}x{wanted}", where=dataset.path, fix=f"prepare it with --size {wanted}{set_size}")
-    if settings.needs_gan and not _fits((made, made), size):
-        raise UserError(f"the GANs' images of {made}x{made} pixels cannot be averaged down to the study's "
+    if settings.needs_gan and not _fits((drawn, drawn), size):
+        raise UserError(f"the GANs' images of {drawn}x{drawn} pixels cannot be averaged down to the study's "
                         f"{size}x{size}", where="--set size", fix=f"give --set size={size}")
 
 
@@ -224,13 +223,13 @@ def with_budget(settings: StudySettings, dataset: Dataset, places: Places, budge
     except ValidationError as error:
         raise UserError(f"{budget:g} seconds would be {steps:,} steps, more than a recipe can have", where="--budget",
                         fix="give less, or say --set steps=N") from error
-    say(f"about {steps:,} steps are made in {budget:g} s here: every GAN of the study gets so many")
+    say(f"about {steps:,} steps take {budget:g} s here: every GAN of the study gets so many")
     return settings.model_copy(update={"recipe": chosen})
 
 
 def _steps_per_second(settings: StudySettings, dataset: Dataset, places: Places, seconds: float,
                       device: str) -> float | None:
-    """By a trial that trains a GAN for so long, on one thread; None if not a step was made."""
+    """By a trial that trains a GAN for so long, on one thread; None where that was not enough for a step."""
     rows = draw_subset(dataset.rows(settings.domain), places, settings, settings.k[-1], 0, 0).rows
     label = settings.positives[0]
     with tempfile.TemporaryDirectory() as scratch, _one_thread():

@@ -1,4 +1,4 @@
-"""study: do synthetic images help a classifier? One command runs the protocol, and says what the data allow to be said.
+"""study: do synthetic images help a classifier? One command runs the protocol, and tells what the data allow.
 
 docs/study.md explains it; EVIDENCE in docs/evidence.md has the statistics.
 """
