@@ -197,7 +197,7 @@ def test_synthetic_series_are_taken_only_when_named(tmp_path: Path) -> None:
     assert any("synthetic" in line and "left out" in line for line in lines)
     named, = volumes(tmp_path / "both" / "synthetic" / "slice-0001.dcm")
     assert named.header.shape == (6, 7, 5)
-    with pytest.raises(UserError, match="made by a model"):
+    with pytest.raises(UserError, match="is of a model"):
         volumes(tmp_path / "both" / "synthetic")
 
 

@@ -58,7 +58,7 @@ def test_files_say_what_they_are(tmp_path: Path) -> None:
     file = pydicom.dcmread(tmp_path / "out" / "slice-0001.dcm")
     assert list(file.ImageType)[:2] == ["DERIVED", "SECONDARY"]
     assert "synthetic, not for diagnosis" in file.DerivationDescription
-    assert "T2 made from T1 by the model pix2pix-brain-128" in file.DerivationDescription
+    assert "T2 from T1 by the model pix2pix-brain-128" in file.DerivationDescription
     assert file.SeriesDescription == "synthetic T2 (ganatomy), not for diagnosis"
     assert (file.SeriesNumber, file.Manufacturer, file.ContentQualification) == (9012, "ganatomy", "RESEARCH")
     assert (file.BurnedInAnnotation, file.LossyImageCompression) == ("NO", "00")

@@ -166,13 +166,13 @@ def test_synthetic_files_are_known_again_and_not_translated(tmp_path: Path) -> N
     lines: list[str] = []
     translate(Fake(), folder, tmp_path / "out", say=lines.append)
     assert not [name for name in contents(tmp_path / "out") if "made" in name]
-    assert any("left out 3 files: synthetic, made by a model" in line for line in lines)
+    assert any("left out 3 files: synthetic, of a model" in line for line in lines)
     lines.clear()
     translate(Fake(), made[0], tmp_path / "again.nii", say=lines.append)
-    assert lines[0] == "warning: made-a.nii: was made by a model, and is no scan"
+    assert lines[0] == "warning: made-a.nii: is synthetic, and no scan"
     for name in ("a.nii", "b.png", "c.png", "c.tif"):
         (folder / name).unlink()
-    assert "(3 synthetic, made by a model" in refused(Fake(), folder, tmp_path / "none")
+    assert "(3 synthetic, of a model" in refused(Fake(), folder, tmp_path / "none")
 
 
 def test_a_single_file_called_like_a_mask_is_translated(tmp_path: Path) -> None:

@@ -135,10 +135,10 @@ def shrink(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
         UserError: the images' size is no multiple of `size`.
     """
     factor = shrink_factor((images.shape[-2], images.shape[-1]), size)
-    return images if factor == 1 else block_means(images, factor)
+    return images if factor == 1 else averaged(images, factor)
 
 
-def block_means(images: NDArray[Any], factor: int) -> NDArray[np.float32]:
+def averaged(images: NDArray[Any], factor: int) -> NDArray[np.float32]:
     """Means over blocks of factor x factor pixels of the last two axes; what is left at the right and below is cut."""
     h, w = images.shape[-2] // factor, images.shape[-1] // factor
     whole = images[..., :h * factor, :w * factor]

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.data.geometry import shares
+
 Array = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 
@@ -101,9 +103,7 @@ def apply(rows: Array, images: Array, columns: Array | None = None) -> Array:
 def areas(size: int, pixels: int = FINE, moved: Array | float = 0.0) -> Array:
     """The matrix (matrices) [..., pixels, size] that average pixels over equal areas, `moved` pixels on."""
     edges = np.linspace(0, size, pixels + 1) + np.asarray(moved)[..., None]
-    left = np.maximum(edges[..., :-1, None], np.arange(size))
-    right = np.minimum(edges[..., 1:, None], np.arange(size) + 1)
-    return np.asarray(np.maximum(right - left, 0) * pixels / size, np.float32)
+    return np.asarray(shares(edges[..., :-1], edges[..., 1:], size) * pixels / size, np.float32)
 
 
 def _centred(images: Array) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganatomy.core.files import write_json
 from ganatomy.core.run import Run
-from ganatomy.data.images import block_means
+from ganatomy.data.images import averaged
 from ganatomy.data.pictures import grid, write_png
 from ganatomy.features.base import Features, Images
 from ganatomy.metrics.base import Array, Sample, Samples
@@ -73,7 +73,7 @@ def write_map(run: Run, samples: Samples, metrics: Metrics, say: Callable[[str],
 def thumbnails(images: Images) -> Images:
     """Images [n, c, h, w] reduced by a whole number, by averaging, until no side is longer than 64 pixels."""
     factor = -(-max(images.shape[2:]) // THUMB)
-    return block_means(images, factor)
+    return averaged(images, factor)
 
 
 def _chosen(sample: Sample | None, seed: int, stream: int) -> NDArray[np.intp]:

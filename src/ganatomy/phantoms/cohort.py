@@ -19,7 +19,7 @@ from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder, write_json
 from ganatomy.core.text import counted, printable, typed
-from ganatomy.data.images import block_means
+from ganatomy.data.images import averaged
 from ganatomy.phantoms.subject import (
     FIELD_OF_VIEW,
     TYPICAL,
@@ -87,8 +87,8 @@ def subject_images(index: int, seed: int, size: int, slices: int = 1, session: i
     axis = _axis(size * factor)
     planes = [tissues(subject, float(z), axis[::-1] + np.float32(shift[1]), axis + np.float32(shift[2]))
               for z in heights]
-    fractions = np.stack([block_means(np.stack(plane[:5]), factor) for plane in planes])
-    brain = np.stack([block_means(plane.brain, factor) > 0.5 for plane in planes])
+    fractions = np.stack([averaged(np.stack(plane[:5]), factor) for plane in planes])
+    brain = np.stack([averaged(plane.brain, factor) > 0.5 for plane in planes])
     t1, t2 = _acquire(fractions, heights, _stream(seed, index, 2), rng)
     lesions = brain & (fractions[:, 4] >= 0.5)
     return SubjectImages(t1 * brain, t2 * brain, lesions.astype(np.uint8), brain.astype(np.uint8), fractions)

@@ -227,7 +227,7 @@ def series_tags(volume: Volume, about: About, stored: str) -> Any:
     out.SeriesNumber = _SERIES_NUMBERS + number if 0 <= number <= _HIGHEST_SERIES else _SERIES_NUMBERS
     out.SeriesDescription = f"synthetic {_plain(about.target, 23)} (ganatomy), {NOT_FOR_DIAGNOSIS}"
     out.DerivationDescription = _plain(
-        f"synthetic, {NOT_FOR_DIAGNOSIS}: {about.target} made from {about.source} by the model {about.model} of "
+        f"synthetic, {NOT_FOR_DIAGNOSIS}: {about.target} from {about.source} by the model {about.model} of "
         f"ganatomy {__version__} (weights: {about.weights}); {stored}", 1024)
     out.Manufacturer, out.ManufacturerModelName = "ganatomy", _plain(about.model, 64)
     out.SoftwareVersions = _plain(f"ganatomy {__version__}", 64)

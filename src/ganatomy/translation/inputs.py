@@ -91,7 +91,7 @@ def find(source: Path, say: Say) -> tuple[list[Item], bool]:
     if not source.is_file():
         raise UserError("is neither a file nor a folder", where=source, fix="check the path")
     if is_synthetic(source):
-        say(f"warning: {printable(source.name)}: was made by a model, and is no scan")
+        say(f"warning: {printable(source.name)}: is synthetic, and no scan")
     if _is_dicom(source):
         series = volumes(source, say)
         return [_series(volume) for volume in series], len(series) == 1
@@ -109,7 +109,7 @@ def _in_folder(folder: Path, say: Say) -> tuple[list[Item], bool]:
     content = walk(folder)
     masks = [name for name in content.images if _is_mask(name)]
     synthetic = [name for name in content.images if not _is_mask(name) and is_synthetic(folder / name)]
-    left_out = {"called like a mask": masks, "synthetic, made by a model; name one alone to take it": synthetic,
+    left_out = {"called like a mask": masks, "synthetic, of a model; name one alone to take it": synthetic,
                 ".npz archives are not translated": content.archives}
     for kind, names in left_out.items():
         if names:
@@ -249,7 +249,7 @@ def _why_not(volume: Volume, named: bool, faulty: Mapping[str, str]) -> str:
     if (fault := faulty.get(_owner(volume.name, volume.facts))) is not None:
         return f"part of a faulty series: its other part is a {fault}"
     if SYNTHETIC.match(volume.facts.series_description) and not named:
-        return f"synthetic: {volume.facts.series_description!r} was made by a model; name one of its files to take it"
+        return f"synthetic: {volume.facts.series_description!r} is of a model; name one of its files to take it"
     return ""
 
 

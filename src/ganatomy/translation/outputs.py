@@ -99,7 +99,7 @@ def check_file(item: Item, header: Header, out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise UserError("already exists", where=out, fix="choose another name, or add --overwrite")
     if out.exists() and not is_synthetic(out):
-        raise UserError("will not be overwritten: nothing in it says that this command made it", where=out,
+        raise UserError("will not be overwritten: nothing in it says that this command wrote it", where=out,
                         fix="choose another name, or remove it yourself")
 
 
