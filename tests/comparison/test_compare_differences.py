@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ganatomy.comparison.differences import Side, difference, differences, holm, over_seeds
+from ganatomy.comparison.groups import Side, difference, differences, holm, over_seeds
 
 COST = {"updates": 4000.0, "seconds": 60.0}
 

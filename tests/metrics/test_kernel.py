@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from ganatomy.features.lite0 import Lite0
-from ganatomy.metrics import kernel as metric
-from ganatomy.metrics import kernel_blocks
+from ganatomy.metrics import kernel
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.kernel import Blocks, KDScorer, compute, kernel_distance, p_no_difference
 from ganatomy.phantoms.cohort import subject_images
@@ -95,8 +94,8 @@ def test_many_images_are_summed_in_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
     rng = np.random.default_rng(9)
     x, y = patients(9, 5, rng), sample(rng.normal(size=(40, D)), [f"s{i % 7}" for i in range(40)])
     whole = Blocks.of(x, y)
-    monkeypatch.setattr(kernel_blocks, "_AT_ONCE", 100)
-    monkeypatch.setattr(kernel_blocks, "_TILE", 12)
+    monkeypatch.setattr(kernel, "_AT_ONCE", 100)
+    monkeypatch.setattr(kernel, "_TILE", 12)
     tiled = Blocks.of(x, y)
     for one, other in ((whole.xx, tiled.xx), (whole.yy, tiled.yy), (whole.xy, tiled.xy)):
         assert other == pytest.approx(one, rel=1e-4, abs=1e-4)
@@ -108,9 +107,9 @@ def test_groups_take_the_place_of_many_subjects_and_stay_unbiased(monkeypatch: p
     rng = np.random.default_rng(11)
     samples = Samples(patients(12, 5, rng), independent(600, rng, 0.4), patients(20, 5, rng))
     exact = compute(samples)[0]
-    monkeypatch.setattr(kernel_blocks, "MOST_SUBJECTS", 200)
-    monkeypatch.setattr(metric, "MOST_SUBJECTS", 200)
-    monkeypatch.setattr(metric, "GROUPS", 60)
+    monkeypatch.setattr(kernel, "MOST_SUBJECTS", 200)
+    monkeypatch.setattr(kernel, "MOST_SUBJECTS", 200)
+    monkeypatch.setattr(kernel, "GROUPS", 60)
     found = compute(samples)[0]
     assert exact.value is not None and exact.interval is not None and found.value is not None and found.interval
     width = exact.interval[1] - exact.interval[0]
@@ -119,8 +118,8 @@ def test_groups_take_the_place_of_many_subjects_and_stay_unbiased(monkeypatch: p
     assert found.equal_n is not None and exact.equal_n is not None
     assert found.equal_n.value == pytest.approx(exact.equal_n.value, rel=0.1)
     assert found.p_no_difference == exact.p_no_difference
-    monkeypatch.setattr(metric, "GROUPS", 10)
-    zero = [kernel_distance(patients(6, 5, rng), metric.dealt(independent(60, rng), 50, 10, rng)) for _ in range(150)]
+    monkeypatch.setattr(kernel, "GROUPS", 10)
+    zero = [kernel_distance(patients(6, 5, rng), kernel.dealt(independent(60, rng), 50, 10, rng)) for _ in range(150)]
     assert abs(np.mean(zero)) < 2 * np.std(zero) / np.sqrt(150)
 
 

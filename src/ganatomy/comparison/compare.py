@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from ganatomy.comparison.differences import differences
-from ganatomy.comparison.figures import (
+from ganatomy.comparison.groups import Board, Group, differences, groups_of
+from ganatomy.comparison.runs import (
     TRANSLATION_COLUMNS,
+    Evaluated,
     Figure,
     Measured,
     Primary,
+    Say,
+    facts,
     measured,
     measured_direction,
     noise_columns,
+    read_runs,
+    refuse_incomparable,
     shown_name,
     typical,
 )
-from ganatomy.comparison.groups import Board, Group, groups_of
-from ganatomy.comparison.notes import notes
-from ganatomy.comparison.runs import Evaluated, Say, facts, read_runs, refuse_incomparable
+from ganatomy.comparison.table import notes
 from ganatomy.core.errors import UserError
 from ganatomy.metrics.registry import factor
 from ganatomy.metrics.schema import Direction, TranslationMetrics, finite

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy import __version__
-from ganatomy.comparison.differences import holm
+from ganatomy.comparison.groups import holm
 from ganatomy.core import text
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, write_json, write_text
