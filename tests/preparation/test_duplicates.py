@@ -130,15 +130,6 @@ def test_empty_slices_are_no_copies_of_each_other(phantom: np.ndarray) -> None:
     assert search(np.full((6, 16, 16), 0.7), owners(6)).pairs == []
 
 
-def test_the_order_of_the_images_does_not_matter(phantom: np.ndarray) -> None:
-    images = np.concatenate([phantom, phantom[[10, 20]] ** 0.9])
-    subjects = [*owners(len(phantom), SLICES), "x", "y"]
-    mixed = np.random.default_rng(0).permutation(len(images))
-    found = search(images[mixed], [subjects[i] for i in mixed])
-    assert {frozenset((int(mixed[p.one]), int(mixed[p.other]))) for p in found.pairs} == {
-        frozenset((10, len(phantom))), frozenset((20, len(phantom) + 1))}
-
-
 @pytest.mark.parametrize("size", [16, 40, 96])
 def test_other_sizes_and_colour(size: int) -> None:
     images = np.stack([ndimage.gaussian_filter(np.random.default_rng(i).normal(size=(size, size, 3)), (1, 1, 0))

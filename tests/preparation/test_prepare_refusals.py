@@ -85,6 +85,7 @@ def test_named_subjects(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("options", "words"), [
     ({"size": 4}, "out of range"), ({"fit": "squeeze"}, "unknown"), ({"slices": "5"}, "no choice of slices"),
     ({"slices": "90:99"}, "none of its 16 slices"), ({"domains": ["T3"]}, "no domain 'T3'.*found: T1, T2"),
+    ({"resample_to": "T9"}, "no domain 'T9'.*found: T1, T2"),
     ({"spacing": 2.0}, "--fit crop or pad"), ({"fit": "pad", "size": 16}, "needs 24 pixels.*--size 32"),
     ({"split": "1,2"}, "no split"), ({"labels": ["x"]}, "no class"), ({"split_by": "site"}, "needs a CSV"),
     ({"background": "black"}, "no number"), ({"masks": ["T1", "T2"]}, "nothing but masks"),

@@ -1,4 +1,4 @@
-"""`ganatomy prepare`: its options, made from those of the function, the dry run and the search for identifiers."""
+"""`ganatomy prepare`: its options, built from those of the function, the dry run and the search for identifiers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Prepare(click.Command):
-    """A command whose options are made from the fields of `Options`, when they are asked for: --help of the group must
+    """A command whose options are built from the fields of `Options`, when they are asked for: --help of the group must
     not wait for what these import."""
 
     complete = False
@@ -49,7 +49,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
 @click.argument("source", type=FOLDER, required=False)
 @click.argument("dataset", type=FOLDER, required=False)
 @click.option("--overwrite", is_flag=True, help="Replace DATASET.")
-@click.option("--dry-run", is_flag=True, help="Show what SOURCE holds and what would be made of it; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what SOURCE holds and what it would become; write nothing.")
 @click.option("--audit-phi", multiple=True, type=FOLDER, metavar="PLACE",
               help="Instead: search datasets, runs and reports for what names a patient (exit code 3 if any is there).")
 def prepare(source: Path | None, dataset: Path | None, overwrite: bool, dry_run: bool, audit_phi: tuple[Path, ...],

@@ -1,5 +1,5 @@
 """DATASET.private/: what leads from a dataset back to patients and files and must not travel with it, and what the
-dataset was made of, so that a second run over unchanged files is known to be one."""
+dataset comes from, so that a second run over unchanged files is known to be one."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def _hash(lines: Iterable[str]) -> str:
 
 
 def is_unchanged(dataset: Path, state: State) -> bool:
-    """Whether a whole dataset made of this very state is there."""
+    """Whether a whole dataset of this very state is there."""
     before = _read_state(dataset)
     if before is None or any(before.get(what) != value for what, value in asdict(state).items()):
         return False

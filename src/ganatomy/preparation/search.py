@@ -44,10 +44,14 @@ workspace wrist xray yes
 FIELD_WORDS = frozenset(_FIELD_WORDS.split())
 """Any data set, run or report may hold these and what is put together of them."""
 _OWN_WORDS = """
-adam altman art arms bland blank block board bonferroni bootstrap bottom box brown chance clark close dice dry exact
-field fisher fold frank frost gates good grace green holm hope key king lead long mann mark may mean miles noise page
-park pearson pool power price read real red reed remote rice rose sage seed short small step still stone street summer
-taylor wall ward welch west white whitney wilcoxon will wilson wood young
+able adam altman archer arms art back ball band banks base batch bell best bird bland blank block board bond
+bonferroni book bootstrap bottom bowl box brown camp carry cell chance chart chase clark close cook cope count court
+cross day dice dry exact fair field fine fisher fold frank frost gates gold good grace gray green grey guy hill holm
+hope input jet key king lang lead link long lower main major mann mark max may mean miles min mode name noble noise
+norm page parent park pearson pixel points pool power price range rank ray read real red reed remote rice rich right
+root rose sage sam seed sharp short silver singer small space speed stack step still stone street sum summer table tan
+taylor term top tree upper val value wall ward way week welch west white whitney wide width wilcoxon will wilson wood
+year young zoom
 """
 OWN_WORDS = frozenset(_OWN_WORDS.split())
 """Words of figures, methods and reports that are names of people, too: left out alone, searched for with others."""
