@@ -25,6 +25,8 @@ _GREY = ("1", "L", "LA", "La")
 _ORIENTATION, _PHOTOMETRIC, _DESCRIPTION = 274, 262, 270
 MOST_PAGES = 10_000
 """Pages of a TIFF that are read: to count them takes Pillow a time that grows with their square."""
+MOST_JPEG_BYTES = 64 * 2**20
+"""A JPEG of 300 million pixels has fewer; what is larger is damaged, and Pillow would look through all of it."""
 
 
 def is_mine(head: bytes) -> bool:
@@ -62,8 +64,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # given a path, Pillow maps a plain TIFF into memory and mixes up the sides of one that is to be turned
-            with path.open("rb") as handle, Image.open(handle, formats=("PNG", "JPEG", "TIFF")) as image:
-                yield image
+            with path.open("rb") as handle:
+                size = path.stat().st_size
+                if size > MOST_JPEG_BYTES and handle.read(3) == _MAGIC[1]:
+                    raise Unreadable(f"is a JPEG of {size / 2**20:,.0f} MB; more than {MOST_JPEG_BYTES // 2**20} are "
+                                     "not read")
+                handle.seek(0)
+                with Image.open(handle, formats=("PNG", "JPEG", "TIFF")) as image:
+                    yield image
     except Unreadable:
         raise
     except UnidentifiedImageError as error:
