@@ -18,10 +18,13 @@ from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.pictures import error_colours, sheet
 from ganatomy.generators.folder import load_generator
-from ganatomy.reports import reproduce, translation_sheets, translation_words
+from ganatomy.metrics.schema import Direction
+from ganatomy.reports import slices
+from ganatomy.reports.blocks import Pictures
+from ganatomy.reports.context import Context
+from ganatomy.reports.image_sections import letting_go, read_progress
 from ganatomy.reports.report import report
-from ganatomy.reports.translation_film import letting_go, read_progress
-from ganatomy.reports.translation_results import Direction
+from ganatomy.reports.translation_sections import findings, lede, standing
 from ganatomy.training.train import train
 from tests.builders import SMALL, write_contrasts
 from tests.reports.test_report import HOSTILE, Page, holds
@@ -114,7 +117,7 @@ def runs(trained: Path, tmp_path: Path) -> Iterator[dict[str, Run]]:
 # ------------------------------------------------------------------ what is claimed
 
 def verdict(**more: Any) -> str:
-    return translation_words.lede(Direction.model_validate(direction(**more)))
+    return lede(Direction.model_validate(direction(**more)))
 
 
 def test_the_verdict_names_those_ahead_and_those_behind() -> None:
@@ -138,8 +141,8 @@ def test_ssim_alone_ranks_nothing() -> None:
                                       compared("SSIM foreground", "unet", 0.1, "model"),
                                       compared("MS-SSIM-3 foreground", "unet", 0.1, "model")]}}
     found = Direction.model_validate(direction(**alone))
-    assert found.standing("unet") == "ssim" and "nearer to the truth" not in translation_words.lede(found)
-    answer = next(f for f in translation_words.findings(found) if "unet" in f.question)
+    assert standing(found, "unet") == "ssim" and "nearer to the truth" not in lede(found)
+    answer = next(f for f in findings(found) if "unet" in f.question)
     assert answer.answer == "Cannot be told" and "blur" in answer.words
 
 
@@ -157,10 +160,10 @@ def test_a_lead_by_mae_and_psnr_is_not_undone_by_ssim() -> None:
             compared("SSIM foreground", "unet", -1.0, other), compared("MS-SSIM-3 foreground", "unet", 0.0, None)]}))
 
     ahead, behind = found("model", "unet"), found("unet", "model")
-    assert (ahead.standing("unet"), behind.standing("unet")) == ("ahead", "behind")
-    assert "is nearer to the truth than the run unet (SSIM disagrees)" in translation_words.lede(ahead)
-    assert "is farther from the truth than the run unet (SSIM disagrees)" in translation_words.lede(behind)
-    answer = next(f for f in translation_words.findings(ahead) if "unet" in f.question)
+    assert (standing(ahead, "unet"), standing(behind, "unet")) == ("ahead", "behind")
+    assert "is nearer to the truth than the run unet (SSIM disagrees)" in lede(ahead)
+    assert "is farther from the truth than the run unet (SSIM disagrees)" in lede(behind)
+    answer = next(f for f in findings(ahead) if "unet" in f.question)
     assert answer.answer == "Yes" and "SSIM disagrees" in answer.words and "blur" in answer.words
 
 
@@ -170,7 +173,7 @@ def test_whether_outputs_look_real_goes_by_their_own_interval(interval: Any, ans
     """Not by whether it overlaps that of other patients, which says nothing on the two being equal."""
     own = {"name": "KD-Lite0", "against": "test", "value": 0.01, "interval": interval, "caveat": ""}
     reference = {"what": "real train against real test", "value": 0.0194, "interval": [0.01, 0.03]}
-    found = translation_words.findings(Direction.model_validate(direction(
+    found = findings(Direction.model_validate(direction(
         kernel={"translators": {"model": own}, "reference": reference})))
     real = next(f for f in found if "look like real" in f.question)
     assert real.answer == answer and "for context, real train against real test 19" in real.words
@@ -196,9 +199,9 @@ def test_a_model_that_does_not_translate_is_called_so_first(returned: str, said:
 def test_lesions_and_anatomy_are_in_the_verdict() -> None:
     said = verdict(lesions=LESIONS, anatomy={"kept": False, "sentence": "Shifted", "figures": []})
     assert "The anatomy is not kept" in said and "Of 29 clear lesions 3% vanished" in said and "69 spots" in said
-    found = translation_words.findings(Direction.model_validate(direction(lesions=LESIONS)))
+    found = findings(Direction.model_validate(direction(lesions=LESIONS)))
     assert "3% (0% to 8%) vanished" in next(f.words for f in found if "lesion" in f.question)
-    without = translation_words.findings(Direction.model_validate(direction()))
+    without = findings(Direction.model_validate(direction()))
     assert next(f.answer for f in without if "lesion" in f.question) == "Not measured"
 
 
@@ -209,7 +212,7 @@ def test_the_worst_are_those_beyond_the_usual_before_those_within() -> None:
               "worst": [{"image": 9, "image_id": f"beyond-{i}", "value": 0.3} for i in range(4)]}
     perfect = {"name": "Lost parts", "unit": "", "value": 0.0, "limit": 0.1, "beyond": 0.0,
                "worst": [{"image": 3, "image_id": "perfect", "value": 0.0}]}
-    found = translation_sheets.worst_reasons(Direction.model_validate(direction(
+    found = slices.worst_reasons(Direction.model_validate(direction(
         lesions=LESIONS, anatomy={"kept": True, "sentence": "", "figures": [within, beyond, perfect]})))
     names = list(found)
     assert names[:2] == ["image-006", "image-007"] and "perfect" not in names
@@ -260,7 +263,7 @@ def test_a_shareable_report_holds_no_picture_of_a_patient_or_made_of_one(runs: d
     real = np.concatenate([data.pixels(data.rows(domain)) for domain in ("T1", "T2")])
     assert not any(holds(picture, tile) for picture in page.pictures for tile in real)
     assert "No real image is in this file" in page.text and "contains images of real patients" not in page.text
-    assert "image-006" not in page.text and "loses its hold" not in page.text
+    assert "image-006" not in page.text and "w = 0.5" not in page.text
     assert name == "hybrid" or "that patient's anatomy" in page.text
 
 
@@ -320,14 +323,13 @@ def test_hostile_names_stay_text(runs: dict[str, Run]) -> None:
     assert "script" not in page.tags and page.handlers == [] and "alert" in page.text
 
 
-# ------------------------------------------------------------------ the hybrid, and how to make it again
+# ------------------------------------------------------------------ the hybrid
 
 def test_the_strip_shows_one_output_for_every_w_between_input_and_truth(runs: dict[str, Run]) -> None:
     run = runs["hybrid"]
-    frames = letting_go(run, run.recipe(), 22)
-    titles = [frame.title for frame in frames]
-    assert titles == ["input", *(f"w = {i / 10:g}" for i in range(11)), "truth"]
-    assert [frame.note for frame in frames][1:3] == ["step 2", "step 4"]
+    strip, = (b for b in letting_go(Context.of(run, None, print)) if isinstance(b, Pictures))
+    assert [p.label for p in strip.pictures] == ["input", *(f"w = {i / 10:g}" for i in range(11)), "truth"]
+    assert [p.note for p in strip.pictures][1:3] == ["step 2", "step 4"]
     page = Page(report(run.path))
     assert "The input loses its hold" in page.text and "w = 0.5" in page.text and "same latents" in page.text
     assert "contains images of real patients" in page.text
@@ -346,17 +348,3 @@ def test_a_progress_picture_is_read_as_it_was_written(tmp_path: Path, size: int)
     Image.fromarray(np.zeros((50, 60), np.uint8)).save(tmp_path / "step-000002.png")
     with pytest.raises(UserError, match="not laid out"):
         read_progress(tmp_path / "step-000002.png", recipe)
-
-
-def test_the_commands_name_source_start_and_runs_beside(runs: dict[str, Run]) -> None:
-    command = reproduce.train_command(runs["hybrid"].recipe())
-    assert "--source T1 --domain T2" in command and command.count("--init-from PRETRAINED") == 1
-    assert "generator " not in command and str(runs["hybrid"].path.parent) not in command
-    named = runs["hybrid"].recipe().model_copy(update={"name": "mine"})
-    assert reproduce.train_command(named).endswith("RECIPE.yaml --init-from PRETRAINED")
-    assert reproduce.translation_command(7, ["unet", "unet #2"], 3) == \
-        "ganatomy evaluate RUN -n 7 --beside RUN-unet --beside RUN-unet-2 --seed 3"
-    write_metrics(runs["pix2pix"], direction(n=3) | {"n_images": 8})
-    text = Page(report(runs["pix2pix"].path)).text
-    assert "ganatomy evaluate RUN --beside RUN-unet ganatomy" in text and "RUN-unet stands for the run" in text
-    assert "PRETRAINED stands for" in Page(report(runs["hybrid"].path)).text

@@ -14,7 +14,7 @@ import pytest
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import private_path, read_json, write_json
 from ganatomy.data.manifest import read_manifest, write_manifest
-from ganatomy.reports.study import study_report
+from ganatomy.reports.report import report
 from ganatomy.studies.cell import run_cell
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.results import write_results
@@ -211,16 +211,16 @@ def spoil_results(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def test_a_report_is_of_its_study_and_of_whole_results(copy: StudyFolder, change: Callable[..., Any]) -> None:
     spoil_results(copy.results_file, change)
     with pytest.raises(UserError, match=r"results\.json") as caught:
-        study_report(copy.path)
+        report(copy.path)
     assert "to its end" in str(caught.value.fix) and not copy.report_file.exists()
 
 
 def test_a_study_with_a_lost_cell_has_no_report_until_it_is_there_again(copy: StudyFolder) -> None:
     copy.cell(FIRST).predictions("ORG").unlink()
     with pytest.raises(UserError, match="1 cell not done, the first is k0004-fold0-seed0"):
-        study_report(copy.path)
+        report(copy.path)
     go_on(copy)
-    assert study_report(copy.path).is_file()
+    assert report(copy.path).is_file()
 
 
 @pytest.mark.parametrize("broken", ["[]", "{}", '{"schema_version": 1}', '{"schema_version": 1, "dataset": "a"}',
@@ -228,7 +228,7 @@ def test_a_study_with_a_lost_cell_has_no_report_until_it_is_there_again(copy: St
                                     '{"schema_version": 1, "dataset": "a", "external": 3, "settings": {}}'])
 def test_a_broken_study_file_is_told(copy: StudyFolder, broken: str) -> None:
     copy.settings_file.write_text(broken)
-    for use in (study_report, lambda path: write_results(StudyFolder(path), quiet), lambda path: run_cell(
+    for use in (report, lambda path: write_results(StudyFolder(path), quiet), lambda path: run_cell(
             copy.path.parent / "data", path, FIRST)):
         with pytest.raises(UserError, match=r"study\.json"):
             use(copy.path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ganatomy.cli.study import study as study_verb
 from ganatomy.core.errors import UserError
-from ganatomy.core.recipe import load, parse_assignments
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.pictures import to_uint8
-from ganatomy.reports import study_audits, study_words
+from ganatomy.reports import study_sections
+from ganatomy.reports.blocks import Words
 from ganatomy.reports.report import report
+from ganatomy.reports.study_context import StudyContext
+from ganatomy.reports.study_sections import correlation_within
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.predictions import Predictions, write_predictions
-from ganatomy.studies.protocol import ClassifierSettings, StudySettings
 from tests.builders import write_dataset
 from tests.reports.test_report import HOSTILE, Page, holds
 from tests.studies.test_study_table import SIX, outcomes, simulated
@@ -124,7 +123,7 @@ def test_images_of_a_gan_that_copies_are_not_shared(shared: Page, whole: Path) -
 
 
 def test_gans_that_copy_are_marked_and_warned_of(full: Page) -> None:
-    assert full.source.count('<tr class="copied above">') == 1
+    assert full.source.count('<tr class="copied remarked">') == 1
     assert "1 of 8 GANs makes copies of training images" in full.text
     assert "1 of 8 GANs could not be audited" in full.text
     assert "This is red." in full.text
@@ -199,31 +198,15 @@ def test_it_needs_no_dataset(study: Path) -> None:
         report(study, data=study)
 
 
-def test_the_command_is_that_of_the_study() -> None:
-    recipe = load("rpgan-64", {"steps": 321, "model.width": 16, "learning_rate.generator": 0.0005})
-    settings = StudySettings(k=(10, 40), folds=4, seeds=1, arms=("ORG", "AUG2_GAN"), imbalance=2.5,
-                             synthetic=(0.5, 2.0), positives=("a b", "c"), domain="t1", recipe=recipe, size=64,
-                             margin=0.05, seed=3, classifier=ClassifierSettings(name="resnet", updates=77))
-    line, needs_file = study_words.command(settings, external=True)
-    words = shlex.split(line)
-    assert words[:4] == ["ganatomy", "study", "DATASET", "STUDY"] and not needs_file
-    given = study_verb.make_context("study", words[2:]).params
-    for name in ("k", "folds", "seeds", "arms", "imbalance", "synthetic", "positives", "domain", "margin", "seed"):
-        assert tuple(given[name]) == getattr(settings, name) if name in ("k", "arms", "synthetic", "positives") else \
-            given[name] == getattr(settings, name), name
-    assert (given["classifier"], given["updates"], str(given["external"])) == ("resnet", 77, "EXTERNAL")
-    assert load(given["recipe"], parse_assignments(given["assignments"])) == recipe
-
-
 def test_the_correlation_holds_k_fixed() -> None:
     """Distances fall and gains rise with k, but within a k they have nothing to do with each other, or the reverse."""
     k = np.repeat([25.0, 50.0, 100.0], 6)
     x = np.tile([1.0, 2, 3, 4, 5, 6], 3) + 1000 / k
     up, down = 10 * k + x, 10 * k - x
-    assert study_audits.within(x, up, k)[0] == pytest.approx(1.0)
-    assert study_audits.within(x, down, k)[0] == pytest.approx(-1.0)
-    assert study_audits.within(x, np.ones(18), k) == (None, None)
-    value, interval = study_audits.within(x, np.tile([3.0, 1, 5, 6, 2, 4], 3), k)
+    assert correlation_within(x, up, k)[0] == pytest.approx(1.0)
+    assert correlation_within(x, down, k)[0] == pytest.approx(-1.0)
+    assert correlation_within(x, np.ones(18), k) == (None, None)
+    value, interval = correlation_within(x, np.tile([3.0, 1, 5, 6, 2, 4], 3), k)
     assert value is not None and interval is not None and interval[0] < value < interval[1] and interval[0] < 0
 
 
@@ -240,5 +223,7 @@ def test_a_planted_relation_of_distance_and_f1_is_found(better: bool, answer: st
                                tuple(CLASSES[int(t)] for t in truth), np.zeros(40, np.intp),
                                {"tumour": decided.astype(float)}, {"tumour": decided})
             write_predictions(folder.cell(Cell(25, audit["fold"], audit["seed"])).predictions(arm), said)
-    found = study_audits.relation(folder, results["audits"], ["OVERSAMPLE", "GAN"])
-    assert found is not None and found.gains and found.says.startswith(answer) and "no test" in found.says
+    context = StudyContext(folder, folder.settings(), results, print)
+    related = study_sections._relation(context)
+    words = [b.text for block in related for b in block.walk() if isinstance(b, Words)]
+    assert words[0].startswith(answer) and "no test" in words[0] and "less that of the OVERSAMPLE" in words[1]

@@ -11,13 +11,13 @@ import torch
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, load, names
-from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.gans.dcgan_knee import Model as Knee
 from ganatomy.metrics.critic import critics
 from ganatomy.metrics.critic.critics import LN2, SWAPPED, Sides, train_critic
 from ganatomy.metrics.kernel import KDScorer
-from ganatomy.reports import facts, figures
+from ganatomy.reports import drawings
+from ganatomy.reports.context import Context
 from ganatomy.training.draws import make_feed
 from ganatomy.training.state import TrainingState
 from ganatomy.training.train import train
@@ -53,10 +53,9 @@ def test_the_smallest_bound_chooses_and_the_end_says_so(dataset: Dataset, tmp_pa
     run = train(dataset.path, tmp_path / "run", knee, say=said.append)
     assert run.status()["selected_step"] == 8
     assert "Jensen-Shannon bound of a fresh critic = 0.200 nats" in said[-1]
-    points = figures.validation_series(run.log(), facts.score(knee))
-    assert points == [(4, 0.5), (8, 0.2), (12, 0.4)]
-    assert facts.generator_step(run, knee, points) == 8
-    picture = figures.validation_figure(points, 8, facts.score(knee))
+    context = Context.of(run, None, said.append)
+    assert context.validation == [(4, 0.5), (8, 0.2), (12, 0.4)] and context.step == 8
+    picture = drawings.validation(context.validation, 8, context.score)
     assert "Jensen-Shannon bound of a fresh critic" in picture.alt
 
 
@@ -134,9 +133,3 @@ def test_a_critic_starts_from_the_same_weights_whatever_it_is_shown() -> None:
     states = [dict(train_critic(build, sides, None, SWAPPED, plan, 4).network.named_parameters())
               for sides in (first, second)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-
-
-def test_a_log_without_the_bound_draws_nothing(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
-    assert figures.validation_series([{"kind": "validation", "step": 4, "kd": 0.1}], "critic_js") == []
-    assert run.log() == []

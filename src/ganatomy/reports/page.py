@@ -1,19 +1,35 @@
-"""Filling a report's template and writing it: one HTML file, escaped, without paths, loading nothing."""
+"""From blocks to one HTML file: escaped, without paths, loading nothing; to be shared, without patients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_text
-from ganatomy.core.text import grouped
-from ganatomy.reports import facts
+from ganatomy.reports.blocks import Block, Heading, Holder, Map, Page, Words
 
+Say = Callable[[str], None]
 WARN_BYTES = 5_000_000
-COPIED = "Left out: this is the version made for sharing, and the audit found copies of patients among these images."
+LEFT_OUT = "[path left out]"
+# an absolute path of two parts or more, with or without ~, a drive letter or file://; "and/or" is none
+PATHS = re.compile(r"""file:/\S+|~[\\/]\S+
+    |(?<![\w/\\.)])(?:~[\w.-]*|[A-Za-z]:)?(?:[\\/]{1,2}[^\s\\/'\"<>,;:|]+){2,}[\\/]?
+     (?:[ ][^\s\\/]+[\\/]\S*)*""", re.VERBOSE)  # the last line: names with spaces in them
+# each light has a shape of its own (an SVG 24 wide and high): colour alone is lost on paper and on colour-blind readers
+SHAPES = {"green": "M12 2a10 10 0 1 0 .01 0zM6.5 12.5l4 4 7-8",
+          "amber": "M12 2.5L22.5 21.5H1.5zM12 9.5v5.5M12 17.6v1.2",
+          "red": "M7.5 1.5h9l6 6v9l-6 6h-9l-6-6v-9zM8 8l8 8M16 8l-8 8",
+          "grey": "M12 2a10 10 0 1 0 .01 0zM9 9.5a3 3 0 1 1 4.6 2.6c-1.1.7-1.6 1.2-1.6 2.4M12 17v1.2"}
+PATIENTS = Words(lead="This report contains images of real patients; use --shareable to make a version that does not.",
+                 text="Treat this file like the scans themselves.", style="warn")
 
 
 def target_of(out: str | Path | None, default: Path) -> Path:
@@ -26,10 +42,19 @@ def target_of(out: str | Path | None, default: Path) -> Path:
     return target
 
 
-def write(target: Path, page: str, say: Callable[[str], None]) -> Path:
-    """Write a page under its name when it is whole, and say how large it is."""
-    write_text(target, page)
-    size = len(page.encode("utf-8"))
+def write_page(page: Page, target: Path, places: Sequence[Path], *, shareable: bool, say: Say) -> Path:
+    """Render a page, write it under its name when it is whole, and say how large it is.
+
+    Args:
+        page: what it shows.
+        target: the file.
+        places: folders whose names must not stand in it.
+        shareable: leave out every block that shows patients, and say so in its place.
+        say: called with a line for the user.
+    """
+    text = render(page, places, shareable=shareable)
+    write_text(target, text)
+    size = len(text.encode("utf-8"))
     say(f"wrote {target} ({size / 1e6:.1f} MB)" + (", larger than intended" if size > WARN_BYTES else ""))
     return target
 
@@ -42,20 +67,77 @@ def version() -> str:
         return "(version unknown)"
 
 
-def render(template: str, context: dict[str, Any], places: Sequence[Path]) -> str:
-    """Fill a template. Every value loses its paths and is escaped; only our own data URIs go in as they are."""
+def without_paths(text: str, places: Iterable[Path] = ()) -> str:
+    """The text without any absolute path, and without `places`: a path may name a person or a machine."""
+    for place in {str(form) for path in places for form in (path, path.resolve()) if len(form.parts) > 2}:
+        text = text.replace(place, LEFT_OUT)
+    return PATHS.sub(LEFT_OUT, text)
+
+
+def render(page: Page, places: Sequence[Path], *, shareable: bool) -> str:
+    """The page as HTML. Every text loses its paths and is escaped; only our own data URIs go in as they are."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     def clean(value: Any) -> Any:
         free_text = isinstance(value, str) and not isinstance(value, Markup)
-        return facts.without_paths(value, places) if free_text else value
+        return without_paths(value, places) if free_text else value
 
-    def source(name: str) -> str:
-        return (resources.files("ganatomy.reports") / name).read_text(encoding="utf-8")
+    def inline(text: str) -> Markup:
+        return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(clean(text)))))
 
     environment = Environment(autoescape=True, finalize=clean, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True, loader=FunctionLoader(source))
-    environment.filters["count"] = grouped
-    environment.filters["uri"] = lambda picture: Markup(picture.uri)
-    return environment.get_template(template).render(context)
+                              lstrip_blocks=True, loader=FunctionLoader(_source))
+    environment.filters |= {"inline": inline, "uri": lambda picture: Markup(picture.uri)}
+    if shareable:
+        page = replace(page, opening=_shared(page.opening), notices=_shared(page.notices), body=_shared(page.body))
+    blocks = [block for part in (page.opening, page.notices, page.body) for own in part for block in own.walk()]
+    patients = any(block.patients for block in blocks)
+    banner = [PATIENTS] if patients else [_sharing(blocks)] if shareable else []
+    script = _source("map.js") if any(isinstance(block, Map) for block in blocks) else ""
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return environment.get_template("page.html").render(
+        page=page, header=[*page.opening, *banner, *page.notices], sections=_sections(page.body), patients=patients,
+        shareable=shareable, shapes=SHAPES, date=datetime.now(UTC).date().isoformat(), version=version(),
+        script=Markup(script), digest=Markup(digest))
+
+
+def _source(name: str) -> str:
+    return (resources.files("ganatomy.reports") / name).read_text(encoding="utf-8")
+
+
+def _sharing(blocks: Sequence[Block]) -> Words:
+    """The banner of a report that may be shared, with what must be known of the blocks in it."""
+    remarks = dict.fromkeys(block.remark for block in blocks if block.remark)
+    return Words(lead="No real image is in this file.", text=" ".join(remarks), style="banner")
+
+
+def _shared(blocks: Sequence[Block]) -> list[Block]:
+    """What may be shared; the same reason for leaving something out is given once a section."""
+    kept: list[Block] = []
+    reasons: set[str] = set()
+    for block in (own.shared() for own in blocks):
+        reasons = set() if isinstance(block, Heading) and block.level == 2 else reasons
+        kept += _told_once(block, reasons)
+    return kept
+
+
+def _told_once(block: Block, reasons: set[str]) -> list[Block]:
+    if isinstance(block, Holder):
+        return [replace(block, blocks=[kept for own in block.blocks for kept in _told_once(own, reasons)])]
+    if isinstance(block, Words) and block.style == "none":
+        if block.text in reasons:
+            return []
+        reasons.add(block.text)
+    return [block]
+
+
+def _sections(body: Sequence[Block]) -> list[tuple[Heading, list[Block]]]:
+    """The blocks below each heading of level 2."""
+    sections: list[tuple[Heading, list[Block]]] = []
+    for block in body:
+        if isinstance(block, Heading) and block.level == 2:
+            sections.append((block, []))
+        else:
+            sections[-1][1].append(block)
+    return sections

@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
-from ganatomy.data.dataset import Dataset
-from ganatomy.metrics.schema import PATIENTS_UNKNOWN
-from ganatomy.reports import facts, figures, images, numbers, page, reproduce, results, translation
-from ganatomy.reports.copies import audited
-from ganatomy.reports.images import Picture
-from ganatomy.reports.measured import measured, shows_patients
-from ganatomy.reports.sides import Side, sheets, sides
-from ganatomy.reports.study import study_report
-from ganatomy.reports.translation_film import letting_go
-from ganatomy.reports.translation_results import TranslationMetrics
+from ganatomy.core.text import grouped
+from ganatomy.reports import (
+    audit_sections,
+    evaluation_sections,
+    image_sections,
+    map_section,
+    page,
+    run_sections,
+    slices,
+    translation_sections,
+)
+from ganatomy.reports.blocks import Block, Heading, Page, Terms, Words
+from ganatomy.reports.context import Context
+from ganatomy.reports.study_sections import study_page
 from ganatomy.studies.folder import StudyFolder
 
-Say = Callable[[str], None]
-STATES = {"finished": "finished", "running": "still running, or killed", "interrupted": "interrupted",
-          "stopped": "stopped", "new": "not started"}
+Section = Callable[[Context], Iterator[Block]]
+AUDITS = {"copies": "An audit found copies of patients among them: treat them like the scans of patients.",
+          "suspicious": "An audit found some of them suspiciously near to training images: treat them like the scans "
+                        "of patients.",
+          "clean": "An audit found no sign that they copy training images; that is no proof that none does.",
+          "": "Whether any of them resembles a training patient has not been audited."}
+CARE = "They must not be used to decide on anyone's care."
+NO_DIAGNOSIS = "Synthetic images. Not for diagnosis."
+# a section of a report is a function that yields blocks; these are in the order of the page
+FROM_NOISE: tuple[Section, ...] = (
+    run_sections.trained, image_sections.samples, evaluation_sections.good, audit_sections.copies,
+    map_section.image_map, audit_sections.artefacts,
+    lambda context: evaluation_sections.not_shown(context, [*run_sections.not_shown(context)]),
+    run_sections.went, image_sections.letting_go, image_sections.film, run_sections.again,
+    lambda context: run_sections.words_and_methods(
+        context, [*evaluation_sections.GLOSSARY, evaluation_sections.intervals(context)],
+        f"Images were generated {_made_with(context)}. {evaluation_sections.methods(context)}"))
+TRANSLATION: tuple[Section, ...] = (
+    translation_sections.verdict, run_sections.trained, slices.test_slices, translation_sections.values,
+    lambda context: _listed("What this does not "
+                            "show", [*translation_sections.NOT_SHOWN, *run_sections.not_shown(context)]),
+    run_sections.went, image_sections.learning, run_sections.again,
+    lambda context: run_sections.words_and_methods(
+        context, translation_sections.GLOSSARY, f"{context.recipe.source} images were translated to "
+        f"{context.recipe.domain} {_made_with(context)}. {translation_sections.methods(context)}"))
 
 
 def report(run: str | Path, *, data: str | Path | None = None, shareable: bool = False,
-           out: Path | None = None, say: Say = lambda _: None) -> Path:
+           out: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Path:
     """Write the report of a run or a study: one HTML file that holds everything it shows and loads nothing.
 
     Args:
         run: the run folder, or that of a finished study.
         data: a run's dataset folder, where that has moved; a study's report needs none.
-        shareable: leave out every real image. Otherwise the report shows some and says so on top.
+        shareable: leave out every block that shows patients, and say so. Otherwise the report shows some and says so on
+            top.
         out: the file to write; RUN/report.html if None.
         say: called with progress messages.
 
@@ -50,143 +72,87 @@ def report(run: str | Path, *, data: str | Path | None = None, shareable: bool =
     if StudyFolder.is_study(run):
         if data is not None:
             raise UserError("the report of a study needs no dataset", where="--data", fix="leave it out")
-        return study_report(run, shareable=shareable, out=out, say=say)
+        folder = StudyFolder.open(run)
+        target = page.target_of(out, folder.report_file)
+        return page.write_page(study_page(folder, say), target, [folder.path], shareable=shareable, say=say)
     opened = Run.open(run)
     target = page.target_of(out, opened.report_file)
-    dataset = _dataset(opened, data, say)
-    places = [opened.path] if dataset is None else [opened.path, dataset.path]
-    template, context = _context(opened, dataset, shareable, say)
-    return page.write(target, page.render(template, context, places), say)
+    context = Context.of(opened, data, say)
+    places = [opened.path, *([context.dataset.path] if context.dataset is not None else [])]
+    return page.write_page(run_page(context), target, places, shareable=shareable, say=say)
 
 
-def _dataset(run: Run, data: str | Path | None, say: Say) -> Dataset | None:
-    """The run's dataset; None, and said, where it is gone or has changed. One named by `data` must fit."""
-    try:
-        dataset = Dataset.open(data if data is not None else run.dataset_path())
-        if dataset.info.content != run.dataset_content():
-            raise UserError("is not the dataset this run was trained on, or has changed since",
-                            where=dataset.path, fix="name the right one with --data DATASET")
-    except UserError as error:
-        if data is not None:
-            raise
-        say(f"the report goes without real images: {error}")
-        return None
-    return dataset
+def run_page(context: Context, sections: tuple[Section, ...] | None = None) -> Page:
+    """The report of a run as blocks; `sections` are those of its kind unless others are given."""
+    translates = context.gan.translates
+    sections = sections or (TRANSLATION if translates else FROM_NOISE)
+    opening = _translation_opening(context) if translates else _opening(context)
+    key = [*run_sections.notices(context), Terms(_key(context), "key")]
+    return Page(context.recipe.name, f"training {run_sections.state(context)}", [*opening], key,
+                [block for section in sections for block in section(context)])
 
 
-def _context(run: Run, dataset: Dataset | None, shareable: bool, say: Say) -> tuple[str, dict[str, Any]]:
-    """The template, and everything it shows."""
-    recipe, translates = run.recipe(), facts.kind(run.recipe()).translates
-    metrics = results.read_metrics(run.metrics_file, TranslationMetrics if translates else results.Metrics)
-    notes = facts.dataset_notes(dataset, metrics)
-    known = not any(PATIENTS_UNKNOWN in text.lower() for text in notes)
-    if metrics and not known:  # an older evaluation did not pass the dataset's warnings on
-        metrics = metrics.model_copy(update={"patients_known": False})
-    common = _common(run, recipe, dataset, metrics, known) | {"shareable": shareable, "dataset_notes": notes}
-    if translates:
-        assert metrics is None or isinstance(metrics, TranslationMetrics)
-        return "translation.html", common | translation.context(
-            run, recipe, dataset, metrics, shareable=shareable, known=known, stale=bool(common["stale"]), say=say)
-    return "template.html", common | _from_noise(run, recipe, dataset, metrics, shareable, known,
-                                                 bool(common["stale"]), say)
+def _key(context: Context) -> list[tuple[str, str]]:
+    """The large figures at the top."""
+    train = context.splits.get("train")
+    time = [("Time", context.time)] if context.time else []
+    if context.gan.translates:
+        learnt = [("Training subjects", f"{train.subjects:,} ({grouped(train.images, 'slice')} of "
+                                        f"{context.recipe.domain})")] \
+            if train and context.known and train.subjects is not None else \
+            [(f"Training slices of {context.recipe.domain}", f"{train.images:,}")] if train else []
+        return [*translation_sections.tiles(context), *learnt, *time]
+    rows = evaluation_sections.tile(context.metrics) if context.metrics else []
+    if train:
+        rows.append(("Training images", f"{train.images:,}"))
+        whose = "unknown" if not context.known else f"{train.subjects:,}" if train.subjects is not None else ""
+        rows += [("Training subjects", whose)] if whose else []
+    return [*rows, ("Steps", f"{context.steps:,}"), *time]
 
 
-def _from_noise(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: results.Metrics | None, shareable: bool,
-                known: bool, stale: bool, say: Say) -> dict[str, Any]:
-    """What the report of a generator of images shows beside that of every run."""
-    copied = shareable and audited(metrics) == "copies"
-    real, synthetic = sides(run, recipe, dataset, shareable, known, say)
-    synthetic = Side("Generated", None, page.COPIED) if copied else synthetic
-    frames = letting_go(run, recipe, int(run.status().get("steps") or 0)) \
-        if recipe.gan == "hybrid" and not shareable else []
-    found = measured(run, recipe, dataset, metrics, shareable=shareable, stale=stale, say=say)
-    return found | {
-        "real": real, "synthetic": synthetic, "film": [] if copied else _film(run, say), "frames": frames,
-        "film_chosen": len(sheets(run)) > images.FRAMES, "film_few": images.FEW_FRAMES,
-        "shows_patients": real.picture is not None or bool(frames) or shows_patients(found),
-        "held_out": translation.held_out(recipe, dataset) if frames else ""}
+def _opening(context: Context) -> Iterator[Block]:
+    recipe, domain = context.recipe, context.domain
+    of = f" of the class {recipe.label}" if recipe.label else ""
+    on = f" on {context.counted(train)}" if (train := context.splits.get("train")) else ""
+    start = f", starting from a translation of {recipe.source} whose input gave way to noise" if recipe.source else ""
+    unmeasured = "" if context.metrics else " How good the images are has not been measured yet."
+    yield Heading(": ".join(filter(None, (recipe.name, recipe.label))) + (f", {domain}" if domain else ""), level=1)
+    yield Words(f"A GAN ({recipe.gan}) was trained to draw {recipe.size} × {recipe.size} pixel "
+                f"{f'{domain} ' if domain else ''}images{of}{on}{start}, "
+                f"{run_sections.duration_words(context)}.{unmeasured}",
+                style="lede")
+    yield evaluation_sections.lights(context.metrics)
+    yield Words(f"The generated images were drawn by a model. {CARE} "
+                f"{AUDITS[context.audit]}", lead=NO_DIAGNOSIS, style="warn")
 
 
-def _common(run: Run, recipe: Recipe, dataset: Dataset | None, metrics: results.Metrics | None,
-            known: bool) -> dict[str, Any]:
-    """What a report shows of every run."""
-    log, status = run.log(), run.status()
-    validation = figures.validation_series(log, facts.score(recipe))
-    step, domain = facts.generator_step(run, recipe, validation), facts.domain(recipe, dataset)
-    return {
-        "recipe": recipe, "recipe_yaml": recipe.to_yaml(), "date": datetime.now(UTC).date().isoformat(),
-        "version": page.version(), "state": STATES.get(str(status.get("state")), "in an unknown state"),
-        "finished": status.get("state") == "finished", "message": status.get("message") or "",
-        "training": facts.training(run, recipe, domain, log, step), "domain": domain, "metrics": metrics,
-        "dataset_rows": facts.dataset_rows(dataset) if dataset else [], "known": known,
-        "script_hash": "", "stale": _stale(run, metrics, step), "environment": facts.environment(run), "step": step,
-        "time": facts.duration(facts.seconds(run, log)), "device": facts.device(run).partition(":")[0],
-        "steps_done": int(status.get("step", 0)), **_splits(dataset, recipe, metrics, known),
-        **_commands(dataset, recipe, metrics, status), **_curves(log, validation, step, recipe),
-    }
+def _translation_opening(context: Context) -> Iterator[Block]:
+    recipe, gan = context.recipe, context.gan
+    what = f"A GAN ({recipe.gan})" if gan.adversarial else f"A network without a discriminator ({recipe.gan}, no GAN)"
+    back, of = " and back" if gan.two_way else "", f" (class {recipe.label})" if recipe.label else ""
+    learned = translation_sections.learned_from(context)
+    verdicts = translation_sections.ledes(context)
+    unmeasured = "" if verdicts else " How good the translations are has not been measured yet."
+    yield Heading(": ".join(filter(None, (recipe.name, recipe.label))) + f", {recipe.source} to "
+                                                                         f"{recipe.domain}", level=1)
+    yield Words(f"{what} was trained to turn {recipe.size} × {recipe.size} pixel slices of {recipe.source} into "
+                f"{recipe.domain}{back}{of}{f' on {learned}' if learned else ''}, "
+                f"{run_sections.duration_words(context)}.{unmeasured}", style="lede")
+    for text in verdicts:
+        yield Words(lead=text, style="lede")
+    yield Words("The translated images were computed by a model, which can remove lesions and invent others. " + CARE,
+                lead=NO_DIAGNOSIS, style="warn")
 
 
-def _splits(dataset: Dataset | None, recipe: Recipe, metrics: results.Metrics | None, known: bool) -> dict[str, Any]:
-    splits = facts.splits(dataset, recipe, metrics, known)
-    by_name = {split.name: split for split in splits}
-    return {"splits": splits, "train": by_name.get("train"), "test": by_name.get("test")}
+def _made_with(context: Context) -> str:
+    """Recipe, size, steps and data, for a methods section."""
+    recipe, train = context.recipe, context.splits.get("train")
+    data = translation_sections.learned_from(context) if context.gan.translates else context.counted(train)
+    return (f"with Ganatomy {page.version()} (recipe {recipe.name}, {recipe.size} × {recipe.size} pixels, "
+            f"{context.steps:,} steps, batch size {recipe.batch_size}, seed "
+            f"{recipe.seed}){f' trained on {data}' if data else ''}")
 
 
-def _commands(dataset: Dataset | None, recipe: Recipe, metrics: results.Metrics | None,
-              status: dict[str, Any]) -> dict[str, Any]:
-    """The commands that make the run again, and what must be said beside them."""
-    ended, info = _ended_early(status), dataset.info if dataset else None
-    command = reproduce.train_command(recipe, int(status["step"]) if ended else None)
-    prepare = reproduce.prepare_command(info, info.size[0] if info else recipe.size)
-    seed = metrics.seed if metrics else None
-    if isinstance(metrics, TranslationMetrics):
-        beside = metrics.directions[0].beside if metrics.directions else []
-        evaluate = reproduce.translation_command(metrics.n, beside, seed)
-    else:
-        images_of = {name: count.images for name, count in metrics.counts.items()} if metrics else {}
-        evaluate = reproduce.evaluate_command(images_of.get("test"), images_of.get("synthetic"), seed)
-    return {"prepare_command": prepare, "train_command": command, "ended_early": ended, "evaluate_command": evaluate,
-            "needs_recipe_file": reproduce.needs_recipe_file(command), "needs_options": reproduce.needs_options(info),
-            "stand_ins": [word for word in reproduce.STAND_INS if f" {word}" in prepare],
-            "pretrained": f" {reproduce.PRETRAINED}" in command}
-
-
-def _film(run: Run, say: Say) -> list[tuple[int, Picture]]:
-    saved = sheets(run)
-    if saved:
-        say(f"laying out {len(saved)} sample sheets")
-    return images.film_frames(saved)
-
-
-def _curves(log: list[dict[str, Any]], validation: figures.Points, step: int | None,
-            recipe: Recipe) -> dict[str, Any]:
-    """Both curves, and a table of every loss term: mean over the first and the last tenth of the log."""
-    series, score = figures.loss_series(log), facts.score(recipe)
-    totals = {name: points for name, points in series.items() if "/" not in name} or series
-    picture, outside, averaged = figures.loss_figure(totals) if totals else (None, 0, False)
-    terms = []
-    for name, points in series.items():
-        values, tenth = [value for _, value in points], max(1, len(points) // 10)
-        means = (float(np.mean(part)) for part in (values[:tenth], values[-tenth:]))
-        terms.append((name, *map(numbers.number, means)))
-    return {"loss_curve": picture, "outside": outside, "averaged": averaged, "loss_terms": terms,
-            "logged": max(map(len, series.values()), default=0),
-            "validation_name": figures.DISTANCES[score],
-            "validation_curve": figures.validation_figure(validation, step, score) if validation else None}
-
-
-def _stale(run: Run, metrics: results.Metrics | None, step: int | None) -> str:
-    """A warning where the figures are about something else than what stands beside them."""
-    if metrics is None:
-        return ""
-    if metrics.dataset and metrics.dataset != run.dataset_content():
-        return "These figures were computed on another dataset than the run's own."
-    if metrics.step is not None and step is not None and metrics.step != step:
-        return (f"These figures are of the weights of step {metrics.step:,}, the generator is now that of step "
-                f"{step:,}: run ganatomy evaluate RUN again.")
-    return ""
-
-
-def _ended_early(status: dict[str, Any]) -> bool:
-    """Whether a time limit ended the training before its steps were done."""
-    return status.get("state") == "finished" and int(status.get("step", 0)) < int(status.get("steps") or 0)
+def _listed(title: str, items: list[str]) -> Iterator[Block]:
+    yield Heading(title)
+    yield Words(items=items)

@@ -1,18 +1,14 @@
-"""A study in words: its protocol for a methods section, the literature, the command, what to beware of."""
+"""A study in words: its protocol for a methods section, the literature, what to beware of."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from ganatomy.core.errors import UserError
-from ganatomy.core.recipe import flat, load, names
-from ganatomy.core.text import grouped
-from ganatomy.reports.reproduce import yaml_value
-from ganatomy.reports.study_audits import counts
+from ganatomy.core.text import grouped, listed
+from ganatomy.reports.study_context import StudyContext
 from ganatomy.studies.answers import LEARNT_NOTHING, companion_of
-from ganatomy.studies.protocol import DEFAULT, Arm, ClassifierSettings, StudySettings
+from ganatomy.studies.protocol import StudySettings
 from ganatomy.studies.results import poor_gans
 
 FEW_SUBJECTS = 30
@@ -46,8 +42,9 @@ REFERENCES = (
 Results = Mapping[str, Any]
 
 
-def methods(settings: StudySettings, results: Results) -> list[str]:
-    """The protocol in paragraphs fit for a methods section: data, training, arms, figures."""
+def methods(context: StudyContext) -> list[str]:
+    """The protocol in paragraphs fit for a methods section: data, training, arms, statistics."""
+    settings, results = context.settings, context.results
     return [_data(settings, results), _training(settings), _arms(settings), _statistics(settings, results)]
 
 
@@ -63,8 +60,8 @@ def _data(s: StudySettings, results: Results) -> str:
             f"arm and seed. A held-out fold was divided by subject into two halves: the {chosen} "
             f"applied to one half {had} the best F1 on the other, so that no image was judged by "
             f"what had been chosen on it. Of the other folds, k images of {listed(s.positives)}{each} "
-            f"were drawn subject by subject, the last one in part (k = {listed(s.k)}{also}), and likewise "
-            f"{s.imbalance:g} × k images of other classes. This was repeated with {grouped(s.seeds, 'seed')}: "
+            f"were drawn subject by subject, the last one in part (k = {listed(f'{k:,}' for k in s.k)}{also}), and "
+            f"likewise {s.imbalance:g} × k images of other classes, repeated with {grouped(s.seeds, 'seed')}: "
             f"{cells} in all.")
 
 
@@ -94,21 +91,17 @@ def _arms(s: StudySettings) -> str:
     arms = s.parsed_arms()
     plain = {(a.source, a.factor): a for a in arms}
     what = "images of each positive class" if len(s.positives) > 1 else f"images of {s.positives[0]}"
-    said = [SOURCES[a.source].format(name=a.name.removeprefix(a.prefix), many=_many(a), what=what)
+    texts = [SOURCES[a.source].format(name=a.name.removeprefix(a.prefix), many=f"{a.factor:g} × k", what=what)
             for a in plain.values()]
-    said += [text for prefix, text in AUGMENTED.items() if any(a.prefix == prefix for a in arms)]
+    texts += [text for prefix, text in AUGMENTED.items() if any(a.prefix == prefix for a in arms)]
     return (f"The arms ({', '.join(a.name for a in arms)}) differed in nothing but their training images. "
-            f"{'; '.join(said)}.")
-
-
-def _many(arm: Arm) -> str:
-    return f"{arm.factor:g} × k"
+            f"{'; '.join(texts)}.")
 
 
 def _statistics(s: StudySettings, results: Results) -> str:
     primary = results["answer"].get("primary")
     added = ", with the variance between seeds added" if s.seeds > 1 else ""
-    said = ["F1, average precision, ROC AUC and the other figures were computed from the held-out images of all folds "
+    texts = ["F1, average precision, ROC AUC and the other figures were computed from the held-out images of all folds "
             "pooled within a seed, then averaged over seeds"
             f"{'; with several positive classes, each one against the rest, then averaged' * bool(s.positives[1:])}.",
             "Of two 95% intervals the wider is given: one from resampling test subjects, jointly for all arms, k and "
@@ -116,102 +109,54 @@ def _statistics(s: StudySettings, results: Results) -> str:
             "resampled t interval of Nadeau and Bengio over refits. Below five subjects with or without a class no "
             "interval is given."]
     if primary:
-        said.append(f"The primary comparison, named before any result was known, was {primary[0]} − {primary[1]} in "
+        texts.append(f"The primary comparison, named before any result was known, was {primary[0]} − {primary[1]} in "
                     f"F1, averaged over k, with {s.margin:g} as the smallest difference that would matter; all other "
                     "comparisons averaged over k had to pass Holm's correction to be said to help or hurt; single k "
                     "are descriptions.")
         other = companion_of((primary[0], primary[1]), [a.name for a in s.parsed_arms()])
         beside = f", and {other[0]} also beat {other[1]}" if other else ""
-        said.append(f"“Helps” was to be said only if the interval lay above 0, the difference was {s.margin:g} or more"
-                    f"{beside}; “does not help” only if the interval lay below {s.margin:g}.")
+        texts.append("“Helps” was to be said only if the interval lay above 0, the difference was "
+                     f"{s.margin:g} or more{beside}; “does not help” only if the interval lay below {s.margin:g}.")
     if results.get("external"):
-        said.append("The same classifiers judged an external set; its figures are means over those of all classifiers, "
-                    "and the variance over its subjects is added to that over refits.")
-    return " ".join(said)
+        texts.append("The same classifiers judged an external set; its figures are means over those of all "
+                    "classifiers, and the variance over its subjects is added to that over refits.")
+    return " ".join(texts)
 
 
-def warnings(results: Results, settings: StudySettings) -> list[str]:
+def warnings(context: StudyContext) -> list[str]:
     """What a reader must know before believing the answer."""
-    said = []
+    results, texts = context.results, []
     fewest = min(results["n_positive_subjects"].values(), default=0)
     if results.get("per_subject"):
-        said.append("There are fewer than five test subjects with or without a class: too few for any interval.")
+        texts.append("There are fewer than five test subjects with or without a class: too few for any interval.")
     elif fewest < FEW_SUBJECTS:
-        said.append(f"There are {grouped(fewest, 'test subject')} with the rarest positive class. Intervals are wide, "
+        texts.append(f"There are {grouped(fewest, 'test subject')} with the rarest positive class. Intervals are wide, "
                     "and patients of a kind that is not among them may be judged quite differently.")
-    said += [text for text in results["answer"]["why"] if text.startswith(LEARNT_NOTHING)]
-    said += poor_gans(results.get("audits") or [])
-    said += _of_gans(results.get("audits") or [])
-    said += [f"Control {c['says']}" for c in results.get("controls") or [] if not c["as_expected"]]
+    texts += [text for text in results["answer"]["why"] if text.startswith(LEARNT_NOTHING)]
+    texts += [*poor_gans(context.audits), *_of_gans(context)]
+    texts += [f"Control {c['says']}" for c in results.get("controls") or [] if not c["as_expected"]]
     if not results.get("external"):
-        said.append("The test subjects come from the same dataset as the training subjects. On images from elsewhere "
+        texts.append("The test subjects come from the same dataset as the training subjects. On images from elsewhere "
                     "the answer may be another: --external tests on them.")
-    if settings.seeds == 1:
-        said.append("One seed: how much another training would change is not known.")
-    return said
+    if context.settings.seeds == 1:
+        texts.append("One seed: how much another training would change is not known.")
+    return texts
 
 
-def _of_gans(audits: Sequence[Mapping[str, Any]]) -> list[str]:
-    n, total, said = counts(audits), len(audits), []
+def _of_gans(context: StudyContext) -> list[str]:
+    n, total, texts = context.lights, grouped(len(context.audits), "GAN"), []
     if n["red"]:
-        said.append(f"{n['red']} of {grouped(total, 'GAN')} {'makes' if n['red'] == 1 else 'make'} copies of training "
+        texts.append(f"{n['red']} of {total} {'makes' if n['red'] == 1 else 'make'} copies of training "
                     "images: part of what the GAN arms add in such a cell are repeated patients, and its images must "
                     "be treated like scans of patients.")
     if n["amber"]:
-        said.append(f"{n['amber']} of {grouped(total, 'GAN')} passed the audit for copies with reservations: see the "
+        texts.append(f"{n['amber']} of {total} passed the audit for copies with reservations: see the "
                     "sentence about each below.")
     if n["grey"]:
-        said.append(f"{n['grey']} of {grouped(total, 'GAN')} could not be audited for copies, mostly for want of "
+        texts.append(f"{n['grey']} of {total} could not be audited for copies, mostly for want of "
                     "patients: whether their images are new is not known.")
-    fewest = min((a["training_subjects"] for a in audits), default=FEW_SUBJECTS)
+    fewest = min((a["training_subjects"] for a in context.audits), default=FEW_SUBJECTS)
     if fewest < 5:
-        said.append(f"Some GANs learnt from {grouped(fewest, 'patient')} only: k counts images, and k images may be of "
-                    "very few patients.")
-    return said
-
-
-def command(settings: StudySettings, external: bool) -> tuple[str, bool]:
-    """`ganatomy study DATASET STUDY ...` with every option that is not the default, and whether RECIPE.yaml is needed.
-
-    The recipe's domain, label, selection and seed are the study's to choose, and so are not in it.
-    """
-    s, words = settings, ["ganatomy", "study", "DATASET", "STUDY"]
-    words += ["--k", _commas(s.k), "--folds", str(s.folds), "--seeds", str(s.seeds)]
-    words += ["--arms", _commas(s.arms)] if s.arms != DEFAULT else []
-    words += ["--imbalance", f"{s.imbalance:g}", "--synthetic", _commas(s.synthetic)]
-    words += ["--positive", _commas(s.positives)]
-    words += ["--domain", s.domain]
-    recipe, needs_file = _recipe(s) if s.needs_gan else ([], False)
-    words += recipe
-    default = ClassifierSettings()
-    words += ["--classifier", s.classifier.name] if s.classifier.name != default.name else []
-    words += ["--updates", str(s.classifier.updates)] if s.classifier.updates != default.updates else []
-    words += ["--margin", f"{s.margin:g}", "--seed", str(s.seed)]
-    words += ["--external", "EXTERNAL"] if external else []
-    return shlex.join(words), needs_file
-
-
-def _recipe(settings: StudySettings) -> tuple[list[str], bool]:
-    own = flat(settings.recipe.model_dump(mode="json"))
-    try:
-        packaged = flat(load(settings.recipe.name).model_dump(mode="json")) if settings.recipe.name in names() else None
-    except UserError:
-        packaged = None
-    if packaged is None or packaged.keys() - own.keys() or own.get("init_from"):
-        return ["--recipe", "RECIPE.yaml"], True
-    words = ["--recipe", settings.recipe.name]
-    for key, value in own.items():
-        unset = key in ("steps", "epochs") and value is None  # giving one unsets the other
-        if key not in ("domain", "label", "select", "seed") and not unset and value != packaged.get(key, ...):
-            words += ["--set", f"{key}={yaml_value(value)}"]
-    return words, False
-
-
-def _commas(values: Sequence[Any]) -> str:
-    return ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
-
-
-def listed(values: Sequence[Any]) -> str:
-    """Such as: 25, 50 and 100."""
-    texts = [f"{v:,}" if isinstance(v, int) else str(v) for v in values]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+        texts.append(f"Some GANs learnt from {grouped(fewest, 'patient')} only: k counts images, and k images may be "
+                    "of very few patients.")
+    return texts

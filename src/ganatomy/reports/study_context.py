@@ -1,14 +1,17 @@
-"""results.json of a study, read for its report: of this study, finished, and with the shape that the report needs."""
+"""A finished study, read once for its report: its results, of the shape that the report needs, and its warnings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
-from ganatomy.core.text import counted
+from ganatomy.core.text import counted, listed
+from ganatomy.studies.cell_gans import light_of
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.protocol import StudySettings
 from ganatomy.studies.results import SCHEMA_VERSION
@@ -72,7 +75,7 @@ class _Part(_Shape):
     per_subject: dict[str, dict[str, Number | None]] | None = None
 
 
-class _Found(_Shape):
+class _Value(_Shape):
     name: str
     against: str
     value: Number | None
@@ -88,7 +91,7 @@ class _Audit(_Shape):
     seed: int
     label: str
     training_subjects: int
-    results: list[_Found]
+    results: list[_Value]
     copies: dict[str, str | None]
 
 
@@ -99,8 +102,52 @@ class _Results(_Part):
     external: _Part | None
 
 
+@dataclass(frozen=True)
+class StudyContext:
+    """A finished study.
+
+    Attributes:
+        folder: its folder.
+        settings: its protocol.
+        results: results.json.
+        say: called with progress messages.
+    """
+
+    folder: StudyFolder
+    settings: StudySettings
+    results: dict[str, Any]
+    say: Callable[[str], None]
+
+    @classmethod
+    def of(cls, folder: StudyFolder, say: Callable[[str], None]) -> StudyContext:
+        """Read a study. Raises `UserError` if it is not finished, or a file in it is broken."""
+        settings = folder.settings()
+        return cls(folder, settings, read_results(folder, settings), say)
+
+    @property
+    def audits(self) -> list[dict[str, Any]]:
+        """The audits of its GANs, in the order of k, fold and seed."""
+        return sorted(self.results["audits"], key=lambda a: (a["k"], a["fold"], a["seed"], a["label"]))
+
+    @property
+    def lights(self) -> dict[str, int]:
+        """How many GANs have which light."""
+        own = [light_of(audit) for audit in self.audits]
+        return {light: own.count(light) for light in ("green", "amber", "red", "grey")}
+
+    @property
+    def one_class(self) -> bool:
+        """Whether there is one class with synthetic images, which need not be named."""
+        return len(self.settings.positives) == 1
+
+    @property
+    def positives(self) -> str:
+        """The rare classes in words."""
+        return listed(self.settings.positives)
+
+
 def read_results(folder: StudyFolder, settings: StudySettings) -> dict[str, Any]:
-    """What a study found.
+    """results.json.
 
     Raises:
         UserError: there are none yet, cells are not done, or results.json is broken or of another study.

@@ -1,0 +1,405 @@
+"""Real and generated images side by side, the same latents over training, an input that loses its hold."""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ganatomy import gans
+from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import Recipe
+from ganatomy.core.run import checkpoint_step
+from ganatomy.core.text import grouped
+from ganatomy.data.manifest import Row
+from ganatomy.data.pictures import LABEL_HEIGHT, Tiles, png, tiles, to_uint8, untiled
+from ganatomy.reports.blocks import COPIED, REAL, Block, Columns, Heading, Picture, Pictures, Words
+from ganatomy.reports.context import NO_DATASET, Context
+
+GRID_WIDTH = 512  # CSS pixels a grid takes: two stand side by side on a page 1100 wide
+MOST_TILES = 24
+GRID_BYTES = 1_600_000  # of raw pixels a grid; noise hardly compresses, so this bounds the file
+STRIP_TILE = 96  # a film strip's tiles are shown about this wide
+STRIP_BYTES = 1_200_000
+FRAMES, SLICE_FRAMES = 10, 6  # of a film strip, at most
+FEW_FRAMES = 5  # up to so many lie one below the other, each a row of latents, and fill the page's width
+LATENTS, LATENTS_ACROSS = 6, 10
+SAMPLES = 8, 4  # columns and rows of a sample sheet
+SLICES = 2  # of those in the progress pictures, from the middle, where there is most to see
+GAP, GAP_GREY, PROGRESS_GAP = 1, 44, 2
+FARTHEST = 4000  # generated images are drawn one after the other; this many take seconds
+MEND = "remove it and report again"
+SUSPICIOUS = ("But the audit found generated images suspiciously near to training images, and some may be shown here: "
+              "look at the full report before you share it.")
+REMARKS = {"suspicious": SUSPICIOUS,
+           "clean": "The audit found no sign that generated images copy training images; that does not prove that none "
+                    "does.",
+           "": "That does not prove that no generated image resembles a training image: memorisation has not been "
+               "audited."}
+
+
+# ------------------------------------------------------------------ tiles to pictures
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a grid is laid out, so that two grids have the same scale."""
+
+    columns: int
+    rows: int
+    zoom: int
+    shrink: int
+
+    @property
+    def tiles(self) -> int:
+        """How many fit."""
+        return self.columns * self.rows
+
+    @property
+    def scale(self) -> str:
+        """The scale in words."""
+        return f"shown {self.zoom} times enlarged" if self.zoom > 1 else \
+            f"shown reduced {self.shrink} times" if self.shrink > 1 else "shown pixel by pixel"
+
+
+def layout(height: int, width: int, channels: int, available: int, sheet: int = GRID_WIDTH) -> Layout:
+    """Choose columns, rows, an integer zoom and an integer reduction for tiles [height, width].
+
+    Args:
+        height, width: of a tile, pixels.
+        channels: 1 or 3.
+        available: how many tiles there are.
+        sheet: width of the grid on the page, CSS pixels.
+    """
+    shrink = -(-max(height, width) // 256)
+    w, h = width // shrink, height // shrink
+    zoom = max(1, 128 // max(w, h))
+    most = min(MOST_TILES, available, GRID_BYTES // (w * h * channels))
+    columns = max(1, min(sheet // (w * zoom), most))
+    return Layout(columns, max(1, most // columns), zoom, shrink)
+
+
+def picture(pixels: np.ndarray, alt: str, zoom: int = 1, label: str = "", note: str = "") -> Picture:
+    """Pixels [h, w] or [h, w, 3] as a PNG without any metadata, shown `zoom` times enlarged."""
+    uri = "data:image/png;base64," + base64.b64encode(png(pixels)).decode("ascii")
+    return Picture(uri, pixels.shape[1] * zoom, pixels.shape[0] * zoom, alt, label, note)
+
+
+def strip(images: Tiles, columns: int, alt: str, zoom: int = 1, shrink: int = 1, label: str = "",
+          note: str = "") -> Picture:
+    """Tiles as one picture, row by row, with thin gaps."""
+    return picture(tiles(reduce(images, shrink), columns, GAP, GAP_GREY), alt, zoom, label, note)
+
+
+def single(image: np.ndarray, alt: str, label: str = "", shown: int = 200) -> Picture:
+    """One image, enlarged by a whole number or reduced by averaging, to about `shown` CSS pixels."""
+    side = max(image.shape[:2])
+    shrink = max(1, side // (2 * shown))
+    return picture(reduce(image[None], shrink)[0], alt, max(1, round(shown / side)) if shrink == 1 else 1, label)
+
+
+def reduce(images: Tiles, factor: int) -> Tiles:
+    """Average blocks of factor x factor pixels; a remainder at the right or bottom joins the last block."""
+    return images if factor == 1 else np.stack([np.asarray(Image.fromarray(image).reduce(factor)) for image in images])
+
+
+def spread(rows: Sequence[Row], n: int) -> list[Row]:
+    """At most n rows: one of each subject first, then a second of each, and so on.
+
+    Within a subject the images are taken evenly over its list, so that the choice is the same every time and
+    nobody picked the prettiest.
+    """
+    by_subject: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_subject[row.subject].append(row)
+    turns = -(-n // max(1, len(by_subject)))
+    chosen: list[list[Row]] = []
+    for subject in sorted(by_subject):
+        own = by_subject[subject]
+        take = min(turns, len(own))
+        chosen.append([own[(2 * i + 1) * len(own) // (2 * take)] for i in range(take)])
+    return [own[i] for i in range(turns) for own in chosen if i < len(own)][:n]
+
+
+def generated(context: Context, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The generated images of these numbers, drawn again with the seed that they were measured with.
+
+    What is not to be had is left out: a generator that is gone or another one, unknown names, very late numbers.
+    """
+    numbers = sorted({int(name) for name in names if name.isdecimal() and int(name) < FARTHEST})
+    if not numbers or not context.has_generator or context.stale or context.metrics is None:
+        return {}
+    from ganatomy.generators.folder import load_generator
+
+    context.say("drawing the generated images that the report speaks of")
+    drawn: dict[str, np.ndarray] = {}
+    start = 0
+    for chunk in load_generator(context.run.path).stream(numbers[-1] + 1, context.metrics.seed or 0):
+        wanted = [n for n in numbers if start <= n < start + len(chunk)]
+        if wanted:
+            drawn |= dict(zip(map(str, wanted), to_uint8(chunk[[n - start for n in wanted]]), strict=True))
+        start += len(chunk)
+    return drawn
+
+
+def real(context: Context, rows: Sequence[Row]) -> Tiles | None:
+    """The pixels of these rows at the recipe's size; None, and said, where they do not fit it."""
+    if context.dataset is None or not rows:
+        return None
+    try:
+        return to_uint8(context.dataset.images(rows, context.recipe.size))
+    except UserError as error:
+        context.say(f"the report goes without some real images: {error}")
+        return None
+
+
+# ------------------------------------------------------------------ real and generated images
+
+def samples(context: Context) -> Iterator[Block]:
+    """Both kinds of images, at one scale and with one range of grey values."""
+    yield Heading("Real and generated images", "images")
+    patients, whence = _real(context)
+    images, origin = _generated(context)
+    shapes = [own.shape for own in (patients, images) if own is not None]
+    same = "The same scale and the same grey or colour range on both sides. " if len(shapes) == 2 else ""
+    yield Words(f"{same}Look for anatomy that cannot be, for repeats, and for what real images show and generated ones "
+                "never do.")
+    if not shapes:
+        yield Columns([_missing("Real", whence), _missing("Generated", origin)])
+        return
+    channels = 3 if len(shapes[0]) == 4 else 1
+    most, sheet = max(shape[0] for shape in shapes), GRID_WIDTH * (3 - len(shapes))  # one alone: both halves
+    how = layout(shapes[0][1], shapes[0][2], channels, most, sheet)
+    yield Columns([_grid(context, "Real", patients, whence, how), _grid(context, "Generated", images, origin, how)])
+
+
+def _missing(title: str, why: str) -> Words:
+    return Words(why, lead=f"{title}.", style="none")
+
+
+def _grid(context: Context, title: str, images: Tiles | None, origin: str, how: Layout) -> Block:
+    if images is None:
+        return _missing(title, origin)
+    images = images[:how.tiles]
+    shown = strip(images, how.columns, f"{len(images)} {title.lower()} images", how.zoom, how.shrink)
+    size = f"{images.shape[2]} × {images.shape[1]} pixels each, {how.scale}."
+    caption = f"n = {len(images)}. {origin} {size} {context.pixel}".rstrip()
+    if title == "Real":
+        return Pictures([shown], title=title, caption=caption, patients=True, instead=REAL)
+    return Pictures([shown], title=title, caption=caption, patients=context.audit == "copies", instead=COPIED,
+                    remark=REMARKS.get(context.audit, ""))
+
+
+def _real(context: Context) -> tuple[Tiles | None, str]:
+    """Real images of the test split, else of train, and whence; or None and why."""
+    if context.dataset is None:
+        return None, f"{NO_DATASET}, so no real images are shown."
+    for split in ("test", "train"):
+        available = context.rows(split)
+        if available:
+            images = real(context, spread(available, MOST_TILES))
+            if images is None:
+                return None, "The dataset's images do not fit the size that the recipe learned."
+            if not context.known:
+                count = grouped(len(available), f"{split} image")
+                return images, f"From the {count} (patients unknown), not picked by hand."
+            subjects = grouped(len({row.subject for row in available}), f"{split} subject")
+            return images, (f"From the {grouped(len(available), 'image')} of {subjects}, spread over the subjects, not "
+                            "picked by hand.")
+    return None, "The dataset has no test or train images of this domain and class."
+
+
+def _generated(context: Context) -> tuple[Tiles | None, str]:
+    """Images of the generator, else of the newest sample sheet, and whence; or None and why."""
+    seed = context.recipe.seed
+    if context.has_generator:
+        from ganatomy.generators.folder import load_generator
+
+        context.say(f"generating {MOST_TILES} images")
+        images = to_uint8(load_generator(context.run.path).sample(MOST_TILES, seed))
+        return images, f"The first ones that seed {seed} gives, not picked by hand."
+    saved = sheets(context.run.samples)
+    if saved:
+        step, path = saved[-1]
+        return read_sheet(path), f"The preview at step {step:,}; there is no finished generator yet."
+    return None, "Nothing has been generated yet."
+
+
+# ------------------------------------------------------------------ over training
+
+def sheets(folder: Path) -> list[tuple[int, Path]]:
+    """The saved pictures of a training as (step, file), oldest first."""
+    return sorted((checkpoint_step(path), path) for path in folder.glob("step-*.png") if checkpoint_step(path) >= 0)
+
+
+def read_sheet(path: Path) -> Tiles:
+    """The 32 tiles of a sample sheet (8 columns x 4 rows, no gaps).
+
+    Raises:
+        UserError: not a readable image, or not divisible into 8 x 4 tiles.
+    """
+    sheet, (columns, rows) = read_picture(path), SAMPLES
+    if min(sheet.shape[0] // rows, sheet.shape[1] // columns) < 1 or sheet.shape[0] % rows or sheet.shape[1] % columns:
+        raise UserError(f"this sample sheet of {sheet.shape[1]}x{sheet.shape[0]} pixels is not 8 x 4 tiles",
+                        where=path, fix=MEND)
+    return untiled(sheet, columns, rows)
+
+
+def read_picture(path: Path, fix: str = MEND) -> np.ndarray:
+    """The pixels of a saved picture, [h, w] or [h, w, 3]. Raises `UserError` if it cannot be read."""
+    try:
+        with Image.open(path) as opened:
+            return np.asarray(opened.convert("L" if opened.mode in ("1", "L") else "RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError("this picture cannot be read", where=path, fix=fix) from error
+
+
+def log_spaced(steps: Sequence[int], n: int) -> list[int]:
+    """Indices of at most n of the steps, the first and the last among them, evenly apart on a logarithmic scale.
+
+    Most happens early in a training, so the early steps deserve more frames.
+    """
+    if len(steps) <= n:
+        return list(range(len(steps)))
+    logs = np.log(np.asarray(steps, dtype=float) - steps[0] + max(1, steps[1] - steps[0]))
+    chosen = {int(np.argmin(np.abs(logs - target))) for target in np.linspace(logs[0], logs[-1], n)}
+    while len(chosen) < n:  # two targets met in one step: take the step farthest from any that is chosen
+        free = [i for i in range(len(steps)) if i not in chosen]
+        chosen.add(max(free, key=lambda i: min(abs(logs[i] - logs[j]) for j in chosen)))
+    return sorted(chosen)
+
+
+def chosen_sheets(folder: Path, n: int) -> list[tuple[int, Path]]:
+    """At most n of the saved pictures, evenly apart on a logarithmic scale of steps."""
+    saved = sheets(folder)
+    return [saved[i] for i in log_spaced([step for step, _ in saved], n)]
+
+
+def film(context: Context) -> Iterator[Block]:
+    """The same latents at a few steps of the training."""
+    yield Heading("The same latents over training")
+    frames = chosen_sheets(context.run.samples, FRAMES)
+    if not frames:
+        yield Words("No previews were saved.", style="note")
+        return
+    context.say(f"laying out {len(frames)} sample sheets")
+    across = len(frames) <= FEW_FRAMES
+    latents, line = (LATENTS_ACROSS, "column") if across else (LATENTS, "row")
+    hybrid = "" if context.recipe.source is None else \
+        " Early ones are of a generator that still expected an image beside the noise."
+    yield Words(f"Each {line} is one point of the generator's input, drawn again as training goes on. {line.title()}s "
+                f"that grow alike are a sign of collapse.{hybrid}")
+    pictures = []
+    for step, path in frames:
+        images = read_sheet(path)[:latents]
+        shrink = max(1, max(images.shape[1:3]) // STRIP_TILE)
+        while images.size // shrink**2 * len(frames) > STRIP_BYTES:
+            shrink += 1
+        alt = f"generated images of {latents} fixed latents at step {step}"
+        pictures.append(strip(images, latents if across else 1, alt, shrink=shrink, label=f"{step:,}"))
+    every = len(frames) == len(sheets(context.run.samples))
+    spaced = "" if every else ", evenly apart on a logarithmic scale as far as previews were saved"
+    yield Pictures(pictures, "across" if across else "film", caption=f"Numbers are steps{spaced}.",
+                   patients=context.audit == "copies", instead=COPIED)
+
+
+def letting_go(context: Context) -> Iterator[Block]:
+    """The hybrid's output for the same input and noise, at the last progress picture of every w."""
+    from ganatomy.gans import hybrid
+
+    recipe, steps = context.recipe, int(context.status.get("steps") or 0)
+    saved = sheets(context.run.private_progress)
+    if recipe.gan != "hybrid" or not saved:
+        return
+    model = gans.resolve(recipe, 1)
+    assert isinstance(model, hybrid.Model)
+    # a picture is of the step that was trained last
+    last = {model.noise_share(max(0, step - 1) / steps): (step, path) for step, path in saved}
+    frames = [(f"w = {w:g}", f"step {step:,}", path) for w, (step, path) in sorted(last.items())]
+    yield Heading("The input loses its hold")
+    yield Words(f"This generator first translated {recipe.source} to {recipe.domain}. Then its input was mixed with "
+                "noise, (1 − w) × image + w × noise, with w rising stage by stage to 1, where only noise is left. "
+                "Below, the same inputs and the same noise at the last picture saved for each w: see how long the "
+                "output still follows its input and the truth, and what becomes of the anatomy once it does not.")
+    yield Pictures(progress(frames, recipe, errors=False), "film", caption=f"Real slices: {held_out(context)}.",
+                   patients=True, instead=REAL)
+
+
+def learning(context: Context) -> Iterator[Block]:
+    """A translation learning: input, then output and error at a few steps, then the truth."""
+    yield Heading("How it learned to translate")
+    saved = chosen_sheets(context.run.private_progress, SLICE_FRAMES)
+    if not saved:
+        yield Words("No progress pictures were saved, or the folder RUN.private was left behind.", style="note")
+        return
+    yield Words("The same slices at a few steps of the training: the output, and below it its error where there is a "
+                "truth.")
+    frames = [(f"step {step:,}", "", path) for step, path in saved]
+    whose = held_out(context)
+    yield Pictures(progress(frames, context.recipe, errors=True), "film", patients=True, instead=REAL,
+                   caption=f"{whose[:1].upper()}{whose[1:]}. Steps evenly apart on a logarithmic scale as far as "
+                           "pictures were saved.")
+
+
+def held_out(context: Context) -> str:
+    """Which images the progress pictures are of."""
+    if context.dataset is None:
+        return "images of the validation split, or of training where there is none"
+    return "validation images" if context.rows("val", context.recipe.source) else \
+        "training images (there is no validation split)"
+
+
+def progress(frames: Sequence[tuple[str, str, Path]], recipe: Recipe, *, errors: bool) -> list[Picture]:
+    """Progress pictures as frames (label, note, file) of a film, with the input before and the truth after them."""
+    pictures, rows = [], dict[str, Tiles]()
+    for label, note, path in frames:
+        rows = read_progress(path, recipe)
+        own = [rows[name] for name in ("output", "error")[:1 + errors] if name in rows]
+        pictures.append(_stacked(own, f"output at {label}", label, note))
+    blank = errors and "error" in rows
+
+    def still(name: str, domain: str | None) -> list[Picture]:
+        if name not in rows:
+            return []
+        own = [rows[name], *([np.zeros_like(rows[name])] if blank else [])]
+        return [_stacked(own, f"{name}, real {domain}", name, f"real {domain}")]
+
+    return [*still("input", recipe.source), *pictures, *still("truth", recipe.domain)]
+
+
+def _stacked(rows: Sequence[Tiles], alt: str, label: str, note: str) -> Picture:
+    """For each of a few slices its tiles, one below the other."""
+    n = len(rows[0])
+    middle = sorted({(2 * i + 1) * n // (2 * SLICES) for i in range(SLICES)})
+    images = np.stack([row[i] for i in middle for row in rows])
+    grey = bool((images == images[..., :1]).all())
+    return strip(images[..., 0] if grey else images, 1, alt, label=label, note=note)
+
+
+def read_progress(path: Path, recipe: Recipe) -> dict[str, Tiles]:
+    """The rows of a progress picture: label to tiles [n, size, size, 3].
+
+    Raises:
+        UserError: not a readable picture, or not of this recipe's layout.
+    """
+    pixels = read_picture(path)
+    pixels = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
+    zoom = max(1, 128 // recipe.size)
+    side = recipe.size * zoom
+    n, rest = divmod(pixels.shape[1] + PROGRESS_GAP, side + PROGRESS_GAP)
+    count, over = divmod(pixels.shape[0] - LABEL_HEIGHT, side + LABEL_HEIGHT)
+    names = ["input", "output", *(["truth", "error"] if count in (4, 6) else []), "and back", "error of it"]
+    if gans.kind(recipe).two_way and count == 4:
+        names = ["input", "output", "and back", "error of it"]
+    if rest or over or not n or count not in ((4, 6) if gans.kind(recipe).two_way else (2, 4)):
+        raise UserError("this progress picture is not laid out as a training's", where=path, fix=MEND)
+    rows = {}
+    for r, name in enumerate(names[:count]):
+        top = LABEL_HEIGHT + r * (side + LABEL_HEIGHT) + LABEL_HEIGHT
+        rows[name] = np.stack([pixels[top:top + side:zoom, left:left + side:zoom]
+                               for left in range(0, n * (side + PROGRESS_GAP), side + PROGRESS_GAP)])
+    return rows

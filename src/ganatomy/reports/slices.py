@@ -1,0 +1,291 @@
+"""Pictures of a translation: test slices with their truth and error, and the worst cases. They show patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.text import number
+from ganatomy.data.dataset import Dataset
+from ganatomy.data.manifest import Row
+from ganatomy.data.pictures import ERROR_SHOWN, Tiles, error_colours, to_uint8
+from ganatomy.generators.sampler import Sampler
+from ganatomy.metrics.base import Images
+from ganatomy.metrics.schema import INSIDE, AnatomyResult, Direction, Worst
+from ganatomy.metrics.translation.anatomy import JUDGED, OF_ITSELF
+from ganatomy.metrics.translation.paired import foreground, pair_figures
+from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
+from ganatomy.reports.blocks import Block, Heading, Picture, Pictures, Stack, Words
+from ganatomy.reports.context import NO_DATASET, Context
+from ganatomy.reports.image_sections import picture, reduce, spread, strip
+from ganatomy.training.draws import partners
+
+Place = tuple[int, int]
+Reason = tuple[str, str, Place | None]  # image id, why, where
+SHEET_WIDTH = 1040  # CSS pixels
+COLUMNS, CASES = 8, 6
+TILE = 256  # CSS pixels, at most
+MARK, MARK_COLOUR = 7, (60, 220, 255)
+MARGIN = 4
+ANATOMY = ("the translation of a patient's slice shows that patient's anatomy, so that it is left out of the version "
+           "made for sharing, like the real images. Figures and tables remain.")
+WHY = {SHIFT: "shifted by {} against the input", DEFORMATION: "parts of it are moved by up to {}",
+       LOST: "{} of its parts are not in the output", KEPT: "only {} of the input's strong edges are kept",
+       INVENTED: "{} of its strong edges are not in the input"}
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Some test slices: what went in, what came out, and the truth where there is one."""
+
+    rows: Sequence[Row]
+    inputs: Images
+    outputs: Images
+    truth: Images | None
+    source: str
+    target: str
+
+    def labelled(self) -> list[tuple[str, Tiles]]:
+        """The rows of a sheet with their labels."""
+        rows = [(f"Input, real {self.source}", to_uint8(self.inputs)),
+                (f"Output, synthetic {self.target}", to_uint8(self.outputs))]
+        if self.truth is not None:
+            rows += [(f"Truth, real {self.target}", to_uint8(self.truth)),
+                     ("Error, |output − truth|", error_colours(self.outputs, self.truth))]
+        return rows
+
+    def errors(self) -> list[str]:
+        """MAE inside the patient of each slice, in words; "" without a truth."""
+        if self.truth is None:
+            return [""] * len(self.rows)
+        mask = foreground(self.inputs, self.truth)
+        values = pair_figures(self.truth, self.outputs, mask).values[f"MAE {INSIDE}"]
+        return ["" if np.isnan(value) else f"MAE {number(float(value))}%" for value in values]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One direction of a translation, with what is needed to go it again, with the seed of the values."""
+
+    sampler: Sampler
+    dataset: Dataset
+    source: str
+    target: str
+    backward: bool
+    seed: int
+
+    @property
+    def title(self) -> str:
+        """Such as T1 to T2."""
+        return f"{self.source} to {self.target}"
+
+    def translate(self, rows: Sequence[Row]) -> Slices:
+        """What the generator makes of real slices."""
+        inputs = self.dataset.images(rows, self.sampler.size)
+        truth = self.dataset.images(partners(self.dataset, rows, self.target), self.sampler.size) \
+            if self.dataset.info.paired else None
+        outputs = self.sampler.translate(inputs, self.seed, self.backward)
+        return Slices(rows, inputs, outputs, truth, self.source, self.target)
+
+
+def test_slices(context: Context) -> Iterator[Block]:
+    """Test slices of every direction, then the worst cases."""
+    yield Heading("Test slices")
+    why = "There is no finished generator yet to translate test slices with." if not context.has_generator else \
+        f"{NO_DATASET}, so no slices are shown." if context.dataset is None else ""
+    if why or context.dataset is None:
+        yield Words(why, style="none")
+        return
+    from ganatomy.generators.folder import load_generator
+
+    sampler, recipe = load_generator(context.run.path), context.recipe
+    seed = context.translation.seed or 0 if context.translation else 0
+    source, target = str(recipe.source), str(recipe.domain)
+    ways = [Way(sampler, context.dataset, source, target, False, seed)]
+    if sampler.model.two_way:
+        ways.append(Way(sampler, context.dataset, target, source, True, seed))
+    try:
+        yield Stack([*_sheets(context, ways)], patients=True, instead=ANATOMY)
+    except UserError as error:
+        context.say(f"the report goes without translated slices: {error}")
+        yield Words("The dataset's images do not fit the size that the recipe learned.", style="none")
+        return
+    if context.translation and not context.stale:
+        yield from _worst(context, ways, context.translation.directions)
+
+
+def _sheets(context: Context, ways: Sequence[Way]) -> Iterator[Block]:
+    for way in ways:
+        rows = context.rows("test", way.source)
+        if not rows:
+            yield Words(f"The dataset has no test images of {way.source}.", style="none")
+            return
+        if not way.backward:
+            yield Words("Compare each output with the truth below it, structure by structure: borders of organs and "
+                        "tissues, fluid, lesions, and what lies outside of the patient. All rows have the same grey "
+                        "range.")
+        context.say(f"translating slices from {way.title}")
+        yield _sheet(context, way, rows)
+    ramp = np.linspace(0, ERROR_SHOWN, 240, dtype=np.float32)[None, None, None].repeat(12, 2)
+    scale = picture(error_colours(ramp, np.zeros_like(ramp))[0],
+                    "colours from no error, black, to a quarter of the range or more, white")
+    yield Pictures([scale], "scale", caption="Error, absolute: from 0 to 25% of the grey range or more.")
+
+
+def _sheet(context: Context, way: Way, rows: Sequence[Row]) -> Pictures:
+    """Test slices taken evenly over the subjects and over each one's slices."""
+    size = way.sampler.size
+    zoom, shrink = max(1, 128 // size), -(-size // TILE)
+    columns = max(2, min(COLUMNS, SHEET_WIDTH // (size * zoom // shrink)))
+    everyone = sorted({row.subject for row in rows})
+    some = {everyone[i] for i in np.linspace(0, len(everyone) - 1, min(columns, len(everyone))).round().astype(int)}
+    chosen = sorted(spread([row for row in rows if row.subject in some], columns),
+                    key=lambda row: (row.subject, row.slice))
+    slices = way.translate(chosen)
+    names = {subject: i for i, subject in enumerate(dict.fromkeys(row.subject for row in chosen), 1)}
+    lines = [list(filter(None, (f"subject {names[row.subject]}" if context.known and len(names) > 1 else "",
+                                f"slice {row.slice}", error)))
+             for row, error in zip(chosen, slices.errors(), strict=True)]
+    strips = [strip(own, len(own), f"{label}: {len(own)} "
+                                   "slices", zoom, shrink, label) for label, own in slices.labelled()]
+    scale = f"{zoom} times enlarged" if zoom > 1 else f"reduced {shrink} times" if shrink > 1 else "pixel by pixel"
+    truth = "MAE: mean absolute error inside the patient, % of the range." if slices.truth is not None else \
+        "The two contrasts are not of the same slices, so there is no truth to show."
+    caption = [f"{len(chosen)} of the {len(rows):,} test slices{context.of_subjects(len(everyone), 'test subject')}, "
+               f"taken evenly and not picked by hand; {size} × {size} pixels each, shown "
+               f"{scale}.", _sides(chosen), context.pixel,
+               truth]
+    return Pictures(strips, "rows", way.title, " ".join(filter(None, caption)), lines, patients=True)
+
+
+def _sides(rows: Sequence[Row]) -> str:
+    """Which side of the patient is where, if the files tell it, and alike for all."""
+    across = {row.orientation.split(" ")[0] for row in rows}
+    side = {"-1": "left", "1": "right"}.get(across.pop()) if len(across) == 1 else None
+    return f"The patient's {side} is on the right of each picture." if side else ""
+
+
+# ------------------------------------------------------------------ the worst cases
+
+def _worst(context: Context, ways: Sequence[Way], directions: Sequence[Direction]) -> Iterator[Block]:
+    cases = [(way.title, own) for way, direction in zip(ways, directions, strict=False)
+             if (own := _cases(way, direction))]
+    if not cases:
+        return
+    yield Heading("The worst cases")
+    yield Words("Of all test slices, those that rank worst by lesions, shift, deformation and edges, in turn from each "
+                "list, cut out around the patient. Even a good model has a worst case: the captions say whether it is "
+                "beyond the usual, what 95% of real pairs keep. The names are those of manifest.csv.")
+    for title, own in cases:
+        yield Heading(title, level=3)
+        yield from own
+    yield Words("Corners mark the lesions or spots that are spoken of; they are not drawn on the error. MAE is inside "
+                "the patient, % of the range.", style="note")
+
+
+def worst_reasons(direction: Direction) -> dict[str, list[tuple[str, Place | None]]]:
+    """Image ids of the worst cases with the reasons and the place of each, the most telling first.
+
+    In turn from every list, so that no value takes all places; what is within the usual comes after all else.
+    """
+    lesions = direction.lesions
+    beyond: list[list[Reason]] = []
+    if lesions is not None:
+        beyond = [[(one.image_id, _lesion(one), one.place) for one in lesions.worst],
+                  [(one.image_id, "a spot like a lesion that the truth does not have (marked)", one.place)
+                   for one in (lesions.invented.worst if lesions.invented else ())]]
+    usual: list[list[Reason]] = []
+    for result in direction.anatomy.figures if direction.anatomy else ():
+        if result.name in JUDGED:
+            own = [one for one in result.worst if one.value != OF_ITSELF[result.name]]
+            for kept, lists in ((True, beyond), (False, usual)):
+                lists.append([(one.image_id, _why(result, one), None) for one in own if _beyond(result, one) == kept])
+    reasons: dict[str, list[tuple[str, Place | None]]] = {}
+    for lists in (beyond, usual):
+        for turn in range(max(map(len, lists), default=0)):
+            for image_id, reason, place in (own[turn] for own in lists if turn < len(own)):
+                if image_id and (image_id in reasons or len(reasons) < CASES):
+                    reasons.setdefault(image_id, []).append((reason, place))
+    return reasons
+
+
+def _cases(way: Way, direction: Direction) -> list[Pictures]:
+    """The worst cases, translated anew; empty where the metrics name none of the dataset's images."""
+    reasons = worst_reasons(direction)
+    rows = [row for row in way.dataset.rows(direction.source, "test") if row.image_id in reasons]
+    rows.sort(key=lambda row: list(reasons).index(row.image_id))
+    if not rows:
+        return []
+    slices = way.translate(rows)
+    patient = foreground(slices.inputs, slices.inputs if slices.truth is None else slices.truth)
+    labelled, errors = slices.labelled(), slices.errors()
+    cases = []
+    for i, row in enumerate(rows):
+        top, left, side = _window(patient[i])
+        places = [(place[0] - top, place[1] - left) for _, place in reasons[row.image_id] if place is not None]
+        tiles = [_tile(own[i][top:top + side, left:left + side], [] if label.startswith("Error") else places, label)
+                 for label, own in labelled]
+        error = f" ({errors[i]})" if errors[i] else ""
+        why = "; ".join(dict.fromkeys(text for text, _ in reasons[row.image_id]))
+        cases.append(Pictures(tiles, "tiles", f"{row.image_id}{error}", f": {why}.", patients=True, instead=ANATOMY))
+    return cases
+
+
+def _window(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """Top, left and side of the square around the patient with a margin; of the whole picture if there is none."""
+    height, width = mask.shape
+    if not mask.any():
+        return 0, 0, max(height, width)
+    places = np.argwhere(mask)
+    low, high = places.min(0), places.max(0) + 1
+    side = min(height, int((high - low).max()) + 2 * MARGIN)
+    top, left = (int(np.clip((a + b - side) // 2, 0, height - side)) for a, b in zip(low, high, strict=True))
+    return top, left, side
+
+
+def _tile(pixels: NDArray[np.uint8], places: Sequence[Place], label: str) -> Picture:
+    side = max(pixels.shape[:2])
+    zoom, shrink = max(1, TILE // side), -(-side // TILE)
+    if places:
+        pixels, zoom = _marked(pixels, places, zoom), 1
+    return picture(reduce(pixels[None], shrink)[0], label, zoom, label)
+
+
+def _marked(pixels: NDArray[np.uint8], places: Sequence[Place], zoom: int) -> NDArray[np.uint8]:
+    """The tile enlarged, with the corners of a square around each place; the lesion itself stays free."""
+    rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
+    large = np.array(rgb.repeat(zoom, 0).repeat(zoom, 1))
+    reach, arm = MARK * zoom, max(3, MARK * zoom // 3)
+    for y, x in places:
+        cy, cx = round((y + 0.5) * zoom), round((x + 0.5) * zoom)
+        dy, dx = (np.abs(np.arange(side) - centre) for side, centre in zip(large.shape, (cy, cx), strict=False))
+        edge = np.abs(np.maximum(dy[:, None], dx[None]) - reach) < 2
+        corner = np.minimum(dy[:, None], dx[None]) > reach - arm
+        large[edge & corner] = MARK_COLOUR
+    return large
+
+
+def _why(result: AnatomyResult, one: Worst) -> str:
+    if one.value is None:
+        return "nothing in the output could be matched with the input"
+    amount = f"{number(one.value)} {result.unit}" if result.unit else f"{one.value:.0%}"
+    usual = "" if result.limit is None else f" ({'beyond' if _beyond(result, one) else 'within'} the usual)"
+    return WHY[result.name].format(amount) + usual
+
+
+def _beyond(result: AnatomyResult, one: Worst) -> bool:
+    """Whether it is beyond what is usual in real pairs; so is what could not be measured."""
+    if one.value is None or result.limit is None:
+        return one.value is None
+    return one.value < result.limit if result.name == KEPT else one.value > result.limit
+
+
+def _lesion(one: Worst) -> str:
+    if one.real is None or one.made is None:
+        return "a lesion lost most of its contrast (marked)"
+    return (f"a lesion's contrast to its surroundings is {number(one.made)}% of the range, in the truth "
+            f"{number(one.real)}% (marked)")
