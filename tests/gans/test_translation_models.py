@@ -186,21 +186,6 @@ def test_with_instance_norm_no_image_depends_on_its_batch(name: str) -> None:
             torch.testing.assert_close(together.extra[key][:1], single.extra[key], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", SMALL)
-def test_images_lie_between_minus_one_and_one_whatever_the_weights(name: str, channels: int) -> None:
-    model = small(name, channels).eval()
-    with torch.no_grad():
-        for parameter in model.generator.parameters():
-            parameter.mul_(30)
-        batch = a_batch(model)
-        made = model.generate(Batch(noise=batch.noise, source=batch.source)).target
-    assert made is not None
-    assert made.shape == (3, channels, 32, 32)
-    assert made.abs().max() <= 1
-    assert made.abs().max() > 0.9
-
-
 def test_the_noise_is_dropout_of_the_decoder() -> None:
     model = lively(small("pix2pix-brain-128"))
     batch = a_batch(model)
