@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ganatomy.core.run import Run
-from ganatomy.core.text import number
+from ganatomy.core.text import estimate
 from ganatomy.data.dataset import Dataset
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.evaluate import table as as_table
@@ -218,4 +218,4 @@ def test_one_patient_for_validation_and_one_for_test_can_be_evaluated(tmp_path: 
         assert kernel is None
         assert any("KD-Lite0 against test" in text and "could not be computed" in text for text in metrics["warnings"])
     (subject, value), = found["per_subject"].items()
-    assert f"SSIM against test, each subject by itself: {subject} {number(value)}" in as_table(metrics)
+    assert f"SSIM against test, each subject by itself: {subject} {estimate(value)}" in as_table(metrics)
