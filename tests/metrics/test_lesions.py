@@ -89,7 +89,7 @@ def test_blobs_are_invented_only_inside_the_head_and_outside_of_the_mask(contras
     assert lesions(real, made, masks, HEAD, NAMES).invented.per_100 == 0
     masks[:, 36:] = 0
     found = lesions(real, made, masks, HEAD, NAMES).invented
-    assert found.per_100 == 100 and {one["place"] for one in found.worst} == {(44, 32)}
+    assert found.per_100 == 100 and {one.place for one in found.worst} == {(44, 32)}
 
 
 def test_a_perfect_copy_of_patients_loses_and_invents_nothing() -> None:
@@ -132,7 +132,7 @@ def test_planted_blobs_are_found_where_they_are() -> None:
     result = lesions(t2, made, masks, head, names)
     assert result.invented.per_100 == pytest.approx(100 * len(places) / len(t2), rel=0.15)
     for one in result.invented.worst:
-        assert np.hypot(*np.subtract(one["place"], places[one["image"]])) <= 3
+        assert np.hypot(*np.subtract(one.place, places[one.image])) <= 3
     turned = lesions(made, t2, masks, head, names).invented
     assert turned.per_100 == 0 and turned.missing_per_100 == pytest.approx(result.invented.per_100, rel=0.2)
 

@@ -79,7 +79,7 @@ def test_the_input_returned_is_found(cohort) -> None:
     for made in (pairs.source, pairs.source + noise(pairs.source, 0.05), 0.9 * pairs.source + 0.1 * pairs.target,
                  blurred):
         found = judged(pairs, made)
-        assert found.finding == "input" and found.found and "returns its input" in found.sentence
+        assert found.finding == "input" and found.no_translation and "returns its input" in found.sentence
 
 
 @pytest.mark.parametrize("cohort", COHORTS)
@@ -104,7 +104,7 @@ def test_real_targets_are_left_in_peace(cohort) -> None:
     for made in (pairs.target, pairs.target + noise(pairs.target, 0.06), *blurred,
                  pairs.target + 0.2 * (pairs.source + 1), 0.8 * pairs.target + 0.2 * pairs.source):
         found = judged(pairs, made)
-        assert found.finding == "" and not found.found and "does more" in found.sentence
+        assert found.finding == "" and not found.no_translation and "does more" in found.sentence
 
 
 def test_a_third_of_what_no_curve_explains_is_enough_to_be_left_in_peace() -> None:
@@ -127,7 +127,7 @@ def test_noise_as_strong_as_what_the_curve_leaves_accuses_nobody() -> None:
 def test_what_has_nothing_to_do_with_input_or_truth_is_not_praised(cohort) -> None:
     pairs = cohort()
     found = judged(pairs, np.clip(noise(pairs.source, 0.5), -1, 1))
-    assert found.finding == "unrelated" and found.found
+    assert found.finding == "unrelated" and found.no_translation
     assert "little to do with its input or the truth" in found.sentence and "does more" not in found.sentence
 
 
@@ -164,7 +164,7 @@ def test_without_a_truth_it_may_be_impossible_to_tell() -> None:
     assert same is not None
     for matched in ([match(pairs.source, pairs.subjects) for match in same], []):
         found = returned_unpaired(pairs.source, pairs.source, matched, pairs.mask, pairs.subjects)
-        assert not found.found and "cannot be told" in found.sentence
+        assert not found.no_translation and "cannot be told" in found.sentence
     assert both_histogram_matches(np.full_like(pairs.source, -1)) is None
 
 
@@ -174,7 +174,7 @@ def test_quiet_where_source_and_target_look_alike() -> None:
     assert judged(alike, pairs.source).finding == "alike"
     curve = pairs._replace(target=(-pairs.source + noise(pairs.source, 0.02)).astype(np.float32))
     found = judged(curve, -pairs.source)
-    assert found.finding == "alike" and not found.found and "cannot be told" in found.sentence
+    assert found.finding == "alike" and not found.no_translation and "cannot be told" in found.sentence
 
 
 def test_one_grey_or_no_foreground_cannot_be_judged() -> None:

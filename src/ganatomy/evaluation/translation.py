@@ -44,12 +44,11 @@ from ganatomy.metrics.translation.baselines import (
 )
 from ganatomy.metrics.translation.lesions import lesions
 from ganatomy.metrics.translation.paired import (
-    PairFigures,
+    PairValues,
     compare,
     foreground,
     headline,
-    pair_figures,
-    ranking,
+    pair_values,
     summarise,
 )
 from ganatomy.statistics.subjects import rows_of
@@ -301,7 +300,7 @@ def _against_truth(direction: Direction, made: dict[str, Images]) -> dict[str, A
     """Paired figures of every translator, who is ahead of whom, and whether the model returns its input."""
     subjects = direction.subjects
     scale, units = physical(direction)
-    figures = {name: pair_figures(direction.truth, images, direction.mask, scale=scale, units=units)
+    figures = {name: pair_values(direction.truth, images, direction.mask, scale=scale, units=units)
                for name, images in made.items()}
     others = [name for name in figures if name != MODEL]
     comparisons = {name: compare((MODEL, figures[MODEL]), (name, figures[name]), subjects) for name in others}
@@ -309,8 +308,7 @@ def _against_truth(direction: Direction, made: dict[str, Images]) -> dict[str, A
     return {"translators": {name: [r.to_json() for r in summarise(found, subjects)]
                             for name, found in figures.items()},
             "comparisons": {name: [c.to_json() for c in found] for name, found in comparisons.items()},
-            "headlines": {name: headline(found) for name, found in comparisons.items()},
-            "ranking": ranking(figures, subjects), "returned": returned.to_json()}
+            "headlines": {name: headline(found) for name, found in comparisons.items()}, "returned": returned.to_json()}
 
 
 def _there_and_back(direction: Direction, made: Images) -> dict[str, Any]:
@@ -322,11 +320,11 @@ def _there_and_back(direction: Direction, made: Images) -> dict[str, Any]:
     of_real = [row.subject for row in direction.real]
     mask = foreground(direction.truth, direction.truth)
 
-    def summary(figures: PairFigures, whose: list[str]) -> list[dict[str, Any]]:
+    def summary(figures: PairValues, whose: list[str]) -> list[dict[str, Any]]:
         return [r.to_json() for r in summarise(figures, whose)]
 
-    return {"cycle": summary(pair_figures(direction.inputs, again, direction.mask), subjects),
-            "identity": summary(pair_figures(direction.truth, same, mask), of_real)}
+    return {"cycle": summary(pair_values(direction.inputs, again, direction.mask), subjects),
+            "identity": summary(pair_values(direction.truth, same, mask), of_real)}
 
 
 def _with_ids(value: Any, ids: list[str]) -> Any:

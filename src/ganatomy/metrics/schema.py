@@ -39,6 +39,7 @@ MOST_IMAGES = 2000  # of a test split that are measured, unless more are asked f
 
 Better = Literal["lower", "higher", "match"]
 Light = Literal["green", "amber", "red", "grey"]  # grey: the data do not let one say
+Finding = Literal["", "input", "grey values", "unrelated", "alike", "cannot tell"]  # whether the input is returned
 Question = Literal["realistic", "diverse", "copies", "enough data"]
 
 
@@ -264,7 +265,6 @@ class Comparison(Part):
         interval: 95%, Student's t over subjects; None below five subjects.
         first_ahead, second_ahead: subjects on which each is better by more than is negligible.
         ahead: the translator that is ahead by the interval; None if it cannot be told.
-        sentence: this in words.
     """
 
     name: str
@@ -278,7 +278,6 @@ class Comparison(Part):
     first_ahead: int = 0
     second_ahead: int = 0
     ahead: str | None = None
-    sentence: str = ""
 
     @property
     def leader(self) -> str | None:
@@ -313,7 +312,21 @@ class Worst(Part):
 
 
 class AnatomyResult(Part):
-    """One value of the anatomy, beside that of real pairs; see metrics/anatomy.py."""
+    """One value of the anatomy: of every image, then of every subject, then the mean over subjects.
+
+    Attributes:
+        name: such as Shift.
+        unit: mm, pixels, or "" for shares.
+        value: None where no image could be measured.
+        n_images, n_subjects: how many could be measured.
+        interval: 95%, over subjects; None below five.
+        per_subject: below five subjects.
+        reference: the same of real pairs, or of the input against itself.
+        limit: the value of a real pair that at most 5% of them are worse than, widened to what noise alone can do.
+        beyond: share of the images beyond the limit, those in which nothing could be matched included.
+        allowed: what `beyond` may be at most, by that of the real pairs.
+        worst: image numbers and values, the worst first.
+    """
 
     name: str
     unit: str = ""
@@ -329,6 +342,11 @@ class AnatomyResult(Part):
     allowed: float | None = None
     worst: tuple[Worst, ...] = ()
 
+    @property
+    def faulty(self) -> bool:
+        """Whether more images are beyond the limit than chance and a few hard cases explain."""
+        return self.beyond is not None and self.allowed is not None and self.beyond > self.allowed
+
 
 class Anatomy(Part):
     """Whether the anatomy is kept."""
@@ -337,9 +355,24 @@ class Anatomy(Part):
     sentence: str = ""
     figures: tuple[AnatomyResult, ...] = ()
 
+    def __getitem__(self, name: str) -> AnatomyResult:
+        """The value of this name."""
+        return next(one for one in self.figures if one.name == name)
+
 
 class Blobs(Part):
-    """Spots like lesions that only the synthetic image has, per 100 images; see metrics/blobs.py."""
+    """Spots like lesions per 100 images, per subject, then the mean over subjects; interval 95%, over subjects.
+
+    Attributes:
+        per_100: in the synthetic target, where the real one has nothing such.
+        missing_per_100: the same the other way round, outside of the lesions. Where it is as high, the two differ in
+            general, and not by invented lesions.
+        floor_per_100: in a copy of the real target with as much noise again.
+        threshold: the median real lesion's response, in % of the range.
+        n_images, n_subjects: searched.
+        per_subject: below five subjects.
+        worst: the strongest.
+    """
 
     per_100: float
     missing_per_100: float = 0.0
@@ -354,7 +387,22 @@ class Blobs(Part):
 
 
 class Lesions(Part):
-    """What became of the lesions that stand out in the real target; see metrics/lesions.py."""
+    """What became of the lesions: of each subject, then the mean over subjects. Intervals are 95%, over subjects.
+
+    Attributes:
+        n_images, n_subjects: with at least one clear lesion.
+        n_lesions, n_clear: measured, and those that stand out in the real target, which alone are judged.
+        contrast: the median contrast of clear lesions in the real target, in % of the range.
+        slope: share of the contrast that is kept: regression of the synthetic on the real contrast, through zero.
+        correlation: of the two contrasts over all clear lesions; None below three.
+        vanished: share of the clear lesions.
+        floor_slope, floor_vanished: the same of the real target with noise of its own level again, against another
+            such copy. Noise in the truth makes small contrasts seem larger than they are, so that even a perfect
+            translator keeps less than all and loses some. None where the noise hides all lesions.
+        per_subject: lesions, slope and vanished of each, below five subjects.
+        invented: blobs as large and strong as lesions in the synthetic target where the real one has none.
+        worst: the lesions that lost most of their contrast.
+    """
 
     n_images: int = 0
     n_subjects: int = 0
@@ -375,9 +423,25 @@ class Lesions(Part):
 
 
 class Returned(Part):
-    """Whether the model only returns its input; see metrics/returned_input.py."""
+    """Whether the model only returns its input. Values are medians over subjects, of each one's foreground pixels.
 
-    finding: Literal["", "input", "grey values", "unrelated", "alike", "cannot tell"] = ""
+    Attributes:
+        finding: "input": it is returned, nearly unchanged. "grey values": one curve of the input's grey value makes
+            the output. "unrelated": it has little to do with the input or the truth. "alike": source and target look
+            too much alike to tell. "cannot tell": there is nothing to judge by, or the output is of one grey. "":
+            none of these.
+        moved: root mean square distance of output and input, as a share of that of real target and input; without a
+            truth of that of the input with its grey values matched.
+        same_made, same_real: share of the variance of output and real target that the input itself explains; below 0
+            where their mean would explain more.
+        curve_made, curve_real: likewise the best curve of the input's grey value, of any shape.
+        reproduced: of what that curve leaves unexplained in the real target, the share that the output has too (slope
+            of one residual on the other); noise in the target cannot be reproduced and keeps it below 1.
+        truth_made: share of the output's variance that the best curve of the real target's grey value explains.
+        n_subjects: how many were judged.
+    """
+
+    finding: Finding = ""
     moved: float | None = None
     same_made: float | None = None
     same_real: float | None = None
@@ -409,7 +473,6 @@ class Direction(Part):
     translators: dict[str, tuple[PairedResult, ...]] = {}
     comparisons: dict[str, tuple[Comparison, ...]] = {}
     headlines: dict[str, str] = {}
-    ranking: tuple[str, ...] = ()
     returned: Returned | None = None
     anatomy: Anatomy | None = None
     lesions: Lesions | None = None

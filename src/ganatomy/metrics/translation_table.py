@@ -48,7 +48,7 @@ def _cell(figure: dict[str, Any] | None, factor: float = 1.0) -> str:
 
 
 def _words(direction: dict[str, Any]) -> list[str]:
-    lines = [*direction.get("ranking", []), *direction.get("headlines", {}).values()]
+    lines = [*direction.get("headlines", {}).values()]
     lines += [direction[key]["sentence"] for key in ("returned", "anatomy", "lesions") if direction.get(key)]
     for key, what in (("cycle", "there and back again"), ("identity", "a real target through the same generator")):
         errors = [f"{f['name']} {_cell(f)}" for f in direction.get(key, []) if f["name"].startswith(("MAE", "SSIM"))]

@@ -55,6 +55,11 @@ def over_subjects(means: Mapping[str, float]) -> tuple[float | None, tuple[float
     return float(values.mean()), interval
 
 
+def clipped(interval: tuple[float, float] | None, low: float, high: float = np.inf) -> tuple[float, float] | None:
+    """The part of an interval that the value can take: Student's t knows nothing of its range."""
+    return interval and (float(np.clip(interval[0], low, high)), float(np.clip(interval[1], low, high)))
+
+
 @dataclass(frozen=True)
 class Points:
     """Features [n, d] and the numbers of their subjects [n]: what distances need of a sample, without its images."""

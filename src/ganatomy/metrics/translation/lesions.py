@@ -1,20 +1,20 @@
-"""Lesions in a translated image: does each stand out from its surroundings as it does in the real target?"""
+"""Lesions in a translated image: does each stand out as it does in the real target, and are there any that it lacks?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.text import counted, grouped
-from ganatomy.metrics.base import MIN_SUBJECTS, Images, finite, refuse_not_finite
-from ganatomy.metrics.ssim import DATA_RANGE
-from ganatomy.metrics.translation.registration import Masks, clipped, grey
+from ganatomy.metrics.base import MIN_SUBJECTS, Images, refuse_not_finite
+from ganatomy.metrics.schema import Blobs, Lesions, Worst
+from ganatomy.metrics.similarity import DATA_RANGE
+from ganatomy.metrics.translation.registration import Masks, grey
 from ganatomy.statistics.resampling import Array
-from ganatomy.statistics.subjects import by_subject, over_subjects
+from ganatomy.statistics.subjects import by_subject, clipped, over_subjects
 
 LEAST_PIXELS = 4
 RING = (1, 4)
@@ -22,11 +22,20 @@ RING = (1, 4)
 LEAST_RING = 8
 REST = 0.25
 """A lesion that keeps less than this share of its contrast has vanished."""
+LEAST_CONTRAST = 2.0
+"""Per cent of the range; with less nothing stands out, whatever the noise."""
 ERRORS = 2.0
 """A contrast of less than so many standard errors may be of noise alone."""
 FLOOR_DRAWS = 4
+COVERED = 0.8
+"""This share of a blob's surroundings must be foreground: the rim of the brain is no lesion."""
+NOTHING, NEAR = 0.5, 2
+"""The other image has nothing such if it stays below this share of the threshold within 2 pixels."""
+LARGEST = 4.0
+"""Blobs are no larger than so many median lesions."""
 _WORST = 5
 _REACH = RING[1] + 1
+Greys = NDArray[np.float32]
 
 
 class Lesion(NamedTuple):
@@ -65,53 +74,6 @@ class Lesion(NamedTuple):
         return bool(self.made * np.sign(self.real) < REST * abs(self.real))
 
 
-@dataclass(frozen=True)
-class LesionResult:
-    """What became of the lesions: of each subject, then the mean over subjects. Intervals are 95%, over subjects.
-
-    Attributes:
-        n_images, n_subjects: with at least one clear lesion.
-        n_lesions, n_clear: measured, and those that stand out in the real target, which alone are judged.
-        contrast: the median contrast of clear lesions in the real target, in % of the range.
-        slope: share of the contrast that is kept: regression of the synthetic on the real contrast, through zero.
-        correlation: of the two contrasts over all clear lesions; None below three.
-        vanished: share of the clear lesions.
-        floor_slope, floor_vanished: the same of the real target with noise of its own level again, against another
-            such copy. Noise in the truth makes small contrasts seem larger than they are, so that even a perfect
-            translator keeps less than all and loses some. None where the noise hides all lesions.
-        per_subject: lesions, slope and vanished of each, below five subjects.
-        invented: blobs as large and strong as lesions in the synthetic target where the real one has none.
-        worst: the lesions that lost most of their contrast.
-        sentence: all this in words.
-        found: every lesion.
-    """
-
-    n_images: int
-    n_subjects: int
-    n_lesions: int
-    n_clear: int
-    sentence: str
-    contrast: float | None = None
-    slope: float | None = None
-    slope_interval: tuple[float, float] | None = None
-    correlation: float | None = None
-    vanished: float | None = None
-    vanished_interval: tuple[float, float] | None = None
-    floor_slope: float | None = None
-    floor_vanished: float | None = None
-    per_subject: dict[str, dict[str, Any]] | None = None
-    invented: Blobs | None = None
-    worst: tuple[Lesion, ...] = ()
-    found: tuple[Lesion, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary for metrics.json, without the single lesions but for the worst."""
-        entry = {key: finite(value) for key, value in vars(self).items() if key not in ("found", "worst", "invented")}
-        entry["invented"] = self.invented.to_json() if self.invented else None
-        entry["worst"] = [finite(lesion._asdict()) for lesion in self.worst]
-        return entry
-
-
 def lesion_contrasts(target_real: Images, target_made: Images, lesion_masks: NDArray[Any], foreground: Masks,
                      subjects: Sequence[str]) -> list[Lesion]:
     """The contrast of every lesion to its surroundings, in the real and in the synthetic target.
@@ -132,19 +94,17 @@ def lesion_contrasts(target_real: Images, target_made: Images, lesion_masks: NDA
     """
     if len({len(target_real), len(target_made), len(lesion_masks), len(foreground), len(subjects)}) > 1:
         raise ValueError("images, masks and subjects must have one row for each image")
-    real, made = (100 / DATA_RANGE * grey(images) for images in (target_real, target_made))
-    found = []
-    for i in np.flatnonzero(lesion_masks.any((1, 2))).tolist():
-        found += _in_image(i, str(subjects[i]), np.stack([real[i], made[i]]), lesion_masks[i] > 0, foreground[i])
-    return found
+    both = np.stack([100 / DATA_RANGE * grey(images) for images in (target_real, target_made)], 1)
+    return [lesion for i in np.flatnonzero(lesion_masks.any((1, 2))).tolist()
+            for lesion in _in_image(i, str(subjects[i]), both[i], lesion_masks[i] > 0, foreground[i])]
 
 
-def _in_image(row: int, subject: str, images: NDArray[np.float32], mask: Masks, foreground: Masks) -> list[Lesion]:
+def _in_image(row: int, subject: str, images: Greys, mask: Masks, foreground: Masks) -> list[Lesion]:
     from scipy import ndimage
 
     parts, _ = ndimage.label(mask & foreground, np.ones((3, 3)))
     free = foreground & ~ndimage.binary_dilation(mask, np.ones((3, 3)))
-    found = []
+    lesions = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(parts), 1):
         top, left = max(0, rows.start - _REACH), max(0, columns.start - _REACH)
         near = np.s_[top:rows.stop + _REACH, left:columns.stop + _REACH]
@@ -155,50 +115,50 @@ def _in_image(row: int, subject: str, images: NDArray[np.float32], mask: Masks, 
             continue
         real, made = (float(image[near][inside].mean() - np.median(image[near][ring])) for image in images)
         y, x = np.argwhere(inside).mean(0)
-        spread, pixels = _spread(images[0][near][ring]), int(inside.sum())
+        around, pixels = images[0][near][ring], int(inside.sum())
+        spread = 1.4826 * float(np.median(np.abs(around - np.median(around))))
         # a median varies by pi / 2 more than a mean
         error = spread * float(np.sqrt(1 / pixels + np.pi / 2 / ring.sum()))
-        found.append(Lesion(row, subject, (top + round(y), left + round(x)), pixels, real, made, spread, error))
-    return found
-
-
-def _spread(values: NDArray[np.float32]) -> float:
-    """Standard deviation of the middle of the values, by the median absolute deviation."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+        lesions.append(Lesion(row, subject, (top + round(y), left + round(x)), pixels, real, made, spread, error))
+    return lesions
 
 
 def lesions(target_real: Images, target_made: Images, lesion_masks: NDArray[Any], foreground: Masks,
-            subjects: Sequence[str], seed: int = 0) -> LesionResult:
+            subjects: Sequence[str], seed: int = 0) -> Lesions:
     """Vanished, weakened and invented lesions; arguments as for `lesion_contrasts`.
 
     Returns:
-        A result without figures, and a sentence that says why, where no lesion stands out in the real target.
+        A result without values, and a sentence that says why, where no lesion stands out in the real target.
 
     Raises:
         UserError: values in `target_made` that are not finite.
     """
     refuse_not_finite(target_made)
-    found = tuple(lesion_contrasts(target_real, target_made, lesion_masks, foreground, subjects))
-    clear = [lesion for lesion in found if lesion.clear]
+    every = lesion_contrasts(target_real, target_made, lesion_masks, foreground, subjects)
+    clear = [lesion for lesion in every if lesion.clear]
     if not clear:
-        return LesionResult(0, 0, len(found), 0, _nothing(lesion_masks, found), found=found)
+        return Lesions(n_lesions=len(every), sentence=_nothing(lesion_masks, len(every)))
     slopes, shares = _slopes(clear), _vanished(clear)
     (slope, slope_interval), (vanished, vanished_interval) = over_subjects(slopes), over_subjects(shares)
     each = {name: {"lesions": sum(lesion.subject == name for lesion in clear), "slope": slopes[name],
                    "vanished": shares[name]} for name in slopes}
     floor = _floor(target_real, target_made, lesion_masks, foreground, subjects, seed)
-    invented = count_blobs(target_real, target_made, lesion_masks > 0, foreground, subjects,
-                           [(lesion.image, *lesion.place) for lesion in clear], _typical(clear), seed)
+    invented = count_blobs(target_real, target_made, lesion_masks > 0, foreground, subjects, clear, seed)
     real, made = (np.array([getattr(lesion, key) for lesion in clear]) for key in ("real", "made"))
-    return LesionResult(
-        len({lesion.image for lesion in clear}), len(slopes), len(found), len(clear),
-        _sentence(len(clear), len(slopes), (slope or 0.0, vanished or 0.0), floor, invented), float(np.median(real)),
-        slope, slope_interval, _correlation(real, made), vanished, clipped(vanished_interval, 0.0, 1.0), *floor,
-        each if len(slopes) < MIN_SUBJECTS else None, invented,
-        tuple(sorted(clear, key=lambda lesion: lesion.made / lesion.real)[:_WORST]), found)
+    noise = ["none can be seen" if one is None else f"{one:.0%}" for one in floor]
+    sentence = (f"Of {grouped(len(clear), 'lesion')} that stand out in the real target, {vanished:.0%} have vanished "
+                f"(of the real target with its own noise again {noise[1]}); {slope:.0%} of the contrast is kept (with "
+                f"that noise {noise[0]}; means over {grouped(len(slopes), 'subject')}); {invented.sentence}")
+    return Lesions(
+        n_images=len({lesion.image for lesion in clear}), n_subjects=len(slopes), n_lesions=len(every),
+        n_clear=len(clear), sentence=sentence, contrast=np.median(real), slope=slope, slope_interval=slope_interval,
+        correlation=_correlation(real, made), vanished=vanished, vanished_interval=clipped(vanished_interval, 0.0, 1.0),
+        floor_slope=floor[0], floor_vanished=floor[1], per_subject=each if len(slopes) < MIN_SUBJECTS else None,
+        invented=invented,
+        worst=tuple(Worst(**one._asdict()) for one in sorted(clear, key=lambda one: one.made / one.real)[:_WORST]))
 
 
-def _slopes(clear: list[Lesion]) -> dict[str, float]:
+def _slopes(clear: Sequence[Lesion]) -> dict[str, float]:
     """Of each subject: regression of the synthetic on the real contrast, through zero."""
     own = {name: [lesion for lesion in clear if lesion.subject == name]
            for name in dict.fromkeys(lesion.subject for lesion in clear)}
@@ -206,13 +166,13 @@ def _slopes(clear: list[Lesion]) -> dict[str, float]:
             for name, some in own.items()}
 
 
-def _vanished(clear: list[Lesion]) -> dict[str, float]:
+def _vanished(clear: Sequence[Lesion]) -> dict[str, float]:
     return by_subject(np.array([lesion.vanished for lesion in clear], np.float64), [one.subject for one in clear])
 
 
 def _floor(target_real: Images, target_made: Images, masks: NDArray[Any], foreground: Masks, subjects: Sequence[str],
            seed: int) -> tuple[float | None, float | None]:
-    """Slope and vanished of a perfect translator, whose only fault is noise.
+    """Slope and vanished of a perfect translator, whose only fault is noise; None where noise hides all lesions.
 
     The truth of this comparison has the real target's noise once more: regression and choice of the clear lesions go
     by it. Noise in the translation alone would leave the slope at 1. The translation has as much as the model's, and
@@ -229,79 +189,18 @@ def _floor(target_real: Images, target_made: Images, masks: NDArray[Any], foregr
     return over_subjects(_slopes(clear))[0], over_subjects(_vanished(clear))[0]
 
 
-def _typical(clear: list[Lesion]) -> tuple[float, float]:
-    """The usual sign of the contrast and the median area in pixels."""
-    return float(np.sign(np.median([lesion.real for lesion in clear])) or 1), float(
-        np.median([lesion.pixels for lesion in clear]))
-
-
 def _correlation(real: Array, made: Array) -> float | None:
     if len(real) < 3 or real.std() == 0 or made.std() == 0:
         return None
     return float(np.corrcoef(real, made)[0, 1])
 
 
-def _nothing(masks: NDArray[Any], found: tuple[Lesion, ...]) -> str:
+def _nothing(masks: NDArray[Any], lesions: int) -> str:
     if not masks.any():
         return "There are no lesions in these images"
-    if not found:
+    if not lesions:
         return f"No lesion can be measured: none has {LEAST_PIXELS} pixels in the foreground and tissue around it"
-    return f"None of the {counted(len(found), 'lesion')} stands out in the real target: nothing can vanish"
-
-
-def _sentence(n: int, subjects: int, kept: tuple[float, float], floor: tuple[float | None, float | None],
-              invented: Blobs) -> str:
-    slope, vanished = (f"{100 * one:.0f}%" for one in kept)
-    noise = ["none can be seen" if one is None else f"{100 * one:.0f}%" for one in floor]
-    return (f"Of {grouped(n, 'lesion')} that stand out in the real target, {vanished} have vanished (of the real "
-            f"target with its own noise again {noise[1]}); {slope} of the contrast is kept (with that noise {noise[0]}"
-            f"; means over {grouped(subjects, 'subject')}); {invented.sentence}")
-
-
-GAP, WIDTH = 1, 3
-"""The surroundings of a blob begin 1 pixel outside of it and are 3 pixels wide, as a lesion's."""
-COVERED = 0.8
-"""This share of the surroundings must be foreground: the rim of the brain is no lesion."""
-NOTHING = 0.5
-"""The other image has nothing such if it stays below this share of the threshold within 2 pixels."""
-NEAR = 2
-LARGEST = 4.0  # times the median lesion
-LEAST_CONTRAST = 2.0
-"""Per cent of the range; with less nothing stands out, whatever the noise."""
-_WORST = 5
-
-
-@dataclass(frozen=True)
-class Blobs:
-    """Counts per 100 images, per subject, then the mean over subjects; interval 95%, over subjects.
-
-    Attributes:
-        per_100: in the synthetic target, where the real one has nothing such.
-        interval: None below five subjects.
-        missing_per_100: the same the other way round, outside of the lesions: in the real target, where the synthetic
-            one has nothing such. Where it is as high, the two differ in general, and not by invented lesions.
-        floor_per_100: in a copy of the real target with as much noise again.
-        threshold: the median real lesion's response, in % of the range.
-        n_images, n_subjects: searched.
-        per_subject: below five subjects.
-        worst: the strongest, with row, place (y, x) and response.
-        sentence: all this in words.
-    """
-
-    per_100: float
-    missing_per_100: float
-    floor_per_100: float
-    threshold: float
-    n_images: int
-    n_subjects: int
-    sentence: str
-    interval: tuple[float, float] | None = None
-    per_subject: dict[str, float] | None = None
-    worst: tuple[dict[str, Any], ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary for metrics.json."""
-        return {key: finite(value) for key, value in vars(self).items()}
+    return f"None of the {counted(lesions, 'lesion')} stands out in the real target: nothing can vanish"
 
 
 class _Blob(NamedTuple):
@@ -310,37 +209,8 @@ class _Blob(NamedTuple):
     response: float
 
 
-def response(images: NDArray[np.float32], foreground: Masks, pixels: float) -> NDArray[np.float32]:
-    """How much a disc of `pixels` area around each place stands out from the ring around it: [n, s, s].
-
-    Means over the foreground alone; 0 where less than 80% of disc and ring are foreground.
-
-    Args:
-        images: [n, s, s].
-    """
-    radius = max(1.0, float(np.sqrt(pixels / np.pi)))
-    reach = int(np.ceil(radius + GAP + WIDTH))
-    distance = np.hypot(*np.mgrid[-reach:reach + 1, -reach:reach + 1])
-    disc = distance <= radius
-    ring = (distance > radius + GAP) & (distance <= radius + GAP + WIDTH)
-    inside = foreground.astype(np.float32)
-    means, covered = [], np.ones(images.shape, bool)
-    for kernel in (disc, ring):
-        weight = _convolve(inside, kernel)
-        means.append(_convolve(images * inside, kernel) / np.maximum(weight, 0.5))
-        covered &= weight >= COVERED * kernel.sum()
-    return np.where(covered & foreground, means[0] - means[1], 0)
-
-
-def _convolve(images: NDArray[np.float32], kernel: NDArray[np.bool_]) -> NDArray[np.float32]:
-    from scipy.signal import fftconvolve
-
-    summed: NDArray[np.float32] = fftconvolve(images, kernel[None].astype(np.float32), mode="same", axes=(1, 2))
-    return summed
-
-
 def count_blobs(real: Images, made: Images, lesions: Masks, foreground: Masks, subjects: Sequence[str],
-                places: Sequence[tuple[int, int, int]], typical: tuple[float, float], seed: int = 0) -> Blobs:
+                clear: Sequence[Lesion], seed: int = 0) -> Blobs:
     """Count what looks like a lesion in one image and not in the other.
 
     A blob is a connected place where the response is at least the real lesions' median, no larger than four median
@@ -350,35 +220,61 @@ def count_blobs(real: Images, made: Images, lesions: Masks, foreground: Masks, s
         real, made: [n, c, s, s] in [-1, 1].
         lesions, foreground: [n, s, s].
         subjects: of each row.
-        places: of clear lesions: row, y, x.
-        typical: the sign of the lesions' contrast and their median area.
+        clear: the lesions that stand out.
     """
-    sign, pixels = typical
+    sign = float(np.sign(np.median([lesion.real for lesion in clear])) or 1)
+    pixels = float(np.median([lesion.pixels for lesion in clear]))
     first, second = (np.float32(100 / DATA_RANGE * sign) * grey(images) for images in (real, made))
     noisy = with_noise(first, noise_level(first, foreground), seed)
     maps = [response(images, foreground, pixels) for images in (first, second, noisy)]
-    threshold = float(np.median([maps[0][row, max(0, y - 1):y + 2, max(0, x - 1):x + 2].max() for row, y, x in places]))
-    threshold = max(threshold, LEAST_CONTRAST)
-    invented, missing, floor = (_only_in(maps[a], maps[b], lesions, threshold, LARGEST * pixels)
-                                for a, b in ((1, 0), (0, 1), (2, 0)))
-    means = [by_subject(100.0 * np.bincount([blob.image for blob in blobs], minlength=len(real)).astype(np.float64),
-                        list(subjects)) for blobs in (invented, missing, floor)]
-    (value, interval), (lacking, _), (noise, _) = (over_subjects(one) for one in means)
-    sentence = (f"{value:.0f} blobs in 100 images look like lesions and are not in the real target ({lacking:.0f} are "
+    tops = [maps[0][one.image, max(0, one.place[0] - 1):one.place[0] + 2, max(0, one.place[1] - 1):one.place[1] + 2]
+            .max() for one in clear]
+    threshold = max(float(np.median(tops)), LEAST_CONTRAST)
+    blobs = [_only_in(maps[a], maps[b], lesions, threshold, LARGEST * pixels) for a, b in ((1, 0), (0, 1), (2, 0))]
+    means = [by_subject(100.0 * np.bincount([blob.image for blob in some], minlength=len(real)).astype(np.float64),
+                        list(subjects)) for some in blobs]
+    (value, interval), (missing, _), (noise, _) = (over_subjects(one) for one in means)
+    sentence = (f"{value:.0f} blobs in 100 images look like lesions and are not in the real target ({missing:.0f} are "
                 f"in the real target alone, {noise:.0f} come of noise)")
-    worst = sorted(invented, key=lambda blob: -blob.response)[:_WORST]
-    return Blobs(value or 0.0, lacking or 0.0, noise or 0.0, threshold, len(real), len(means[0]), sentence,
-                 clipped(interval, 0.0), means[0] if len(means[0]) < MIN_SUBJECTS else None,
-                 tuple(blob._asdict() for blob in worst))
+    strongest = sorted(blobs[0], key=lambda blob: -blob.response)[:_WORST]
+    return Blobs(per_100=value or 0.0, missing_per_100=missing or 0.0, floor_per_100=noise or 0.0, threshold=threshold,
+                 n_images=len(real), n_subjects=len(means[0]), sentence=sentence, interval=clipped(interval, 0.0),
+                 per_subject=means[0] if len(means[0]) < MIN_SUBJECTS else None,
+                 worst=tuple(Worst(**blob._asdict()) for blob in strongest))
 
 
-def _only_in(one: NDArray[np.float32], other: NDArray[np.float32], lesions: Masks, threshold: float,
-             largest: float) -> list[_Blob]:
+def response(images: Greys, foreground: Masks, pixels: float) -> Greys:
+    """How much a disc of `pixels` area around each place stands out from the ring around it: [n, s, s].
+
+    Means over the foreground alone; 0 where less than 80% of disc and ring are foreground.
+
+    Args:
+        images: [n, s, s].
+    """
+    radius = max(1.0, float(np.sqrt(pixels / np.pi)))
+    reach = int(np.ceil(radius + RING[1]))
+    distance = np.hypot(*np.mgrid[-reach:reach + 1, -reach:reach + 1])
+    inside = foreground.astype(np.float32)
+    means, covered = [], np.ones(images.shape, bool)
+    for kernel in (distance <= radius, (distance > radius + RING[0]) & (distance <= radius + RING[1])):
+        weight = _convolve(inside, kernel)
+        means.append(_convolve(images * inside, kernel) / np.maximum(weight, 0.5))
+        covered &= weight >= COVERED * kernel.sum()
+    return np.where(covered & foreground, means[0] - means[1], 0)
+
+
+def _convolve(images: Greys, kernel: NDArray[np.bool_]) -> Greys:
+    from scipy.signal import fftconvolve
+
+    summed: Greys = fftconvolve(images, kernel[None].astype(np.float32), mode="same", axes=(1, 2))
+    return summed
+
+
+def _only_in(one: Greys, other: Greys, lesions: Masks, threshold: float, largest: float) -> list[_Blob]:
     from scipy import ndimage
 
-    around = ndimage.maximum_filter(lesions, (1, 2 * NEAR + 1, 2 * NEAR + 1))
-    rivals = ndimage.maximum_filter(other, (1, 2 * NEAR + 1, 2 * NEAR + 1))
-    found = []
+    around, rivals = (ndimage.maximum_filter(maps, (1, 2 * NEAR + 1, 2 * NEAR + 1)) for maps in (lesions, other))
+    blobs = []
     for row in np.flatnonzero((one >= threshold).any((1, 2))):
         parts, n = ndimage.label(one[row] >= threshold, np.ones((3, 3)))
         numbers = np.arange(1, n + 1)
@@ -386,11 +282,11 @@ def _only_in(one: NDArray[np.float32], other: NDArray[np.float32], lesions: Mask
         tops = ndimage.maximum_position(one[row], parts, numbers)
         for size, (y, x) in zip(sizes, tops, strict=True):
             if size <= largest and not around[row, y, x] and rivals[row, y, x] < NOTHING * threshold:
-                found.append(_Blob(int(row), (int(y), int(x)), float(one[row, y, x])))
-    return found
+                blobs.append(_Blob(int(row), (int(y), int(x)), float(one[row, y, x])))
+    return blobs
 
 
-def noise_level(images: NDArray[np.float32], foreground: Masks) -> NDArray[np.float32]:
+def noise_level(images: Greys, foreground: Masks) -> Greys:
     """Standard deviation of the noise [n], from second differences along x, whose median anatomy hardly moves.
 
     Of noise that neighbouring pixels share, as after interpolation, it finds too little.
@@ -403,8 +299,7 @@ def noise_level(images: NDArray[np.float32], foreground: Masks) -> NDArray[np.fl
     return np.array(middle, np.float32) / np.float32(0.6745 * np.sqrt(6))
 
 
-def with_noise(images: NDArray[np.float32], level: NDArray[np.float32], seed: int, copy: int = 0
-               ) -> NDArray[np.float32]:
+def with_noise(images: Greys, level: Greys, seed: int, copy: int = 0) -> Greys:
     """The images [n, s, s] with white noise of `level` [n]; every number of a copy has noise of its own."""
     drawn = np.random.default_rng((seed, 11, copy) if copy else (seed, 11)).standard_normal(images.shape, np.float32)
     return images + level[:, None, None] * drawn

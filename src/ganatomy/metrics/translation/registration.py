@@ -1,4 +1,4 @@
-"""How far apart the same structures lie in two images of different contrast: one shift an image, and one a block."""
+"""How well the structures of two images of different contrast agree: shifts, deformation, lost parts, edges."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import Better, Images
+from ganatomy.metrics.base import Images
 from ganatomy.statistics.resampling import Array
 
+SHIFT, DEFORMATION, LOST, KEPT, INVENTED = NAMES = (
+    "Shift", "Deformation", "Lost parts", "Edges kept", "Edges invented")
 Masks = NDArray[np.bool_]
 Structure = NDArray[np.complex64]
 BLOCKS = 4
@@ -19,11 +21,12 @@ MATCHED = 0.3
 BLOCK_MATCHED, BLOCK_LOST = 0.55, 0.35
 """A block has fewer structures, and so a higher correlation by chance: only above the one is its shift believed, only
 below the other is it gone. Between them it is noisy or blurred."""
+STRONG, WEAK = 0.9, 0.8  # quantiles of the gradient in the foreground
 _SIGMA = 1.0
 _TAPER = 0.1
 _SMALLEST_BLOCK = 24  # pixels: smaller ones match by chance
 _FINE = 10  # steps a pixel before the parabola
-_BATCH_PIXELS = 524_288
+_BATCH, _BATCH_PIXELS = 32, 524_288
 
 
 class Shifts(NamedTuple):
@@ -76,12 +79,12 @@ def structure(images: Images, masks: Masks) -> Structure:
     inside = np.where(masks.any((1, 2), keepdims=True), masks, True)
     typical = (magnitude * inside).sum((1, 2), keepdims=True) / inside.sum((1, 2), keepdims=True)
     direction = np.square((x + 1j * y) / np.maximum(magnitude, 1e-7))
-    found: Structure = (direction * (magnitude / (magnitude + typical + 1e-4))).astype(np.complex64)
-    return found
+    edges: Structure = (direction * (magnitude / (magnitude + typical + 1e-4))).astype(np.complex64)
+    return edges
 
 
 def image_shifts(first: Structure, second: Structure) -> Shifts:
-    """One shift an image [n], found to some hundredths of a pixel: the peak of the correlation of the structures.
+    """One shift an image [n], to some hundredths of a pixel: the peak of the correlation of the structures.
 
     Args:
         first, second: of `structure`, [n, s, s].
@@ -182,72 +185,53 @@ def _hann(side: int) -> NDArray[np.float32]:
     return np.outer(line, line)
 
 
-SHIFT, DEFORMATION, MEDIAN_DEFORMATION = "Shift", "Deformation", "Deformation, median"
-LOST, KEPT, INVENTED, AGREEMENT = "Lost parts", "Edges kept", "Edges invented", "Edge agreement"
-INFORMATION = "Mutual information"
-BETTER: dict[str, Better] = {SHIFT: "lower", DEFORMATION: "lower", MEDIAN_DEFORMATION: "lower", LOST: "lower",
-                             KEPT: "higher", INVENTED: "lower", AGREEMENT: "higher", INFORMATION: "match"}
-LENGTHS = (SHIFT, DEFORMATION, MEDIAN_DEFORMATION)
-STRONG, WEAK = 0.9, 0.8  # quantiles of the gradient in the foreground
-BINS = 32
-_BATCH = 32
-
-
-def clipped(interval: tuple[float, float] | None, low: float, high: float = np.inf) -> tuple[float, float] | None:
-    """The part of an interval that the figure can take: Student's t knows nothing of its range."""
-    return interval and (float(np.clip(interval[0], low, high)), float(np.clip(interval[1], low, high)))
-
-
 def measure(first: Images, second: Images, masks: Masks, pixel: Array) -> dict[str, Array]:
-    """All figures of every pair, by name: float64 [n]; NaN where there is nothing to measure.
+    """How well every pair agrees, by name: float64 [n]; NaN where there is nothing to measure.
 
-    - Shift: `registration.image_shifts`; NaN where the images have no structure in common, or no foreground.
-    - Deformation: the 95th percentile (and the median) over the blocks of an image of how far each has moved against
-      the median block; it takes three matched blocks.
+    - Shift: `image_shifts`; NaN where the images have no structure in common, or no foreground.
+    - Deformation: the 95th percentile over the blocks of an image of how far each has moved against the median block;
+      it takes three matched blocks.
     - Lost parts: share of the blocks with content for which the second image has nothing that resembles it.
-    - Edges: see `edge_agreement`. Mutual information: see `mutual_information`.
+    - Edges kept and invented: see `edge_agreement`.
 
     Args:
-        first, second, masks: as for `anatomy`.
+        first, second: [n, c, s, s] in [-1, 1]; numbers of channels may differ.
+        masks: [n, s, s], the foreground.
         pixel: mm a pixel [n, 2], or ones.
     """
-    found = []
+    parts = []
     for i in range(0, len(first), _BATCH):
         rows = slice(i, i + _BATCH)
         one, two, mask = first[rows], second[rows], masks[rows]
         shapes = structure(one, mask), structure(two, mask)
         moved, blocks = image_shifts(*shapes), block_shifts(*shapes, mask)
         lengths = np.where(mask.any((1, 2)), moved.length(pixel[rows]), np.nan)
-        blocks_moved, lost = _deformation(blocks.vectors * pixel[rows, None], blocks.correlation)
-        found.append(np.stack([lengths, *blocks_moved, lost, *edge_agreement(one, two, mask),
-                               mutual_information(one, two, mask)]))
-    joined = np.concatenate(found, 1) if found else np.zeros((len(BETTER), 0))
-    return dict(zip(BETTER, joined, strict=True))
+        deformation = _deformation(blocks.vectors * pixel[rows, None], blocks.correlation)
+        parts.append(np.stack([lengths, *deformation, *edge_agreement(one, two, mask)]))
+    joined = np.concatenate(parts, 1) if parts else np.zeros((len(NAMES), 0))
+    return dict(zip(NAMES, joined, strict=True))
 
 
 def _deformation(vectors: Array, correlation: Array) -> tuple[Array, Array]:
-    """95th percentile and median of the blocks' movement [2, n], and the share of lost blocks [n]."""
-    measured, lost = np.full((2, len(vectors)), np.nan), np.full(len(vectors), np.nan)
+    """How far the blocks of each image moved [n], and the share of lost blocks [n]."""
+    deformation, lost = np.full((2, len(vectors)), np.nan)
     for i, (blocks, content) in enumerate(zip(vectors, np.isfinite(correlation), strict=True)):
         matched = blocks[np.isfinite(blocks[:, 0])]
         if content.any():
             lost[i] = (correlation[i][content] < BLOCK_LOST).mean()
         if len(matched) >= 3:
-            measured[:, i] = np.quantile(np.linalg.norm(matched - np.median(matched, 0), axis=1), (0.95, 0.5))
-    return measured, lost
+            deformation[i] = np.quantile(np.linalg.norm(matched - np.median(matched, 0), axis=1), 0.95)
+    return deformation, lost
 
 
-def edge_agreement(first: Images, second: Images, masks: Masks) -> tuple[Array, Array, Array]:
-    """How well strong edges agree: share of the first's kept, share of the second's invented, and F [n] each.
+def edge_agreement(first: Images, second: Images, masks: Masks) -> tuple[Array, Array]:
+    """How well strong edges agree: share of the first's that are kept, share of the second's that are invented [n].
 
     An edge is a local maximum of the gradient across itself, inside the mask; strong ones are in the top 10% of the
     mask's gradients. One is kept if the other image has an edge in *its* top 20% within one pixel, diagonals included.
     """
     (strong, weak), (strong_two, weak_two) = _edges(first, masks), _edges(second, masks)
-    kept, founded = _share(strong, weak_two), _share(strong_two, weak)
-    both = np.nan_to_num(kept) + np.nan_to_num(founded)
-    f = np.divide(2 * kept * np.nan_to_num(founded), both, out=np.zeros(len(kept)), where=both > 0)
-    return kept, 1 - founded, np.where(np.isnan(kept), np.nan, f)
+    return _share(strong, weak_two), 1 - _share(strong_two, weak)
 
 
 def _edges(images: Images, masks: Masks) -> tuple[Masks, Masks]:
@@ -268,31 +252,10 @@ def _edges(images: Images, masks: Masks) -> tuple[Masks, Masks]:
 
 
 def _share(edges: Masks, partners: Masks) -> Array:
+    """The share of the edges of each image [n] that have a partner within one pixel; NaN without edges."""
     from scipy.ndimage import maximum_filter
 
     near = maximum_filter(partners, (1, 3, 3))
     counts = edges.sum((1, 2))
     share: Array = np.divide((edges & near).sum((1, 2)), counts, out=np.full(len(edges), np.nan), where=counts > 0)
     return share
-
-
-def mutual_information(first: Images, second: Images, masks: Masks) -> Array:
-    """Normalised mutual information inside the mask [n]: (H(A) + H(B)) / H(A, B), 1 (unrelated) to 2 (same).
-
-    Histograms of 32 bins from -1 to 1. NaN for a mask in which an image has one value only.
-
-    Source: Studholme et al., Pattern Recognition 1999.
-    """
-    codes = [np.clip((grey(images) + 1) * (BINS / 2), 0, BINS - 1).astype(np.intp) for images in (first, second)]
-    found = np.full(len(first), np.nan)
-    for i, mask in enumerate(masks):
-        joint = np.bincount(codes[0][i][mask] * BINS + codes[1][i][mask], minlength=BINS**2).reshape(BINS, BINS)
-        entropies = [_entropy(counts) for counts in (joint.sum(0), joint.sum(1), joint)]
-        if entropies[0] > 0 and entropies[1] > 0:
-            found[i] = (entropies[0] + entropies[1]) / entropies[2]
-    return found
-
-
-def _entropy(counts: NDArray[np.intp]) -> float:
-    shares = counts[counts > 0] / max(1, counts.sum())
-    return float(-(shares * np.log(shares)).sum())
