@@ -81,7 +81,7 @@ def test_the_discriminators_own_loss_is_logged_with_labels_swapped(dataset: Data
     fake = state.sampler().sample(16, SEED)
     with torch.no_grad():
         logits = [state.model.discriminator.eval()(torch.from_numpy(side)).double().numpy() for side in (real, fake)]
-    assert found["discriminator"] == pytest.approx(SWAPPED.figure(*logits), rel=1e-4)
+    assert found["discriminator"] == pytest.approx(SWAPPED.value(*logits), rel=1e-4)
     assert found["critic_js"] <= LN2
 
 

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ganatomy.core.table import Table
-from ganatomy.core.text import NOTHING, estimate, interval, number
+from ganatomy.core.text import NOTHING, counted, estimate, interval, number
 from ganatomy.metrics.registry import factor, shown
-from ganatomy.metrics.schema import Control, Metrics, Result, TranslationMetrics, Verdict, parse_metrics
-from ganatomy.metrics.translation_table import translation_table
+from ganatomy.metrics.schema import Control, Direction, Metrics, Reference, Result, TranslationMetrics, Verdict, parse_metrics
 
 HEADS = ("metric", "against", "value", "95% interval", "real vs real", "at equal n, or ratio",
          "n real/subjects/synthetic", "better")
@@ -23,7 +22,7 @@ def table(metrics: Mapping[str, Any], full: bool = False) -> str:
     the values against train and every control.
     """
     known = parse_metrics(metrics)
-    return translation_table(dict(metrics)) if isinstance(known, TranslationMetrics) else _table(known, full)
+    return _translations(known) if isinstance(known, TranslationMetrics) else _table(known, full)
 
 
 def _table(metrics: Metrics, full: bool) -> str:
@@ -80,3 +79,38 @@ def _per_subject(results: Iterable[Result]) -> str:
                           for subject, value in (r.per_subject or {}).items())) for r in results]
     return "\n".join(f"{shown(r.name)} against {r.against}, each subject by itself: {values}"
                      for r, values in each if values)
+
+
+def _translations(metrics: TranslationMetrics) -> str:
+    """For each direction a table, a column a translator, then what it means in words."""
+    parts = []
+    for one in metrics.directions:
+        n = f"{counted(one.n_images, 'slice')} of {counted(one.n_subjects, 'test subject')}"
+        parts += [f"{one.source} to {one.target}, {n}", _translators(one).text(), *_words(one), ""]
+    return "\n".join([*parts, *(f"note: {warning}" for warning in metrics.warnings)])
+
+
+def _translators(direction: Direction) -> Table:
+    """A line a value with its intervals, a column a translator; KD-Lite0 last."""
+    kernel = direction.kernel
+    names, reference = list(kernel.translators), [kernel.reference] if kernel.reference else []
+    rows = []
+    for one in next(iter(direction.translators.values()), ()):
+        values = [direction.value(name, one.name) for name in names]
+        rows.append([one.name + (f" ({one.units})" if one.units else ""),
+                     *(estimate(r.value, r.interval) if r else NOTHING for r in values), *("" for _ in reference)])
+    head = next(iter(kernel.translators.values()), Result(name="KD"))
+    last: list[Result | Reference] = [*kernel.translators.values(), *reference]
+    rows.append([shown(head.name), *(estimate(r.value, r.interval, factor(head.name)) for r in last)])
+    return Table(["value", *names, *(one.what for one in reference)], rows)
+
+
+def _words(direction: Direction) -> list[str]:
+    lines = list(direction.headlines.values())
+    lines += [part.sentence for part in (direction.returned, direction.anatomy, direction.lesions) if part]
+    for name, what, errors in (("cycle", "there and back again", direction.cycle),
+                               ("identity", "a real target through the same generator", direction.identity)):
+        kept = [f"{r.name} {estimate(r.value, r.interval)}" for r in errors if r.name.startswith(("MAE", "SSIM"))]
+        lines += [f"{name} error ({what}): {', '.join(kept)}"] if kept else []
+    lines += dict.fromkeys(f"{r.name}: {r.caveat}" for r in direction.kernel.translators.values() if r.caveat)
+    return [*lines, *([direction.note] if direction.note else [])]

@@ -38,19 +38,11 @@ from ganatomy.metrics.translation.baselines import (
     HistogramMatch,
     both_histogram_matches,
     fit_histogram_match,
-    input_returned,
     returned_input,
     returned_unpaired,
 )
 from ganatomy.metrics.translation.lesions import lesions
-from ganatomy.metrics.translation.paired import (
-    PairValues,
-    compare,
-    foreground,
-    headline,
-    pair_values,
-    summarise,
-)
+from ganatomy.metrics.translation.paired import compare, foreground, headline, pair_values, summarise
 from ganatomy.statistics.subjects import rows_of
 from ganatomy.training.draws import partners
 
@@ -128,7 +120,7 @@ def translations(direction: Direction, say: Say) -> tuple[dict[str, Images], str
         if not np.isfinite(images).all():
             raise UserError("the generator gives images that hold NaN or infinity", where=name, fix="train it again")
         made[name] = images
-    made[INPUT_RETURNED] = input_returned(direction.inputs)
+    made[INPUT_RETURNED] = direction.inputs
     if not direction.paired:
         return made, ""
     rows = whole_subjects(task.dataset.rows(direction.rows[0].domain, "train", task.label), MOST_TRAINING, task.seed)
@@ -253,7 +245,7 @@ def _add_beside(task: Translating, path: Path, content: str) -> None:
 
 
 def _measure(direction: Direction, say: Say) -> tuple[dict[str, Any], Images]:
-    """The figures of one direction as JSON, and the model's images."""
+    """The values of one direction as JSON, and the model's images."""
     task, subjects = direction.task, direction.subjects
     made, note = translations(direction, say)
     real = Sample(direction.truth, [row.subject for row in direction.real])
@@ -285,51 +277,44 @@ def _measure(direction: Direction, say: Say) -> tuple[dict[str, Any], Images]:
 def _kernel(direction: Direction, made: dict[str, Images], real: Sample, say: Say) -> dict[str, Any]:
     """KD-Lite0 of every translator's images, and between real images of train and test."""
     say(f"features of {choose().name} ...")
-    task, found = direction.task, dict[str, Any]()
-    for name, images in made.items():
-        found[name] = translated_distance(real, Sample(images, direction.subjects), task.seed).to_json()
+    task, reference = direction.task, None
+    translators = {name: translated_distance(real, Sample(images, direction.subjects), task.seed).to_json()
+                   for name, images in made.items()}
     rows = at_most(task.dataset.rows(direction.real[0].domain, "train", task.label), MOST_TRAINING, task.seed)
-    reference = None
     if rows:
         train = Sample(task.dataset.images(rows, task.size), [row.subject for row in rows])
         reference = real_distance(real, train, task.seed)
-    return {"translators": found, "reference": reference}
+    return {"translators": translators, "reference": reference}
 
 
 def _against_truth(direction: Direction, made: dict[str, Images]) -> dict[str, Any]:
-    """Paired figures of every translator, who is ahead of whom, and whether the model returns its input."""
+    """Paired values of every translator, who is ahead of whom, and whether the model returns its input."""
     subjects = direction.subjects
     scale, units = physical(direction)
-    figures = {name: pair_values(direction.truth, images, direction.mask, scale=scale, units=units)
-               for name, images in made.items()}
-    others = [name for name in figures if name != MODEL]
-    comparisons = {name: compare((MODEL, figures[MODEL]), (name, figures[name]), subjects) for name in others}
+    pairs = {name: pair_values(direction.truth, images, direction.mask, scale=scale, units=units)
+             for name, images in made.items()}
+    comparisons = {name: compare((MODEL, pairs[MODEL]), (name, own), subjects)
+                   for name, own in pairs.items() if name != MODEL}
     returned = returned_input(direction.inputs, made[MODEL], direction.truth, direction.mask, subjects)
-    return {"translators": {name: [r.to_json() for r in summarise(found, subjects)]
-                            for name, found in figures.items()},
-            "comparisons": {name: [c.to_json() for c in found] for name, found in comparisons.items()},
-            "headlines": {name: headline(found) for name, found in comparisons.items()}, "returned": returned.to_json()}
+    return {"translators": {name: [r.to_json() for r in summarise(own, subjects)] for name, own in pairs.items()},
+            "comparisons": {name: [c.to_json() for c in own] for name, own in comparisons.items()},
+            "headlines": {name: headline(own) for name, own in comparisons.items()}, "returned": returned.to_json()}
 
 
 def _there_and_back(direction: Direction, made: Images) -> dict[str, Any]:
     """Cycle error: an input there and back again. Identity error: a real target through the same generator."""
-    task, subjects = direction.task, direction.subjects
-    sampler = task.samplers[MODEL]
-    again = sampler.translate(made, task.seed, not direction.backward)
-    same = sampler.translate(direction.truth, task.seed, direction.backward)
-    of_real = [row.subject for row in direction.real]
-    mask = foreground(direction.truth, direction.truth)
-
-    def summary(figures: PairValues, whose: list[str]) -> list[dict[str, Any]]:
-        return [r.to_json() for r in summarise(figures, whose)]
-
-    return {"cycle": summary(pair_values(direction.inputs, again, direction.mask), subjects),
-            "identity": summary(pair_values(direction.truth, same, mask), of_real)}
+    sampler, seed = direction.task.samplers[MODEL], direction.task.seed
+    again = sampler.translate(made, seed, not direction.backward)
+    same = sampler.translate(direction.truth, seed, direction.backward)
+    cycle = summarise(pair_values(direction.inputs, again, direction.mask), direction.subjects)
+    identity = summarise(pair_values(direction.truth, same, foreground(direction.truth, direction.truth)),
+                         [row.subject for row in direction.real])
+    return {"cycle": [r.to_json() for r in cycle], "identity": [r.to_json() for r in identity]}
 
 
 def _with_ids(value: Any, ids: list[str]) -> Any:
     """`value` with the image's id beside every number of an image."""
     if isinstance(value, dict):
-        found = {key: _with_ids(item, ids) for key, item in value.items()}
-        return found | {"image_id": ids[value["image"]]} if isinstance(value.get("image"), int) else found
+        entry = {key: _with_ids(item, ids) for key, item in value.items()}
+        return entry | {"image_id": ids[value["image"]]} if isinstance(value.get("image"), int) else entry
     return [_with_ids(item, ids) for item in value] if isinstance(value, list) else value

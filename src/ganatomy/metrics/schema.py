@@ -461,7 +461,7 @@ class Returned(Part):
 class Direction(Part):
     """All that was measured of a translation from one contrast to another."""
 
-    left_out = ("translators", "comparisons", "headlines", "ranking", "returned", "anatomy", "lesions", "cycle",
+    left_out = ("translators", "comparisons", "headlines", "returned", "anatomy", "lesions", "cycle",
                 "identity")
     source: str
     target: str

@@ -86,11 +86,11 @@ class Validator:
         """
         recipe, seed = self._recipe, self._recipe.seed
         critic = published_critic(self._lessons(sampler), recipe.batch_size, seed, sampler.device)
-        scores = {"critic_js": critic.figure(JS, held_out), "critic_swapped": critic.figure(SWAPPED, held_out)}
+        scores = {"critic_js": critic.value(JS, held_out), "critic_swapped": critic.value(SWAPPED, held_out)}
         if sampler.model.scores_are_logits:
             # minibatch discrimination looks at a batch as a whole: as many as in training
             own = Critic(sampler.model.discriminator, 0, sampler.device, recipe.batch_size)
-            scores["discriminator"] = own.figure(SWAPPED, held_out)
+            scores["discriminator"] = own.value(SWAPPED, held_out)
         return scores
 
     def _lessons(self, sampler: Sampler) -> Sides:

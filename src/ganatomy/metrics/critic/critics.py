@@ -1,4 +1,4 @@
-"""What a critic learns, and what its scores on held-out data say of two distributions: lower bounds of divergences.
+"""Critics: what they learn, their networks, and how they are trained on samples of two kinds.
 
 A critic gives each sample x a score s(x). p is the distribution of real samples (label 1), q that of fakes (label 0),
 and D = 1 / (1 + exp(-s)). For every fixed s, and in expectation over held-out samples,
@@ -8,8 +8,7 @@ and D = 1 / (1 + exp(-s)). For every fixed s, and in expectation over held-out s
   1/2 of the integral of p q / (p + q), and chi2 = 1 - 2 of that integral (cf. Mao et al. 2017, sec. 3.2);
 - KL(p || q) >= E_p[T] - E_q[exp(T - 1)] (Nguyen, Wainwright, Jordan 2010), here with T = 1 + s.
 
-All three are tight at s = ln(p / q). The Wasserstein score E_p[s] - E_q[s] is no bound: its slope is held near 1 by a
-penalty alone (Gulrajani et al. 2017).
+All three are tight at s = ln(p / q).
 """
 
 from __future__ import annotations
@@ -30,24 +29,31 @@ from ganatomy.gans.dcgan import DENSE_WIDTHS, dense_feature_length, dense_featur
 from ganatomy.networks.blocks import refresh_batch_norm, translate
 
 Array = NDArray[np.float64]
+Values = NDArray[np.float32]
+Build = Callable[[], nn.Module]
 LN2 = math.log(2)
 CLIP = 10.0  # of |s|: a ratio of e^10 cannot be learnt of fewer than 20,000 samples; a clipped critic is a critic still
 PUBLISHED_CLIP = -math.log(1e-7)  # Keras' own: probabilities stay 1e-7 away from 0 and 1
 LINEAR_FROM = 3.0  # exp goes on as its tangent from here, in training alone, or one fake would decide a step
+LEAST_SIDE = 2 ** len(DENSE_WIDTHS)  # pixels
+DROPOUT = 0.25
+SHIFT = 1 / 32  # of the side, at most
+CHUNK = 256  # samples judged at a time
+SETTLED = 128  # samples a side whose statistics the batch norms take
+CLOSE = 0.01  # to the largest value there can be, as a share: nothing is left to learn
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised in training, and each held-out sample's part of the figure.
+    """What is minimised in training, and each held-out sample's part of the value.
 
     Attributes:
         name: behind "Critic-".
         loss: from scores [n] of real samples and [m] of fakes to what the critic minimises.
-        real, fake: from scores [n] to gains [n]; the figure is the mean gain of real samples plus that of fakes.
-        none: the figure of a critic that knows nothing.
-        most: the largest figure there can be; infinite where there is none.
+        real, fake: from scores [n] to gains [n]; the value is the mean gain of real samples plus that of fakes.
+        none: the value of a critic that knows nothing.
+        most: the largest value there can be; infinite where there is none.
         clip: the largest |score|; the clipped score is what is judged.
-        slope: whether the size of the gradient with respect to the samples is held near 1.
     """
 
     name: str
@@ -57,13 +63,12 @@ class Objective:
     none: float = 0.0
     most: float = math.inf
     clip: float = CLIP
-    slope: bool = False
 
     def gains(self, real: Array, fake: Array) -> tuple[Array, Array]:
         """Each sample's part, from its score: [n] and [m]."""
         return self.real(np.clip(real, -self.clip, self.clip)), self.fake(np.clip(fake, -self.clip, self.clip))
 
-    def figure(self, real: Array, fake: Array) -> float:
+    def value(self, real: Array, fake: Array) -> float:
         """The bound (or score) from scores [n] of real samples and [m] of fakes; both sides weigh the same."""
         gains = self.gains(real, fake)
         return float(gains[0].mean() + gains[1].mean())
@@ -83,10 +88,6 @@ def _kullback_leibler(real: Tensor, fake: Tensor) -> Tensor:
     return (fake.clamp(max=LINEAR_FROM).exp() * (1 + above)).mean() - real.mean() - 1
 
 
-def _difference(real: Tensor, fake: Tensor) -> Tensor:
-    return fake.mean() - real.mean()
-
-
 def _softplus(scores: Array) -> Array:
     raised: Array = np.logaddexp(0.0, scores)
     return raised
@@ -101,184 +102,9 @@ JS = Objective("JS", binary_cross_entropy, lambda s: (LN2 - _softplus(-s)) / 2, 
 CHI2 = Objective("chi2", _squared_error, lambda s: 0.5 - 2 * _sigmoid(-s) ** 2, lambda s: 0.5 - 2 * _sigmoid(s) ** 2,
                  most=1.0)
 KL = Objective("KL", _kullback_leibler, lambda s: 1 + s, lambda s: -np.exp(s))
-WASSERSTEIN = Objective("Wasserstein", _difference, lambda s: s, lambda s: -s, clip=math.inf, slope=True)
 # the cross-entropy of held-out samples with labels swapped, as Schilling 2020 draws it: large means far apart
 SWAPPED = Objective("A", binary_cross_entropy, lambda s: _softplus(s) / 2, lambda s: _softplus(-s) / 2, none=LN2,
                     clip=PUBLISHED_CLIP)
-
-
-def slope_penalty(network: torch.nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """Mean of (|gradient| - 1)^2 at random points between real samples and fakes (Gulrajani et al. 2017, eq. 3)."""
-    n = min(len(real), len(fake))
-    share = torch.rand(n, *[1] * (real.ndim - 1), device=real.device)
-    between = (share * real[:n] + (1 - share) * fake[:n]).requires_grad_()
-    slopes, = torch.autograd.grad(network(between).sum(), between, create_graph=True)
-    penalty: Tensor = (slopes.flatten(1).norm(dim=1) - 1).square().mean()
-    return penalty
-
-
-CHUNK = 256  # samples judged at a time
-SLOPE_WEIGHT = 10.0  # of the penalty, as Gulrajani et al. 2017
-SETTLED = 128  # samples a side whose statistics the batch norms take
-CLOSE = 0.01  # to the largest figure there can be, as a share: nothing is left to learn
-Values = NDArray[np.float32]
-Build = Callable[[], nn.Module]
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Samples of two kinds: `real` [n, ...] and `fake` [m, ...], float32."""
-
-    real: Values
-    fake: Values
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a critic is trained.
-
-    Attributes:
-        steps: at most; all of them where nothing is held out.
-        batch: samples of each side in a step.
-        rate, betas, decay: Adam's step size and decay rates, and weight decay (AdamW).
-        every, patience: how often the held-out figure is taken, and how often it may fail to rise.
-        augment: changes the samples [2 batch, ...] of a step at random, both sides alike.
-    """
-
-    steps: int = 300
-    batch: int = 32
-    rate: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    decay: float = 1e-3
-    every: int = 20
-    patience: int = 5
-    augment: Callable[[Tensor], Tensor] | None = None
-
-
-class Critic:
-    """A trained critic.
-
-    Attributes:
-        steps: how long it was trained, up to the state that was kept.
-        chunk: how many samples it judges at a time.
-    """
-
-    def __init__(self, network: nn.Module, steps: int, device: torch.device, chunk: int = CHUNK) -> None:
-        self.network, self.steps, self.device, self.chunk = network.eval(), steps, device, chunk
-
-    @torch.no_grad()
-    def scores(self, samples: Values) -> Array:
-        """Scores [n] of samples [n, ...]; higher for what it takes for real."""
-        self.network.eval()
-        batches = (samples[i:i + self.chunk] for i in range(0, len(samples), self.chunk))
-        parts = [self.network(torch.from_numpy(batch).to(self.device)).flatten().double().cpu().numpy()
-                 for batch in batches]
-        return np.concatenate([np.empty(0), *parts])
-
-    def figure(self, objective: Objective, sides: Sides) -> float:
-        """The objective's figure on these samples."""
-        return objective.figure(self.scores(sides.real), self.scores(sides.fake))
-
-
-def train_critic(build: Build, train: Sides, held_out: Sides | None, objective: Objective, plan: Plan, seed: int,
-                 device: torch.device | None = None) -> Critic:
-    """A critic trained on `train`; of its states the one with the best figure on `held_out`, where that is given.
-
-    The untrained critic is one of those states. First weights, batches and all else at random are functions of `seed`;
-    torch's global generators are left as they were.
-
-    Args:
-        build: makes the network, [n, ...] to scores [n] or [n, 1].
-        train: what it learns from, at least one sample a side.
-        held_out: None trains for all the plan's steps.
-        objective: what it minimises.
-        plan: how.
-        seed: 0 to 2^31 - 1.
-        device: the CPU by default.
-    """
-    device = device or torch.device("cpu")
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        return _train(place(build(), device), train, held_out, objective, plan, seed)
-
-
-def _train(network: nn.Module, train: Sides, held_out: Sides | None, objective: Objective, plan: Plan,
-           seed: int) -> Critic:
-    device = next(network.parameters()).device
-    optimiser = torch.optim.AdamW(network.parameters(), plan.rate, plan.betas, weight_decay=plan.decay, fused=True)
-    critic, best = Critic(network, 0, device), -np.inf
-    kept, kept_at, failed = network.state_dict(), 0, 0
-    for step, (real, fake) in enumerate(_batches(train, plan.batch, seed)):
-        if held_out is not None and step % plan.every == 0:
-            _settle(network, train)
-            figure = critic.figure(objective, held_out)
-            if figure > best:
-                best, kept, kept_at, failed = figure, copy.deepcopy(network.state_dict()), step, 0
-            else:
-                failed += 1
-            if failed >= plan.patience or figure > (1 - CLOSE) * objective.most:
-                break
-        if step == plan.steps:
-            break
-        _step(network.train(), real.to(device), fake.to(device), objective, plan, optimiser)
-    if held_out is None:
-        _settle(network, train)
-        return Critic(network, plan.steps, device)
-    network.load_state_dict(kept)
-    return Critic(network, kept_at, device)
-
-
-@torch.no_grad()
-def _settle(network: nn.Module, train: Sides) -> None:
-    """Give batch norms the statistics of the network as it is judged, without dropout, on what it was trained on.
-
-    Those gathered in training are of activations that dropout has spread (Li et al. 2019), and would move all scores
-    to one side: critics that tell every training sample apart then seem to know nothing.
-    """
-    if refresh_batch_norm(network.eval()):
-        device = next(network.parameters()).device
-        parts = [side[np.linspace(0, len(side) - 1, min(SETTLED, len(side))).astype(np.intp)]
-                 for side in (train.real, train.fake)]
-        network(torch.from_numpy(np.concatenate(parts)).to(device))
-    network.eval()
-
-
-def _step(network: nn.Module, real: Tensor, fake: Tensor, objective: Objective, plan: Plan,
-          optimiser: torch.optim.Optimizer) -> None:
-    # both sides in one batch: batch norms that saw each by itself would tell them apart by their statistics
-    both = torch.cat([real, fake])
-    both = both if plan.augment is None else plan.augment(both)
-    real, fake = both[:len(real)], both[len(real):]
-    scores = network(both).flatten()
-    loss = objective.loss(scores[:len(real)], scores[len(real):])
-    if objective.slope:
-        loss = loss + SLOPE_WEIGHT * slope_penalty(network, real, fake)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-
-
-def _batches(sides: Sides, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Equally many of both kinds, in random order, every pass a new one; without end."""
-    streams = [_rows(len(values), size, np.random.default_rng((seed, 200, i)))
-               for i, values in enumerate((sides.real, sides.fake))]
-    for real, fake in zip(*streams, strict=True):
-        yield torch.from_numpy(sides.real[real]), torch.from_numpy(sides.fake[fake])
-
-
-def _rows(n: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
-    order = np.empty(0, np.intp)
-    while True:
-        while len(order) < size:
-            order = np.concatenate([order, rng.permutation(n)])
-        yield order[:size]
-        order = order[size:]
-
-
-LEAST_SIDE = 2 ** len(DENSE_WIDTHS)  # pixels
-DROPOUT = 0.25
-SHIFT = 1 / 32  # of the side, at most
-PUBLISHED = Plan(steps=100, batch=30, decay=0.0)  # Adam 2e-4, beta1 0.5; nothing stops it early
 
 
 class ImageCritic(nn.Module):
@@ -289,15 +115,12 @@ class ImageCritic(nn.Module):
     Args:
         size: s, at least 16.
         channels: c.
-        norms: without batch norms if False, for a penalty on the gradient at single images.
         from_nothing: the last layer starts at 0, so that the untrained critic's bound is exactly 0.
     """
 
-    def __init__(self, size: int, channels: int, norms: bool = True, from_nothing: bool = True) -> None:
+    def __init__(self, size: int, channels: int, from_nothing: bool = True) -> None:
         super().__init__()
-        features = dense_features(size, channels, DROPOUT)
-        self.features = features if norms else nn.Sequential(*(m for m in features
-                                                               if not isinstance(m, nn.BatchNorm2d)))
+        self.features = dense_features(size, channels, DROPOUT)
         self.last = nn.Linear(dense_feature_length(size), 1)
         if from_nothing:
             _zero(self.last)
@@ -332,11 +155,154 @@ def mirrored_and_shifted(images: Tensor) -> Tensor:
     return translate(torch.where(mirrored.to(images.device), images.flip(3), images), SHIFT)
 
 
+@dataclass(frozen=True)
+class Sides:
+    """Samples of two kinds: `real` [n, ...] and `fake` [m, ...], float32."""
+
+    real: Values
+    fake: Values
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a critic is trained.
+
+    Attributes:
+        steps: at most; all of them where nothing is held out.
+        batch: samples of each side in a step.
+        rate, betas, decay: Adam's step size and decay rates, and weight decay (AdamW).
+        every, patience: how often the held-out value is taken, and how often it may fail to rise.
+        augment: changes the samples [2 batch, ...] of a step at random, both sides alike.
+    """
+
+    steps: int = 300
+    batch: int = 32
+    rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    decay: float = 1e-3
+    every: int = 20
+    patience: int = 5
+    augment: Callable[[Tensor], Tensor] | None = None
+
+
+PUBLISHED = Plan(steps=100, batch=30, decay=0.0)  # Adam 2e-4, beta1 0.5; nothing stops it early
+
+
+class Critic:
+    """A trained critic.
+
+    Attributes:
+        steps: how long it was trained, up to the state that was kept.
+        chunk: how many samples it judges at a time.
+    """
+
+    def __init__(self, network: nn.Module, steps: int, device: torch.device, chunk: int = CHUNK) -> None:
+        self.network, self.steps, self.device, self.chunk = network.eval(), steps, device, chunk
+
+    @torch.no_grad()
+    def scores(self, samples: Values) -> Array:
+        """Scores [n] of samples [n, ...]; higher for what it takes for real."""
+        self.network.eval()
+        batches = (samples[i:i + self.chunk] for i in range(0, len(samples), self.chunk))
+        parts = [self.network(torch.from_numpy(batch).to(self.device)).flatten().double().cpu().numpy()
+                 for batch in batches]
+        return np.concatenate([np.empty(0), *parts])
+
+    def value(self, objective: Objective, sides: Sides) -> float:
+        """The objective's value on these samples."""
+        return objective.value(self.scores(sides.real), self.scores(sides.fake))
+
+
+def train_critic(build: Build, train: Sides, held_out: Sides | None, objective: Objective, plan: Plan, seed: int,
+                 device: torch.device | None = None) -> Critic:
+    """A critic trained on `train`; of its states the one with the best value on `held_out`, where that is given.
+
+    The untrained critic is one of those states. First weights, batches and all else at random are functions of `seed`;
+    torch's global generators are left as they were.
+
+    Args:
+        build: makes the network, [n, ...] to scores [n] or [n, 1].
+        train: what it learns from, at least one sample a side.
+        held_out: None trains for all the plan's steps.
+        objective: what it minimises.
+        plan: how.
+        seed: 0 to 2^31 - 1.
+        device: the CPU by default.
+    """
+    device = device or torch.device("cpu")
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return _train(place(build(), device), train, held_out, objective, plan, seed)
+
+
 def published_critic(train: Sides, batch: int, seed: int, device: torch.device) -> Critic:
     """Schilling's critic of images: 100 batches of `batch` a side, always from the first weights of `seed`.
 
-    Batch norms take their statistics anew when it is judged; see critic_training.py.
+    Batch norms take their statistics anew when it is judged; see `_settle`.
     """
     size, channels = train.real.shape[-1], train.real.shape[1]
-    plan = replace(PUBLISHED, batch=batch)
-    return train_critic(lambda: ImageCritic(size, channels, from_nothing=False), train, None, JS, plan, seed, device)
+    return train_critic(lambda: ImageCritic(size, channels, from_nothing=False), train, None, JS,
+                        replace(PUBLISHED, batch=batch), seed, device)
+
+
+def _train(network: nn.Module, train: Sides, held_out: Sides | None, objective: Objective, plan: Plan,
+           seed: int) -> Critic:
+    device = next(network.parameters()).device
+    optimiser = torch.optim.AdamW(network.parameters(), plan.rate, plan.betas, weight_decay=plan.decay, fused=True)
+    critic, best = Critic(network, 0, device), -np.inf
+    kept, kept_at, failed = network.state_dict(), 0, 0
+    for step, (real, fake) in enumerate(_batches(train, plan.batch, seed)):
+        if held_out is not None and step % plan.every == 0:
+            _settle(network, train)
+            value = critic.value(objective, held_out)
+            if value > best:
+                best, kept, kept_at, failed = value, copy.deepcopy(network.state_dict()), step, 0
+            else:
+                failed += 1
+            if failed >= plan.patience or value > (1 - CLOSE) * objective.most:
+                break
+        if step == plan.steps:
+            break
+        # both sides in one batch: batch norms that saw each by itself would tell them apart by their statistics
+        both = torch.cat([real.to(device), fake.to(device)])
+        scores = network.train()(both if plan.augment is None else plan.augment(both)).flatten()
+        optimiser.zero_grad(set_to_none=True)
+        objective.loss(scores[:len(real)], scores[len(real):]).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    if held_out is None:
+        _settle(network, train)
+        return Critic(network, plan.steps, device)
+    network.load_state_dict(kept)
+    return Critic(network, kept_at, device)
+
+
+@torch.no_grad()
+def _settle(network: nn.Module, train: Sides) -> None:
+    """Give batch norms the statistics of the network as it is judged, without dropout, on what it was trained on.
+
+    Those gathered in training are of activations that dropout has spread (Li et al. 2019), and would move all scores
+    to one side: critics that tell every training sample apart then seem to know nothing.
+    """
+    if refresh_batch_norm(network.eval()):
+        device = next(network.parameters()).device
+        parts = [side[np.linspace(0, len(side) - 1, min(SETTLED, len(side))).astype(np.intp)]
+                 for side in (train.real, train.fake)]
+        network(torch.from_numpy(np.concatenate(parts)).to(device))
+    network.eval()
+
+
+def _batches(sides: Sides, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Equally many of both kinds, in random order, every pass a new one; without end."""
+    streams = [_rows(len(values), size, np.random.default_rng((seed, 200, i)))
+               for i, values in enumerate((sides.real, sides.fake))]
+    for real, fake in zip(*streams, strict=True):
+        yield torch.from_numpy(sides.real[real]), torch.from_numpy(sides.fake[fake])
+
+
+def _rows(n: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    order = np.empty(0, np.intp)
+    while True:
+        while len(order) < size:
+            order = np.concatenate([order, rng.permutation(n)])
+        yield order[:size]
+        order = order[size:]

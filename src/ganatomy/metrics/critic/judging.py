@@ -1,24 +1,35 @@
-"""What independent critics learn from and are judged on: real images of each split beside fakes that share no image."""
+"""Critics on one comparison: what they learn from and are judged on, their value, real against real, a planted blur.
+
+Each split holds real images beside fakes, and no two splits share an image.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, Features, Images, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, Images, Sample, Samples
 from ganatomy.metrics.critic.critics import (
+    CHI2,
+    JS,
+    KL,
     LEAST_SIDE,
+    PUBLISHED,
+    SWAPPED,
     Array,
     Build,
     Critic,
+    FeatureCritic,
+    ImageCritic,
     Objective,
     Plan,
     Sides,
     Values,
+    mirrored_and_shifted,
     train_critic,
 )
 from ganatomy.metrics.floors import blurred
@@ -37,8 +48,13 @@ MOST = {"train": 2000, "val": 500, "test": 2000}
 MOST_BLURRED = 500  # of which features are computed
 BYTES = 2**28  # of one side's images, at most
 FEWEST_FAKE = 200  # drawn from a generator for each split, even where there are fewer real images
+FEWEST_HALF = 4  # training images in half of the subjects, below which real against real is left out
 DRAWS = {"train": 200, "val": 201, "test": 202}  # numbers of the generator's draws, one a split
+OURS = Plan(rate=5e-4, patience=4, augment=mirrored_and_shifted)
+LINEAR = Plan(rate=1e-3)
+BOUND = "a lower bound in expectation: small may also mean that the critic is weak; blind to copies of patients"
 Rows = NDArray[np.intp]
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,11 @@ class Part:
     blurred: Values
     rows: Rows
 
+    @property
+    def n_subjects(self) -> int:
+        """How many subjects."""
+        return int(self.subjects.max()) + 1
+
     def sides(self) -> Sides:
         """Real samples against fakes."""
         return Sides(self.real, self.fake)
@@ -61,7 +82,7 @@ class Part:
 
     def halves(self, rng: np.random.Generator) -> Sides:
         """Half of the subjects against the other half."""
-        first = halvings(int(self.subjects.max()) + 1, 1, rng)[0][self.subjects] == 1
+        first = halvings(self.n_subjects, 1, rng)[0][self.subjects] == 1
         return Sides(self.real[first], self.real[~first])
 
 
@@ -77,10 +98,8 @@ def too_little(samples: Samples) -> str:
             return f"{name} has {sample.n_images} images, a critic needs {LEAST[name]}"
     if samples.test.images.shape[-1] < LEAST_SIDE:
         return f"a critic needs images of {LEAST_SIDE} pixels or more"
-    made, needed = samples.synthetic.n_images, sum(LEAST.values())
-    if made < needed:
-        return f"{made} synthetic images do not make three parts; at least {needed} do"
-    return ""
+    fakes, needed = samples.synthetic.n_images, sum(LEAST.values())
+    return f"{fakes} synthetic images do not make three parts; at least {needed} do" if fakes < needed else ""
 
 
 def image_parts(samples: Samples) -> Parts:
@@ -90,14 +109,12 @@ def image_parts(samples: Samples) -> Parts:
     parts, dealt = {}, _dealt(samples)
     for name, sample in _splits(samples):
         assert sample is not None
-        rows = _some(sample.n_images, min(cap, MOST[name]), samples.seed)
-        real = Sample(sample.images[rows], [sample.names[s] for s in sample.subjects[rows]],
-                      extractor=sample.extractor)
+        most = min(cap, MOST[name])
+        real = sample.take(_some(sample.n_images, most, samples.seed))
         if samples.fresh is not None:
-            count = min(cap, MOST[name], max(real.n_images, FEWEST_FAKE))
-            fake: Images = samples.fresh(count, DRAWS[name])
+            fake: Images = samples.fresh(min(most, max(real.n_images, FEWEST_FAKE)), DRAWS[name])
         else:
-            fake = samples.synthetic.images[dealt[name][:min(cap, MOST[name])]]
+            fake = samples.synthetic.images[dealt[name][:most]]
         parts[name] = Part(np.asarray(real.images), real.subjects, np.asarray(fake, np.float32),
                            np.asarray(blurred(real, real.n_images).images), np.arange(real.n_images))
     return parts
@@ -115,13 +132,9 @@ def feature_parts(samples: Samples, images: Parts) -> Parts:
         chosen = _some(sample.n_images, len(part.real), samples.seed)
         rows = _some(len(part.real), MOST_BLURRED, samples.seed)
         real, fake = sample.features[chosen], samples.synthetic.features[dealt[name][:MOST[name]]]
-        blurry = samples.extractor(part.blurred[rows])
-        parts[name] = Part(_single(real), part.subjects, _single(fake), _single(blurry), rows)
+        features = (each.astype(np.float32) for each in (real, fake, samples.extractor(part.blurred[rows])))
+        parts[name] = Part(next(features), part.subjects, next(features), next(features), rows)
     return parts
-
-
-def _single(features: Features) -> Values:
-    return features.astype(np.float32)
 
 
 def _splits(samples: Samples) -> Iterator[tuple[str, Sample | None]]:
@@ -143,20 +156,20 @@ def _dealt(samples: Samples) -> dict[str, Rows]:
     return dict(zip(SPLITS, np.split(order, ends[:-1]), strict=True))
 
 
-Span = tuple[float, float]
-FEWEST_HALF = 4  # training images in half of the subjects, below which real against real is left out
-
-
 @dataclass(frozen=True)
 class Kind:
     """One kind of critic: what it minimises and is judged by, its network and training, and with how many seeds.
 
     Attributes:
+        name: of the result.
+        caveat: what is to be known of its value.
         stops: whether it is stopped by the validation split; otherwise it is trained to the plan's end.
         planted: seeds of the critics of real against real and of the blur, which only check the setting.
         over_features: whether it looks at features instead of images.
     """
 
+    name: str
+    caveat: str
     objective: Objective
     build: Build
     plan: Plan
@@ -167,13 +180,40 @@ class Kind:
 
     def critics(self, train: Sides, val: Sides, seed: int, count: int) -> list[Critic]:
         """Critics of `count` seeds from `seed` on."""
-        fit = partial(train_critic, self.build, train, val if self.stops else None, self.objective, self.plan)
-        return [fit((seed + i) % 2**31) for i in range(count)]
+        return [train_critic(self.build, train, val if self.stops else None, self.objective, self.plan,
+                             (seed + i) % 2**31) for i in range(count)]
+
+
+def kinds(samples: Samples, held_out: int) -> list[Kind]:
+    """The critics that are trained, of images and of features.
+
+    Args:
+        samples: what is compared.
+        held_out: the number of fakes by which critics are stopped. A ratio of densities above it was never checked on
+            one, and a single fake that is wrongly scored that high would decide the whole mean of exp(s).
+    """
+    _, channels, size, _ = samples.test.images.shape
+    clip = min(KL.clip, math.log(held_out))
+
+    def network() -> ImageCritic:
+        return ImageCritic(size, channels)
+
+    return [
+        Kind("Critic-JS", f"nats, at most ln 2 = 0.693; {BOUND}", JS, network, OURS),
+        Kind(samples.extractor.metric("Critic-JS"),
+             f"nats, at most ln 2 = 0.693; of a linear critic over features; {BOUND}", JS,
+             lambda: FeatureCritic(samples.extractor.dimensions), LINEAR, planted=3, over_features=True),
+        Kind("Critic-chi2", f"at most 1; {BOUND}", CHI2, network, OURS),
+        Kind("Critic-KL", f"nats, of real against synthetic; {BOUND}", replace(KL, clip=clip, most=1 + clip), network,
+             OURS),
+        Kind("Critic-A", "cross-entropy with labels swapped (Schilling 2020), large means far apart; of a critic "
+             "trained for 100 batches, about ln 2 = 0.693 or a little more where it can tell nothing", SWAPPED,
+             lambda: ImageCritic(size, channels, from_nothing=False), PUBLISHED, stops=False, seeds=1)]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What critics find: the mean over seeds, its 95% interval over test subjects and fakes, and how it came about."""
+class Judged:
+    """A value by critics: the mean over seeds, its 95% interval over test subjects and fakes, and how it came about."""
 
     value: float
     interval: Span | None
@@ -182,14 +222,14 @@ class Figure:
     per_subject: Array
 
 
-def model_figure(kind: Kind, parts: Parts, seed: int) -> Figure:
+def against_fakes(kind: Kind, parts: Parts, seed: int) -> Judged:
     """Real images against the model's fakes."""
     critics = kind.critics(parts["train"].sides(), parts["val"].sides(), seed, kind.seeds)
     test = parts["test"]
     return _judged(kind, critics, test.sides(), test.subjects, np.arange(len(test.fake)), seed)
 
 
-def blur_figure(kind: Kind, parts: Parts, seed: int) -> Figure:
+def against_blur(kind: Kind, parts: Parts, seed: int) -> Judged:
     """Real images against themselves blurred, at the sample size at hand.
 
     The interval resamples the two sides each by itself, as if the blurred images were of other subjects, as fakes are.
@@ -199,48 +239,37 @@ def blur_figure(kind: Kind, parts: Parts, seed: int) -> Figure:
     return _judged(kind, critics, test.planted(), test.subjects, test.subjects[test.rows], seed)
 
 
-def real_figure(kind: Kind, parts: Parts, seed: int) -> tuple[float, Span] | None:
+def against_real(kind: Kind, parts: Parts, seed: int) -> tuple[float | None, Span | None]:
     """Half of the subjects against the other half: mean over halvings of the test subjects and their central 95%.
 
     Each seed halves train and val anew. None where half of the training subjects have fewer than four images, or a
     split has one subject.
     """
     rng = np.random.default_rng((seed, 203))
-    gains = []
-    if min(_subjects(part) for part in parts.values()) < 2:
-        return None
+    gains, test = [], parts["test"]
+    if min(part.n_subjects for part in parts.values()) < 2:
+        return None, None
     for i in range(kind.planted):
         train, val = parts["train"].halves(rng), parts["val"].halves(rng)
         if min(len(train.real), len(train.fake)) < FEWEST_HALF:
-            return None
+            return None, None
         critic, = kind.critics(train, val, seed + i, 1)
-        scores = critic.scores(parts["test"].real)
+        scores = critic.scores(test.real)
         gains.append(kind.objective.gains(scores, scores))
-    draws = _halved(np.mean([real for real, _ in gains], 0), np.mean([fake for _, fake in gains], 0),
-                    parts["test"].subjects, rng)
+    real, fake = (np.mean(side, 0) for side in zip(*gains, strict=True))
+    first = halvings(test.n_subjects, HALVINGS, rng)[:, test.subjects]
+    draws = first @ real / first.sum(1) + (1 - first) @ fake / (1 - first).sum(1)
     return float(draws.mean()), central(draws)
 
 
-def _halved(real: Array, fake: Array, subjects: Rows, rng: np.random.Generator) -> Array:
-    """The figure with half of the test subjects as the real ones and the others as the fakes: [halvings]."""
-    chosen = halvings(int(subjects.max()) + 1, HALVINGS, rng)[:, subjects]
-    first: Array = chosen @ real / chosen.sum(1)
-    second: Array = (1 - chosen) @ fake / (1 - chosen).sum(1)
-    return first + second
-
-
-def _subjects(part: Part) -> int:
-    return int(part.subjects.max()) + 1
-
-
-def _judged(kind: Kind, critics: list[Critic], test: Sides, subjects: Rows, fakes: Rows, seed: int) -> Figure:
+def _judged(kind: Kind, critics: list[Critic], test: Sides, subjects: Rows, fakes: Rows, seed: int) -> Judged:
     """The critics on test images of `subjects` [n] and fakes of `fakes` [m], each number a subject."""
     gains = [kind.objective.gains(critic.scores(test.real), critic.scores(test.fake)) for critic in critics]
     seeds = [float(real.mean() + fake.mean()) for real, fake in gains]
-    real, fake = np.mean([g[0] for g in gains], 0), np.mean([g[1] for g in gains], 0)
+    real, fake = (np.mean(side, 0) for side in zip(*gains, strict=True))
     value = float(real.mean() + fake.mean())
     per_subject = np.bincount(subjects, real) / np.bincount(subjects) + fake.mean()
-    return Figure(value, interval(real, fake, subjects, fakes, seed), seeds, [c.steps for c in critics], per_subject)
+    return Judged(value, interval(real, fake, subjects, fakes, seed), seeds, [c.steps for c in critics], per_subject)
 
 
 def interval(real: Array, fake: Array, subjects: Rows, fakes: Rows, seed: int) -> Span | None:
