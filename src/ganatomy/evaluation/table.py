@@ -8,7 +8,16 @@ from typing import Any
 from ganatomy.core.table import Table
 from ganatomy.core.text import NOTHING, counted, estimate, interval, number
 from ganatomy.metrics.registry import factor, shown
-from ganatomy.metrics.schema import Control, Direction, Metrics, Reference, Result, TranslationMetrics, Verdict, parse_metrics
+from ganatomy.metrics.schema import (
+    Control,
+    Direction,
+    Metrics,
+    Reference,
+    Result,
+    TranslationMetrics,
+    Verdict,
+    parse_metrics,
+)
 
 HEADS = ("metric", "against", "value", "95% interval", "real vs real", "at equal n, or ratio",
          "n real/subjects/synthetic", "better")

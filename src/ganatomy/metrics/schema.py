@@ -236,13 +236,8 @@ class Metrics(Evaluation):
 class PairedResult(Part):
     """One value of one translator: the mean over subjects of the mean of their slices.
 
-    Attributes:
-        name: such as "SSIM foreground".
-        value: None where no image has a foreground.
-        units: "% of range", "dB", "HU"; "" without.
-        interval: 95%, Student's t over subjects; None below five subjects.
-        per_subject: every subject's mean.
-        n_images, n_subjects: that have this value.
+    `value` is None where no image has a foreground; `interval` 95%, Student's t over subjects, None below five;
+    `n_images` and `n_subjects` have this value.
     """
 
     name: str
@@ -258,13 +253,9 @@ class PairedResult(Part):
 class Comparison(Part):
     """Two translators on the same images by one value.
 
-    Attributes:
-        name: of the value.
-        first, second: the translators.
-        difference: mean over subjects of first minus second, in the value's units.
-        interval: 95%, Student's t over subjects; None below five subjects.
-        first_ahead, second_ahead: subjects on which each is better by more than is negligible.
-        ahead: the translator that is ahead by the interval; None if it cannot be told.
+    `difference` is the mean over subjects of first minus second, `interval` 95%, Student's t; `first_ahead` and
+    `second_ahead` count the subjects on which each is better by more than is negligible; `ahead` names the translator
+    that is ahead by the interval.
     """
 
     name: str
@@ -314,18 +305,8 @@ class Worst(Part):
 class AnatomyResult(Part):
     """One value of the anatomy: of every image, then of every subject, then the mean over subjects.
 
-    Attributes:
-        name: such as Shift.
-        unit: mm, pixels, or "" for shares.
-        value: None where no image could be measured.
-        n_images, n_subjects: how many could be measured.
-        interval: 95%, over subjects; None below five.
-        per_subject: below five subjects.
-        reference: the same of real pairs, or of the input against itself.
-        limit: the value of a real pair that at most 5% of them are worse than, widened to what noise alone can do.
-        beyond: share of the images beyond the limit, those in which nothing could be matched included.
-        allowed: what `beyond` may be at most, by that of the real pairs.
-        worst: image numbers and values, the worst first.
+    `reference` is the same of real pairs (or of the input against itself), `limit` what at most 5% of these are worse
+    than, `beyond` the share of the images that are, `allowed` what it may be at most.
     """
 
     name: str
@@ -363,15 +344,9 @@ class Anatomy(Part):
 class Blobs(Part):
     """Spots like lesions per 100 images, per subject, then the mean over subjects; interval 95%, over subjects.
 
-    Attributes:
-        per_100: in the synthetic target, where the real one has nothing such.
-        missing_per_100: the same the other way round, outside of the lesions. Where it is as high, the two differ in
-            general, and not by invented lesions.
-        floor_per_100: in a copy of the real target with as much noise again.
-        threshold: the median real lesion's response, in % of the range.
-        n_images, n_subjects: searched.
-        per_subject: below five subjects.
-        worst: the strongest.
+    `per_100` in the synthetic target where the real one has nothing such, `missing_per_100` the other way round: where
+    it is as high, the two differ in general. `floor_per_100` in a copy of the real target with as much noise again;
+    `threshold` is the median real lesion's response, in % of the range.
     """
 
     per_100: float
@@ -390,18 +365,12 @@ class Lesions(Part):
     """What became of the lesions: of each subject, then the mean over subjects. Intervals are 95%, over subjects.
 
     Attributes:
-        n_images, n_subjects: with at least one clear lesion.
         n_lesions, n_clear: measured, and those that stand out in the real target, which alone are judged.
-        contrast: the median contrast of clear lesions in the real target, in % of the range.
+        contrast: their median contrast in the real target, in % of the range.
         slope: share of the contrast that is kept: regression of the synthetic on the real contrast, through zero.
-        correlation: of the two contrasts over all clear lesions; None below three.
         vanished: share of the clear lesions.
-        floor_slope, floor_vanished: the same of the real target with noise of its own level again, against another
-            such copy. Noise in the truth makes small contrasts seem larger than they are, so that even a perfect
-            translator keeps less than all and loses some. None where the noise hides all lesions.
-        per_subject: lesions, slope and vanished of each, below five subjects.
-        invented: blobs as large and strong as lesions in the synthetic target where the real one has none.
-        worst: the lesions that lost most of their contrast.
+        floor_slope, floor_vanished: of a perfect translator: noise in the truth makes small contrasts seem larger than
+            they are. None where the noise hides all lesions.
     """
 
     n_images: int = 0
@@ -426,19 +395,13 @@ class Returned(Part):
     """Whether the model only returns its input. Values are medians over subjects, of each one's foreground pixels.
 
     Attributes:
-        finding: "input": it is returned, nearly unchanged. "grey values": one curve of the input's grey value makes
-            the output. "unrelated": it has little to do with the input or the truth. "alike": source and target look
-            too much alike to tell. "cannot tell": there is nothing to judge by, or the output is of one grey. "":
-            none of these.
-        moved: root mean square distance of output and input, as a share of that of real target and input; without a
-            truth of that of the input with its grey values matched.
-        same_made, same_real: share of the variance of output and real target that the input itself explains; below 0
-            where their mean would explain more.
-        curve_made, curve_real: likewise the best curve of the input's grey value, of any shape.
-        reproduced: of what that curve leaves unexplained in the real target, the share that the output has too (slope
-            of one residual on the other); noise in the target cannot be reproduced and keeps it below 1.
+        finding: "input" is returned; only "grey values" are changed; "unrelated" to input and truth; "alike", source
+            and target too much so to tell; "cannot tell", nothing to judge by; "", none of these.
+        moved: distance of output and input over that of real target (without one, matched input) and input.
+        same_made, same_real: share of the variance of output and real target that the input itself explains.
+        curve_made, curve_real: likewise the best curve of the input's grey value.
+        reproduced: of what that curve leaves of the real target, the share that the output has too.
         truth_made: share of the output's variance that the best curve of the real target's grey value explains.
-        n_subjects: how many were judged.
     """
 
     finding: Finding = ""
