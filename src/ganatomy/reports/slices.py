@@ -17,7 +17,7 @@ from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics.base import Images
 from ganatomy.metrics.schema import INSIDE, AnatomyResult, Direction, Worst
 from ganatomy.metrics.translation.anatomy import JUDGED, OF_ITSELF
-from ganatomy.metrics.translation.paired import foreground, pair_figures
+from ganatomy.metrics.translation.paired import foreground, pair_values
 from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
 from ganatomy.reports.blocks import Block, Heading, Picture, Pictures, Stack, Words
 from ganatomy.reports.context import NO_DATASET, Context
@@ -63,7 +63,7 @@ class Slices:
         if self.truth is None:
             return [""] * len(self.rows)
         mask = foreground(self.inputs, self.truth)
-        values = pair_figures(self.truth, self.outputs, mask).values[f"MAE {INSIDE}"]
+        values = pair_values(self.truth, self.outputs, mask).values[f"MAE {INSIDE}"]
         return ["" if np.isnan(value) else f"MAE {number(float(value))}%" for value in values]
 
 
