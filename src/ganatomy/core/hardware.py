@@ -81,7 +81,7 @@ def make_deterministic(device: torch.device) -> None:
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """What a result depends on besides data and recipe. Holds no host, user or path name."""
-    packages = ("ganatomy", "torch", "numpy", "scipy", "nibabel", "pillow", "torchmetrics")
+    packages = ("ganatomy", "torch", "numpy", "scipy", "nibabel", "pillow")
     return {
         "python": sys.version.split()[0],
         "system": f"{platform.system()} {platform.machine()}",

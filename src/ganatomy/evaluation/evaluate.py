@@ -60,6 +60,11 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     Raises:
         UserError: no such folder, no test split, sizes or channels that do not fit, or `n` out of range.
         GateError: a gate did not pass; metrics.json is written.
+
+    Example:
+        >>> metrics = ganatomy.evaluate("run", n=20)
+        >>> metrics["results"][0]["name"]
+        'KD-Lite0'
     """
     started = time.perf_counter()
     if n is not None and not 2 <= n <= MOST_ASKED:

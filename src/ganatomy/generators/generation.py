@@ -48,6 +48,10 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
 
     Raises:
         UserError: no generator there, one that translates, `n` below 1, or `out` exists.
+
+    Example:
+        >>> len(ganatomy.generate("run", "synthetic", n=8, seed=1).rows())
+        8
     """
     _check_options(n, seed, format, weights)
     sampler = load_generator(run, weights, choose_device(device))

@@ -160,6 +160,10 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
 
     Raises:
         UserError: an argument out of range, `out` taken, or a disk that cannot be written.
+
+    Example:
+        >>> ganatomy.phantom("scans", subjects=24, size=32, lesions=0.4).name
+        'scans'
     """
     _check(subjects, size, format, seed, slices, sessions, lesions)
     out = Path(out)

@@ -57,6 +57,11 @@ OPTIONS
 
     Raises:
         UserError: anything about the input that must be mended; nothing is left behind then.
+
+    Example:
+        >>> dataset = ganatomy.prepare("scans", "dataset", size=32, domains=["T1", "T2"])
+        >>> dataset.info.domains, dataset.info.classes
+        (('T1', 'T2'), ('healthy', 'lesion'))
     """
     chosen = Options.of(**options)
     source, dataset = check_places(source, dataset)

@@ -68,6 +68,10 @@ def report(run: str | Path, *, data: str | Path | None = None, shareable: bool =
     Raises:
         UserError: no such run, a broken file in it, an unfinished study, or `data` is not the dataset that it was
             trained on.
+
+    Example:
+        >>> ganatomy.report("run", shareable=True).name
+        'report.html'
     """
     if StudyFolder.is_study(run):
         if data is not None:

@@ -63,6 +63,12 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
     Raises:
         UserError: unusable data or settings, a study of other settings, or a cell that failed.
         KeyboardInterrupt: SIGINT or SIGTERM; what runs has been saved.
+
+    Example:
+        >>> results = ganatomy.study("dataset", "study", domain="T1", k=(4,), imbalance=1.0, folds=2, seeds=1,
+        ...                          arms=("OVERSAMPLE", "COPIES"), classifier={"updates": 20})
+        >>> results["answer"]["verdict"]
+        "can't tell"
     """
     if ray is not None and not StudyFolder(out).exists():
         check_address(ray)  # before anything is written

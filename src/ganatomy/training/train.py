@@ -73,6 +73,12 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         UserError: unusable input, settings, or a run folder of something else.
         TrainingStopped: the losses are no longer finite, or the images have all become the same.
         Interrupted: after SIGINT or SIGTERM; the state is saved.
+
+    Example:
+        >>> small = {"size": 32, "steps": 10, "batch_size": 8, "model.width": 8}
+        >>> run = ganatomy.train("dataset", "run", "rpgan-64", set={"domain": "T1", **small})
+        >>> run.status()["state"]
+        'finished'
     """
     settings = parse(recipe.to_yaml(), f"recipe {recipe.name}", set) if isinstance(recipe, Recipe) \
         else load(str(recipe), set)

@@ -67,6 +67,12 @@ def translate(run: str | Path | Translator, volume: Any, out: str | Path | None 
     Raises:
         UserError: the model does not translate; the input cannot be translated, or does not look like the source
             domain; `out` exists.
+
+    Example:
+        >>> small = {"size": 32, "steps": 10, "batch_size": 8, "model.width": 8, "model.d_width": 8}
+        >>> run = ganatomy.train("dataset", "t2run", "pix2pix", set={"source": "T1", "domain": "T2", **small})
+        >>> str(ganatomy.translate(run.path, "scans/sub-0001/sub-0001_T1.nii.gz", "t2.nii.gz"))
+        't2.nii.gz'
     """
     check_seed(seed)
     loaded = load_generator(run, device=choose_device(device)) if isinstance(run, str | Path) else run
