@@ -1,4 +1,4 @@
-"""A metric is one file: a new one is in the terminal's table, in metrics.json and in compare without other edits."""
+"""A metric is one file: a new one is in the table, metrics.json, report and compare without other edits."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ganatomy.comparison.table import table as board
 from ganatomy.core.run import Run
 from ganatomy.evaluation.evaluate import evaluate, table
 from ganatomy.metrics import registry
+from ganatomy.reports.report import report
 
 BRIGHTNESS = '''
 from ganatomy.metrics.base import About, Column, Result, Samples
@@ -53,3 +54,7 @@ def test_one_file_is_enough(own_run: Run) -> None:
     assert "brightness" in board(leaders)
     (verdict,) = [v for v in found["verdicts"] if v["question"] == "realistic"]
     assert "as bright as they are" in verdict["says"] or verdict["light"] == "grey"
+    page = report(own_run.path).read_text()
+    question = page.index('rowgroup">Do they look real?')
+    assert question < page.index('<span class="value">Brightness</span>') < page.index('rowgroup">Are they diverse?')
+    assert '<p class="note">Mean grey value.</p>' in page

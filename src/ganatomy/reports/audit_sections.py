@@ -125,7 +125,7 @@ def _leak(result: Result) -> str:
 
 
 def _pairs(context: Context, result: Result) -> Iterator[Block]:
-    """The worst pairs; those with test images only where something was found."""
+    """The worst pairs; those with test images only where the audit is not clean."""
     seen, leak = context.result("Copies-test"), context.result("Leak")
     groups = [("The generated images nearest to training images", result, "Generated no.", "Training")]
     if seen and verdict_of(seen) != "clean":

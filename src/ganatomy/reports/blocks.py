@@ -16,8 +16,8 @@ from ganatomy.core.text import NOTHING
 REAL = "this is the version made for sharing, without any real image."
 COPIED = ("this is the version made for sharing, and the audit found copies of patients among these images: do not "
           "share them.")
-# a cell of a column that is set to the right: numbers, intervals, brackets, "to", "n = 3", nothing
-NUMERIC = re.compile(r"(?:[\d.,+−–<%()\s;=/-]|e[+−]|to|n|unknown|not given)*")
+# what a column that is set to the right may hold
+NUMERIC = re.compile(r"[+−<]?[\d.,]+(?:e[+−]\d+)?%?|–|unknown|not given")
 VALUE = re.compile(r"([+−<]?[\d.,]+(?:e[+−]\d+)?%?(?: [a-z]{1,3})?) \((.*)\)", re.DOTALL)
 
 
@@ -142,7 +142,7 @@ class Table(Block):
     def numeric(self) -> set[int]:
         """The columns that hold numbers alone."""
         columns = range(1, len(self.table.heads)) if self.style != "glance" else range(0)
-        return {i for i in columns if all(NUMERIC.fullmatch(row[i]) for row in self.table.rows)}
+        return {i for i in columns if all(NUMERIC.fullmatch(self.parts(row[i])[0]) for row in self.table.rows)}
 
     def parts(self, text: str) -> tuple[str, list[str]]:
         """What stands large in a cell, and small."""

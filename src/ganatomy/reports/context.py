@@ -1,4 +1,4 @@
-"""What the sections of a run's report are made from: the run, its recipe, dataset and metrics, read once."""
+"""What the sections of a run's report begin from: the run, its recipe, dataset and metrics, read once."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def verdict_of(result: Result) -> str:
 
 
 def _dataset(run: Run, data: str | Path | None, say: Say) -> Dataset | None:
-    """The run's dataset; None, and said, where it is gone or has changed. One named by `data` must fit."""
+    """The run's dataset; None, with a message, where it is gone or has changed. One named by `data` must fit."""
     try:
         dataset = Dataset.open(data if data is not None else run.dataset_path())
         if dataset.info.content != run.dataset_content():

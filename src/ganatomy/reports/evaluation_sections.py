@@ -171,7 +171,7 @@ def _in_full(context: Context, metrics: Metrics, name: str) -> Iterator[Block]:
     match = own[0].better == "match"
     rows = [[r.against, estimate(r.value, r.interval, k), _real_vs_real(r),
              _ratio(r) if match else _equal_n(r), _counted(context, r)] for r in own]
-    told = set[str]()  # what was remarked on one line is not said again on the next
+    told = set[str]()  # what was remarked on one line is not repeated on the next
     remarks: dict[int, str] = {}
     for i, result in enumerate(own):
         texts = [text for text in _remarks(result) if text not in told]
@@ -205,8 +205,8 @@ def _equal_n(result: Result) -> str:
 
 def _counted(context: Context, result: Result) -> str:
     real = "" if result.n_images is None else grouped(result.n_images, "image") + context.of_subjects(result.n_subjects)
-    made = f"{result.n_synthetic:,} generated" if result.n_synthetic is not None else ""
-    return " / ".join(filter(None, (real, made)))
+    synthetic = f"{result.n_synthetic:,} generated" if result.n_synthetic is not None else ""
+    return " / ".join(filter(None, (real, synthetic)))
 
 
 def _remarks(result: Result) -> list[str]:
@@ -310,7 +310,7 @@ class _Methods:
         spans = f"In brackets 95% intervals over {over}; real against real is the mean over random halvings of them." \
             if any(r.interval for r in self.metrics.results) else ""
         warnings = [text for text in self.metrics.warnings
-                    if not (controls and text.startswith("The control “"))]  # said already
+                    if not (controls and text.startswith("The control “"))]
         texts = [self._sample(), self._neighbours(), self._diversity(), self._critic(), self._appearance(),
                  self._audit(), spans, controls, *warnings]
         return " ".join(filter(None, texts))

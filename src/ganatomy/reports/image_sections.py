@@ -147,7 +147,7 @@ def generated(context: Context, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def real(context: Context, rows: Sequence[Row]) -> Tiles | None:
-    """The pixels of these rows at the recipe's size; None, and said, where they do not fit it."""
+    """The pixels of these rows at the recipe's size; None, with a message, where they do not fit it."""
     if context.dataset is None or not rows:
         return None
     try:

@@ -53,7 +53,7 @@ class MapFile(Part):
         return self
 
     @property
-    def made(self) -> list[str]:
+    def generated(self) -> list[str]:
         """The names of the generated images."""
         return [name for kind, name in zip(self.kind, self.id, strict=True) if kind == "synthetic"]
 
@@ -78,7 +78,7 @@ def image_map(context: Context) -> Iterator[Block]:
     yield Words("Each mark is an image; images with like features lie near each other. Good generated images mix with "
                 "the real ones and leave none of their places empty. Point at a mark, tap it, or use the arrow keys to "
                 "see the image.")
-    doubtful = set(about.made) if context.audit == "copies" else suspects(context)
+    doubtful = set(about.generated) if context.audit == "copies" else suspects(context)
     sheet, tile_of = _real(context, about)
     whole = _generated(context, about, ())
     shared = _map(about, {}, {"generated": _generated(context, about, doubtful)})
@@ -131,7 +131,7 @@ def _placed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _generated(context: Context, about: MapFile, left_out: Collection[str]) -> Thumbnails | None:
     """The thumbnails that `evaluate` has kept, those left out blackened; None where they do not fit the map."""
-    names, path = about.made, context.run.map_file.with_suffix(".png")
+    names, path = about.generated, context.run.map_file.with_suffix(".png")
     if about.thumbnail is None or not path.is_file() or set(names) <= set(left_out):
         return None
     (h, w), rows = about.thumbnail, -(-len(names) // about.columns)

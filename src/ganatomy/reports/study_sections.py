@@ -419,11 +419,11 @@ def _strips(context: StudyContext, cell: Cell, gan: GanFolder) -> list[Block]:
     whose = "" if context.one_class else f", {audit.get('label')}"
     title = f"k = {cell.k:,}, fold {cell.fold}, seed {cell.seed}{whose}"
     synthetic, learnt = Dataset.open(gan.synthetic), Dataset.open(gan.data)
-    made = _strip(synthetic, synthetic.rows()[:TILES], size, f"synthetic images, {title}")
+    drawn = _strip(synthetic, synthetic.rows()[:TILES], size, f"synthetic images, {title}")
     real = _strip(learnt, spread(learnt.rows(), TILES), size, f"real training images, {title}")
     remark = "" if light == "red" else UNSURE if light == "green" else RESERVED
     return [Heading(title, level=3, beside=AUDITS[light], tone=light),
-            Columns([Pictures([made], "strip", patients=light == "red", instead=COPIED, remark=remark),
+            Columns([Pictures([drawn], "strip", patients=light == "red", instead=COPIED, remark=remark),
                      Pictures([real], "strip", patients=True)])]
 
 

@@ -34,7 +34,7 @@ REGIONS = {INSIDE: "Inside the patient", WHOLE: "The whole picture (empty backgr
 MEANINGS = {
     SHIFT: "The whole output against its input.",
     DEFORMATION: "How far parts of it are moved against the rest (95th percentile over an image's blocks).",
-    LOST: "Share of the blocks with content that are not to be found in the output.",
+    LOST: "Share of the blocks with content that are not in the output.",
     KEPT: "Share of the input's strong edges that the output has, too.",
     INVENTED: "Share of the output's strong edges that the input does not have.",
 }
