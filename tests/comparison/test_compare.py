@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +284,11 @@ def test_seeds_that_each_begin_from_a_generator_of_their_own_are_one_group(make:
     again = make("again", noise_metrics(0.2), 0, init_from="generator 9")  # the same seed: the start is what differs
     (found,) = compare([*own, again])["tables"]
     assert len(found["groups"]) == 4
+
+
+def test_comparing_existing_runs_needs_no_torch(make: Make) -> None:
+    runs = [str(make(f"a{s}", noise_metrics(0.1 + s / 50), s)) for s in range(2)]
+    command = [sys.executable, "-X", "importtime", "-m", "ganatomy", "compare", *runs]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "KD-Lite0" in done.stdout
+    assert "ganatomy.metrics.registry" in done.stderr and not re.search(r"\| +torch$", done.stderr, re.MULTILINE)

@@ -8,15 +8,16 @@ import os
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path
-from ganatomy.core.hardware import environment
+
+if TYPE_CHECKING:  # imported when something is computed: whoever reads values needs no torch
+    import torch
 
 Features = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -62,6 +63,8 @@ class Extractor:
 
     def compute(self, images: Images, device: str = "cpu") -> Features:
         """Features [n, dimensions] of images [n, c, s, s] in [-1, 1] with c 1 or 3, not cached."""
+        import torch
+
         out = np.empty((len(images), self.dimensions), np.float64)
         with torch.inference_mode():
             for start in range(0, len(images), self.batch):
@@ -178,6 +181,10 @@ class Cache:
 
     @cached_property
     def _computed_on(self) -> str:
+        import torch
+
+        from ganatomy.core.hardware import environment
+
         known = environment(torch.device("cpu"), "fp32")
         versions = f"{known['packages']['ganatomy']} {known['packages']['torch']}"
         return f"{versions} {known['device']} {known['system']} {known['threads']}"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import lru_cache
 from pathlib import Path
 
 from ganatomy.core.errors import UserError
 from ganatomy.features.base import Extractor
-from ganatomy.features.custom import SUFFIXES, Custom
-from ganatomy.features.inception import Inception2015
-from ganatomy.features.lite0 import Lite0
-from ganatomy.features.random import Random
 
-NAMES: dict[str, type[Extractor]] = {"lite0": Lite0, "inception": Inception2015, "random": Random}
+NAMES = {"lite0": "Lite0", "inception": "Inception2015", "random": "Random"}  # classes of the files of these names
 
 
 def choose(name: str = "lite0") -> Extractor:
@@ -23,6 +20,8 @@ def choose(name: str = "lite0") -> Extractor:
     """
     if name in NAMES:
         return _named(name)
+    from ganatomy.features.custom import SUFFIXES, Custom
+
     path = Path(name)
     if path.suffix.lower() in SUFFIXES:
         return Custom(path)
@@ -32,4 +31,6 @@ def choose(name: str = "lite0") -> Extractor:
 
 @lru_cache(maxsize=4)
 def _named(name: str) -> Extractor:
-    return NAMES[name]()
+    module = importlib.import_module(f"ganatomy.features.{name}")  # only now: they import torch
+    extractor: Extractor = getattr(module, NAMES[name])()
+    return extractor
