@@ -21,7 +21,7 @@ from ganatomy.metrics.translation.paired import foreground, pair_values
 from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
 from ganatomy.reports.blocks import Block, Heading, Picture, Pictures, Stack, Words
 from ganatomy.reports.context import NO_DATASET, Context
-from ganatomy.reports.image_sections import picture, reduce, spread, strip
+from ganatomy.reports.image_sections import Layout, picture, reduce, spread, strip
 from ganatomy.training.draws import partners
 
 Place = tuple[int, int]
@@ -141,6 +141,7 @@ def _sheet(context: Context, way: Way, rows: Sequence[Row]) -> Pictures:
     size = way.sampler.size
     zoom, shrink = max(1, 128 // size), -(-size // TILE)
     columns = max(2, min(COLUMNS, SHEET_WIDTH // (size * zoom // shrink)))
+    scale = Layout(columns, 1, zoom, shrink).scale
     everyone = sorted({row.subject for row in rows})
     some = {everyone[i] for i in np.linspace(0, len(everyone) - 1, min(columns, len(everyone))).round().astype(int)}
     chosen = sorted(spread([row for row in rows if row.subject in some], columns),
@@ -152,7 +153,6 @@ def _sheet(context: Context, way: Way, rows: Sequence[Row]) -> Pictures:
              for row, error in zip(chosen, slices.errors(), strict=True)]
     strips = [strip(own, len(own), f"{label}: {len(own)} "
                                    "slices", zoom, shrink, label) for label, own in slices.labelled()]
-    scale = f"{zoom} times enlarged" if zoom > 1 else f"reduced {shrink} times" if shrink > 1 else "pixel by pixel"
     truth = "MAE: mean absolute error inside the patient, % of the range." if slices.truth is not None else \
         "The two contrasts are not of the same slices, so there is no truth to show."
     caption = [f"{len(chosen)} of the {len(rows):,} test slices{context.of_subjects(len(everyone), 'test subject')}, "
