@@ -111,7 +111,7 @@ def direction_of(task: Translating, backward: bool, n: int | None) -> Direction:
 
 def translations(direction: Direction, say: Say) -> tuple[dict[str, Images], str]:
     """Every translator's images, the model's first, and what is to be said of the baselines."""
-    task, made = direction.task, dict[str, Images]()
+    task, outputs = direction.task, dict[str, Images]()
     for name, sampler in task.samplers.items():
         if direction.backward and not sampler.model.two_way:
             continue
@@ -119,17 +119,17 @@ def translations(direction: Direction, say: Say) -> tuple[dict[str, Images], str
         images = sampler.translate(direction.inputs, task.seed, direction.backward)
         if not np.isfinite(images).all():
             raise UserError("the generator gives images that hold NaN or infinity", where=name, fix="train it again")
-        made[name] = images
-    made[INPUT_RETURNED] = direction.inputs
+        outputs[name] = images
+    outputs[INPUT_RETURNED] = direction.inputs
     if not direction.paired:
-        return made, ""
+        return outputs, ""
     rows = whole_subjects(task.dataset.rows(direction.rows[0].domain, "train", task.label), MOST_TRAINING, task.seed)
     if not rows:
-        return made, "no training images: histogram matching is left out"
+        return outputs, "no training images: histogram matching is left out"
     truth = task.dataset.images(partners(task.dataset, rows, direction.real[0].domain), task.size)
     match = fit_histogram_match(task.dataset.images(rows, task.size), truth, [row.subject for row in rows])
-    made[HISTOGRAM_MATCHED] = _matched(direction, match)
-    return made, match.note
+    outputs[HISTOGRAM_MATCHED] = _matched(direction, match)
+    return outputs, match.note
 
 
 def to_targets(direction: Direction) -> list[Images]:
@@ -153,14 +153,14 @@ def whole_subjects(rows: list[Row], most: int, seed: int) -> list[Row]:
 
 def _matched(direction: Direction, match: HistogramMatch) -> Images:
     """The inputs matched: each ranks among all test slices of its subject, however few of them are measured."""
-    task, made = direction.task, np.empty_like(direction.inputs)
+    task, outputs = direction.task, np.empty_like(direction.inputs)
     rows = task.dataset.rows(direction.rows[0].domain, "test", task.label)
     for subject, places in rows_of(direction.subjects):
         whole = [row for row in rows if row.subject == subject]
         images = match(task.dataset.images(whole, task.size), [subject] * len(whole))
         place = {row.row: i for i, row in enumerate(whole)}
-        made[places] = images[[place[direction.rows[i].row] for i in places]]
-    return made
+        outputs[places] = images[[place[direction.rows[i].row] for i in places]]
+    return outputs
 
 
 def physical(direction: Direction) -> tuple[Any, str]:
@@ -182,7 +182,7 @@ def spacing(direction: Direction) -> tuple[float, float] | None:
 
 
 def lesion_masks(direction: Direction) -> Any:
-    """Where lesions are outlined, [n, s, s]; None where nothing is, or the images were made smaller than stored."""
+    """Where lesions are outlined, [n, s, s]; None where nothing is, or the images are smaller than stored."""
     dataset = direction.task.dataset
     values = [value for name, value in dataset.info.mask_values.items() if "lesion" in name.lower()]
     if not values or not direction.paired or direction.task.size != dataset.size:
@@ -207,9 +207,9 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
         direction = direction_of(task, backward, n)
         say(f"{direction.rows[0].domain} to {direction.real[0].domain}: {len(direction.rows)} test slices of "
             f"{counted(len(set(direction.subjects)), 'subject')}")
-        entry, made = _measure(direction, say)
+        entry, outputs = _measure(direction, say)
         measured.append(entry)
-        digest.update(made.tobytes())
+        digest.update(outputs.tobytes())
     notes = task.samplers[MODEL].notes or {}
     return TranslationMetrics.model_validate(
         {"extractor": choose().name, "dataset": task.dataset.info.content, "synthetic": digest.hexdigest(),
@@ -247,39 +247,39 @@ def _add_beside(task: Translating, path: Path, content: str) -> None:
 def _measure(direction: Direction, say: Say) -> tuple[dict[str, Any], Images]:
     """The values of one direction as JSON, and the model's images."""
     task, subjects = direction.task, direction.subjects
-    made, note = translations(direction, say)
+    outputs, note = translations(direction, say)
     real = Sample(direction.truth, [row.subject for row in direction.real])
     entry: dict[str, Any] = {
         "source": direction.rows[0].domain, "target": direction.real[0].domain, "paired": direction.paired,
         "n_images": len(subjects), "n_subjects": len(set(subjects)), "note": note,
-        "kernel": _kernel(direction, made, real, say)}
+        "kernel": _kernel(direction, outputs, real, say)}
     if direction.paired:
         say("against the truth ...")
-        entry |= _against_truth(direction, made)
+        entry |= _against_truth(direction, outputs)
     else:
-        entry["returned"] = returned_unpaired(direction.inputs, made[MODEL], to_targets(direction), direction.mask,
+        entry["returned"] = returned_unpaired(direction.inputs, outputs[MODEL], to_targets(direction), direction.mask,
                                               subjects).to_json()
     say("anatomy ...")
-    kept = anatomy(direction.inputs, made[MODEL], direction.mask, subjects, spacing=spacing(direction),
+    kept = anatomy(direction.inputs, outputs[MODEL], direction.mask, subjects, spacing=spacing(direction),
                    targets=direction.truth if direction.paired else None)
     entry["anatomy"] = kept.to_json()
     outlined = lesion_masks(direction)
     if outlined is not None:
-        entry["lesions"] = lesions(direction.truth, made[MODEL], outlined, direction.mask, subjects,
+        entry["lesions"] = lesions(direction.truth, outputs[MODEL], outlined, direction.mask, subjects,
                                    task.seed).to_json()
     if task.samplers[MODEL].model.two_way:
-        entry |= _there_and_back(direction, made[MODEL])
+        entry |= _there_and_back(direction, outputs[MODEL])
     task.warnings += size_warning(len(set(subjects)))
     named: dict[str, Any] = _with_ids(finite(entry), [row.image_id for row in direction.rows])
-    return named, made[MODEL]
+    return named, outputs[MODEL]
 
 
-def _kernel(direction: Direction, made: dict[str, Images], real: Sample, say: Say) -> dict[str, Any]:
+def _kernel(direction: Direction, outputs: dict[str, Images], real: Sample, say: Say) -> dict[str, Any]:
     """KD-Lite0 of every translator's images, and between real images of train and test."""
     say(f"features of {choose().name} ...")
     task, reference = direction.task, None
     translators = {name: translated_distance(real, Sample(images, direction.subjects), task.seed).to_json()
-                   for name, images in made.items()}
+                   for name, images in outputs.items()}
     rows = at_most(task.dataset.rows(direction.real[0].domain, "train", task.label), MOST_TRAINING, task.seed)
     if rows:
         train = Sample(task.dataset.images(rows, task.size), [row.subject for row in rows])
@@ -287,24 +287,24 @@ def _kernel(direction: Direction, made: dict[str, Images], real: Sample, say: Sa
     return {"translators": translators, "reference": reference}
 
 
-def _against_truth(direction: Direction, made: dict[str, Images]) -> dict[str, Any]:
+def _against_truth(direction: Direction, outputs: dict[str, Images]) -> dict[str, Any]:
     """Paired values of every translator, who is ahead of whom, and whether the model returns its input."""
     subjects = direction.subjects
     scale, units = physical(direction)
     pairs = {name: pair_values(direction.truth, images, direction.mask, scale=scale, units=units)
-             for name, images in made.items()}
+             for name, images in outputs.items()}
     comparisons = {name: compare((MODEL, pairs[MODEL]), (name, own), subjects)
                    for name, own in pairs.items() if name != MODEL}
-    returned = returned_input(direction.inputs, made[MODEL], direction.truth, direction.mask, subjects)
+    returned = returned_input(direction.inputs, outputs[MODEL], direction.truth, direction.mask, subjects)
     return {"translators": {name: [r.to_json() for r in summarise(own, subjects)] for name, own in pairs.items()},
             "comparisons": {name: [c.to_json() for c in own] for name, own in comparisons.items()},
             "headlines": {name: headline(own) for name, own in comparisons.items()}, "returned": returned.to_json()}
 
 
-def _there_and_back(direction: Direction, made: Images) -> dict[str, Any]:
+def _there_and_back(direction: Direction, outputs: Images) -> dict[str, Any]:
     """Cycle error: an input there and back again. Identity error: a real target through the same generator."""
     sampler, seed = direction.task.samplers[MODEL], direction.task.seed
-    again = sampler.translate(made, seed, not direction.backward)
+    again = sampler.translate(outputs, seed, not direction.backward)
     same = sampler.translate(direction.truth, seed, direction.backward)
     cycle = summarise(pair_values(direction.inputs, again, direction.mask), direction.subjects)
     identity = summarise(pair_values(direction.truth, same, foreground(direction.truth, direction.truth)),

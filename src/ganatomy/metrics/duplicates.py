@@ -51,10 +51,10 @@ class Channels:
         angles = sample.features[rows] - centre
         angles /= np.maximum(np.linalg.norm(angles, axis=1, keepdims=True), 1e-12)
         same = subjects[:, None] == subjects[None]
-        found = [np.sqrt(squared_distances(x, x)) for x in (angles, small.astype(np.float64))]
-        for distances in found:
+        channels = [np.sqrt(squared_distances(x, x)) for x in (angles, small.astype(np.float64))]
+        for distances in channels:
             distances[same] = np.inf
-        return cls((found[0], found[1]), subjects.astype(np.intp), tuple(sample.ids[row] for row in rows))
+        return cls((channels[0], channels[1]), subjects.astype(np.intp), tuple(sample.ids[row] for row in rows))
 
     @property
     def typical(self) -> tuple[float, float]:

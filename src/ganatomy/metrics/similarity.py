@@ -76,12 +76,12 @@ def similarity(a: Images, b: Images, mask: NDArray[np.bool_] | None = None) -> t
     Sources: Wang et al., IEEE Trans. Image Processing 2004, eq. 13; Wang et al., Asilomar 2003, eq. 7.
     """
     shares = np.ones((len(a), *a.shape[2:]), np.float32) if mask is None else mask.astype(np.float32)
-    shift = np.float32(DATA_RANGE / 2)  # to grey values from 0, which SSIM is made for; so do the SynthRAD challenges
-    found = [_batch(a[rows] + shift, b[rows] + shift, shares[rows]) for rows in _batches(a)]
-    ssim = np.concatenate([first for first, _ in found]) if found else np.zeros(0)
+    shift = np.float32(DATA_RANGE / 2)  # to grey values from 0, which SSIM is meant for; so do the SynthRAD challenges
+    parts = [_batch(a[rows] + shift, b[rows] + shift, shares[rows]) for rows in _batches(a)]
+    ssim = np.concatenate([first for first, _ in parts]) if parts else np.zeros(0)
     if not scales(a.shape[-1]):
         return ssim, None
-    return ssim, np.concatenate([second for _, second in found]) if found else np.zeros(0)
+    return ssim, np.concatenate([second for _, second in parts]) if parts else np.zeros(0)
 
 
 def ssim(a: Images, b: Images) -> Array:

@@ -68,7 +68,7 @@ def compute(samples: Samples) -> list[Result]:
 
     An image's statistic is the distance to its nearest reference image, by itself and over that to the third nearest
     subject, in features and in pixels (there over shifts, zooms and flips), on a common scale (`Calibration`).
-    Mirrored copies are found in pixels: features of mirrored images would take as long again, and find no more.
+    Mirrored copies show in pixels: features of mirrored images would take as long again, and tell no more.
 
     "Copies" against train is the audit. "Copies-test" finds a generator that has seen the test patients. "Leak" finds
     test patients who are in train under another name; they also take no part in the calibration of the other two.
@@ -81,11 +81,11 @@ def compute(samples: Samples) -> list[Result]:
     references = {name: Reference(sample) for name, sample in present.items() if name in ("train", "test")}
     usable = {name: reference for name, reference in references.items() if not _unusable(reference)}
     rows = {name: _rows(sample, name, samples.seed) for name, sample in present.items()}
-    found: dict[str, dict[str, Nearest]] = {}
+    nearness: dict[str, dict[str, Nearest]] = {}
     for name, sample in present.items() if usable else ():
         parts = nearest(sample, list(usable.values()), rows[name])
-        found[name] = dict(zip(usable, parts, strict=True))
-    return [_result(audit, _Material(present, references, rows, found)) for audit in AUDITS]
+        nearness[name] = dict(zip(usable, parts, strict=True))
+    return [_result(audit, _Material(present, references, rows, nearness)) for audit in AUDITS]
 
 
 def _rows(sample: Sample, name: str, seed: int) -> Index:
@@ -108,13 +108,13 @@ class _Material:
     present: Mapping[str, Sample]
     references: Mapping[str, Reference]
     rows: Mapping[str, Index]
-    found: Mapping[str, Mapping[str, Nearest]]
+    nearness: Mapping[str, Mapping[str, Nearest]]
 
     def group(self, name: str, reference: str) -> Group:
         """How near one sample's images are."""
         sample = self.present[name]
         owners = np.array(sample.names, dtype=object)[sample.subjects[self.rows[name]]]
-        return Group.of(self.found[name][reference], owners, 0.5 if name == reference else 1.0)
+        return Group.of(self.nearness[name][reference], owners, 0.5 if name == reference else 1.0)
 
 
 def _result(audit: Audit, material: _Material) -> Result:
@@ -164,25 +164,25 @@ def _ids(audit: Audit, material: _Material, chosen: Index) -> list[str]:
 
 def _pair(audit: Audit, material: _Material, i: int, scores: Array) -> dict[str, Any]:
     """An image and what it is nearest to, in the channel [2] that has the lower score."""
-    found, channel = material.found[audit.query][audit.reference], int(scores.argmin())
+    nearness, channel = material.nearness[audit.query][audit.reference], int(scores.argmin())
     query, real = material.present[audit.query], material.references[audit.reference].sample
-    return {audit.query: query.ids[material.rows[audit.query][i]], "real": real.ids[found.row[i, channel]],
+    return {audit.query: query.ids[material.rows[audit.query][i]], "real": real.ids[nearness.row[i, channel]],
             "channel": CHANNELS[channel],
-            "view": view_name(int(found.view[i])) if channel else view_name(0),
-            "distance": float(found.distance[i, channel]), "ratio": float(found.ratio[i, channel])}
+            "view": view_name(int(nearness.view[i])) if channel else view_name(0),
+            "distance": float(nearness.distance[i, channel]), "ratio": float(nearness.ratio[i, channel])}
 
 
 def _caveat(calibration: Calibration, empty: int) -> str:
-    said = [f"calibrated by {counted(calibration.n_subjects, 'subject')}, which count as {calibration.size:g}: about "
+    notes = [f"calibrated by {counted(calibration.n_subjects, 'subject')}, which count as {calibration.size:g}: about "
             f"{calibration.rate:.1%} of a perfect generator's images would be flagged, surely less than "
             f"{calibration.rate_at_most():.1%}"]
     if calibration.rate > TARGET:
-        said.append(f"too few for a rate of {TARGET:.0%}, which takes as many as {round(1 / TARGET) - 1}")
+        notes.append(f"too few for a rate of {TARGET:.0%}, which takes as many as {round(1 / TARGET) - 1}")
     if calibration.doubles:
-        said.append(f"{counted(len(calibration.doubles), 'subject')} left out that are copies of others themselves")
+        notes.append(f"{counted(len(calibration.doubles), 'subject')} left out that are copies of others themselves")
     if empty:
-        said.append(f"{counted(empty, 'image')} not judged, which show too little")
-    return "; ".join([*said, _BLIND])
+        notes.append(f"{counted(empty, 'image')} not judged, which show too little")
+    return "; ".join([*notes, _BLIND])
 
 
 def _unusable(reference: Reference | None) -> str:

@@ -29,7 +29,7 @@ Interval = tuple[float, float]
 TARGET, SURE = 0.01, 0.95
 """At most this rate of false alarms, with this confidence over the draw of the calibration subjects: the k-th lowest of
 S subjects has P(Binomial(S, rate) < k) of being passed more often than the rate (Wilks, Annals of Math. Stat. 1941).
-Below 299 subjects not even the lowest has that; the rate attained is then said, 1 / (S + 1) on average."""
+Below 299 subjects not even the lowest has that; the rate attained is then given, 1 / (S + 1) on average."""
 MARGIN = 0.5
 """Lower spreads by which an image must lie below the k-th lowest. The scale is fitted to the calibration without the
 image in question, so that the calibration's own lowest lie too high: without a margin 12 fresh patients alone give
@@ -58,9 +58,9 @@ class Group:
     counts: float = 1.0
 
     @classmethod
-    def of(cls, found: Nearest, subjects: NDArray[np.object_], counts: float = 1.0) -> Group:
-        """From what was found in both channels."""
-        return cls(np.log(np.maximum(np.stack([found.ratio, found.distance], 2), _LEAST)), subjects, counts)
+    def of(cls, near: Nearest, subjects: NDArray[np.object_], counts: float = 1.0) -> Group:
+        """From how near they are in both channels."""
+        return cls(np.log(np.maximum(np.stack([near.ratio, near.distance], 2), _LEAST)), subjects, counts)
 
     def without(self, names: set[str]) -> Group:
         """The others."""
@@ -188,14 +188,14 @@ class Calibration:
         """
         places = np.searchsorted(self.scores, scores + MARGIN, side="right")
         below = np.concatenate([[0.0], np.cumsum(self.weights)])[places]
-        found: Array = (1.0 + below) / (self.size + 1)
-        return np.minimum(found, 1.0)
+        p: Array = (1.0 + below) / (self.size + 1)
+        return np.minimum(p, 1.0)
 
     def evident(self, group: Group) -> NDArray[np.bool_]:
         """Which images are copies by so much that it takes no calibration at that rate: [n]."""
         near = (group.logs < self.tenth + np.log(EVIDENT)).all(2) & (self.channels(group) < EVIDENT_SCORE)
-        found: NDArray[np.bool_] = near.any(1)
-        return found
+        evident: NDArray[np.bool_] = near.any(1)
+        return evident
 
 
 def rank(subjects: float) -> int:

@@ -114,7 +114,7 @@ def _maps(target: Images, inside: NDArray[np.bool_]) -> tuple[HistogramMatch, Hi
 def _matched(source: Images, inside: NDArray[np.bool_], subjects: Sequence[str], how: HistogramMatch) -> Images:
     from scipy.stats import rankdata
 
-    made = np.broadcast_to(how.outside.astype(np.float32)[:, None, None], source.shape).copy()
+    output = np.broadcast_to(how.outside.astype(np.float32)[:, None, None], source.shape).copy()
     for _, rows in rows_of(subjects):
         mask = inside[rows]
         for channel, levels in enumerate(how.levels):
@@ -122,15 +122,15 @@ def _matched(source: Images, inside: NDArray[np.bool_], subjects: Sequence[str],
             if not values.size:
                 continue
             shares = (rankdata(values) - 0.5) / values.size
-            picture = made[rows, channel]
+            picture = output[rows, channel]
             picture[mask] = np.interp(shares if how.rising else 1 - shares, _QUANTILES, levels)
-            made[rows, channel] = picture
-    return made
+            output[rows, channel] = picture
+    return output
 
 
-def _error(made: Images, target: Images, mask: NDArray[np.bool_], subjects: Sequence[str]) -> float:
+def _error(output: Images, target: Images, mask: NDArray[np.bool_], subjects: Sequence[str]) -> float:
     """Mean over subjects of the mean absolute error inside the mask, % of the range."""
-    apart = np.abs(made - target).mean(1)
+    apart = np.abs(output - target).mean(1)
     return 50 * float(np.mean([apart[rows][mask[rows]].mean() for _, rows in rows_of(subjects) if mask[rows].any()]))
 
 _CURVE = "one curve of the input's grey value makes up {curve_made} of"
@@ -161,7 +161,7 @@ _NOTHING = Returned(finding="cannot tell", sentence="Whether the input is return
                                                     "foreground, or it is of one grey.")
 
 
-def returned_input(source: Images, made: Images, target: Images, mask: Mask, subjects: Sequence[str]) -> Returned:
+def returned_input(source: Images, output: Images, target: Images, mask: Mask, subjects: Sequence[str]) -> Returned:
     """Whether a translator returns its input or only changes its grey values.
 
     - It returns its input if its images lie within `NEAR` of the way from the input to the real target, and the
@@ -174,11 +174,11 @@ def returned_input(source: Images, made: Images, target: Images, mask: Mask, sub
     Small random noise on the output hides neither, unless a curve explains nearly all of the real target.
 
     Args:
-        source, made, target: float32 [n, c, s, s] in [-1, 1]; of colour images the mean of the channels counts.
+        source, output, target: float32 [n, c, s, s] in [-1, 1]; of colour images the mean of the channels counts.
         mask: bool [n, s, s], see `paired.foreground`.
         subjects: [n], whose image each is.
     """
-    shares = [_shares(*pixels) for pixels in _pixels((source, made, target), mask, subjects)]
+    shares = [_shares(*pixels) for pixels in _pixels((source, output, target), mask, subjects)]
     if not shares:
         return _NOTHING
     values = {key: float(np.median([one[key] for one in shares])) for key in shares[0]}
@@ -187,7 +187,7 @@ def returned_input(source: Images, made: Images, target: Images, mask: Mask, sub
     return Returned(finding=finding, n_subjects=len(shares), sentence=_told(_PAIRED[unlike], values), **values)
 
 
-def returned_unpaired(source: Images, made: Images, matched: Sequence[Images], mask: Mask,
+def returned_unpaired(source: Images, output: Images, matched: Sequence[Images], mask: Mask,
                       subjects: Sequence[str]) -> Returned:
     """Without a truth, whether a translator returns its input; not whether it only changes grey values.
 
@@ -197,13 +197,13 @@ def returned_unpaired(source: Images, made: Images, matched: Sequence[Images], m
     and T2 lie farther apart than that.
 
     Args:
-        source, made: float32 [n, c, s, s] in [-1, 1]; of colour images the mean of the channels counts.
+        source, output: float32 [n, c, s, s] in [-1, 1]; of colour images the mean of the channels counts.
         matched: the source's images with their grey values matched, each like `source`; none if there is nothing to
             match with.
         mask, subjects: as for `returned_input`.
     """
     rows = []
-    for one, other, *ways in _pixels((source, made, *matched), mask, subjects) if matched else ():
+    for one, other, *ways in _pixels((source, output, *matched), mask, subjects) if matched else ():
         nearest = min(ways, key=lambda values: float(np.square(values - one).mean()))
         rows.append((_moved(one, other, nearest), _explained(nearest - one, nearest),
                      _explained(other - _curve(_classes(one), other), other)))
@@ -225,21 +225,21 @@ def _pixels(images: Sequence[Images], mask: Mask, subjects: Sequence[str]) -> It
             yield pixels
 
 
-def _shares(source: Array, made: Array, target: Array) -> dict[str, float]:
+def _shares(source: Array, output: Array, target: Array) -> dict[str, float]:
     """The values of `Returned` of one subject's pixels."""
     classes = _classes(source)
-    left_made, left_real = (values - _curve(classes, values) for values in (made, target))
+    left_made, left_real = (values - _curve(classes, values) for values in (output, target))
     unexplained = np.square(left_real).sum()
-    return {"moved": _moved(source, made, target), "same_made": _explained(made - source, made),
-            "same_real": _explained(target - source, target), "curve_made": _explained(left_made, made),
+    return {"moved": _moved(source, output, target), "same_made": _explained(output - source, output),
+            "same_real": _explained(target - source, target), "curve_made": _explained(left_made, output),
             "curve_real": _explained(left_real, target),
             "reproduced": (left_made * left_real).sum() / unexplained if unexplained > _CONSTANT else np.nan,
-            "truth_made": _explained(made - _curve(_classes(target), made), made)}
+            "truth_made": _explained(output - _curve(_classes(target), output), output)}
 
 
-def _moved(source: Array, made: Array, target: Array) -> float:
+def _moved(source: Array, output: Array, target: Array) -> float:
     distance = np.square(target - source).mean()
-    return float(np.sqrt(np.square(made - source).mean() / distance)) if distance > _CONSTANT else np.inf
+    return float(np.sqrt(np.square(output - source).mean() / distance)) if distance > _CONSTANT else np.inf
 
 
 def _classes(values: Array) -> NDArray[np.intp]:

@@ -99,7 +99,7 @@ def _without_specks(mask: Mask) -> Mask:
     return kept
 
 
-def pair_values(target: Images, made: Images, mask: Mask, *, scale: float | Array | None = None,
+def pair_values(target: Images, output: Images, mask: Mask, *, scale: float | Array | None = None,
                  units: str = "") -> PairValues:
     """MAE, PSNR, SSIM and MS-SSIM of every pair, inside the mask and over the whole image.
 
@@ -113,38 +113,38 @@ def pair_values(target: Images, made: Images, mask: Mask, *, scale: float | Arra
 
     Args:
         target: the true images, float32 [n, c, s, s] in [-1, 1].
-        made: the translated ones, likewise.
+        output: the translated ones, likewise.
         mask: bool [n, s, s], see `foreground`.
         scale: physical units for a step of 1 in the images (half of the range): one number or [n].
         units: their name, such as HU.
 
     Raises:
-        UserError: values in `made` that are not finite.
+        UserError: values in `output` that are not finite.
         ValueError: shapes that do not match.
 
     Sources: Thummerer et al., Medical Physics 2023 (SynthRAD2023); Wang et al. 2004 and 2003.
     """
-    if target.shape != made.shape or mask.shape != (len(target), *target.shape[2:]):
-        raise ValueError(f"shapes differ: target {target.shape}, made {made.shape}, mask {mask.shape}")
-    refuse_not_finite(made)
+    if target.shape != output.shape or mask.shape != (len(target), *target.shape[2:]):
+        raise ValueError(f"shapes differ: target {target.shape}, output {output.shape}, mask {mask.shape}")
+    refuse_not_finite(output)
     level = np.nan_to_num(background(target), nan=LOWEST).astype(np.float32)[:, None, None, None]
-    inside = [np.where(mask[:, None], images, level) for images in (target, made)]
+    inside = [np.where(mask[:, None], images, level) for images in (target, output)]
     pairs = PairValues({}, {})
     _add(pairs, INSIDE, inside[0], inside[1], mask, scale, units)
-    _add(pairs, WHOLE, target, made, None, scale, units)
+    _add(pairs, WHOLE, target, output, None, scale, units)
     return pairs
 
 
-def _add(pairs: PairValues, region: str, target: Images, made: Images, mask: Mask | None,
+def _add(pairs: PairValues, region: str, target: Images, output: Images, mask: Mask | None,
          scale: float | Array | None, units: str) -> None:
-    difference = made - target
+    difference = output - target
     absolute = _mean(np.abs(difference), mask)
     measured = [("MAE", "% of range", 100 * absolute / DATA_RANGE)]
     if scale is not None:
         measured.append((f"MAE in {units}", units, absolute * np.asarray(scale, np.float64)))
     squared = np.maximum(_mean(np.square(difference), mask), DATA_RANGE**2 / 10 ** (PSNR_CAP / 10))
     measured.append(("PSNR", "dB", 10 * np.log10(DATA_RANGE**2 / squared)))
-    ssim, ms_ssim = similarity(target, made, mask)
+    ssim, ms_ssim = similarity(target, output, mask)
     measured.append(("SSIM", "", ssim))
     if ms_ssim is not None:
         measured.append((ms_ssim_name(target.shape[-1]), "", ms_ssim))
