@@ -156,9 +156,8 @@ def _sheet(context: Context, way: Way, rows: Sequence[Row]) -> Pictures:
     truth = "MAE: mean absolute error inside the patient, % of the range." if slices.truth is not None else \
         "The two contrasts are not of the same slices, so there is no truth to show."
     caption = [f"{len(chosen)} of the {len(rows):,} test slices{context.of_subjects(len(everyone), 'test subject')}, "
-               f"taken evenly and not picked by hand; {size} × {size} pixels each, shown "
-               f"{scale}.", _sides(chosen), context.pixel,
-               truth]
+               f"taken evenly and not picked by hand; {size} × {size} pixels each, {scale}.", _sides(chosen),
+               context.pixel, truth]
     return Pictures(strips, "rows", way.title, " ".join(filter(None, caption)), lines, patients=True)
 
 
