@@ -12,6 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELos
 
 from ganatomy.data.images import Unreadable
 from ganatomy.formats import dicom
+from ganatomy.formats.dicom import file
 from tests.dicom_files import CT, save, write_dicom, write_enhanced
 
 RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)
@@ -62,7 +63,8 @@ def test_a_transfer_syntax_that_is_not_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("tags", [
-    {"Rows": 65535, "Columns": 65535}, {"NumberOfFrames": 2000000000}, {"BitsStored": 17}, {"BitsAllocated": 12},
+    {"Rows": 65535, "Columns": 65535}, {"Rows": 10000, "Columns": 10000}, {"NumberOfFrames": 2000000000},
+    {"BitsStored": 17}, {"BitsAllocated": 12},
     {"SamplesPerPixel": 4}, {"PhotometricInterpretation": "HSV"}, {"RescaleSlope": 0}, {"RescaleSlope": 1e38},
     {"Rows": 0}, {"Columns": None}, {"PixelData": None}, {"PixelData": b""},
 ])
@@ -81,6 +83,15 @@ def test_a_deflated_file_is_read(tmp_path):
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(tmp_path / "b.dcm")
     assert np.array_equal(dicom.read(tmp_path / "b.dcm")[0], RAMP)
+
+
+def test_a_deflated_file_that_grows_without_end_is_refused(tmp_path, monkeypatch):
+    dataset = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", np.zeros((1000, 1000), np.uint16)))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "b.dcm")
+    monkeypatch.setattr(file, "MAX_INFLATED", 10**6)
+    with pytest.raises(Unreadable, match="when inflated"):
+        dicom.scan(tmp_path / "b.dcm")
 
 
 def test_an_element_longer_than_its_file_takes_no_memory(tmp_path):

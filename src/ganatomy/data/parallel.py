@@ -1,4 +1,4 @@
-"""The same function over many files, in several processes, results in order, memory bounded."""
+"""The same function over many files, in several processes, results in order, memory and time bounded."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ganatomy.core.errors import UserError
@@ -24,6 +25,10 @@ FEW = 64
 """Fewer items than this are not worth other processes."""
 MOST_WORKERS = 64
 PROGRESS_SECONDS = 10.0
+MOST_MEMORY = 16 * 2**30
+"""Bytes that a process may take, or all that the machine has: a file must not take everybody else's."""
+DEADLINE = 3600
+"""Seconds that a process may need for one item: a file must not keep it busy for ever."""
 
 
 def progress(total: int, what: str, say: Callable[[str], None]) -> Callable[[int], None]:
@@ -57,7 +62,7 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> It
         workers: number of processes; 1 works in this one.
 
     Raises:
-        UserError: a process died, as they do when memory runs out.
+        UserError: a process died, as they do when memory runs out, or needed more than `DEADLINE` or `MOST_MEMORY`.
     """
     if workers <= 1:
         yield from map(function, items)
@@ -98,17 +103,17 @@ class _Worker(Generic[T, R]):
 
     def send(self, item: T) -> None:
         """Give it the next item. Raises `UserError` if it is gone."""
-        with _told_when_gone():
+        with self._told_when_gone():
             self.ours.send(item)
 
     def receive(self) -> R:
         """The result of its item. Raises what the function raised, and `UserError` if the process is gone."""
-        with _told_when_gone():
+        result: R
+        with self._told_when_gone():
             result, error = self.ours.recv()
         if error is not None:
             raise error
-        found: R = result
-        return found
+        return result
 
     def end(self) -> None:
         """End it at once, whatever it does."""
@@ -116,23 +121,53 @@ class _Worker(Generic[T, R]):
         self._process.kill()
         self._process.join()
 
+    @contextmanager
+    def _told_when_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            self._process.join()
+            if self._process.exitcode == -getattr(signal, "SIGALRM", 0):
+                raise UserError(f"a reading process was at one file or volume for more than {DEADLINE // 60} minutes",
+                                fix="prepare parts of the source to find out which, and leave it out") from error
+            raise _out_of_memory("was ended from outside, most likely because memory ran out") from error
+
 
 def _work(function: Callable[[Any], Any], pipe: Connection, inherited: Sequence[Connection]) -> None:
     """What a process does until there are no more items, or nobody who gives them."""
     for connection in inherited:  # while a copy of the other end is held here, its owner's end would not be noticed
         connection.close()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if sys.platform == "linux":
+        _limit_memory()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process
+    alarm: Callable[[int], object] = getattr(signal, "alarm", lambda seconds: None)
     try:
         while True:
             item = pipe.recv()
+            alarm(DEADLINE)
             try:
                 answer: tuple[Any, Exception | None] = (function(item), None)
+            except MemoryError:
+                answer = (None, _out_of_memory("needs more memory than it may take"))
             except Exception as error:
                 error.add_note(traceback.format_exc())
                 answer = (None, error)
+            alarm(0)
             pipe.send(answer)
     except (EOFError, OSError):
         return
+
+
+def _limit_memory() -> None:
+    """Let this process take `MOST_MEMORY` beside what it began with; files mapped to be read do not count."""
+    import resource
+
+    page = resource.getpagesize()
+    begun = int(Path("/proc/self/statm").read_text().split()[5]) * page
+    most = begun + min(MOST_MEMORY, os.sysconf("SC_PHYS_PAGES") * page)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _end_with_parent() -> None:
@@ -143,13 +178,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-@contextmanager
-def _told_when_gone() -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, OSError) as error:
-        raise UserError("a reading process was ended from outside, most likely because memory ran out",
-                        fix="add --workers 1, or free memory") from error
+def _out_of_memory(what: str) -> UserError:
+    return UserError(f"a reading process {what}", fix="add --workers 1, or free memory")
 
 
 @contextmanager

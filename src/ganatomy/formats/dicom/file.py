@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ganatomy.data.images import Unreadable
 
 MAX_ELEMENT = 2**26
 """Elements before the pixels that are larger than this many bytes are passed over."""
+MAX_INFLATED = 2**28
+"""A deflated file that grows beyond this many bytes is not opened: it is held in memory more than once."""
 _PIXELS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _UNDEFINED = 0xFFFFFFFF
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN")
@@ -60,7 +63,10 @@ class _Reader(io.BufferedReader):
         """As a file's; all that is left is asked for only to be inflated."""
         if size is None or size < 0:
             self.inflates = True
-            return super().read()
+            packed = super().read()
+            if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, MAX_INFLATED + 1)) > MAX_INFLATED:
+                raise Unreadable(f"is larger than {MAX_INFLATED // 2**20} MB when inflated")
+            return packed
         if size > 2**20:  # Python reserves memory for all that is asked for
             size = max(0, min(size, self.size - self.tell()))
         return super().read(size)

@@ -20,6 +20,8 @@ from ganatomy.formats.dicom.file import Opened, item, items, number, numbers, te
 
 MAX_BYTES = 2**30
 """Pictures of a file or volume that take more memory than this are refused."""
+MAX_PIXELS = 2**26
+"""Pixels of one picture, each channel counted: decoding and converting takes several times their memory."""
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _UPTAKE = ("PT", "NM")
 _NO_IMAGES = {
@@ -84,6 +86,8 @@ def stored(file: Opened) -> Stored:
     if allocated not in (1, 8, 16, 32, 64) or not 0 < bits <= allocated:
         raise Unreadable(f"stores {bits} bits in {allocated}, which is no format read here")
     samples = whole(data, "SamplesPerPixel") or 1
+    if rows * columns * samples > MAX_PIXELS:
+        raise Unreadable(f"claims a picture of {rows} x {columns} x {samples} values; {MAX_PIXELS:,} are read at most")
     photometric = text(data, "PhotometricInterpretation").upper() or ("MONOCHROME2" if samples == 1 else "")
     signed = whole(data, "PixelRepresentation") == 1
     _check_photometric(photometric, samples, allocated)

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ganatomy.core.errors import UserError
+from ganatomy.data import parallel
 from ganatomy.data.parallel import in_order
 
 SCRIPT = """
@@ -36,6 +39,24 @@ def squared(number: int) -> int:
 
 def test_results_come_in_the_order_of_the_items() -> None:
     assert list(in_order(squared, range(20), 3)) == [n**2 for n in range(20)]
+
+
+def insatiable(number: int) -> int:
+    return len(bytearray(2**31))
+
+
+def endless(number: int) -> int:
+    return sum(1 for _ in iter(int, 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes have limits there alone")
+@pytest.mark.parametrize(("work", "words"), [(insatiable, "more memory"), (endless, "for more than")])
+def test_neither_memory_nor_time_is_without_end(monkeypatch: pytest.MonkeyPatch, work: Callable[[int], int],
+                                                words: str) -> None:
+    monkeypatch.setattr(parallel, "MOST_MEMORY", 2**30)
+    monkeypatch.setattr(parallel, "DEADLINE", 1)
+    with pytest.raises(UserError, match=words):
+        list(in_order(work, range(3), 2))
 
 
 def running(process: int) -> bool:
