@@ -86,13 +86,13 @@ def test_what_cannot_be_meant_is_refused_with_the_fix(text: str) -> None:
     (set(), {U8}, "identity", "arbitrary units", "8 bits"),
     ({"US"}, {U16}, "percentile", "arbitrary units", "US"),
     ({""}, {U8, U16}, "percentile", "arbitrary units", "8 bits"),
-    ({"CT", "MR"}, {I16}, "percentile", "arbitrary units", "mixes CT and MR"),
+    ({"CT", "MR"}, {I16}, "percentile", "arbitrary units", "CT and MR"),
     ({"CT"}, {U8}, "identity", "arbitrary units", "8 bits"),
 ])
 def test_the_automatic_choice(modalities: set[str], dtypes: set[np.dtype], method: str, units: str, says: str) -> None:
-    found = choose("one", modalities, dtypes, AUTO)
+    found = choose(modalities, dtypes, AUTO)
     assert (found.method, found.units) == (method, units)
-    assert found.reason.startswith("one: ") and says in found.reason
+    assert says in found.reason
 
 
 def test_a_window_asked_for_ct_spares_another_contrast_beside_it() -> None:
@@ -106,18 +106,18 @@ def test_a_window_asked_for_ct_spares_another_contrast_beside_it() -> None:
 
 def test_a_window_is_not_forced_upon_mr_or_bytes() -> None:
     brain = parse_intensity("window:brain")
-    assert choose("a", {"CT"}, {I16}, brain).label == "window 0 to 80"
-    assert choose("a", {""}, {I16}, brain).label == "window 0 to 80"  # who asks knows
+    assert choose({"CT"}, {I16}, brain).label == "window 0 to 80"
+    assert choose({""}, {I16}, brain).label == "window 0 to 80"  # who asks knows
     for modality, dtype, method in (("MR", I16, "percentile"), ("", U8, "identity")):
-        found = choose("a", {modality}, {dtype}, brain)
+        found = choose({modality}, {dtype}, brain)
         assert found.method == method and "window applies" in found.reason
 
 
 def test_what_was_asked_for_is_obeyed_and_keeps_the_unit() -> None:
     for text in ("identity", "percentile", "minmax", "fixed:-200:300"):
-        found = choose("CT", {"CT"}, {I16}, parse_intensity(text))
+        found = choose({"CT"}, {I16}, parse_intensity(text))
         assert found.method == text.split(":")[0] and found.units == "HU" and "as asked" in found.reason
-    assert choose("a", {"MR"}, {I16}, parse_intensity("fixed:-200:300")).label == "fixed -200 to 300"
+    assert choose({"MR"}, {I16}, parse_intensity("fixed:-200:300")).label == "fixed -200 to 300"
 
 
 def unlike_hounsfield() -> dict[str, np.ndarray]:
@@ -136,7 +136,7 @@ def unlike_hounsfield() -> dict[str, np.ndarray]:
 def test_what_does_not_look_like_hounsfield_units(kind: str) -> None:
     values = unlike_hounsfield()[kind]
     assert not looks_like_hounsfield(values)
-    assert choose("x", {""}, {F32}, AUTO, values).method == "percentile"
+    assert choose({""}, {F32}, AUTO, values).method == "percentile"
 
 
 @pytest.mark.parametrize("values", [
@@ -145,16 +145,16 @@ def test_what_does_not_look_like_hounsfield_units(kind: str) -> None:
 ])
 def test_what_looks_like_hounsfield_units(values: np.ndarray) -> None:
     assert looks_like_hounsfield(values)
-    found = choose("x", {""}, {values.dtype}, AUTO, values)
+    found = choose({""}, {values.dtype}, AUTO, values)
     assert found.label == "window -1000 to 1000" and "--intensity percentile" in found.reason
 
 
 def test_ct_that_was_never_rescaled_is_no_hounsfield() -> None:
     unscaled = (chest() + 1024).astype(np.uint16)
-    found = choose("x", {"CT"}, {U16}, AUTO, unscaled)
+    found = choose({"CT"}, {U16}, AUTO, unscaled)
     assert found.method == "percentile" and found.units != "HU" and "rescaled" in found.reason
     stripped = np.where(chest() > 0, np.clip(chest(), 0, 100), 0)
-    assert choose("x", {"CT"}, {I16}, AUTO, stripped).method == "window"
+    assert choose({"CT"}, {I16}, AUTO, stripped).method == "window"
 
 
 def test_values_are_looked_at_only_where_they_decide() -> None:
@@ -169,7 +169,7 @@ def test_values_are_looked_at_only_where_they_decide() -> None:
 def test_padding_around_ct_is_neither_background_nor_low_end(padding: int) -> None:
     plain, padded = chest(), chest(padding=padding)
     for text in ("auto", "window:brain", "percentile", "minmax"):
-        how = choose("x", {"CT"}, {I16}, parse_intensity(text))
+        how = choose({"CT"}, {I16}, parse_intensity(text))
         levels = measure([padded], how=how)
         assert levels.background == -1000
         assert mapping(how, levels, U16).offset >= -1024
@@ -180,13 +180,13 @@ def test_padding_around_ct_is_neither_background_nor_low_end(padding: int) -> No
 
 def test_identity_keeps_the_padding_too() -> None:
     padded = chest(padding=-3024)
-    levels = measure([padded], how=choose("x", {"CT"}, {I16}, parse_intensity("identity")))
+    levels = measure([padded], how=choose({"CT"}, {I16}, parse_intensity("identity")))
     np.testing.assert_array_equal(levels.without_padding(padded), padded)
     assert (levels.foreground(padded) == (chest() > -900)).mean() > 0.99
 
 
 def test_one_stored_value_means_one_density_in_every_patient() -> None:
-    how = choose("x", {"CT"}, {I16}, AUTO)
+    how = choose({"CT"}, {I16}, AUTO)
     brighter = chest(1)
     brighter[:8] = 3000  # metal must not move the rest
     maps = {mapping(how, measure([p], how=how), U16) for p in (chest(0), brighter, np.zeros((9, 9), np.int16))}
@@ -197,7 +197,7 @@ def test_one_stored_value_means_one_density_in_every_patient() -> None:
 @given(values=arrays.arrays(np.float32, (5, 7), elements=st.floats(-3100, 4000, width=32)),
        text=st.sampled_from(["auto", "window:brain", "window:-600/1500", "fixed:-50:17.5"]))
 def test_inside_the_window_values_come_back_within_half_a_step(values: np.ndarray, text: str) -> None:
-    how = choose("x", {"CT"}, {F32}, parse_intensity(text))
+    how = choose({"CT"}, {F32}, parse_intensity(text))
     found = mapping(how, measure([values], how=how), U16)
     back = found.encode(values) * found.scale + found.offset
     assert how.low is not None and how.high is not None
@@ -244,7 +244,7 @@ def test_what_cannot_share_a_type() -> None:
 @pytest.mark.parametrize("modality", ["CT", "MR", "DX"])
 def test_a_constant_volume_is_constant(value: int, modality: str) -> None:
     values = np.full((6, 6), value, np.int16)
-    how = choose("x", {modality}, {I16}, AUTO)
+    how = choose({modality}, {I16}, AUTO)
     levels = measure([values], how=how)
     assert levels.constant and np.unique(mapping(how, levels, U16).encode(values.astype(np.float32))).size == 1
 
@@ -252,7 +252,7 @@ def test_a_constant_volume_is_constant(value: int, modality: str) -> None:
 @pytest.mark.parametrize("collimated", [True, False])
 @pytest.mark.parametrize("marker", [True, False])
 def test_neither_collimator_nor_marker_sets_the_range_of_a_radiograph(collimated: bool, marker: bool) -> None:
-    how = choose("x", {"DX"}, {U16}, AUTO)
+    how = choose({"DX"}, {U16}, AUTO)
     levels = measure([radiograph(collimated=collimated, marker=marker)], how=how)
     inside = (1250, 2750) if collimated else (1000, 3000)
     assert levels.low == pytest.approx(inside[0], abs=60) and levels.high == pytest.approx(inside[1], abs=60)
@@ -265,10 +265,10 @@ def test_a_calcification_of_few_pixels_is_not_cut_off() -> None:
     values = radiograph(size=400, marker=False)
     values[200:204, 200:208] = 4000  # 0.03% of the picture: a cluster
     values[202, 203] = 4100
-    levels = measure([values], how=choose("x", {"MG"}, {U16}, AUTO))
+    levels = measure([values], how=choose({"MG"}, {U16}, AUTO))
     assert levels.high < 4000  # its top is, by design: less than a thousandth of the content
     values[150:250, 150:160] = 4000
-    assert measure([values], how=choose("x", {"MG"}, {U16}, AUTO)).high >= 4000
+    assert measure([values], how=choose({"MG"}, {U16}, AUTO)).high >= 4000
 
 
 def test_the_names_of_windows_are_centre_and_width() -> None:

@@ -8,12 +8,11 @@ between the subjects of the same data.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.core.text import counted, grouped
+from ganatomy.core.text import grouped
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.likeness import (
     FINE_BAND,
@@ -55,63 +54,20 @@ _BLOCK = 256
 Index = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two images by index, their distance, and whether their splits differ."""
-
-    one: int
-    other: int
-    distance: float
-    leak: bool
+Pair = tuple[str, str, str, float, bool]
+"""Domain, both images' ids, their distance, and whether they are in different splits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """Near-duplicates among images.
+def near_duplicates(dataset: Dataset, say: Callable[[str], None] = lambda text: None) -> list[Pair]:
+    """Near-duplicates among a dataset's subjects, those in different splits first, then the nearest.
 
-    Attributes:
-        pairs: of different subjects, nearest first.
-        threshold: distances below it are near-duplicates.
-        usual: the median distance to other subjects; None where there are too few subjects to say.
-        compared: how many images were compared; the rest is nearly empty.
-    """
-
-    pairs: list[Pair]
-    threshold: float
-    usual: float | None
-    compared: int
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicates:
-    """Near-duplicates in a dataset.
-
-    Attributes:
-        pairs: (domain, image_id, image_id, distance, in different splits), leaks first, then nearest first.
-        leaks: how many of them are in different splits.
-    """
-
-    pairs: list[tuple[str, str, str, float, bool]]
-    leaks: int
-
-    @property
-    def warning(self) -> str:
-        """A sentence for the user, "" if there are none."""
-        if not self.pairs:
-            return ""
-        text = (f"{counted(len(self.pairs), 'pair')} of nearly the same image under two subjects, far more alike than "
-                "different subjects are in these data")
-        return text + (f"; {self.leaks} of them in different splits: patients leak" if self.leaks else "")
-
-
-def near_duplicates(dataset: Dataset, say: Callable[[str], None] = lambda text: None) -> Duplicates:
-    """Look for near-duplicates among a dataset's subjects; where domains are paired, the first stands for all.
+    Where domains are paired, the first stands for all.
 
     Args:
         dataset: any; of more than 5,000 images a domain, as many are taken evenly from each subject.
         say: told of the cap.
     """
-    pairs: list[tuple[str, str, str, float, bool]] = []
+    pairs: list[Pair] = []
     for domain in dataset.info.domains[:1] if dataset.info.paired else dataset.info.domains:
         every = dataset.rows(domain)
         rows = _evenly(every)
@@ -119,9 +75,10 @@ def near_duplicates(dataset: Dataset, say: Callable[[str], None] = lambda text: 
             say(f"near-duplicates are looked for among {len(rows):,} of {grouped(len(every), 'image')}, evenly from "
                 "each subject")
         small = np.concatenate([to_grey(dataset.pixels(rows[i:i + _BLOCK])) for i in range(0, len(rows), _BLOCK)])
-        alike = compare(small, [r.subject for r in rows], [r.split for r in rows])
-        pairs += [(domain, rows[p.one].image_id, rows[p.other].image_id, p.distance, p.leak) for p in alike.pairs]
-    return Duplicates(sorted(pairs, key=lambda p: (not p[4], p[3])), sum(pair[4] for pair in pairs))
+        for i, k, distance in compare(small, [row.subject for row in rows]):
+            one, other = rows[i], rows[k]
+            pairs.append((domain, one.image_id, other.image_id, distance, one.split != other.split))
+    return sorted(pairs, key=lambda pair: (not pair[4], pair[3]))
 
 
 def _evenly(rows: Sequence[Row]) -> list[Row]:
@@ -140,7 +97,7 @@ def _evenly(rows: Sequence[Row]) -> list[Row]:
     return sorted(chosen, key=lambda row: row.row)
 
 
-def compare(images: Array, subjects: Sequence[str], splits: Sequence[str]) -> Likeness:
+def compare(images: Array, subjects: Sequence[str]) -> list[tuple[int, int, float]]:
     """Pairs of images of different subjects that are far more alike than is usual between the subjects.
 
     The distance is 1 - r, where r is the correlation of the band-passed images at the shift, zoom and mirroring at
@@ -150,29 +107,24 @@ def compare(images: Array, subjects: Sequence[str], splits: Sequence[str]) -> Li
 
     Args:
         images: float32 [n, h, w] of `to_grey`.
-        subjects, splits: of each image.
+        subjects: of each image.
+
+    Returns:
+        The indices of both and their distance, the nearest first.
     """
-    if len(set(subjects)) < 2:
-        return Likeness([], IDENTICAL, None, len(subjects))
     order = np.argsort(np.array(subjects), kind="stable")
     content = np.concatenate([np.sqrt((band(images[i], FINE_BAND) ** 2).mean((1, 2))) for i in _blocks(order)])
-    usable = content > max(LEAST_CONTENT * float(np.percentile(content, 90)), 1e-5 * float(np.abs(images).max()))
-    order = order[usable]
+    order = order[content > max(LEAST_CONTENT * float(np.percentile(content, 90)), 1e-5 * float(np.abs(images).max()))]
     names, owner = np.unique(np.array(subjects)[order], return_inverse=True)
     if len(names) < 2:
-        return Likeness([], IDENTICAL, None, len(order))
+        return []
     others, distances = _nearest(images, order, owner, min(NEAREST, len(names) - 1))
-    threshold, usual = IDENTICAL, None
-    if len(names) >= FEWEST_SUBJECTS:
-        second = np.sort(distances, axis=1)[:, 1]
-        usual = float(np.median(second))
-        threshold = _threshold(second)
+    threshold = _threshold(np.sort(distances, axis=1)[:, 1]) if len(names) >= FEWEST_SUBJECTS else IDENTICAL
     best: dict[tuple[int, int], float] = {}
     for i, k in zip(*np.nonzero(distances < threshold), strict=True):
         one, other = sorted((int(order[i]), int(order[others[i, k]])))
         best[one, other] = min(float(distances[i, k]), best.get((one, other), 2.0))
-    pairs = [Pair(one, other, d, splits[one] != splits[other]) for (one, other), d in best.items()]
-    return Likeness(sorted(pairs, key=lambda p: p.distance), threshold, usual, len(order))
+    return sorted(((one, other, distance) for (one, other), distance in best.items()), key=lambda pair: pair[2])
 
 
 def _threshold(usual: Array) -> float:

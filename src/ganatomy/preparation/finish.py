@@ -30,7 +30,6 @@ from ganatomy.preparation.duplicates import MOST_LISTED, near_duplicates
 from ganatomy.preparation.masks import MANY_LABELS, settle_masks
 from ganatomy.preparation.options import Options
 from ganatomy.preparation.plan import Plan
-from ganatomy.preparation.privacy import WHOLE_HEADS
 from ganatomy.preparation.sheet import write_contact_sheet
 from ganatomy.sources.entry import Entry, Layout
 
@@ -67,11 +66,14 @@ def finish_dataset(writer: DatasetWriter, notes: Notes, plan: Plan, layout: Layo
     warnings = [*warnings, *(f"no image of {name} could be used" for name in plan.intensities if name not in stored)]
     info = _info(writer, notes, plan, options, mask_values)
     alike = near_duplicates(Dataset(writer.stage, info, writer.rows), say)
-    if alike.warning:
-        warnings = [*warnings, alike.warning]
+    if alike:
+        leaks = sum(pair[4] for pair in alike)
+        leaking = f"; {leaks} of them in different splits: patients leak" if leaks else ""
+        warnings = [*warnings, f"{counted(len(alike), 'pair')} of nearly the same image under two subjects, far more "
+                    f"alike than different subjects are in these data{leaking}"]
     content = fingerprint(writer.rows, notes.tally, layout.kind, len(notes.skipped), len(notes.left_out), warnings,
                           plan.unpaired)
-    content["near_duplicates"] = [list(pair) for pair in alike.pairs[:MOST_LISTED]]
+    content["near_duplicates"] = [list(pair) for pair in alike[:MOST_LISTED]]
     writer.finish(info.model_copy(update={"fingerprint": content}))
     write_contact_sheet(Dataset.open(writer.stage), options.seed, plan.axis, plan.oriented)
     describe(content, say)
@@ -294,7 +296,8 @@ def _image_warnings(rows: Sequence[Row], tally: Tally) -> list[str]:
         (tally.without_mask, f"{counted(tally.without_mask, 'visit')} without a mask; an empty one is stored"),
         (tally.with_text, f"{tally.with_text} of {counted(tally.looked_at, 'visit')} looked at may have text burned "
                           "into the pictures, which may name the patient: look at them before you share anything"),
-        (tally.whole_heads, f"{tally.whole_heads} of {counted(tally.looked_at, 'visit')} looked at: {WHOLE_HEADS}"),
+        (tally.whole_heads, f"{tally.whole_heads} of {counted(tally.looked_at, 'visit')} looked at seem to show whole "
+                            "heads, of which a face can be rebuilt: deface or skull-strip before sharing"),
         (dark, f"hardly any foreground in {', '.join(dark)}"),
     ]
     return [text for raised, text in checks if raised]

@@ -96,17 +96,17 @@ def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Optio
         if needs_sample(modalities, dtypes[domain], wanted):
             chosen = random.Random(options.seed).sample(items, min(INTENSITY_SAMPLE, len(items)))
             sample = pool((pixels for item in chosen if (pixels := _pixels(item)) is not None), len(chosen))
-        decisions[domain] = choose(domain, modalities, dtypes[domain], wanted, sample)
+        decisions[domain] = choose(modalities, dtypes[domain], wanted, sample)
         samples[domain] = sample if not modalities - {""} else None
     has_ct = any(samples[domain] is None and decisions[domain].units == HOUNSFIELD for domain in domains)
     for domain in no_window(samples, wanted, has_ct):
         decisions[domain] = replace(
-            choose(domain, {""}, dtypes[domain], Choice("auto"), samples[domain]),
-            reason=f"{domain}: does not look like Hounsfield units, to which a window applies, as another domain does")
+            choose({""}, dtypes[domain], Choice("auto"), samples[domain]),
+            reason="does not look like Hounsfield units, to which a window applies, as another domain does")
     decisions, dtype = settle(decisions, dtypes)
     reasons: dict[str, list[str]] = {}
     for domain, decision in decisions.items():
-        reasons.setdefault(decision.reason.removeprefix(f"{domain}: "), []).append(domain)
+        reasons.setdefault(decision.reason, []).append(domain)
     for why, alike in reasons.items():
         say(f"intensities of {', '.join(alike)}: {why}")
     return decisions, dtype

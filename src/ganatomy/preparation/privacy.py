@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from ganatomy.preparation.search import Form, Forms, Hit, Search
 
 Say = Callable[[str], None]
 Shell = Callable[[NDArray[np.float64]], bool]
-NAME, LINK = "its name", "the place it links to"
 GLYPHS = 6
 """As many letters in a row make a text."""
 _LOWEST, _HIGHEST = 5, 40
@@ -40,8 +39,6 @@ _EVEN = 30
 """Letters of a text are alike in brightness, of 255."""
 _MOST = 300
 """Pieces of the size of letters; a picture with more is noise."""
-WHOLE_HEADS = ("these look like whole heads: a face can be rebuilt from such volumes; deface or skull-strip before "
-               "sharing")
 COVERAGE = 40.0
 """mm along every axis; a slab thinner than this shows no head."""
 _HOUNSFIELD_AIR = -200.0
@@ -82,22 +79,20 @@ class Audit:
     """The result of an audit.
 
     Attributes:
-        searched: how many identifiers were searched for, in some form.
-        left_out: forms of identifiers that any file may hold -> why they were not searched for.
+        forms: what was searched for, and what was not.
+        say: told each finding, and what could not be searched.
         findings: in the order of the files.
         files: how many were searched.
         by_chance: hits that pixels, hashes or numbers give by chance, passed over.
         unsearched: (file, reason) of what could not be looked into.
-        named: the classes and domains, which are stored as they are.
     """
 
-    searched: int
-    left_out: dict[Form, str]
+    forms: Forms
+    say: Say
     findings: list[Finding] = field(default_factory=list)
     files: int = 0
     by_chance: int = 0
     unsearched: list[tuple[str, str]] = field(default_factory=list)
-    named: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -105,21 +100,38 @@ class Audit:
         return not self.findings and not self.unsearched
 
     def __str__(self) -> str:
-        files, searched = counted(self.files, "file"), counted(self.searched, "identifier")
+        files, searched = counted(self.files, "file"), counted(self.forms.searched, "identifier")
         holding = len({finding.file for finding in self.findings})
         parts = [f"{holding} of {files} hold some of {searched} looked for" if holding else
                  f"none of {searched} looked for was found in {files}"]
-        if self.left_out:
-            shown = Counter(f"{form.kind} {form.masked} {why}" for form, why in self.left_out.items())
+        left_out = self.forms.left_out
+        if left_out:
+            shown = Counter(f"{form.kind} {form.masked} {why}" for form, why in left_out.items())
             each = ", ".join(f"{text}{f' ({n} times)' if n > 1 else ''}" for text, n in sorted(shown.items()))
-            parts.append(f"{counted(len(self.left_out), 'form')} of them cannot be searched for: {each}")
+            parts.append(f"{counted(len(left_out), 'form')} of them cannot be searched for: {each}")
         if self.by_chance:
             parts.append(f"{counted(self.by_chance, 'hit')} that chance explains passed over")
         if self.unsearched:
             parts.append(f"{counted(len(self.unsearched), 'part')} could not be searched")
-        if self.named:
-            parts.append(f"classes and domains are taken to name nobody: {', '.join(self.named)}")
         return "; ".join([*parts, "text within pictures is not read"])
+
+    def cannot_search(self, file: str, reason: str) -> None:
+        """Note what could not be looked into."""
+        self.unsearched.append((file, reason))
+        self.say(f"{file}: could not be searched: {reason}")
+
+    def note(self, hits: Iterable[Hit], file: str, part: str = "") -> None:
+        """Add up hits of the same kind into findings; `part` is given where they are in no bytes of the file."""
+        places: dict[tuple[str, Form, str], list[int]] = {}
+        for hit in hits:
+            places.setdefault((hit.part, hit.form, hit.encoding), []).append(hit.offset)
+        forms = {form for _, form, _ in places}
+        for (within, form, encoding), offsets in sorted(places.items()):
+            inside = f"{_masked(within, forms)}, " if within else ""
+            finding = Finding(file, form.kind, form.masked, encoding, part or f"{inside}byte {min(offsets)}",
+                              len(set(offsets)))
+            self.findings.append(finding)
+            self.say(str(finding))
 
 
 def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Audit:
@@ -137,92 +149,73 @@ def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Aud
         UserError: a place is missing, or it cannot be known which identifiers to look for.
     """
     paths = [Path(place) for place in places]
-    for path in paths:
-        if not path.exists():
-            raise UserError("there is no such file or folder", where=path, fix="check the path")
     owners = {path: _owners(path) for path in paths}
-    datasets = _datasets(owners)
-    identifiers = {pair for dataset in datasets for pair in read_identifiers(dataset)}
-    notes = [read_json(dataset / "dataset.json") for dataset in datasets]  # not opened: it may have been tampered with
-    named = {str(word) for note in notes for key in ("domains", "classes") for word in note.get(key, ())}
-    own = named | {str(word) for note in notes for word in note.get("mask_values", ())}
-    rows = max(((dataset / "manifest.csv").read_bytes().count(b"\n") for dataset in datasets), default=0)
-    forms = Forms(identifiers, own, rows)
-    audit = Audit(forms.searched, forms.left_out, named=tuple(sorted(named)))
-    search = Search(forms)
-    contents = {note.get("content") for note in notes}
-    for run in (path for owned in owners.values() for path in owned if Run.is_run(path)):
-        if Run(run).dataset_content() not in contents:
-            _unsearched(str(run), "its dataset has been made anew since, perhaps of other patients, whose identifiers "
-                                  "are not known", audit, say)
+    runs = [Run(path) for owned in owners.values() for path in owned if Run.is_run(path)]
+    # not opened: it may have been tampered with
+    notes = {path: read_json(path / "dataset.json") for owned in owners.values() for path in owned
+             if not Run.is_run(path)}
+    for run in runs:
+        if run.dataset_content() not in {note.get("content") for note in notes.values()}:
+            try:
+                dataset = run.dataset_path()
+            except UserError as error:
+                raise UserError(f"{error.what}, so nobody knows which identifiers to look for", where=error.where,
+                                fix="name its dataset too") from error
+            notes[dataset] = read_json(dataset / "dataset.json")
+    homeless = [path for path, owned in owners.items() if not owned]
+    if homeless and not notes:
+        raise UserError("says of no patients that it comes from them", where=homeless[0],
+                        fix="name the dataset or run it belongs to as well")
+    own = {str(word) for note in notes.values() for key in ("domains", "classes", "mask_values")
+           for word in note.get(key, ())}
+    rows = max(((dataset / "manifest.csv").read_bytes().count(b"\n") for dataset in notes), default=0)
+    audit = Audit(Forms({pair for dataset in notes for pair in read_identifiers(dataset)}, own, rows), say)
+    search = Search(audit.forms)
+    for run in runs:
+        if run.dataset_content() not in {note.get("content") for note in notes.values()}:
+            audit.cannot_search(str(run.path), "its dataset has been made anew since, perhaps of other patients, whose "
+                                "identifiers are not known")
     for place in paths:
-        _search(place, search, audit, say)
+        _search(place, search, audit)
     audit.by_chance = search.by_chance
     return audit
 
 
-def _datasets(places: Mapping[Path, list[Path]]) -> list[Path]:
-    """The datasets whose identifiers are looked for, of places and what owns each."""
-    datasets: dict[Path, None] = {}
-    homeless, runs = [], []
-    for place, owners in places.items():
-        datasets |= dict.fromkeys(owner for owner in owners if is_dataset(owner, "real"))
-        runs += [Run(owner) for owner in owners if Run.is_run(owner)]
-        if not any(is_dataset(owner, "real") or Run.is_run(owner) for owner in owners):
-            homeless.append(place)
-    for run in runs:
-        content = run.dataset_content()
-        if not any(read_json(dataset / "dataset.json").get("content") == content for dataset in datasets):
-            try:
-                datasets[run.dataset_path()] = None
-            except UserError as error:
-                raise UserError(f"{error.what}, so nobody knows which identifiers to look for", where=error.where,
-                                fix="name its dataset too") from error
-    if homeless and not datasets:
-        raise UserError("says of no patients that it comes from them", where=homeless[0],
-                        fix="name the dataset or run it belongs to as well")
-    return list(datasets)
-
-
 def _owners(place: Path) -> list[Path]:
-    """The dataset or run that a place lies in; else all that lie below it."""
+    """The real dataset or run that a place lies in; else all that lie below it."""
     def is_ours(path: Path) -> bool:
-        return is_dataset(path) or Run.is_run(path)
+        return is_dataset(path, "real") or Run.is_run(path)
 
+    if not place.exists():
+        raise UserError("there is no such file or folder", where=place, fix="check the path")
     above = next((path for path in (place.absolute(), *place.absolute().parents) if is_ours(path)), None)
     return [above] if above is not None else [path for path in _below(place, []) if path.is_dir() and is_ours(path)]
 
 
-def _search(place: Path, search: Search, audit: Audit, say: Say) -> None:
+def _search(place: Path, search: Search, audit: Audit) -> None:
     """Search all files below a place, and their names."""
     closed: list[OSError] = []
     for path in _below(place, closed):
         name = place.name if path == place else path.relative_to(place).as_posix()
         hits = list(search.text(os.fsencode(name)))
-        shown = _masked(str(path), hits)
-        _note((hit._replace(part=NAME) for hit in hits), shown, audit, say)
+        shown = _masked(str(path), {hit.form for hit in hits})
+        audit.note(hits, shown, "its name")
         if path.is_symlink():
-            target = search.text(os.fsencode(path.readlink()))
-            _note((hit._replace(part=LINK) for hit in target), shown, audit, say)
+            audit.note(search.text(os.fsencode(path.readlink())), shown, "the place it links to")
         if path.is_file():
             audit.files += 1
             try:
                 with path.open("rb") as stream:
-                    _note(search.file(stream, path.stat().st_size), shown, audit, say)
+                    audit.note(search.file(stream, path.stat().st_size), shown)
             except OSError as error:
-                search.unsearched.append(f"cannot be read ({error.strerror})")
+                audit.cannot_search(shown, f"cannot be read ({error.strerror})")
             for reason in search.unsearched:
-                _unsearched(shown, reason, audit, say)
+                audit.cannot_search(shown, reason)
             search.unsearched.clear()
     for fault in closed:
-        name = os.path.relpath(str(fault.filename), str(place))
-        shown = str(place / _masked(name, search.text(os.fsencode(name))))
-        _unsearched(shown, f"the folder cannot be opened ({fault.strerror})", audit, say)
-
-
-def _unsearched(shown: str, reason: str, audit: Audit, say: Say) -> None:
-    audit.unsearched.append((shown, reason))
-    say(f"{shown}: could not be searched: {reason}")
+        folder = str(fault.filename)
+        forms = {hit.form for hit in search.text(os.fsencode(os.path.relpath(folder, place)))}
+        audit.cannot_search(_masked(folder, forms), f"the folder cannot be opened ({fault.strerror})")
 
 
 def _below(place: Path, closed: list[OSError]) -> Iterator[Path]:
@@ -232,33 +225,16 @@ def _below(place: Path, closed: list[OSError]) -> Iterator[Path]:
     """
     if place.is_file():
         yield place
-        return
-    for folder, folders, files in os.walk(place, onerror=closed.append):
+    for folder, folders, files in os.walk(place, onerror=closed.append) if place.is_dir() else ():
         folders[:] = sorted(f for f in folders if not f.endswith(PRIVATE_SUFFIX))
-        for name in (*folders, *sorted(files)):
-            yield Path(folder) / name
+        yield from (Path(folder) / name for name in (*folders, *sorted(files)))
 
 
-def _masked(text: str, hits: Iterable[Hit]) -> str:
+def _masked(text: str, forms: Iterable[Form]) -> str:
     """`text` without identifiers, so that a name of a file can be shown."""
-    for hit in hits:
-        text = re.sub(re.escape(hit.form.text), hit.form.masked, text, flags=re.IGNORECASE)
+    for form in forms:
+        text = re.sub(re.escape(form.text), form.masked, text, flags=re.IGNORECASE)
     return text
-
-
-def _note(hits: Iterable[Hit], shown: str, audit: Audit, say: Say) -> None:
-    """Add up hits of the same kind into findings."""
-    places: dict[tuple[str, Form, str], set[int]] = {}
-    for hit in hits:
-        places.setdefault((hit.part, hit.form, hit.encoding), set()).add(hit.offset)
-    for (part, form, encoding), offsets in sorted(places.items()):
-        within = part
-        for _, other, _ in places:
-            within = re.sub(re.escape(other.text), other.masked, within, flags=re.IGNORECASE)
-        where = part if part in (NAME, LINK) else f"{within + ', ' if part else ''}byte {min(offsets)}"
-        finding = Finding(shown, form.kind, form.masked, encoding, where, len(offsets))
-        audit.findings.append(finding)
-        say(str(finding))
 
 
 def likely_text(pictures: Sequence[Pixels]) -> bool:
@@ -271,25 +247,25 @@ def likely_text(pictures: Sequence[Pixels]) -> bool:
         pictures: [h, w] or [h, w, 3], any type, at the resolution of the source (letters at least 8 pixels high); a few
             of a series, such as the first, the middle and the last.
     """
-    return any(longest_line(picture) >= GLYPHS for picture in pictures)
+    return any(_has_text(picture) for picture in pictures)
 
 
-def longest_line(picture: Pixels) -> int:
-    """How many things like letters stand in the longest line of a picture [h, w] or [h, w, 3]."""
+def _has_text(picture: Pixels) -> bool:
     grey = np.asarray(picture, np.float32)
     grey = grey.max(-1) if grey.ndim == 3 else grey
     low, high = float(grey.min()), float(grey.max())
     if min(grey.shape) < 2 * _STROKE or not high > low:
-        return 0
+        return False
     levels = np.rint((grey - low) * (255 / (high - low))).astype(np.uint8)
-    longest = 0
     for one in (levels, 255 - levels):
         raised = one - _opened(one)
         masks = [raised > level for level in _LEVELS]
         commonest = np.bincount(one[raised > _FAINT], minlength=1).argmax()  # of strokes drawn in one grey
-        masks.append((raised > _FAINT) & (one <= commonest + 8) & (one + 8.0 >= commonest) if commonest else masks[0])
-        longest = max(longest, *(_line(_glyphs(mask, one)) for mask in masks))
-    return longest
+        if commonest:
+            masks.append((raised > _FAINT) & (one <= commonest + 8) & (one + 8.0 >= commonest))
+        if any(_longest_line(_glyphs(mask, one)) >= GLYPHS for mask in masks):
+            return True
+    return False
 
 
 def _opened(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -325,10 +301,8 @@ def _glyphs(mask: NDArray[np.bool_], grey: NDArray[np.uint8]) -> NDArray[np.floa
     return np.asarray(letters if len(letters) <= _MOST else letters[:0], np.float64)
 
 
-def _line(glyphs: NDArray[np.float64]) -> int:
+def _longest_line(glyphs: NDArray[np.float64]) -> int:
     """The most letters on one line: same top or bottom, like heights, small gaps, one brightness."""
-    if len(glyphs) < 2:
-        return len(glyphs)
     top, bottom, left, right, peak = glyphs[np.argsort(glyphs[:, 2])].T
     height = bottom - top
     alike = (np.abs(bottom - bottom[:, None]) <= 1) & (np.abs(peak - peak[:, None]) <= _EVEN)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,19 +27,23 @@ ranges their middle stands here: subdural 50-100 / 130-300, soft tissues of the 
 wider end)."""
 
 XRAY = frozenset({"CR", "DX", "DR", "RG", "XA", "RF", "MG", "PX", "IO"})
-PHOTOGRAPH = frozenset({"XC", "GM", "SM", "ES", "OP"})
 BYTE = np.dtype(np.uint8)
-_HERE = "--intensity"
 SAMPLE_VALUES = 400_000
 _UNSCALED = 800
 """If a tenth of the values is above this and none below zero, they were not rescaled: no patient is all bone."""
+_USUAL = "so each volume runs from its background to its 99.8th percentile"
+_NO_UNIT = {"MR": "MR has no absolute unit", "NM": "counts depend on dose and time",
+            "PT": "PET uptake depends on dose and time (--intensity fixed:LOW:HIGH keeps SUV comparable)",
+            "CT": "its values are never below 0 and so no Hounsfield units (was it rescaled?)",
+            "": "no file names a modality and the values do not look like Hounsfield units"}
+"""Why the values of a modality cannot be compared between volumes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What --intensity asked for: a method or auto, and the ends where it names them."""
 
-    method: Method | str
+    method: Method | Literal["auto"]
     low: float | None = None
     high: float | None = None
 
@@ -52,45 +55,24 @@ def parse_intensity(text: str) -> Choice:
     Raises:
         UserError: anything else.
     """
-    if not isinstance(text, str):
-        raise _unknown(text)
-    method, _, rest = text.strip().lower().partition(":")
-    if method in ("auto", "identity", "percentile", "minmax") and ":" not in text:
-        return Choice(method)
-    if method == "window":
-        centre, width = _window(text, rest) if ":" in text else WIDE
-        return Choice("window", centre - width / 2, centre + width / 2)
-    if method == "fixed":
-        low, high = _two_numbers(text, rest, ":")
-        if not low < high:
-            raise UserError(f"{text!r} does not rise", where=_HERE, fix="give the lower value first: fixed:0:4095")
-        return Choice("fixed", low, high)
-    raise _unknown(text)
-
-
-def _window(text: str, rest: str) -> tuple[float, float]:
-    if rest in WINDOWS:
-        return WINDOWS[rest]
-    centre, width = _two_numbers(text, rest, "/")
-    if width <= 0:
-        raise UserError(f"{text!r} has no width", where=_HERE, fix="give centre/width in HU: window:40/400")
-    return centre, width
-
-
-def _two_numbers(text: str, rest: str, sign: str) -> tuple[float, float]:
+    word, colon, rest = str(text).strip().lower().partition(":")
+    for plain in ("auto", "identity", "percentile", "minmax"):
+        if word == plain and not colon:
+            return Choice(plain)
     try:
-        one, two = (float(part) for part in rest.split(sign))
-    except ValueError as error:
-        raise _unknown(text) from error
-    if not max(abs(one), abs(two)) < LARGEST or math.isnan(two):
-        raise _unknown(text)
-    return one, two
-
-
-def _unknown(text: object) -> UserError:
-    return UserError(f"{text!r} is unknown", where=_HERE,
-                     fix=f"use auto, identity, percentile, minmax, window, window:NAME ({', '.join(WINDOWS)}), "
-                         "window:CENTRE/WIDTH or fixed:LOW:HIGH")
+        if word == "window":
+            centre, width = WINDOWS.get(rest) or [float(part) for part in rest.split("/")] if colon else WIDE
+            choice = Choice("window", centre - width / 2, centre + width / 2)
+        else:
+            low, high = (float(part) for part in rest.split(":"))
+            choice = Choice("fixed", low, high)
+    except ValueError:
+        choice = Choice("fixed")
+    if choice.method == word and choice.low is not None and -LARGEST < choice.low < (choice.high or 0.0) < LARGEST:
+        return choice
+    raise UserError(f"{text!r} is unknown", where="--intensity",
+                    fix=f"use auto, identity, percentile, minmax, window, window:NAME ({', '.join(WINDOWS)}), "
+                        "window:CENTRE/WIDTH or fixed:LOW:HIGH")
 
 
 def needs_sample(modalities: Set[str], dtypes: Set[DType], wanted: Choice) -> bool:
@@ -129,12 +111,10 @@ def looks_like_hounsfield(values: NDArray[Any]) -> bool:
     return air >= 0.02 and soft >= 0.05 and air / 200 > 2 * lung / 500 and soft / 300 > 2 * bone / 500
 
 
-def choose(domain: str, modalities: Set[str], dtypes: Set[DType], wanted: Choice,
-           sample: NDArray[Any] | None = None) -> Decision:
-    """How a domain is mapped.
+def choose(modalities: Set[str], dtypes: Set[DType], wanted: Choice, sample: NDArray[Any] | None = None) -> Decision:
+    """How a domain is mapped, and why.
 
     Args:
-        domain: its name, for the reason.
         modalities: what its files say, as DICOM calls them; "" for those that say nothing.
         dtypes: of the files' values.
         wanted: see `parse_intensity`.
@@ -144,24 +124,21 @@ def choose(domain: str, modalities: Set[str], dtypes: Set[DType], wanted: Choice
     hounsfield = dtypes != {BYTE} and _hounsfield(known, sample)
     units = HOUNSFIELD if hounsfield else ARBITRARY
     xray = bool(known) and known <= XRAY
-    if wanted.method == "window" and not hounsfield and (known or BYTE in dtypes):
-        automatic = choose(domain, modalities, dtypes, Choice("auto"), sample)
-        why = automatic.reason.removeprefix(f"{domain}: ")
-        return replace(automatic, reason=f"{domain}: no CT in Hounsfield units, to which a window applies; {why}")
     if wanted.method == "window":
-        return _windowed(domain, wanted, "as asked")
+        if hounsfield or not (known or BYTE in dtypes):
+            return _windowed(wanted, "as asked")
+        automatic = choose(modalities, dtypes, Choice("auto"), sample)
+        return replace(automatic, reason=f"no CT in Hounsfield units, to which a window applies; {automatic.reason}")
     if wanted.method != "auto":
-        named: Mapping[str, Method] = {"identity": "identity", "percentile": "percentile", "minmax": "minmax"}
         ends = "" if wanted.low is None else f" from {wanted.low:g} to {wanted.high:g}"
-        return Decision(named.get(wanted.method, "fixed"), wanted.low, wanted.high, units,
-                        f"{domain}: {wanted.method}{ends}, as asked", xray)
+        return Decision(wanted.method, wanted.low, wanted.high, units, f"{wanted.method}{ends}, as asked", xray)
     if dtypes == {BYTE}:
-        return Decision("identity", None, None, units, f"{domain}: 8 bits a pixel, kept as they are")
+        return Decision("identity", units=units, reason="8 bits a pixel, kept as they are")
     if hounsfield:
-        return _windowed(domain, Choice("window", *_ends(WIDE)),
-                         "CT, in Hounsfield units" if known else "the values look like Hounsfield units (air near "
-                         "-1000, soft tissue near 0; --intensity percentile if they are not)")
-    return Decision("percentile", None, None, units, f"{domain}: {_why_percentile(known, dtypes)}", xray)
+        return _windowed(parse_intensity("window"), "CT, in Hounsfield units" if known else
+                         "the values look like Hounsfield units (air near -1000, soft tissue near 0; --intensity "
+                         "percentile if they are not)")
+    return Decision("percentile", units=units, reason=_why_percentile(known, dtypes), projection=xray)
 
 
 def no_window(samples: Mapping[str, NDArray[Any] | None], wanted: Choice, has_ct: bool) -> list[str]:
@@ -172,14 +149,10 @@ def no_window(samples: Mapping[str, NDArray[Any] | None], wanted: Choice, has_ct
         wanted: see `parse_intensity`.
         has_ct: the modality of another domain is CT.
     """
-    like = {domain: looks_like_hounsfield(values) for domain, values in samples.items() if values is not None}
-    if wanted.method != "window" or not (has_ct or any(like.values())):
+    if wanted.method != "window":
         return []
-    return [domain for domain, hounsfield in like.items() if not hounsfield]
-
-
-def _ends(window: tuple[float, float]) -> tuple[float, float]:
-    return window[0] - window[1] / 2, window[0] + window[1] / 2
+    like = {domain: looks_like_hounsfield(values) for domain, values in samples.items() if values is not None}
+    return [domain for domain, hounsfield in like.items() if not hounsfield and (has_ct or any(like.values()))]
 
 
 def _hounsfield(known: Set[str], sample: NDArray[Any] | None) -> bool:
@@ -191,32 +164,20 @@ def _hounsfield(known: Set[str], sample: NDArray[Any] | None) -> bool:
     return not known and sample is not None and looks_like_hounsfield(sample)
 
 
-def _windowed(domain: str, wanted: Choice, why: str) -> Decision:
-    text = (f"{domain}: {why}: {wanted.low:g} to {wanted.high:g} HU are kept and what lies outside is clipped; "
-            "--intensity window:brain (or soft, lung, bone, 40/80, ...) gives one tissue more contrast")
-    return Decision("window", wanted.low, wanted.high, HOUNSFIELD, text)
+def _windowed(wanted: Choice, why: str) -> Decision:
+    return Decision("window", wanted.low, wanted.high, HOUNSFIELD,
+                    f"{why}: {wanted.low:g} to {wanted.high:g} HU are kept and what lies outside is clipped; "
+                    "--intensity window:brain (or soft, lung, bone, 40/80, ...) gives one tissue more contrast")
 
 
 def _why_percentile(known: Set[str], dtypes: Set[DType]) -> str:
-    usual = "each volume runs from its background to its 99.8th percentile"
     if BYTE in dtypes:
-        return f"some files hold 8 bits a pixel and others more, so {usual}"
-    if len(known) > 1 and not known <= XRAY and not known <= PHOTOGRAPH:
-        return f"it mixes {' and '.join(sorted(known))}, so {usual}"
-    if known == {"MR"}:
-        return f"MR has no absolute unit, so {usual}"
-    if known == {"CT"}:
-        return f"CT whose values are never below 0 and so no Hounsfield units (was it rescaled?), so {usual}"
-    if known == {"PT"}:
-        return f"PET uptake depends on dose and time, so {usual}; --intensity fixed:LOW:HIGH keeps SUV comparable"
-    if known == {"NM"}:
-        return f"counts depend on dose and time, so {usual}"
+        return f"some files hold 8 bits a pixel and others more, {_USUAL}"
     if known and known <= XRAY:
         return ("X-ray values depend on exposure and processing, so each image runs from the 0.1th to the 99.9th "
                 "percentile of what is neither collimator, bare beam nor saturated")
-    if known:
-        return f"{' and '.join(sorted(known))} with more than 8 bits a pixel has no absolute unit, so {usual}"
-    return f"no file names a modality and the values do not look like Hounsfield units, so {usual}"
+    names = " and ".join(sorted(known))
+    return f"{_NO_UNIT.get(names, f'{names} with more than 8 bits a pixel: no absolute unit')}, {_USUAL}"
 
 
 def settle(decisions: Mapping[str, Decision], dtypes: Mapping[str, Set[DType]]) -> tuple[dict[str, Decision], DType]:
