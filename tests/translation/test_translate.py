@@ -19,7 +19,7 @@ from ganatomy.translation.volume import translate_volume
 from ganatomy.translation.way import choose_way
 from tests.builders import head
 from tests.preparation.test_grids import AFFINES, affines
-from tests.translation.translators import KEPT, WINDOW, Fake, floats, grid
+from tests.translation.translators import BYTES, WINDOW, Fake, floats, grid
 
 AXES = ("axial", "coronal", "sagittal")
 
@@ -28,6 +28,15 @@ def blob(shape: tuple[int, ...], centre: np.ndarray, sigmas: np.ndarray) -> np.n
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     values = np.exp(-(((index - centre) / sigmas) ** 2).sum(-1) / 2)
     return np.where(values < 1e-6, 0, values).astype(np.float32)
+
+
+def nifti(volume: np.ndarray, affine: np.ndarray | None = None) -> nibabel.Nifti1Image:
+    return nibabel.Nifti1Image(volume, np.eye(4) if affine is None else affine)
+
+
+def values(model: Fake, volume: np.ndarray, **options: Any) -> np.ndarray:
+    """A volume of 1 mm translated, as an array."""
+    return np.asarray(ganatomy.translate(model, nifti(volume), **options).dataobj)
 
 
 def centroid(values: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -50,7 +59,7 @@ def test_a_landmark_stays_where_it_is(affine: np.ndarray, axis: Axis, fit: str, 
     shape = tuple(int(n) for n in np.ceil(11 * sigmas) + 3)
     volume = blob(shape, (np.array(shape) - 1) / 2 + offset, sigmas)
     model = floats(64, 0.0, 1.0, grid=grid(axis, fit, mm))
-    image = nibabel.Nifti1Image(volume, affine)
+    image = nifti(volume, affine)
     back = ganatomy.translate(model, image)
     assert back.shape == shape and np.array_equal(back.affine, image.affine)
     assert np.abs(centroid(np.asarray(back.dataobj), affine) - centroid(volume, affine)).max() < 0.1
@@ -60,17 +69,12 @@ def test_a_landmark_stays_where_it_is(affine: np.ndarray, axis: Axis, fit: str, 
 @pytest.mark.parametrize("axis", AXES)
 @pytest.mark.parametrize("name", AFFINES)
 def test_pixels_of_the_training_size_come_back_bit_for_bit(name: str, axis: str) -> None:
-    volume = np.random.default_rng(0).uniform(1, 99, (14, 18, 16)).astype(np.float32)
+    volume = np.random.default_rng(0).integers(1, 99, (14, 18, 16)).astype(np.uint8)
     sizes = np.sqrt((AFFINES[name][:3, :3] ** 2).sum(0))
     affine = AFFINES[name] @ np.diag([*(1 / sizes), 1.0])  # 1 mm
-    model = floats(20, 0.0, 100.0, grid=grid(axis))
-    back = np.asarray(ganatomy.translate(model, nibabel.Nifti1Image(volume, affine)).dataobj)
-    assert np.abs(back - volume).max() < 1e-4  # to [-1, 1] and back in float32
-    bytes_ = volume.astype(np.uint8)
-    model = Fake(20, source_intensity=KEPT, intensity=KEPT, dtype="uint8", value_range=(0, 255), grid=grid(axis))
-    exact = ganatomy.translate(model, nibabel.Nifti1Image(bytes_, affine))
-    assert exact.get_data_dtype() == np.uint8
-    assert np.array_equal(np.asarray(exact.dataobj), bytes_)
+    back = ganatomy.translate(Fake(20, **BYTES, grid=grid(axis)), nifti(volume, affine))
+    assert back.get_data_dtype() == np.uint8
+    assert np.array_equal(np.asarray(back.dataobj), volume)
 
 
 def test_the_model_sees_what_prepare_would_store(tmp_path: Any) -> None:
@@ -101,7 +105,7 @@ def test_half_the_size_of_the_dataset() -> None:
     """A model of 16 pixels on a dataset of 32 of 1 mm sees pixels of 2 mm."""
     volume = blob((40, 40, 3), np.array([17.3, 22.6, 1]), np.array([4.0, 4.0, 9.0]))
     model = floats(16, 0.0, 1.0, grid=grid(mm=1.0), spacing=(2.0, 2.0), factor=2)
-    back = np.asarray(ganatomy.translate(model, nibabel.Nifti1Image(volume, np.eye(4))).dataobj)
+    back = values(model, volume)
     assert np.abs(centroid(back, np.eye(4)) - centroid(volume, np.eye(4))).max() < 0.1
     assert np.abs(back - volume).max() < 0.05
 
@@ -109,39 +113,32 @@ def test_half_the_size_of_the_dataset() -> None:
 def test_units_of_the_target() -> None:
     """CT comes back in whole Hounsfield units, MR on the cohort's scale; outside is the least value."""
     volume = head(0, (40, 40, 3))
-    model = Fake(32, intensity=WINDOW)
-    back = np.asarray(ganatomy.translate(model, nibabel.Nifti1Image(volume, np.eye(4))).dataobj)
-    assert back.dtype == np.int16
-    assert (back.min(), back.max()) == (-1000, 1000)
-    assert (back[0] == -1000).all() and (back[:, -1] == -1000).all()  # 40 pixels of 1 mm, of which 32 are seen
-    mr = np.asarray(ganatomy.translate(Fake(32), nibabel.Nifti1Image(volume, np.eye(4))).dataobj)
-    assert mr.dtype == np.float32
-    assert mr.max() == pytest.approx(65535 * 0.02)
-    assert mr.min() == 0
-    inside = volume[8:-8, 8:-8, 1]
-    inner = mr[8:-8, 8:-8, 1]
-    assert np.corrcoef(inside.ravel(), inner.ravel())[0, 1] > 0.99
+    ct = values(Fake(32, intensity=WINDOW), volume)
+    assert (ct.dtype, ct.min(), ct.max()) == (np.int16, -1000, 1000)
+    assert (ct[0] == -1000).all() and (ct[:, -1] == -1000).all()  # 40 pixels of 1 mm, of which 32 are seen
+    mr = values(Fake(32), volume)
+    assert mr.dtype == np.float32 and mr.min() == 0 and mr.max() == pytest.approx(65535 * 0.02)
+    assert np.corrcoef(volume[8:-8, 8:-8, 1].ravel(), mr[8:-8, 8:-8, 1].ravel())[0, 1] > 0.99
 
 
 def test_a_two_way_model_backward() -> None:
     model = Fake(32, two_way=True, inverted=True, source_intensity=WINDOW)
-    image = nibabel.Nifti1Image(head(0, (20, 20, 3)), np.eye(4))
-    back = ganatomy.translate(model, image, direction="T2:T1")
-    assert model.backward == [True]
+    back = ganatomy.translate(model, nifti(head(0, (20, 20, 3))), direction="T2:T1")
     assert back.get_data_dtype() == np.int16 and b"synthetic T1" in back.header["descrip"].item()
     # the mapping is T2's, by percentiles: the head's own range becomes the whole of the window
     assert model.seen[0].max() == 1 and np.asarray(back.dataobj).min() == -1000
-    forward = ganatomy.translate(model, nibabel.Nifti1Image(head(0, (20, 20, 3)) - 500, np.eye(4)), direction="T1:T2")
-    assert model.backward[-1] is False and forward.get_data_dtype() == np.float32
+    forward = ganatomy.translate(model, nifti(head(0, (20, 20, 3)) - 500), direction="T1:T2")
+    assert model.backward == [True, False] and forward.get_data_dtype() == np.float32
 
 
 def test_empty_slices_are_not_shown_to_the_model() -> None:
     volume = np.zeros((20, 20, 10), np.float32)
     volume[..., 3:5] = head(0, (20, 20, 4))[..., 1:3]
     model = Fake(32, inverted=True)
-    back = np.asarray(ganatomy.translate(model, nibabel.Nifti1Image(volume, np.eye(4))).dataobj)
+    back = values(model, volume)
     assert len(model.seen) == 2
     assert (back[..., :3] == 0).all() and (back[..., 5:] == 0).all() and (back[..., 3:5] > 0).any()
+    assert values(Fake(), head(0, (20, 20, 3))[..., 1:2]).max() > 0  # a single slice along the model's axis
 
 
 def test_memory_does_not_grow_with_the_slices() -> None:
@@ -168,7 +165,7 @@ def test_arrays_come_back_as_arrays() -> None:
     assert np.corrcoef(one[1, 8:-8, 8:-8].ravel(), pictures[1, 8:-8, 8:-8].ravel())[0, 1] < -0.9
     single = ganatomy.translate(Fake(32, inverted=True), pictures[1].astype(np.float64))
     assert single.shape == (24, 20)
-    colour = Fake(32, 3, source_intensity=KEPT, intensity=KEPT, dtype="uint8", value_range=(0, 255))
+    colour = Fake(32, 3, **BYTES)
     rgb = np.random.default_rng(0).integers(0, 255, (24, 20, 3)).astype(np.uint8)
     assert np.array_equal(ganatomy.translate(colour, rgb), rgb.astype(np.float32))
 
@@ -203,54 +200,42 @@ def test_the_header_stays_but_for_what_names_the_patient(change: str) -> None:
     assert np.asarray(again.dataobj).max() > 1000
 
 
-def refused(model: Fake, volume: Any, **options: Any) -> str:
-    with pytest.raises(UserError) as told:
+HEAD = head(0, (12, 12, 4))
+BROKEN = np.where(np.arange(4) == 1, np.nan, HEAD).astype(np.float32)
+UNUSABLE: list[tuple[Fake, Any, dict[str, Any], str]] = [
+    (Fake(), nifti(np.stack([HEAD] * 2, -1)), {}, "4 dimensions"),
+    (Fake(), nifti(BROKEN), {}, "144 values that are NaN or infinite -> replace"),
+    (Fake(), np.where(np.isnan(BROKEN), np.inf, HEAD), {}, "NaN or infinite"),
+    (Fake(), nifti(np.full((5, 5, 5), 7, np.float32)), {}, "is empty: every value is 7"),
+    (Fake(), np.zeros((0, 5, 5)), {}, "holds no pixels"),
+    (Fake(), np.zeros((2, 2, 5, 5)), {}, "neither"),
+    (Fake(), HEAD.astype(complex), {}, "plain numbers"),
+    (Fake(), nibabel.MGHImage(HEAD, np.eye(4)), {}, "Image cannot be translated"),
+    (Fake(), nifti(head(0, (9, 9, 1)), AFFINES["sagittal acquisition"]), {}, "single sagittal slice, so .* no axial"),
+    (Fake(**BYTES), nifti(np.linspace(0, 3000, 400).reshape(10, 10, 4).astype(np.int16)), {},
+     "from 0 to 3000, and the model was trained on values from 0 to 255"),
+    (Fake(32, 3, **BYTES), nifti(HEAD), {}, "colour pictures"),
+    (Fake(translates=False), nifti(HEAD), {}, "use `ganatomy generate`"),
+    (Fake(grid=None), nifti(HEAD), {}, "prepare the dataset and train again"),
+    (Fake(source_intensity={"method": "percentile"}), nifti(HEAD), {}, "prepare the dataset and train again"),
+    (Fake(), nifti(HEAD), {"direction": "T1:FLAIR"}, "-> use T1:T2"),
+    (Fake(two_way=True), nifti(HEAD), {"direction": "backward"}, "-> use T1:T2 or T2:T1"),
+    (Fake(), nifti(HEAD), {"direction": "T2:T1"}, "this model translates T1 to T2 only"),
+    (Fake(), nifti(HEAD), {"seed": -1}, "--seed"),
+    (Fake(), nifti(HEAD), {"out": "x.nii"}, "only paths")]
+
+
+@pytest.mark.parametrize(("model", "volume", "options", "words"), UNUSABLE, ids=[words for *_, words in UNUSABLE])
+def test_what_cannot_be_translated(model: Fake, volume: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
         ganatomy.translate(model, volume, **options)
-    return str(told.value)
 
 
-def nifti(values: np.ndarray, affine: np.ndarray | None = None) -> nibabel.Nifti1Image:
-    return nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
-
-
-def test_volumes_that_cannot_be_translated() -> None:
-    volume = head(0, (12, 12, 4))
-    assert "4 dimensions" in refused(Fake(), nifti(np.stack([volume] * 2, -1)))
-    broken = volume.copy()
-    broken[0, 0, 0] = np.nan
-    assert "1 values that are NaN or infinite -> replace" in refused(Fake(), nifti(broken))
-    broken[0, 0, 0] = np.inf
-    assert "NaN or infinite" in refused(Fake(), broken)
-    assert "is empty: every value is 7" in refused(Fake(), nifti(np.full((5, 5, 5), 7, np.float32)))
-    assert "holds no pixels" in refused(Fake(), np.zeros((0, 5, 5)))
-    assert "neither" in refused(Fake(), np.zeros((2, 2, 5, 5)))
-    assert "plain numbers" in refused(Fake(), volume.astype(complex))
-    assert "Image cannot be translated" in refused(Fake(), nibabel.MGHImage(volume, np.eye(4)))
-    flat = AFFINES["sagittal acquisition"]
-    assert "single sagittal slice, and the model translates axial" in refused(Fake(), nifti(head(0, (9, 9, 1)), flat))
-    thousands = nifti(np.linspace(0, 3000, 400).reshape(10, 10, 4).astype(np.int16))
-    bytes_ = Fake(source_intensity=KEPT, intensity=KEPT, dtype="uint8", value_range=(0, 255))
-    assert "from 0 to 3000, and the model was trained on values from 0 to 255" in refused(bytes_, thousands)
-    colour = Fake(32, 3, source_intensity=KEPT, intensity=KEPT, dtype="uint8", value_range=(0, 255))
-    assert "colour pictures" in refused(colour, nifti(volume))
-
-
-def test_a_single_slice_along_the_models_axis_is_translated() -> None:
-    back = ganatomy.translate(Fake(), nifti(head(0, (20, 20, 3))[..., 1:2]))
-    assert back.shape == (20, 20, 1) and np.asarray(back.dataobj).max() > 0
-
-
-def test_models_that_do_not_translate_so() -> None:
-    volume = nifti(head(0, (12, 12, 4)))
-    assert "use `ganatomy generate`" in refused(Fake(translates=False), volume)
-    assert "prepare the dataset and train again" in refused(Fake(grid=None), volume)
-    assert "prepare the dataset and train again" in refused(
-        Fake(source_intensity={"method": "percentile"}), volume)
-    assert "-> use T1:T2" in refused(Fake(), volume, direction="T1:FLAIR")
-    assert "-> use T1:T2 or T2:T1" in refused(Fake(two_way=True), volume, direction="backward")
-    assert "this model translates T1 to T2 only" in refused(Fake(), volume, direction="T2:T1")
-    assert "--seed" in refused(Fake(), volume, seed=-1)
-    assert "only paths" in refused(Fake(), volume, out="x.nii")
+def test_a_model_that_has_gone_wrong_is_told() -> None:
+    model = Fake()
+    model.translate = lambda images, seed=0, backward=False: images * np.float32(np.nan)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="makes values that are not finite"):
+        ganatomy.translate(model, nifti(HEAD))
 
 
 def test_another_contrast_is_refused_unless_forced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,64 +246,45 @@ def test_another_contrast_is_refused_unless_forced(monkeypatch: pytest.MonkeyPat
         return "looks like FLAIR, not like T1"
 
     monkeypatch.setattr("ganatomy.translation.volume.objection", objection)
-    model = Fake(contrasts={"T1": {}, "T2": {}})
-    volume = nifti(head(0, (12, 12, 50)))
-    assert "looks like FLAIR, not like T1 -> add --force" in refused(model, volume)
-    lines: list[str] = []
-    ganatomy.translate(model, volume, force=True, say=lines.append)
+    model, volume, lines = Fake(contrasts={"T1": {}, "T2": {}}), head(0, (12, 12, 50)), list[str]()
+    with pytest.raises(UserError, match="looks like FLAIR, not like T1 -> add --force"):
+        values(model, volume)
+    values(model, volume, force=True, say=lines.append)
     assert lines == ["warning: the volume: looks like FLAIR, not like T1"]
-    shape, domain, known = asked[0]
-    assert shape[1:] == (1, 32, 32) and 5 < shape[0] <= 32
-    assert (domain, known) == ("T1", ["T1", "T2"])
+    shape, *rest = asked[0]
+    assert shape[1:] == (1, 32, 32) and 5 < shape[0] <= 32 and rest == ["T1", ["T1", "T2"]]
 
 
 def test_a_model_of_pictures_and_volumes_and_the_reverse() -> None:
-    """Without a common pixel size both are scaled until they fit, and that is said."""
+    """Without a common pixel size both are scaled until they fit, and that is told."""
     lines: list[str] = []
     model = floats(32, 0.0, 200.0, grid=grid(fit="resize", mm=None))
-    volume = head(0, (64, 48, 3))
-    affine = np.diag([0.5, 1.0, 1, 1])
-    back = ganatomy.translate(model, nibabel.Nifti1Image(volume, affine), say=lines.append)
+    volume, affine = head(0, (64, 48, 3)), np.diag([0.5, 1.0, 1, 1])
+    back = ganatomy.translate(model, nifti(volume, affine), say=lines.append)
     assert "without a pixel size" in lines[0]
-    width = np.flatnonzero((model.seen[0][0] > -1).any(0))
-    height = np.flatnonzero((model.seen[0][0] > -1).any(1))
-    assert height[-1] - height[0] > 20 > width[-1] - width[0]  # 48 mm high, 32 mm wide: not distorted
+    height, width = (np.ptp(np.flatnonzero((model.seen[0][0] > -1).any(axis))) for axis in (1, 0))
+    assert height > 20 > width  # 48 mm high, 32 mm wide: not distorted
     assert np.abs(centroid(np.asarray(back.dataobj), affine) - centroid(volume, affine)).max() < 0.3
-    lines.clear()
-    model = floats(32, 0.0, 200.0, grid=grid(fit="resize", mm=3.0))
-    ganatomy.translate(model, volume[..., 1], say=lines.append)
-    assert "does not say how large a pixel is" in lines[0]
+    ganatomy.translate(floats(32, 0.0, 200.0, grid=grid(fit="resize", mm=3.0)), volume[..., 1], say=lines.append)
+    assert any("does not say how large a pixel is" in line for line in lines)
 
 
-def test_what_is_odd_about_a_volume_is_said() -> None:
+def test_what_is_odd_about_a_volume_is_told() -> None:
     lines: list[str] = []
-
-    def say(line: str) -> None:
-        if "what its contrasts look like" not in line:  # that of the model is another matter
-            lines.append(line)
-
-    thick = nibabel.Nifti1Image(head(0, (20, 24, 16)), np.diag([1.0, 1, 4, 1]))
-    ganatomy.translate(Fake(32, grid=grid("coronal")), thick, say=say)
-    assert lines == ["warning: the volume: its slices are axial and thick; the model translates coronal ones, cut "
-                     "across them"]
-    lines.clear()
+    thick = nifti(head(0, (20, 24, 16)), np.diag([1.0, 1, 4, 1]))
+    ganatomy.translate(Fake(32, grid=grid("coronal")), thick, say=lines.append)
+    assert "its slices are axial and thick; the model translates coronal ones" in lines[0]
     thick.set_sform(thick.affine, 0)
     thick.set_qform(None, 0)
-    ganatomy.translate(Fake(32), thick, say=say)
-    assert len(lines) == 1 and "does not say how the patient lies" in lines[0]
+    ganatomy.translate(Fake(32), thick, say=lines.append)
+    assert any("does not say how the patient lies" in line for line in lines)
 
 
 def test_unevenly_spaced_slices_have_no_other_planes() -> None:
     pixels = head(0, (20, 20, 4))
-    starts = tuple((0.0, 0.0, z) for z in (0.0, 1.0, 4.0, 5.0))
-    header = Header((20, 20, 4), pixels.dtype, affine=np.eye(4), volumetric=True, oriented=True, starts=starts)
+    starts = tuple((0.0, 0.0, z) for z in (0.0, 1.0, 2.0, 5.0))
+    header = Header(pixels.shape, pixels.dtype, affine=np.eye(4), volumetric=True, oriented=True, starts=starts)
     model = Fake(32, grid=grid("sagittal"))
     with pytest.raises(UserError, match="unevenly spaced, so there are no sagittal slices"):
         translate_volume(pixels, header, model, choose_way(model, None, "run"))
     assert translate_volume(pixels, header, Fake(32), choose_way(Fake(32), None, "run")).max() > 0
-
-
-def test_a_model_that_has_gone_wrong_is_told() -> None:
-    model = Fake()
-    model.translate = lambda images, seed=0, backward=False: images * np.float32(np.nan)  # type: ignore[method-assign]
-    assert "makes values that are not finite" in refused(model, nifti(head(0, (12, 12, 4))))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,8 @@ from ganatomy.core.errors import UserError
 from ganatomy.translation.translate import translate
 from tests.builders import head, save, write_dataset
 from tests.dicom_files import write_dicom
-from tests.translation.translators import KEPT, WINDOW, Fake, instead_of_a_run
+from tests.translation.translators import BYTES, WINDOW, Fake, instead_of_a_run
 
-BYTES: dict[str, Any] = {"source_intensity": KEPT, "intensity": KEPT, "dtype": "uint8", "value_range": (0, 255)}
 OBLIQUE = np.array([[0.0, -1.1, 0.2, 5], [1.0, 0, 0, -7], [0.1, 0.1, 3, 11], [0, 0, 0, 1]])
 
 
@@ -251,10 +248,3 @@ def test_inputs_that_are_none(tmp_path: Path) -> None:
         Fake(), tmp_path / "empty", out)
     with pytest.raises(UserError, match="name the file"):
         ganatomy.translate(Fake(), tmp_path / "a.nii")  # type: ignore[call-overload]
-
-
-def test_help_needs_no_torch() -> None:
-    code = ("import sys, ganatomy.cli.main as c; c.cli.main(['translate', '--help'], standalone_mode=False); "
-            "print('torch' in sys.modules, 'numpy' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "--direction" in done.stdout and done.stdout.endswith("False False\n")

@@ -12,6 +12,8 @@ KEPT = {"method": "identity", "rule": "identity"}
 PERCENTILE = {"method": "percentile", "rule": "percentile", "offset": 0.0, "scale": 0.02}
 WINDOW = {"method": "window -1000 to 1000", "rule": "window", "low": -1000.0, "high": 1000.0, "units": "HU",
           "offset": -1000.0, "scale": 2000 / 65535}
+BYTES: dict[str, Any] = {"source_intensity": KEPT, "intensity": KEPT, "dtype": "uint8", "value_range": (0, 255)}
+"""Of a model whose data were bytes, kept as they are."""
 
 
 class Fake:

@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -66,38 +66,25 @@ def write_series(volume: Volume, values: NDArray[Any], out: Path, about: About,
 
     Args:
         volume: the source, as `inputs.volumes` gives it.
-        values: [i, j, k] as `read_frames(volume.frames)` gives them: HU, or on an arbitrary scale.
+        values: [i, j, k], finite, as `read_frames(volume.frames)` gives them: HU, or on an arbitrary scale.
         out: the folder to make; it may exist if it is empty.
         say: told how values are stored.
 
     Raises:
-        UserError: `out` is there already or cannot be written; values are not finite; the source has changed.
+        UserError: `out` is there already or cannot be written; the source cannot be read any more.
     """
-    if values.shape != volume.header.shape or not volume.frames:
-        raise ValueError(f"values of the shape {values.shape} for a volume of {volume.header.shape}")
     how = stored(values, about.units)
     tags = series_tags(volume, about, how.text)
+    files: dict[str, list[tuple[int, int]]] = defaultdict(list)  # path -> (slice, frame) of what it holds
+    for k, (path, frame) in enumerate(volume.frames):
+        files[path].append((k, frame))
     with staged_folder(out) as stage, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is odd about the source's patient name
-        for source, places in _sources(volume):
+        for path, places in files.items():
+            source = read_source(Path(path))
             for k, frame in places:
                 _write(stage / f"slice-{k + 1:04d}.dcm", slice_tags(tags, source, frame, k + 1), values[:, :, k], how)
     say(f"{counted(len(volume.frames), 'slice')}: {how.text}")
-
-
-def _sources(volume: Volume) -> Iterator[tuple[Source, list[tuple[int, int]]]]:
-    """Each file of a volume with (slice, frame) of what it holds of it."""
-    files: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for k, (path, frame) in enumerate(volume.frames):
-        files[path].append((k, frame))
-    for path, places in files.items():
-        try:
-            source = read_source(Path(path))
-        except Unreadable as error:
-            raise UserError(f"cannot be read any more: {error}", where=path) from error
-        if max(frame for _, frame in places) >= len(source.frames):
-            raise UserError("has changed while it was being translated", where=path)
-        yield source, places
 
 
 def _write(path: Path, tags: Any, picture: NDArray[Any], how: Stored) -> None:
@@ -131,15 +118,18 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """Read a file's header, not its pixels. Raises `Unreadable`."""
+    """Read a file's header, not its pixels. Raises `UserError` if that cannot be done."""
     from pydicom.datadict import tag_for_keyword
 
     wanted = [tag for keyword in TAKEN if (tag := tag_for_keyword(keyword)) is not None]
-    with opened(path, [*TAGS, *wanted]) as file:
-        how, cut = described(file)
-        placed = frames(file.dataset, how.frames, cut)
-        sop_class, sop_uid = (valid_uid(text(file.dataset, f"SOP{what}UID")) for what in ("Class", "Instance"))
-        return Source(_taken(file.dataset, is_lossy(file)), placed, sop_class, sop_uid, how.frames > 1)
+    try:
+        with opened(path, [*TAGS, *wanted]) as file:
+            how, cut = described(file)
+            placed = frames(file.dataset, how.frames, cut)
+            sop_class, sop_uid = (valid_uid(text(file.dataset, f"SOP{what}UID")) for what in ("Class", "Instance"))
+            return Source(_taken(file.dataset, is_lossy(file)), placed, sop_class, sop_uid, how.frames > 1)
+    except Unreadable as error:
+        raise UserError(f"cannot be read any more: {error}", where=path) from error
 
 
 def valid_uid(uid: str) -> str:
@@ -166,7 +156,13 @@ def _taken(data: Any, lossy: bool) -> Any:
         if code in allowed:
             setattr(out, keyword, code)
     out.BurnedInAnnotation = "YES" if text(data, "BurnedInAnnotation") == "YES" else "NO"
-    _take_lossiness(out, data, lossy)
+    # what was lost once stays lost, whatever the pixels are packed with afterwards
+    out.LossyImageCompression = "01" if lossy else "00"
+    methods, ratios = texts(data, "LossyImageCompressionMethod"), numbers(data, "LossyImageCompressionRatio")
+    if lossy and ratios:
+        out.LossyImageCompressionRatio = [number_string(ratio) for ratio in ratios]
+    if lossy and methods and set(methods) <= set(_LOSSY_METHODS):
+        out.LossyImageCompressionMethod = list(methods)
     return out
 
 
@@ -177,16 +173,6 @@ def _without_control(name: Any) -> Any:
     if name is None or not _CONTROL.search(str(name)):
         return name
     return PersonName(_CONTROL.sub("", str(name)), getattr(name, "encodings", None))
-
-
-def _take_lossiness(out: Any, data: Any, lossy: bool) -> None:
-    """What was lost once stays lost, whatever the pixels are packed with afterwards."""
-    out.LossyImageCompression = "01" if lossy else "00"
-    methods, ratios = texts(data, "LossyImageCompressionMethod"), numbers(data, "LossyImageCompressionRatio")
-    if lossy and ratios:
-        out.LossyImageCompressionRatio = [number_string(ratio) for ratio in ratios]
-    if lossy and methods and set(methods) <= set(_LOSSY_METHODS):
-        out.LossyImageCompressionMethod = list(methods)
 
 
 def number_string(number: float) -> str:
@@ -234,12 +220,7 @@ def series_tags(volume: Volume, about: About, stored: str) -> Any:
     out.ContentQualification = "RESEARCH"
     out.Modality, kind = {CT: ("CT", ["AXIAL"]), MR: ("MR", ["OTHER"]), CAPTURE: ("OT", [])}[sop_class]
     out.ImageType = ["DERIVED", "SECONDARY", *kind]
-    _add_class(out, sop_class)
-    return out
-
-
-def _add_class(out: Any, sop_class: str) -> None:
-    """What a storage class asks for: a synthetic image has no scanner's settings."""
+    # what the storage class asks for besides: a synthetic image has no scanner's settings
     if sop_class == CAPTURE:
         out.ConversionType = "SYN"
     elif sop_class == MR:
@@ -248,6 +229,7 @@ def _add_class(out: Any, sop_class: str) -> None:
     else:
         out.KVP, out.AcquisitionNumber = None, None
         out.RescaleSlope, out.RescaleIntercept, out.RescaleType = "1", "0", HOUNSFIELD
+    return out
 
 
 def slice_tags(series: Any, source: Source, frame: int, number: int) -> Any:
@@ -327,7 +309,7 @@ class Stored:
 
 
 def stored(values: NDArray[Any], units: str) -> Stored:
-    """How a volume is to be stored; it is looked at slice by slice.
+    """How a volume is to be stored.
 
     HU are stored as they are, rounded to whole ones, signed. All else has no rescale in DICOM's MR image, so the
     numbers themselves must do: values whose largest is between 1000 and what 16 bits hold are rounded; smaller and
@@ -335,27 +317,13 @@ def stored(values: NDArray[Any], units: str) -> Stored:
 
     Args:
         values: [i, j, k], finite.
-
-    Raises:
-        UserError: NaN or infinite values are among them.
     """
-    low, high = _range(values)
+    low, high = float(values.min()), float(values.max())
     if units == HOUNSFIELD:
         return Stored(1.0, True, _window(values, 1.0, air=True), "stored value = HU")
     factor = _factor(max(abs(low), abs(high)), 65535 if low >= 0 else 32767)
     times = "" if factor == 1 else f"{factor:g} x "
     return Stored(factor, low * factor < -0.5, _window(values, factor, air=False), f"stored value = {times}{units}")
-
-
-def _range(values: NDArray[Any]) -> tuple[float, float]:
-    low, high = math.inf, -math.inf
-    for k in range(values.shape[2]):
-        picture = values[:, :, k]
-        low, high = min(low, float(picture.min())), max(high, float(picture.max()))
-        if not (math.isfinite(float(picture.min())) and math.isfinite(float(picture.max()))):
-            raise UserError(f"slice {k + 1} of the translated volume holds values that are NaN or infinite",
-                            fix="look at the input's values, and at the model's training")
-    return low, high
 
 
 def _factor(largest: float, most: int) -> float:

@@ -27,6 +27,7 @@ from ganatomy.sources.dicom.slices import Skipped
 from ganatomy.sources.entry import is_hidden, is_prepared, walk
 
 Say = Callable[[str], None]
+Headers = list[tuple[str, Path, Facts]]
 TOLD = 3
 """So many files or series of one kind that are left out are told one by one."""
 _CONVERT = {".mgz": "NIfTI", ".mgh": "NIfTI", ".hdr": "NIfTI", ".img": "NIfTI", ".mnc": "NIfTI", ".gif": "PNG",
@@ -84,12 +85,11 @@ def find(source: Path, say: Say) -> tuple[list[Item], bool]:
     Raises:
         UserError: there is none, or it is a dataset or a run.
     """
-    if not source.exists():
-        raise UserError("there is no such file or folder", where=source, fix="check the path")
     if source.is_dir():
         return _in_folder(source, say)
     if not source.is_file():
-        raise UserError("is neither a file nor a folder", where=source, fix="check the path")
+        what = "is neither a file nor a folder" if source.exists() else "there is no such file or folder"
+        raise UserError(what, where=source, fix="check the path")
     if is_synthetic(source):
         say(f"warning: {printable(source.name)}: is synthetic, and no scan")
     if _is_dicom(source):
@@ -172,11 +172,8 @@ def volumes(path: Path, say: Say = lambda text: None) -> list[Volume]:
     Raises:
         UserError: there is none.
     """
-    if not path.exists():
-        raise UserError("there is no such file or folder", where=path)
     named = not path.is_dir()
-    names = _beside(path) if named else walk(path).dicom
-    headers, unreadable = _headers(path, names, say)
+    headers, unreadable = _beside(path, say) if named else _headers(path, walk(path).dicom, say)
     candidates, skipped = build(headers, keep_derived=named)
     owners = {name: _owner(name, tags) for name, _, tags in headers}
     faulty = {owners[name]: reason for name, reason in skipped if reason.startswith(_FAULTS)}
@@ -185,49 +182,43 @@ def volumes(path: Path, say: Say = lambda text: None) -> list[Volume]:
     refused = [(volume.name, reason) for volume, reason in zip(candidates, reasons, strict=True) if reason]
     told = _told([(name, _OPTIONS.sub("", reason)) for name, reason in [*unreadable, *skipped, *refused]])
     if not good:
-        raise UserError(f"{grouped(len(names), 'DICOM file')}, and none is a slice of a volume that can be "
-                        f"translated ({'; '.join(told) or 'there are none'})", where=path,
+        raise UserError(f"none of {grouped(len(headers) + len(unreadable), 'DICOM file')} is a slice of a volume that "
+                        f"can be translated ({'; '.join(told) or 'there are none'})", where=path,
                         fix="give a folder with one DICOM series of slices, or one of its files")
     for line in [*(f"left out: {line}" for line in told), *(note for volume in good for note in volume.notes)]:
         say(line)
     return good
 
 
-def _beside(file: Path) -> list[str]:
-    """Names of the DICOM files in the folder of one; it alone where it does not say of which series it is."""
+def _beside(file: Path, say: Say) -> tuple[Headers, Skipped]:
+    """Like `_headers`, of the series that a file belongs to; it alone where it does not say to which."""
     try:
         series = facts(file).series_uid
-        names = sorted(item.name for item in file.parent.iterdir() if _is_candidate(item)) if series else []
-        return names or [file.name]
+        names = sorted(item.name for item in file.parent.iterdir()
+                       if not is_hidden(item.name) and _is_dicom(item)) if series else []
     except (Unreadable, OSError) as error:
         raise UserError(f"{getattr(error, 'strerror', None) or error}", where=file,
                         fix="give a DICOM file, or a folder with one series") from error
+    headers, _ = _headers(file.parent, names or [file.name], say)
+    return [header for header in headers if header[2].series_uid == series], []
 
 
-def _headers(path: Path, names: Sequence[str], say: Say) -> tuple[list[tuple[str, Path, Facts]], Skipped]:
-    """(name, path, tags) of the files of a folder, or of the series of a file; and (name, reason) of the unreadable."""
-    folder, series = (path, None) if path.is_dir() else (path.parent, facts(path).series_uid)
+def _headers(folder: Path, names: Sequence[str], say: Say) -> tuple[Headers, Skipped]:
+    """(name, path, tags) of a folder's files, and (name, reason) of the unreadable ones."""
     headers, unreadable = [], []
     for name, tags in read_tags(folder, names, say=say):
         if isinstance(tags, str):
             unreadable.append((name, tags))
-        elif series is None or tags.series_uid == series:
+        else:
             headers.append((name, folder / name, tags))
-    return headers, unreadable if series is None else []
-
-
-def _is_candidate(path: Path) -> bool:
-    try:
-        return not is_hidden(path.name) and path.is_file() and formats.format_of(path) is formats.dicom
-    except OSError:
-        return False
+    return headers, unreadable
 
 
 def _is_dicom(path: Path) -> bool:
     try:
-        return formats.format_of(path) is formats.dicom
-    except OSError as error:
-        raise UserError(f"cannot be opened ({error.strerror})", where=path, fix="check the path") from error
+        return path.is_file() and formats.format_of(path) is formats.dicom
+    except OSError:
+        return False
 
 
 def _owner(name: str, tags: Facts) -> str:

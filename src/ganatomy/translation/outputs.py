@@ -41,45 +41,40 @@ Say = Callable[[str], None]
 
 def check_place(source: Path, out: Path, run: Path | None = None) -> None:
     """Raise `UserError` if writing OUT would touch INPUT, RUN, or any run or dataset."""
-    given, target = Path(os.path.realpath(source)), Path(os.path.realpath(out))
+    given, target = _real(source), _real(out)
     if given == target or (given.exists() and target.exists() and given.samefile(target)):
         _refuse(out, "is INPUT itself, which is never written over")
     if given in target.parents and given.is_dir():
         _refuse(out, "lies in INPUT, into which nothing is written")
-    above = [target, *target.parents]
-    if run is not None and Path(os.path.realpath(run)) in above:
-        _refuse(out, "is RUN or lies in it, into which nothing is written")
-    for folder in above:
-        kind = "run" if _is_begun_run(folder) else "dataset" if is_prepared(folder) else ""
-        if kind:
+    for folder in (target, *target.parents):
+        # a recipe.yaml alone makes no run of the folder it lies in
+        begun = Run.is_run(folder) and (Run(folder).status_file.exists() or Run(folder).generator.exists())
+        if begun or is_prepared(folder) or (run is not None and folder == _real(run)):
+            kind = "dataset" if is_prepared(folder) else "run"
             _refuse(out, f"is the {kind} {printable(folder.name)} or lies in it, into which nothing is written")
 
 
-def _refuse(out: Path, why: str) -> NoReturn:
-    raise UserError(why, where=out, fix="choose another OUT")
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
-def _is_begun_run(folder: Path) -> bool:
-    """Whether a folder is a run that has begun, and not any that a recipe.yaml lies in."""
-    return Run.is_run(folder) and any(path.exists() for path in (Run(folder).status_file, Run(folder).generator))
+def _refuse(out: Path, why: str, fix: str = "choose another OUT") -> NoReturn:
+    raise UserError(why, where=out, fix=fix)
 
 
-def check_folder(source: Path, out: Path, run: Path | None, single: bool) -> None:
+def check_folder(source: Path, out: Path, run: Path | None) -> None:
     """Raise `UserError` if OUT is no place for a folder: it holds INPUT or RUN, is called like a file, or lies in the
     folder of the series that INPUT, a file, stands for.
-
-    Args:
-        single: INPUT is one DICOM series.
     """
-    given, target = Path(os.path.realpath(source)), Path(os.path.realpath(out))
-    for what, place in (("INPUT", given), ("RUN", Path(os.path.realpath(run)) if run is not None else None)):
-        if place is not None and target in place.parents:
+    given, target = _real(source), _real(out)
+    for what, place in (("INPUT", source), ("RUN", run)):
+        if place is not None and target in _real(place).parents:
             _refuse(out, f"holds {what}, and would be replaced")
     if not given.is_dir() and given.parent in target.parents:
         _refuse(out, "lies in the folder of INPUT's series, into which nothing is written")
     if target.name.lower().endswith(formats.SUFFIXES):
-        raise UserError(f"is called like a file, and a {'DICOM series' if single else 'folder'} becomes a folder",
-                        where=out, fix=f"call it {formats.stem(out.name) or 'translated'}")
+        _refuse(out, "is called like a file, and a folder or a DICOM series becomes a folder",
+                f"call it {formats.stem(out.name) or 'translated'}")
 
 
 def check_file(item: Item, header: Header, out: Path, overwrite: bool) -> None:
@@ -89,18 +84,16 @@ def check_file(item: Item, header: Header, out: Path, overwrite: bool) -> None:
     """
     known = suffixes(item, header)
     if out.is_dir():
-        raise UserError("is a folder, and one file becomes one file", where=out,
-                        fix=f"give {out / (formats.stem(item.path.name) + known[0])}")
-    if not formats.stem(out.name):
-        raise UserError("is an ending without a name", where=out, fix=f"call it translated{known[0]}, for example")
-    if not out.name.lower().endswith(known):
-        raise UserError(f"{item.name} becomes a file that ends in {' or '.join(known)}", where=out,
-                        fix=f"call it {formats.stem(out.name)}{known[0]}")
+        _refuse(out, "is a folder, and one file becomes one file",
+                f"give {out / (formats.stem(item.path.name) + known[0])}")
+    if not formats.stem(out.name) or not out.name.lower().endswith(known):
+        _refuse(out, f"{item.name} becomes a file that ends in {' or '.join(known)}",
+                f"call it {formats.stem(out.name) or 'translated'}{known[0]}")
     if out.exists() and not overwrite:
-        raise UserError("already exists", where=out, fix="choose another name, or add --overwrite")
+        _refuse(out, "already exists", "choose another name, or add --overwrite")
     if out.exists() and not is_synthetic(out):
-        raise UserError("will not be overwritten: nothing in it says that this command wrote it", where=out,
-                        fix="choose another name, or remove it yourself")
+        _refuse(out, "will not be overwritten: nothing in it says that this command wrote it",
+                "choose another name, or remove it yourself")
 
 
 def suffixes(item: Item, header: Header) -> tuple[str, ...]:
@@ -170,18 +163,18 @@ def write_mark(stage: Path, about: About, volumes: int) -> None:
                               "notice": NOTICE, "files": _files(stage)})
 
 
-def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, way: Way, about: About, say: Say) -> None:
+def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, way: Way, say: Say) -> None:
     """Write one file's translation: NIfTI, .npy (both in the target's units), PNG or TIFF."""
     if header.affine is not None:
-        _write_nifti(out, nifti_like(_skeleton(item.path, header), values, way, about))
+        _write_nifti(out, nifti_like(_skeleton(item.path, header), values, way))
     elif formats.format_of(item.path) is formats.npy:
         with atomic_path(out) as temporary, temporary.open("wb") as handle:
             np.save(handle, values if header.volumetric else values[0], allow_pickle=False)
     else:
-        _write_pictures(out, values, header, way, about, say)
+        _write_pictures(out, values, header, way, say)
 
 
-def _write_pictures(path: Path, values: NDArray[Any], header: Header, way: Way, about: About, say: Say) -> None:
+def _write_pictures(path: Path, values: NDArray[Any], header: Header, way: Way, say: Say) -> None:
     """Write pictures [slices, h, w] or [slices, h, w, 3] as PNG, or as the pages of a TIFF.
 
     Where the target's values are bytes or 16-bit numbers kept as they are, these are written. Others are spread over
@@ -195,16 +188,16 @@ def _write_pictures(path: Path, values: NDArray[Any], header: Header, way: Way, 
         dtype, most = (np.uint8, 255) if narrow else (np.uint16, 65535)
         share = (values.astype(np.float32) - way.lowest) / (way.highest - way.lowest)
         levels = np.rint(np.clip(share, 0.0, 1.0) * most).astype(dtype)
-        say(f"grey from 0 to {most} means {way.lowest:g} to {way.highest:g} {way.units}")
+        say(f"grey from 0 to {most} means {way.lowest:g} to {way.highest:g} {way.about.units}")
     pages = [Image.fromarray(level) for level in levels]
     with atomic_path(path) as temporary:
         if path.name.lower().endswith(".png"):
             notes = PngImagePlugin.PngInfo()
-            notes.add_text("Description", about.text)
+            notes.add_text("Description", way.about.text)
             pages[0].save(temporary, format="PNG", pnginfo=notes)
         else:
             pages[0].save(temporary, format="TIFF", save_all=True, append_images=pages[1:],
-                          tiffinfo={_TIFF_DESCRIPTION: about.text}, compression="tiff_deflate")
+                          tiffinfo={_TIFF_DESCRIPTION: way.about.text}, compression="tiff_deflate")
 
 
 def _skeleton(path: Path, header: Header) -> Any:
@@ -222,7 +215,7 @@ def _skeleton(path: Path, header: Header) -> Any:
     return image
 
 
-def nifti_like(image: Any, values: NDArray[Any], way: Way, about: About) -> Any:
+def nifti_like(image: Any, values: NDArray[Any], way: Way) -> Any:
     """An image of the same class, shape, affine and geometry that holds translated values [i, j, k].
 
     Its header keeps the form codes, units and pixel sizes; texts, statistics, timing and extensions of the source are
@@ -233,7 +226,7 @@ def nifti_like(image: Any, values: NDArray[Any], way: Way, about: About) -> Any:
     for name in (*_TEXTS, *_NUMBERS):
         if name in header:
             header[name] = b"" if name in _TEXTS else 0
-    header["descrip"] = about.text.encode("ascii", "replace")[:79]
+    header["descrip"] = way.about.text.encode("ascii", "replace")[:79]
     header["cal_min"], header["cal_max"] = way.lowest, way.highest
     header.set_data_dtype(values.dtype)
     header.set_slope_inter(1.0, 0.0)

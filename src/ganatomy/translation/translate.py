@@ -21,7 +21,7 @@ from ganatomy.generators.sampler import check_seed
 from ganatomy.translation import dicom, inputs, outputs
 from ganatomy.translation.inputs import Item
 from ganatomy.translation.volume import translate_volume
-from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, About, Translator, Way, about, choose_way
+from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, Translator, Way, choose_way
 
 __all__ = ["translate"]
 Say = Callable[[str], None]
@@ -75,10 +75,9 @@ def translate(run: str | Path | Translator, volume: Any, out: str | Path | None 
         't2.nii.gz'
     """
     check_seed(seed)
-    loaded = load_generator(run, device=choose_device(device)) if isinstance(run, str | Path) else run
-    way = choose_way(loaded, direction, run if isinstance(run, str | Path) else "run")
     folder = Path(run) if isinstance(run, str | Path) else None
-    job = _Job(loaded, way, about(loaded, way), seed, force, overwrite, say, folder)
+    loaded = load_generator(run, device=choose_device(device)) if isinstance(run, str | Path) else run
+    job = _Job(loaded, choose_way(loaded, direction, folder or "run"), seed, force, overwrite, say, folder)
     if isinstance(volume, str | Path):
         if out is None:
             raise UserError("a path is translated into a path", where="out", fix="name the file or folder to write")
@@ -94,12 +93,11 @@ class _Job:
 
     translator: Translator
     way: Way
-    about: About
     seed: int
     force: bool
     overwrite: bool
     say: Say
-    run: Path | None = None
+    run: Path | None
 
     def array(self, pictures: NDArray[Any]) -> NDArray[np.float32]:
         """Pictures in memory."""
@@ -111,7 +109,7 @@ class _Job:
     def image(self, image: Any) -> Any:
         """A nibabel image."""
         values = self._values(*inputs.from_image(image), "the volume")
-        return outputs.nifti_like(image, values, self.way, self.about)
+        return outputs.nifti_like(image, values, self.way)
 
     def path(self, source: Path, out: Path) -> Path:
         """A file, a DICOM series or a folder."""
@@ -122,17 +120,18 @@ class _Job:
         if single and series is None and not source.is_dir():
             self._file(items[0], out)
         else:
-            outputs.check_folder(source, out, self.run, single)
+            outputs.check_folder(source, out, self.run)
             with staged_folder(out, self.overwrite, outputs.is_ours) as stage:
                 if series is not None:
                     values = self._values(items[0].pixels(), items[0].header(), items[0].name)
-                    dicom.write_series(series, values, stage, self.about, self.say)
+                    dicom.write_series(series, values, stage, self.way.about, self.say)
                 else:
                     self._folder(items, source, stage)
                 refuse_occupied(out, self.overwrite, outputs.is_ours)  # someone may have put a file into it meanwhile
             if any(item.series is not None for item in items):
                 self.say(dicom.KEEPS)
-        self.say(f"{printable(str(out))}: synthetic {self.way.target} ({self.way.scale_in_words}), {NOT_FOR_DIAGNOSIS}")
+        what = f"synthetic {self.way.about.target} ({self.way.scale_in_words}), {NOT_FOR_DIAGNOSIS}"
+        self.say(f"{printable(str(out))}: {what}")
         return out
 
     def _file(self, item: Item, out: Path) -> None:
@@ -140,7 +139,7 @@ class _Job:
         with disk_errors(out):
             outputs.check_file(item, header, out, self.overwrite)
         values = self._values(item.pixels(), header, item.name)
-        outputs.write_file(item, header, values, out, self.way, self.about, self.say)
+        outputs.write_file(item, header, values, out, self.way, self.say)
 
     def _folder(self, items: list[Item], source: Path, stage: Path) -> None:
         """Translate what can be translated of a folder's files and series; say what is skipped, and why."""
@@ -158,16 +157,16 @@ class _Job:
             if item.series is not None:
                 place = stage / folders[item]
                 place.mkdir(parents=True, exist_ok=True)
-                dicom.write_series(item.series, values, place, self.about, self.say)
+                dicom.write_series(item.series, values, place, self.way.about, self.say)
             else:
                 name = outputs.free_name(item, outputs.suffixes(item, header)[0], names)
-                outputs.write_file(item, header, values, stage / name, self.way, self.about, self.say)
+                outputs.write_file(item, header, values, stage / name, self.way, self.say)
             told(number)
         if len(skipped) == len(items):
             first = UserError(skipped[0].what, where=skipped[0].where)  # one fix is enough
             raise UserError(f"none of its {counted(len(items), 'volume')} can be translated, for example {first}",
                             where=source, fix=skipped[0].fix or "give volumes of the source's contrast")
-        outputs.write_mark(stage, self.about, len(items) - len(skipped))
+        outputs.write_mark(stage, self.way.about, len(items) - len(skipped))
         self.say(f"translated {len(items) - len(skipped)} of {counted(len(items), 'volume')}")
 
     def _values(self, pixels: NDArray[Any], header: Header, name: str) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ganatomy.core.errors import UserError
 from ganatomy.data.contrast import named_otherwise, objection
 from ganatomy.data.geometry import Frame, View, acquired, choose_slices, orientation, planes, restore, view
-from ganatomy.data.images import LONGEST_SIDE, Header, Pixels, is_coloured, luma, normalise, shrink
+from ganatomy.data.images import Header, Pixels, is_coloured, luma, normalise, shrink
 from ganatomy.data.intensity import Levels, Mapping, mapping, measure
 from ganatomy.data.manifest import evenly
 from ganatomy.generators.sampler import TRANSLATED
@@ -51,7 +51,7 @@ def translate_volume(pixels: Pixels, header: Header, translator: Translator, way
         say: called with lines for the user.
 
     Returns:
-        Values of the shape of `pixels` (its colours are those of the model) in `way.units`: int16 for Hounsfield
+        Values of the shape of `pixels` (its colours are those of the model) in `way.about.units`: int16 for Hounsfield
         units, float32 otherwise, or the stored type where the target's values were kept as they are. What lies outside
         of the frame or in the air around the patient, and slices without anything in them, have the target's lowest
         value.
@@ -74,41 +74,39 @@ def translate_volume(pixels: Pixels, header: Header, translator: Translator, way
     return out
 
 
-def _translated(volume: Prepared, numbers: Sequence[int], translator: Translator, seed: int) -> NDArray[np.float32]:
-    """Slices [n, c, h, w] in [-1, 1] in the other contrast, on the pictures' own grid."""
-    images = volume.images(list(numbers), translator.channels)
+def _translated(volume: Prepared, numbers: list[int], translator: Translator, seed: int) -> NDArray[np.float32]:
+    """Slices [n, c, h, w] in [-1, 1] in the other contrast, on the pictures' own grid.
+
+    What a model makes of the air more than `RIM` pixels around the patient is no picture of anything, most of all
+    near the ends of the body, where slices are emptier than any of the training. It becomes background, but in images
+    that have no background or a bright one.
+    """
+    from scipy.ndimage import binary_dilation
+
+    images = volume.images(numbers, translator.channels)
     translated = translator.translate(images, seed=seed, backward=volume.way.backward)
     if not np.isfinite(translated).all():
         raise UserError("the model makes values that are not finite", where="weights", fix="train it again")
+    patient = np.stack([binary_dilation(mask, iterations=RIM) for mask in foreground(images, images)])
     dark = background(images) == LOWEST
-    translated = np.where(_around(images)[:, None] | ~dark[:, None, None, None], translated, np.float32(BACKGROUND))
+    translated = np.where(patient[:, None] | ~dark[:, None, None, None], translated, np.float32(BACKGROUND))
     shape = (volume.view.height, volume.view.width)
     return restore(translated, shape, volume.frame, volume.view.spacing, BACKGROUND, (-1.0, 1.0))
 
 
-def _around(images: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The patient and a few pixels around, [n, h, w]: what a model makes of the air beyond is no picture of anything.
-
-    It matters in slices near the ends of the body, emptier than any of the training. Images without a background, or
-    with a bright one, are left alone.
-    """
-    from scipy.ndimage import binary_dilation
-
-    return np.stack([binary_dilation(mask, iterations=RIM) for mask in foreground(images, images)])
-
-
 def _check_contrast(volume: Prepared, channels: int, name: str, force: bool, say: Say) -> None:
-    numbers, way = volume.sample, volume.way
-    if not numbers:
+    """Refuse a volume that is plainly not of the source's contrast, by its name or its looks; warn with `force`."""
+    way, source, target = volume.way, volume.way.about.source, volume.way.about.target
+    if not volume.sample:
         return
-    reason = named_otherwise(name, way.source)
+    reason = named_otherwise(name, source)
     if not reason and not way.contrasts:
         say(f"warning: {name}: this model does not say what its contrasts look like, so nothing tells whether this is "
-            f"{way.source}")
+            f"{source}")
         return
-    reason = reason or objection(volume.images(numbers, channels), way.source, way.contrasts)
+    reason = reason or objection(volume.images(volume.sample, channels), source, way.contrasts)
     if reason and not force:
-        turned = f"choose --direction {way.target}:{way.source} if it is {way.target}, or " if way.two_way else ""
+        turned = f"choose --direction {target}:{source} if it is {target}, or " if way.two_way else ""
         raise UserError(reason, where=name, fix=f"{turned}add --force to translate it nevertheless")
     if reason:
         say(f"warning: {name}: {reason}")
@@ -138,7 +136,7 @@ class Prepared:
 
     def images(self, numbers: list[int], channels: int) -> NDArray[np.float32]:
         """Slices as the model sees them: [n, c, s, s] in [-1, 1]."""
-        stored = np.stack([self._stored(to_channels(self.pictures[n], channels)) for n in numbers])
+        stored = np.stack([self._stored(_to_channels(self.pictures[n], channels)) for n in numbers])
         images = shrink(normalise(stored, self.way.ends), self.way.size)
         return np.clip(images, -1.0, 1.0, out=images)
 
@@ -158,23 +156,18 @@ class Prepared:
 
 
 def prepared(pixels: Pixels, header: Header, way: Way, channels: int, name: str, say: Say) -> Prepared:
-    """A volume with its values measured as `prepare` does, after checks.
-
-    Args:
-        pixels: as the readers give them.
-        header: of the same file.
-        way: what the model was trained on.
-        channels: of the model.
-        name: of the file, for messages.
-        say: told what is odd.
-
-    Raises:
-        UserError: nothing in it, slices along another axis, colour or values that the model has never seen.
-    """
-    seen = _view(header, way, name, say)
+    """A volume with its values measured as `prepare` does, after checks; see `translate_volume`."""
+    shown = _view(header, way, name)
+    for oddity in _oddities(header, shown, way):
+        say(f"warning: {name}: {oddity}")
     pictures = planes(pixels, header, way.grid.axis)
-    _refuse_colour(pictures, header, channels, name)
-    slices = [to_channels(picture, channels) for picture in pictures] if pictures.ndim == 4 else list(pictures)
+    if channels == 3 and header.affine is not None:
+        raise UserError("is a volume of one value a voxel, and the model makes colour pictures", where=name,
+                        fix="give colour pictures, or use a model of grey images")
+    if channels == 1 and pictures.ndim == 4 and any(is_coloured(picture) for picture in pictures):
+        raise UserError("is in colour, and the model was trained on grey images", where=name,
+                        fix="save it in grey, or train a model on colour pictures")
+    slices = [_to_channels(picture, channels) for picture in pictures] if pictures.ndim == 4 else list(pictures)
     levels = measure(slices, way.grid.background, way.how)
     if levels.constant:
         raise UserError(f"is empty: every value is {levels.lowest:g}", where=name,
@@ -182,77 +175,51 @@ def prepared(pixels: Pixels, header: Header, way: Way, channels: int, name: str,
     _refuse_strange(slices, levels, way, name)
     shares = np.array([levels.foreground(picture).mean() for picture in slices])
     background = levels.background if way.grid.background is None else way.grid.background
-    return Prepared(pictures, seen, way.frame(seen), levels, mapping(way.how, levels, way.dtype), background,
-                tuple(float(share) for share in shares / (shares.max() or 1.0)), way)
+    return Prepared(pictures, shown, way.frame(shown), levels, mapping(way.how, levels, way.dtype), background,
+                    tuple((shares / (shares.max() or 1.0)).tolist()), way)
 
 
-def to_channels(picture: Pixels, channels: int) -> Pixels:
+def _to_channels(picture: Pixels, channels: int) -> Pixels:
     """A picture [h, w] or [h, w, 3] in the model's channels."""
     if channels == 3:
         return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
     return picture if picture.ndim == 2 else luma(picture)
 
 
-def _view(header: Header, way: Way, name: str, say: Say) -> View:
-    """The volume's slices along the model's axis. Raises `UserError` where there are none; tells what is odd."""
-    axis = way.grid.axis
-    if header.affine is None:
-        return _pictures_view(header, way, name, say)
-    own = acquired(header)
-    trained_so = f"use a model that was trained on {own} slices"
-    if not np.isfinite(orientation(header.affine)).all():
+def _view(header: Header, way: Way, name: str) -> View:
+    """The volume's slices along the model's axis. Raises `UserError` where there are none."""
+    if header.affine is not None and not np.isfinite(orientation(header.affine)).all():
         raise UserError("its affine (voxels to mm) is almost singular, so its directions are unknown", where=name,
                         fix="export it again")
-    if header.starts and own != axis:
-        raise UserError(f"its slices are unevenly spaced, so there are no {axis} slices of it", where=name,
-                        fix=trained_so)
-    seen = view(header, axis)
-    if min(seen.height, seen.width) < 2:
-        across = own != axis
-        raise UserError(f"is a single {own} slice, and the model translates {axis} ones" if across else
-                        "is one voxel wide", where=name, fix=trained_so if across else "give a whole volume")
-    if max(seen.height, seen.width) > LONGEST_SIDE:
-        raise UserError(f"claims a side of {max(seen.height, seen.width):,} pixels", where=name,
-                        fix=f"cut it to at most {LONGEST_SIDE:,}")
-    if seen.spacing is not None and own != axis and max(seen.spacing) > THICK * min(seen.spacing):
-        say(f"warning: {name}: its slices are {own} and thick; the model translates {axis} ones, cut across them")
-    if not header.oriented:
-        say(f"warning: {name}: does not say how the patient lies; left and right are taken as its affine has them")
-    _tell_size(seen.spacing, way, name, say)
-    return seen
-
-
-def _tell_size(spacing: tuple[float, float] | None, way: Way, name: str, say: Say) -> None:
-    """Warn of slices whose pixels a model that keeps no mm shows larger or smaller than those it learnt from."""
-    if way.grid.mm is not None:
-        return
-    if way.grid.fit == "resize":
-        say(f"warning: {name}: the model was trained on pictures without a pixel size; slices are scaled to fit")
-    elif spacing is not None and way.spacing is not None and any(
-            abs(own / trained - 1) > OTHER_PIXELS for own, trained in zip(spacing, way.spacing, strict=True)):
-        say(f"warning: {name}: its pixels are {spacing[0]:.3g} x {spacing[1]:.3g} mm, those of the training data "
-            f"{way.spacing[0]:.3g} x {way.spacing[1]:.3g}; they are taken one for one (--fit {way.grid.fit})")
-
-
-def _pictures_view(header: Header, way: Way, name: str, say: Say) -> View:
-    axis = way.grid.axis
-    if header.volumetric and axis != "axial":
-        raise UserError(f"does not say how the patient lies, so there are no {axis} slices of it", where=name,
-                        fix="give NIfTI or DICOM, or single pictures")
-    if way.grid.mm is not None and header.spacing is None:
-        say(f"warning: {name}: does not say how large a pixel is; it is scaled until it fits, while the model was "
-            f"trained on pixels of {way.grid.mm:.3g} mm" if way.grid.fit == "resize" else
-            f"warning: {name}: does not say how large a pixel is; {way.grid.mm:.3g} mm are assumed")
+    axis, own, why = way.grid.axis, acquired(header), ""
+    if header.affine is None and header.volumetric and axis != "axial":
+        why = "does not say how the patient lies"
+    elif header.starts and own != axis:
+        why = "its slices are unevenly spaced"
+    elif header.affine is not None and min(view(header, axis).height, view(header, axis).width) < 2:
+        why = f"is a single {own} slice" if own != axis else "is one voxel wide"
+    if why:
+        raise UserError(f"{why}, so there are no {axis} slices of it, which the model translates", where=name,
+                        fix=f"give another volume, or use a model that was trained on {own or 'axial'} slices")
     return view(header, axis)
 
 
-def _refuse_colour(pictures: Pixels, header: Header, channels: int, name: str) -> None:
-    if channels == 3 and header.affine is not None:
-        raise UserError("is a volume of one value a voxel, and the model makes colour pictures", where=name,
-                        fix="give colour pictures, or use a model of grey images")
-    if channels == 1 and pictures.ndim == 4 and any(is_coloured(picture) for picture in pictures):
-        raise UserError("is in colour, and the model was trained on grey images", where=name,
-                        fix="save it in grey, or train a model on colour pictures")
+def _oddities(header: Header, shown: View, way: Way) -> Iterator[str]:
+    """What of a volume differs from the training data in a way that the user may not expect."""
+    grid, spacing, own = way.grid, shown.spacing, acquired(header)
+    if own not in (None, grid.axis) and spacing is not None and max(spacing) > THICK * min(spacing):
+        yield f"its slices are {own} and thick; the model translates {grid.axis} ones, cut across them"
+    if header.affine is not None and not header.oriented:
+        yield "does not say how the patient lies; left and right are taken as its affine has them"
+    if spacing is None and grid.mm is not None:
+        yield "does not say how large a pixel is; " + (
+            "it is scaled until it fits" if grid.fit == "resize" else f"{grid.mm:.3g} mm are assumed")
+    elif spacing is not None and grid.mm is None and grid.fit == "resize":
+        yield "the model was trained on pictures without a pixel size; slices are scaled to fit"
+    elif spacing is not None and grid.mm is None and way.spacing is not None and any(
+            abs(mine / trained - 1) > OTHER_PIXELS for mine, trained in zip(spacing, way.spacing, strict=True)):
+        yield (f"its pixels are {spacing[0]:.3g} x {spacing[1]:.3g} mm, those of the training data "
+               f"{way.spacing[0]:.3g} x {way.spacing[1]:.3g}; they are taken one for one (--fit {grid.fit})")
 
 
 def _refuse_strange(slices: list[Pixels], levels: Levels, way: Way, name: str) -> None:
@@ -260,8 +227,7 @@ def _refuse_strange(slices: list[Pixels], levels: Levels, way: Way, name: str) -
     low, high = way.ends
     if way.how.method != "identity" or (low <= levels.lowest and levels.highest <= high):
         return
-    beyond = sum(int(((picture < low) | (picture > high)).sum()) for picture in slices)
-    if beyond > STRAYED * sum(picture.size for picture in slices):
+    if np.mean([((picture < low) | (picture > high)).mean() for picture in slices]) > STRAYED:
         raise UserError(f"its values run from {levels.lowest:g} to {levels.highest:g}, and the model was trained on "
                         f"values from {low:g} to {high:g}, kept as they are", where=name,
                         fix="bring it to the range of the training data first")

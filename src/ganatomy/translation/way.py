@@ -17,7 +17,6 @@ from ganatomy.data.geometry import Frame, View
 from ganatomy.data.intensity import HOUNSFIELD, Decision
 
 NOT_FOR_DIAGNOSIS = "not for diagnosis"
-_AGAIN = "prepare the dataset and train again"
 
 
 class Translator(Protocol):
@@ -66,12 +65,11 @@ class Way:
     """From one domain to another, as the training data had them.
 
     Attributes:
-        source, target: names of the domains.
+        about: where what it makes comes from: the domains, the target's units, the model.
         backward: against the direction of training.
         two_way: the model knows the other direction too.
         how: the rule by which volumes of the source domain are mapped to stored values.
         scale, offset: physical = stored x scale + offset in the target domain.
-        units: of the target domain.
         kept: the target's stored values are the files' own.
         dtype: of stored values.
         ends: stored values that the model sees as -1 and 1.
@@ -82,14 +80,12 @@ class Way:
         contrasts: what the domains look like, by name.
     """
 
-    source: str
-    target: str
+    about: About
     backward: bool
     two_way: bool
     how: Decision
     scale: float
     offset: float
-    units: str
     kept: bool
     dtype: np.dtype[Any]
     ends: tuple[float, float]
@@ -102,7 +98,7 @@ class Way:
     @property
     def values_dtype(self) -> np.dtype[Any]:
         """Of translated volumes: int16 for Hounsfield units, the files' own where their values were kept."""
-        if self.units == HOUNSFIELD:
+        if self.about.units == HOUNSFIELD:
             return np.dtype(np.int16)
         return self.dtype if self.kept else np.dtype(np.float32)
 
@@ -119,7 +115,7 @@ class Way:
     @property
     def scale_in_words(self) -> str:
         """Units, and for Hounsfield units the range to which they are cut."""
-        return f"HU, cut to {self.lowest:g} to {self.highest:g}" if self.units == HOUNSFIELD else self.units
+        return f"HU, cut to {self.lowest:g} to {self.highest:g}" if self.about.units == HOUNSFIELD else self.about.units
 
     def physical(self, images: NDArray[np.float32]) -> NDArray[Any]:
         """Images in [-1, 1] in the target's units, of `values_dtype`."""
@@ -149,25 +145,28 @@ def choose_way(translator: Translator, direction: str | None, where: str | Path)
     if not translator.model.translates:
         raise UserError("this model makes images out of noise and translates none", where=where,
                         fix="use `ganatomy generate`, or give the run of a model that translates, such as pix2pix")
-    trained = notes.get("source_domain"), notes.get("domain")
-    if None in (trained[0], notes.get("grid"), notes.get("intensity"), notes.get("source_intensity")):
+    source, target = notes.get("source_domain"), notes.get("domain")
+    domains = [Intensity.model_validate(notes[key]) for key in ("source_intensity", "intensity") if notes.get(key)]
+    if not (source and target and notes.get("grid") and len(domains) == 2 and all(values.rule for values in domains)):
         raise UserError("does not say how its training images come from volumes; an older version trained it",
-                        where=where, fix=_AGAIN)
-    source, target = str(trained[0]), str(trained[1])
+                        where=where, fix="prepare the dataset and train again")
     backward = _is_backward(direction, source, target, bool(translator.model.two_way))
-    ends = [Intensity.model_validate(notes[key]) for key in ("source_intensity", "intensity")]
-    given, target_values = reversed(ends) if backward else ends
-    if given.rule is None:
-        raise UserError("does not say how intensities were mapped; an older version prepared its dataset", where=where,
-                        fix=_AGAIN)
-    how = Decision(given.rule, given.low, given.high, given.units, projection=given.projection)
-    names = (target, source) if backward else (source, target)
+    if backward:
+        source, target = target, source
+        domains.reverse()
+    given, wanted = domains
+    assert given.rule is not None
     factor, spacing = int(notes.get("factor") or 1), notes.get("spacing")
-    return Way(*names, backward, bool(translator.model.two_way), how, target_values.scale, target_values.offset,
-               target_values.units, target_values.rule == "identity", np.dtype(notes["dtype"]),
-               (float(notes["value_range"][0]), float(notes["value_range"][1])), Grid.model_validate(notes["grid"]),
-               translator.size, factor, (spacing[0] / factor, spacing[1] / factor) if spacing else None,
-               {name: Contrast.model_validate(known) for name, known in (notes.get("contrasts") or {}).items()})
+    return Way(
+        about=About(model=str((notes.get("recipe") or {}).get("name", "")), source=source, target=target,
+                    units=wanted.units, weights=str(notes.get("weights_sha256", ""))[:16]),
+        backward=backward, two_way=bool(translator.model.two_way),
+        how=Decision(given.rule, given.low, given.high, given.units, projection=given.projection),
+        scale=wanted.scale, offset=wanted.offset, kept=wanted.rule == "identity", dtype=np.dtype(notes["dtype"]),
+        ends=(float(notes["value_range"][0]), float(notes["value_range"][1])),
+        grid=Grid.model_validate(notes["grid"]), size=translator.size, factor=factor,
+        spacing=(spacing[0] / factor, spacing[1] / factor) if spacing else None,
+        contrasts={name: Contrast.model_validate(known) for name, known in (notes.get("contrasts") or {}).items()})
 
 
 def _is_backward(direction: str | None, source: str, target: str, two_way: bool) -> bool:
@@ -180,11 +179,3 @@ def _is_backward(direction: str | None, source: str, target: str, two_way: bool)
         raise UserError(f"this model translates {source} to {target} only", where="--direction",
                         fix=f"leave it out, or train a model from {target} to {source}, or a two-way one (cyclegan)")
     return True
-
-
-def about(translator: Translator, way: Way) -> About:
-    """Where the volumes that a model makes come from."""
-    notes = translator.notes or {}
-    recipe = notes.get("recipe") or {}
-    return About(str(recipe.get("name", "")), way.source, way.target, way.units,
-                 str(notes.get("weights_sha256", ""))[:16])
