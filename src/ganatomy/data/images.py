@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +65,7 @@ def check_size(shape: tuple[int, ...], itemsize: int = 2) -> None:
     """Raise `Unreadable` for an empty or absurdly large shape of values that are stored in `itemsize` bytes."""
     if not shape or min(shape) < 1:
         raise Unreadable(f"holds no pixels (its shape is {shape})")
-    voxels = 1
-    for n in shape:
-        voxels *= int(n)
+    voxels = math.prod(map(int, shape))
     most = MAX_BYTES // (itemsize + 4)
     if voxels > most:
         raise Unreadable(f"claims {voxels:,} pixels; more than {most:,} are not read at once; cut it into parts")
@@ -79,6 +78,13 @@ def check_finite(pixels: Pixels) -> Pixels:
         if bad:
             raise Unreadable(f"holds {bad:,} values that are NaN or infinite")
     return pixels
+
+
+def check_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`affine`, 4x4 of voxels to mm, or `Unreadable` if it places nothing."""
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
+    return affine
 
 
 def simple_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -22,7 +22,6 @@ SYNTHETIC = re.compile(r"synthetic .*\(ganatomy\), not for diagnosis$")
 _SYNTHETIC_TEXT = re.compile(r"synthetic .* by ganatomy, ")
 LEFT_OUT = "synthetic, made by a model (add --keep-derived to take it)"
 """Why `ganatomy prepare` leaves such files out."""
-_GZIP = b"\x1f\x8b"
 
 __all__ = ["FORMATS", "LEFT_OUT", "SUFFIXES", "SYNTHETIC", "Header", "Pixels", "Unreadable", "format_of",
            "is_synthetic", "read", "read_frames", "read_one", "scan", "stem"]
@@ -68,7 +67,11 @@ def read_frames(frames: Sequence[tuple[str, int]]) -> Pixels:
 
 def format_of(path: str | Path) -> ModuleType | None:
     """The module that reads a file, by its first bytes; None where it is no image. Raises OSError."""
-    return _chosen(Path(path), _head(path))
+    with open(path, "rb", buffering=0) as handle:  # noqa: PTH123 - a Path for each of 100,000 files costs as much
+        head = handle.read(nifti.HEAD_BYTES)
+    if head.startswith(nifti.GZIP):
+        head = nifti.unpacked_head(Path(path))
+    return next((module for module in FORMATS if module.is_mine(head)), None)
 
 
 def is_synthetic(path: Path) -> bool:
@@ -77,15 +80,11 @@ def is_synthetic(path: Path) -> bool:
     Arrays (.npy) have no place to say so. A file that cannot be read says nothing.
     """
     try:
-        if not path.is_file():  # opening a pipe would wait for ever
-            return False
-        module = format_of(path)
-        if module is nifti:
-            return bool(_SYNTHETIC_TEXT.match(nifti.description(path)))
-        if module is raster:
-            return bool(_SYNTHETIC_TEXT.match(raster.description(path)))
-        return module is dicom and bool(SYNTHETIC.match(dicom.facts(path).series_description))
-    except (OSError, Unreadable):
+        module = _readable(path)
+        if module is dicom:
+            return bool(SYNTHETIC.match(dicom.facts(path).series_description))
+        return module in (nifti, raster) and bool(_SYNTHETIC_TEXT.match(module.description(path)))
+    except Unreadable:
         return False
 
 
@@ -105,26 +104,12 @@ def _readable(path: Path) -> ModuleType:
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise Unreadable("is no file but a folder, a pipe or a device")
-        head = _head(path)
-        module = _chosen(path, head)
+        module, size = format_of(path), path.stat().st_size
     except FileNotFoundError as error:
         raise Unreadable("the file is missing") from error
     except (OSError, ValueError) as error:
         raise Unreadable(f"cannot be opened ({getattr(error, 'strerror', error)})") from error
-    if not head:
-        raise Unreadable("the file is empty")
     if module is None:
-        raise Unreadable("is a gzip file that is cut short or holds no NIfTI image" if head.startswith(_GZIP) else
-                         "is not an image: its first bytes are those of no format read here")
+        raise Unreadable("is not an image: its first bytes are those of no format read here" if size else
+                         "the file is empty")
     return module
-
-
-def _head(path: str | Path) -> bytes:
-    with open(path, "rb", buffering=0) as handle:  # noqa: PTH123 - a Path for each of 100,000 files costs as much
-        return handle.read(nifti.HEAD_BYTES)
-
-
-def _chosen(path: Path, head: bytes) -> ModuleType | None:
-    if head.startswith(_GZIP):
-        head = nifti.unpacked_head(path)
-    return next((module for module in FORMATS if module.is_mine(head)), None)

@@ -9,13 +9,13 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ganatomy.data.images import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
+from ganatomy.data.images import Header, Pixels, Unreadable, check_affine, check_finite, check_size, simple_dtype
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _NRRD = b"NRRD000"
@@ -25,17 +25,9 @@ _HEAD_LIMIT = 2**20
 _CHUNK = 2**20
 
 
-@dataclass(frozen=True)
-class _Text:
-    """The text at the head of a file.
-
-    Attributes:
-        reader: ITK's name of what reads the format.
-        data: the file that the values are in.
-        start: where they begin in it.
-        plain: values are stored as they are, neither packed nor as text; packed: they are packed.
-        oriented: it says how the patient lies.
-    """
+class _Text(NamedTuple):
+    """The text at the head of a file: ITK's name of what reads it, the file that the values are in and where they begin
+    in it, whether they are stored as they are or packed, and whether it says how the patient lies."""
 
     reader: str
     data: Path
@@ -63,10 +55,10 @@ def read(path: Path) -> Pixels:
     try:
         with _quiet():
             image = reader.Execute()
-    except (RuntimeError, MemoryError, ValueError) as error:
+    except Exception as error:
         raise _broken(error) from error
     values = SimpleITK.GetArrayViewFromImage(image)
-    if text.reader == "MetaImageIO" and text.packed:
+    if text.packed:
         _check_packed(text, values.nbytes)
     colour = (3,) if header.channels == 3 else ()
     if header.affine is not None:
@@ -91,7 +83,7 @@ def _opened(path: Path) -> tuple[Any, Header, _Text]:
         reader.SetFileName(str(path))
         with _quiet():
             reader.ReadImageInformation()
-    except (RuntimeError, ValueError, OverflowError, UnicodeError) as error:
+    except Exception as error:
         raise _broken(error) from error
     return reader, _header(reader, text), text
 
@@ -125,15 +117,13 @@ def _stored(reader: Any) -> np.dtype[Any]:
     return np.dtype(f"{number[2][0].replace('s', 'i')}{int(number[1]) // 8}")
 
 
-def _affine(reader: Any) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _affine(reader: Any) -> NDArray[np.float64]:
     """Voxel indices to mm. ITK counts to the patient's left and back, the affine to the right and the front."""
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * np.asarray(reader.GetSpacing())
     affine[:3, 3] = reader.GetOrigin()
     affine[:2] *= -1
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
-    return affine
+    return check_affine(affine)
 
 
 def _read_text(path: Path) -> _Text:
@@ -145,37 +135,34 @@ def _read_text(path: Path) -> _Text:
 def _nrrd_text(path: Path, raw: bytes) -> _Text:
     end = re.search(rb"\r?\n\r?\n", raw)
     fields = _fields(raw[:end.start()] if end else raw, ":")
-    if "sizes" not in fields:
-        raise Unreadable("its header is broken: it does not say the sizes")
-    encoding = fields.get("encoding", "raw").lower()
-    if encoding not in ("raw", "gzip", "gz", "ascii", "text", "txt", "hex"):
-        raise Unreadable(f"its encoding {encoding[:20]!r} is not read; save it with raw or gzip")
-    units = set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) - {"", "mm"}
-    if units:
-        raise Unreadable(f"gives lengths in {sorted(units)[0][:20]!r}, not in mm")
+    _check_millimetres(*re.findall(r'"([^"]*)"', fields.get("space units", "")))
     oriented = bool(re.match(r"(left|right|l|r)", fields.get("space", ""), re.IGNORECASE))
     detached = fields.get("data file", fields.get("datafile"))
     data = path if detached is None else _data_file(path, detached)
-    return _Text("NrrdImageIO", data, end.end() if end and data == path else 0, encoding == "raw",
-                 encoding.startswith("gz"), oriented and "space directions" in fields)
+    return _Text("NrrdImageIO", data, end.end() if end and data == path else 0,
+                 fields.get("encoding", "raw").lower() == "raw", False, oriented and "space directions" in fields)
 
 
 def _meta_text(path: Path, raw: bytes) -> _Text:
     place = re.search(rb"^ElementDataFile[ \t]*=[ \t]*([^\r\n]*)\r?\n?", raw, re.MULTILINE)
-    fields = _fields(raw[:place.start()] if place else b"", "=")
-    if place is None or "dimsize" not in fields:
-        raise Unreadable("its header is broken: it does not say the size and where the values are")
-    if fields.get("distanceunits", "mm").lower() not in ("mm", "?", ""):
-        raise Unreadable(f"gives lengths in {fields['distanceunits'][:20]!r}, not in mm")
+    if place is None:
+        raise Unreadable("its header is broken: it does not say where the values are")
+    fields = _fields(raw[:place.start()], "=")
+    _check_millimetres(fields.get("distanceunits", ""))
     scale = fields.get("elementtointensityfunctionslope", "1"), fields.get("elementtointensityfunctionoffset", "0")
     if not (re.fullmatch(r"1(\.0*)?", scale[0]) and re.fullmatch(r"-?0(\.0*)?", scale[1])):
         raise Unreadable("has an intensity slope or offset, which is not applied; save it with the final values")
     name = place.group(1).decode("utf-8", "replace").strip()
-    packed = fields.get("compresseddata", "false").lower() in ("true", "t", "1")
-    binary = fields.get("binarydata", "true").lower() in ("true", "t", "1")
+    packed, binary = (fields.get(key, default).lower() in ("true", "t", "1")
+                      for key, default in (("compresseddata", "false"), ("binarydata", "true")))
     data = path if name.upper() == "LOCAL" else _data_file(path, name)
     return _Text("MetaImageIO", data, place.end() if data == path else 0, binary and not packed, packed,
                  bool({"transformmatrix", "rotation", "orientation"} & fields.keys()))
+
+
+def _check_millimetres(*units: str) -> None:
+    if others := set(units) - {"", "mm", "?"}:
+        raise Unreadable(f"gives lengths in {min(others)[:20]!r}, not in mm")
 
 
 def _fields(raw: bytes, sign: str) -> dict[str, str]:
@@ -195,10 +182,9 @@ def _data_file(path: Path, name: str) -> Path:
     given = Path(name)
     if given.is_absolute() or ".." in given.parts or "\0" in name:
         raise Unreadable("its values are in a file of another folder; save it as one .nrrd or .mha")
-    data = path.parent / given
-    if not data.is_file():
+    if not (path.parent / given).is_file():
         raise Unreadable(f"its values are in {given.name!r}, which is missing")
-    return data
+    return path.parent / given
 
 
 def _check_packed(text: _Text, needed: int) -> None:
@@ -230,9 +216,5 @@ def _quiet() -> Iterator[None]:
 
 
 def _broken(error: BaseException) -> Unreadable:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = re.sub(r"^.*?(ERROR: |\(0x[0-9a-f]+\): |Exception thrown in [^:]*: ?)", "", lines[-1] if lines else "")
-    last = re.sub(r"^\[nrrd\] \w+: ", "", last)
-    if not last or last.startswith("Reason:") or not re.search("[a-z]{3}", last):  # that is the system's last errno
-        last = "its header or values are broken"
+    last = (str(error).strip().splitlines() or [""])[-1].rpartition("ERROR: ")[2]
     return Unreadable(f"cannot be read as NRRD or MetaImage ({last[:120]})")

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.data.images import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
+from ganatomy.data.images import Header, Pixels, Unreadable, check_affine, check_finite, check_size, simple_dtype
 
 SUFFIXES = (".nii", ".nii.gz")
 HEAD_BYTES = 352
+GZIP = b"\x1f\x8b"
+"""The first bytes of a packed file."""
 _DEFLATE_LIMIT = 1040  # no gzip stream shrinks more than this many times
 _MILLIMETRES = {1: 1000.0, 3: 0.001}  # by the code of the unit: metre, micrometre
 
@@ -79,7 +81,7 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
 def _packed(path: Path) -> bool:
     with path.open("rb") as handle:
-        return handle.read(2) == b"\x1f\x8b"
+        return handle.read(2) == GZIP
 
 
 def _plain(image: Any) -> bool:
@@ -89,8 +91,7 @@ def _plain(image: Any) -> bool:
 
 
 def _header(path: Path, image: Any) -> Header:
-    shape = volume_shape(image)
-    stored = image.get_data_dtype()
+    shape, stored = volume_shape(image), image.get_data_dtype()
     check_size(shape, stored.itemsize)
     kept = simple_dtype(stored)
     if path.stat().st_size * (_DEFLATE_LIMIT if _packed(path) else 1) < math.prod(shape) * stored.itemsize:
@@ -100,20 +101,15 @@ def _header(path: Path, image: Any) -> Header:
 
 def volume_shape(image: Any) -> tuple[int, int, int]:
     """Shape of a nibabel image as a volume. Raises `Unreadable` for a series of volumes."""
-    shape = tuple(int(n) for n in image.shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) > 3:
-        raise Unreadable(f"has {len(shape)} dimensions {shape}; split the series into 3-D volumes first")
-    i, j, k = shape + (1,) * (3 - len(shape))
-    return i, j, k
+    i, j, k, *more = *image.shape, *(1,) * (3 - len(image.shape))
+    if math.prod(more) != 1:
+        raise Unreadable(f"has {len(image.shape)} dimensions {image.shape}; split the series into 3-D volumes first")
+    return int(i), int(j), int(k)
 
 
 def volume_header(image: Any, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Header:
     """The header of a nibabel image, its affine in mm. Raises `Unreadable` for one that places nothing."""
     affine = np.asarray(image.affine, dtype=np.float64).copy()
     affine[:3] *= _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise Unreadable("its affine (voxels to mm) is singular; orientation and pixel size are unknown")
     oriented = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
-    return Header(shape, dtype, affine=affine, volumetric=True, oriented=oriented)
+    return Header(shape, dtype, affine=check_affine(affine), volumetric=True, oriented=oriented)
