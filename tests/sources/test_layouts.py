@@ -28,7 +28,7 @@ def test_a_folder_per_subject(tmp_path: Path) -> None:
     assert layout.kind == "a folder per subject" and layout.subjects_known
     assert [(e.subject, e.domain) for e in layout.entries[:3]] == [
         ("patient01", "T1"), ("patient01", "T2"), ("patient01", "lesion-mask")]
-    assert layout.notes == ["passed over 1 other file, no images by name"]
+    assert layout.notes == ["passed over 1 other file; no images by name"]
 
 
 def test_pictures_in_subject_folders_have_slices_and_sessions(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_rules_say_the_domains(tmp_path: Path) -> None:
         ("p1", "T1"), ("p1", "T2"), ("p1", "lesion-mask"), ("p2", "T1"), ("p2", "T2"), ("p2", "lesion-mask")}
     assert layout.unmatched == [(f"p{i}/p{i}_flair.nii.gz", "fits no --domain") for i in (1, 2)]
     assert "lesion" in {e.domain for e in find_layout(tmp_path, rules={"T1": "mprage", "lesion": "lesion"}).entries}
-    for rules, words in (({"CT": "ct|xx"}, "CT=ct.xx fits no file ->"), ({"A": "flair", "B": "flair|mprage"}, None),
+    for rules, words in (({"CT": "ct|xx"}, "CT=ct.xx fits no file"), ({"A": "flair", "B": "flair|mprage"}, None),
                          ({"A": ".", "B": "t1"}, "another rule")):
         if words is None:
             assert {e.domain for e in find_layout(tmp_path, rules=rules).entries} == {"A", "B", "lesion-mask"}

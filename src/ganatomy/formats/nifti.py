@@ -101,10 +101,11 @@ def _header(path: Path, image: Any) -> Header:
 
 def volume_shape(image: Any) -> tuple[int, int, int]:
     """Shape of a nibabel image as a volume. Raises `Unreadable` for a series of volumes."""
-    i, j, k, *more = *image.shape, *(1,) * (3 - len(image.shape))
+    shape = tuple(map(int, image.shape))
+    i, j, k, *more = (*shape, *(1,) * (3 - len(shape)))
     if math.prod(more) != 1:
-        raise Unreadable(f"has {len(image.shape)} dimensions {image.shape}; split the series into 3-D volumes first")
-    return int(i), int(j), int(k)
+        raise Unreadable(f"has {len(shape)} dimensions {shape}; split the series into 3-D volumes first")
+    return i, j, k
 
 
 def volume_header(image: Any, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Header:

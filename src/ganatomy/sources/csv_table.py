@@ -56,15 +56,9 @@ def read_table(table: Path, split_by: str | None = None) -> Layout:
     _check_columns(table, columns, [*NEEDED, *([by] if by else [])])
     if not rows:
         raise UserError("the table has no rows", where=table, fix="one row a file: path,subject,domain,label")
-    lines = list(rows.values())
-    split_column = "split" if "split" in columns else ""
-    if by:
-        says_splits = {line[by].lower() for line in lines} <= SPLITS_BY_NAME.keys()
-        split_column, group = (by, "") if says_splits else ("", by)
-    else:
-        group = ""
-    if split_column and not any(line[split_column] for line in lines):
-        split_column = ""
+    held = {name: {line[name].lower() for line in rows.values()} for name in filter(None, columns)}
+    group = by if by and not held[by] <= SPLITS_BY_NAME.keys() else ""
+    split_column = "" if group else by or ("split" if any(held.get("split", ())) else "")
     entries = [_entry(table, number, line, split_column, group) for number, line in rows.items()]
     _refuse_twice(table, dict(zip(rows, entries, strict=True)))
     notes = [f"the column {split_column} says the splits"] if split_column else []
@@ -96,19 +90,17 @@ def _check_columns(table: Path, columns: list[str], needed: list[str]) -> None:
         raise UserError(f"has no column {', '.join(missing)}", where=table,
                         fix=f"it has {', '.join(filter(None, columns)) or 'no rows'}; path and subject are needed; "
                             "rename it if it is no table of the images")
-    twice = [name for name, count in Counter(columns).items() if count > 1 and name in (*needed, *OPTIONAL)]
-    if twice:
+    if twice := [name for name, count in Counter(columns).items() if count > 1 and name in (*needed, *OPTIONAL)]:
         raise UserError(f"has the column {twice[0]} more than once", where=table, fix="remove or rename one of them")
 
 
 def _refuse_twice(table: Path, entries: dict[int, Entry]) -> None:
     first: dict[str, int] = {}
     for number, entry in entries.items():
-        name = posixpath.normpath(entry.name)
-        if name in first:
-            raise UserError(f"lines {first[name]} and {number} name the same file {entry.name}", where=table,
+        line = first.setdefault(posixpath.normpath(entry.name), number)
+        if line != number:
+            raise UserError(f"lines {line} and {number} name the same file {entry.name}", where=table,
                             fix="remove one of them")
-        first[name] = number
 
 
 def _rows(table: Path, text: str) -> tuple[list[str], dict[int, dict[str, str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,41 +101,40 @@ def find_layout(source: Path, *, leave_out: Sequence[Path] = (), **wishes: Any) 
     """
     asked = Wishes(**wishes)
     _check_source(source)
-    return _printable(_layout(source, leave_out, asked))
-
-
-def _layout(source: Path, leave_out: Sequence[Path], asked: Wishes) -> Layout:
     table = _table(source, asked)
     if table is not None:
-        return with_domains(_refuse_subjects(read_table(table, asked.split_by), asked), asked.regexes)
+        layout = _refuse_subjects(read_table(table, asked.split_by), asked)
+        return _printable(with_domains(layout, asked.regexes))
     if asked.split_by is not None:
         raise UserError("--split-by needs a CSV file", where=source, fix="give a .csv with that column as SOURCE")
     if source.is_file():
-        if asked.kind not in ("auto", "stacks"):
-            raise UserError(f"is a file of pictures, which --layout {asked.kind} does not read", where=source,
-                            fix="leave --layout out")
-        return _settled(_stacks([(source.name, source)], asked), asked)
+        _check_kind(asked.kind in ("auto", "stacks"), source, f"is no {asked.kind} layout but a file of pictures")
+        return _printable(_stacks([(source.name, source)], asked))
     files = walk(source, [*leave_out, *([asked.scratch] if asked.scratch else [])])
     if not (files.images or files.dicom or files.archives):
-        raise _nothing(source, files.passed)
+        raise UserError(f"holds no images ({counted(sum(files.passed.values()), 'other file')} or closed folders)"
+                        if sum(files.passed.values()) else "the folder is empty", where=source,
+                        fix=f"what can be read: {READS}")
     kind = "pattern" if asked.pattern is not None else _detected(source, files) if asked.kind == "auto" else asked.kind
     layout = _read(source, files, kind, asked)
-    return replace(layout, notes=[*layout.notes, *_passed_over(files, kind)])
+    return _printable(replace(layout, notes=[*layout.notes, *_passed_over(files, kind)]))
+
+
+def _check_kind(fits: object, source: Path, problem: str) -> None:
+    """Raise `UserError` if the layout asked for is not the source's."""
+    if not fits:
+        raise UserError(problem, where=source, fix="leave --layout out")
 
 
 def _table(source: Path, asked: Wishes) -> Path | None:
     """The CSV file to read, if any."""
     if source.suffix.lower() == ".csv" and source.is_file():
-        if asked.kind not in ("auto", "csv"):
-            raise UserError(f"is a table, which --layout {asked.kind} does not read", where=source,
-                            fix="leave --layout out")
+        _check_kind(asked.kind in ("auto", "csv"), source, f"is no {asked.kind} layout but a table")
         return source
     if source.is_file() or asked.pattern is not None or asked.kind not in ("auto", "csv"):
         return None
     table = find_table(source)
-    if table is None and asked.kind == "csv":
-        raise UserError("holds no .csv file with the columns path and subject", where=source,
-                        fix="leave --layout out, or give the table as SOURCE")
+    _check_kind(table or asked.kind == "auto", source, "holds no .csv file with the columns path and subject")
     return table
 
 
@@ -154,23 +153,18 @@ def _detected(source: Path, files: Files) -> str:
 def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
     if asked.pattern is not None:
         names = sorted([*files.images, *files.dicom], key=natural)
-        return with_domains(templates.match_pattern(source, names, asked.pattern, asked.domains), asked.regexes)
+        return _settled(templates.match_pattern(source, names, asked.pattern, asked.domains), asked)
     if kind == "dicom":
-        if not files.dicom:
-            raise UserError("holds no DICOM files", where=source, fix="leave --layout out")
+        _check_kind(files.dicom, source, "holds no DICOM files")
         return read_dicom(source, files.dicom, rules=asked.rules, subject=asked.subject, allow_gaps=asked.allow_gaps,
                           keep_derived=asked.keep_derived, workers=asked.workers, say=asked.say)
     if kind == "bids":
         return check_rules(_refuse_subjects(read_bids(source, files.images, asked.regexes), asked), asked.regexes)
     if kind == "stacks":
         stacks = sorted([*files.archives, *(n for n in files.images if n.lower().endswith(STACKS))], key=natural)
-        if not stacks:
-            raise UserError("holds no .npz or .npy files", where=source, fix="leave --layout out")
-        return _settled(_stacks([(name, source / name) for name in stacks], asked), asked)
-    if not files.images:
-        held = "DICOM files" if files.dicom else ".npz files"
-        raise UserError(f"holds only {held}, which --layout {kind} does not read", where=source,
-                        fix="leave --layout out")
+        _check_kind(stacks, source, "holds no .npz or .npy files")
+        return _stacks([(name, source / name) for name in stacks], asked)
+    _check_kind(files.images, source, f"holds only DICOM or .npz files, which --layout {kind} does not read")
     if kind == "folders":
         return _settled(templates.read_folders(source, files.images, asked.subject), asked)
     reader = templates.read_sides if kind == "sides" else templates.read_side_by_side
@@ -180,7 +174,7 @@ def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
 def _stacks(files: Sequence[tuple[str, Path]], asked: Wishes) -> Layout:
     if asked.scratch is None:
         raise ValueError("find_layout needs a scratch folder to unpack archives into")
-    return read_stacks(files, asked.scratch, asked.say)
+    return _settled(read_stacks(files, asked.scratch, asked.say), asked)
 
 
 def _settled(layout: Layout, asked: Wishes) -> Layout:
@@ -197,28 +191,22 @@ def _refuse_subjects(layout: Layout, asked: Wishes) -> Layout:
 
 def _passed_over(files: Files, kind: str) -> list[str]:
     """What of the folder is not used, in words."""
-    notes = []
-    if others := files.passed["other"]:
-        notes.append(f"passed over {counted(others, 'other file')}, no images by name")
-    if kind == "dicom" and files.images:
-        notes.append(f"passed over {counted(len(files.images), 'file')} other than DICOM; --layout folders takes those")
-    if kind not in ("dicom", "pattern") and files.dicom:
-        notes.append(f"passed over {counted(len(files.dicom), 'DICOM file')}; --layout dicom takes them instead")
-    if kind != "stacks" and files.archives:
-        notes.append(f"passed over {counted(len(files.archives), '.npz file')}; --layout stacks takes them instead")
-    if closed := files.passed["closed folder"]:
-        notes.append(f"warning: {counted(closed, 'folder')} could not be opened")
-    return notes
+    others = [(files.passed["other"], "other file", "no images by name"),
+              (len(files.images) * (kind == "dicom"), "file", "no DICOM; --layout folders takes those"),
+              (len(files.dicom) * (kind not in ("dicom", "pattern")), "DICOM file",
+               "--layout dicom takes them instead"),
+              (len(files.archives) * (kind != "stacks"), ".npz file", "--layout stacks takes them instead")]
+    notes = [f"passed over {counted(count, what)}; {why}" for count, what, why in others if count]
+    closed = files.passed["closed folder"]
+    return [*notes, *([f"warning: {counted(closed, 'folder')} could not be opened"] if closed else [])]
 
 
 def _check_source(source: Path) -> None:
     if not source.exists():
         raise UserError("there is no such file or folder", where=source, fix="check the path")
-    if not source.is_file() and not source.is_dir():
-        raise UserError("is neither a folder nor a file", where=source, fix="give the folder of the scans")
-    if source.is_file() and not source.name.lower().endswith((".csv", *STACKS)):
-        raise UserError("is a file", where=source, fix="give a folder, a .csv with the columns path and subject, or an "
-                        ".npz or .npy file of many pictures")
+    if not source.is_dir() and not (source.is_file() and source.name.lower().endswith((".csv", *STACKS))):
+        raise UserError("is no folder", where=source, fix="give a folder, a .csv with the columns path and subject, "
+                        "or an .npz or .npy file of many pictures")
     for known, what in ((is_prepared, "dataset"), (Run.is_run, "run")):
         if source.is_dir() and known(source):
             raise UserError(f"is a {what} folder already", where=source, fix="give the folder of the original scans")
@@ -226,24 +214,11 @@ def _check_source(source: Path) -> None:
 
 def _printable(layout: Layout) -> Layout:
     """What is shown, stored and written down can be; `path` stays as the file system has it."""
-    def mended(e: Entry) -> Entry:
-        if all(map(str.isprintable, (e.name, e.subject, e.session, e.label, e.group))):
-            return e
-        return replace(e, name=printable(e.name), subject=printable(e.subject), session=printable(e.session),
-                       label=printable(e.label), group=printable(e.group))
-
-    notes = ["\n".join(map(printable, note.split("\n"))) for note in layout.notes]
-    return replace(layout, entries=[mended(entry) for entry in layout.entries], notes=notes,
+    entries = [e if all(map(str.isprintable, (e.name, e.subject, e.session, e.label, e.group))) else
+               replace(e, name=printable(e.name), subject=printable(e.subject), session=printable(e.session),
+                       label=printable(e.label), group=printable(e.group)) for e in layout.entries]
+    return replace(layout, entries=entries, notes=[printable(note) for note in layout.notes],
                    unmatched=[(printable(name), why) for name, why in layout.unmatched])
-
-
-def _nothing(source: Path, passed: Counter[str]) -> UserError:
-    if not sum(passed.values()):
-        return UserError("the folder is empty", where=source, fix=f"put images into it: {READS}")
-    if set(passed) == {"closed folder"}:
-        return UserError("cannot be opened", where=source, fix="check who owns the folder")
-    return UserError(f"holds no images ({sum(passed.values())} other files)", where=source,
-                     fix=f"what can be read: {READS}")
 
 
 def _folders_in(name: str, regex: re.Pattern[str]) -> list[str]:
@@ -318,11 +293,8 @@ def _ruled(entry: Entry, rules: Mapping[str, re.Pattern[str]], known: bool) -> s
 def check_rules(layout: Layout, rules: Mapping[str, re.Pattern[str]]) -> Layout:
     """The layout, if every rule takes a file; else `UserError` with some of what there is."""
     known = {entry.domain for entry in layout.entries}
-    for name, regex in rules.items():
-        if name not in known:
-            taken = any(regex.search(entry.name) for entry in layout.entries)
-            names = dict.fromkeys([*(n for n, _ in layout.unmatched), *(e.name for e in layout.entries)])
-            raise UserError(f"{name}={regex.pattern} fits no file" + (" that another rule has not taken" * taken),
-                            where="--domain",
-                            fix=f"it is searched in names such as {', '.join(map(printable, list(names)[:3]))}")
+    for name in (name for name in rules if name not in known):
+        names = dict.fromkeys([*(n for n, _ in layout.unmatched), *(e.name for e in layout.entries)])
+        raise UserError(f"{name}={rules[name].pattern} fits no file that another rule has not taken", where="--domain",
+                        fix=f"it is searched in names such as {', '.join(map(printable, list(names)[:3]))}")
     return layout

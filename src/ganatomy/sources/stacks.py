@@ -135,13 +135,10 @@ def _make_room(path: Path, needed: int, scratch: Path) -> None:
     """Make the scratch folder, and raise `UserError` if so many bytes must not be written to it."""
     with disk_errors(scratch):
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        free = shutil.disk_usage(scratch).free
-    if needed > MAX_BYTES:
-        raise UserError(f"claims {needed / 2**30:,.0f} GB; more than {MAX_BYTES // 2**30} GB are not unpacked",
-                        where=path, fix="cut it into several files, or save the pictures as files of their own")
-    if needed > free / 2:
-        raise UserError(f"needs {needed / 2**30:.1f} GB unpacked, and {free / 2**30:.1f} GB are free", where=path,
-                        fix="free some space: half of it must stay free for the dataset")
+        room = min(MAX_BYTES, shutil.disk_usage(scratch).free // 2)  # the other half is for the dataset
+    if needed > room:
+        raise UserError(f"needs {needed / 2**30:,.1f} GB unpacked, and more than {room / 2**30:,.1f} are not unpacked",
+                        where=path, fix="free some space, or save the pictures as files of their own")
 
 
 @contextmanager
@@ -177,17 +174,19 @@ def _generic(name: str, path: Path, arrays: Mapping[str, _Array], keys: Sequence
     together, count = len(counts) == 1, next(iter(counts))
     others = [key for key in arrays if key not in keys]
     subjects = _subjects(path, arrays, others, counts)
-    labels, problem = None, ""
-    if labels_key := next((key for key in others if _LABELS.fullmatch(key)), ""):
-        labels, problem = _classes(arrays, labels_key, count) if together else (
-            None, "the labels are not used: the arrays hold different numbers of pictures")
+    labels_key = next((key for key in others if _LABELS.fullmatch(key)), "") if together else ""
+    labels, problem = _classes(arrays, labels_key, count) if labels_key else (None, "")
     notes = [problem] if problem else []
     if len(keys) > 1:
-        notes.append("arrays of as many pictures are taken for domains, pictures of one number belong together: "
-                     + ", ".join(keys) if together else
-                     "arrays of different numbers of pictures are taken for unpaired domains: " + ", ".join(keys))
+        notes.append(f"the arrays {', '.join(keys)} are taken for domains, " + (
+            "pictures of one number belong together" if together else
+            "unpaired and without classes, since they hold different numbers of pictures"))
+    ranks: list[int] = []  # of a picture among those of its subject
+    seen: Counter[str] = Counter()
+    for subject in subjects or ():
+        ranks.append(seen[subject])
+        seen[subject] += 1
     entries = []
-    ranks = _ranks(subjects) if subjects else None
     for domain, key in _domains(keys).items():
         array, header = arrays[key], arrays[key].header
         alone = own if together else f"{own}{key}/"
@@ -200,15 +199,9 @@ def _generic(name: str, path: Path, arrays: Mapping[str, _Array], keys: Sequence
 
 def _domains(keys: Sequence[str]) -> dict[str, str]:
     """Domain -> key."""
-    if len(keys) == 1:
-        return {"image": keys[0]}
-    domains: dict[str, str] = {}
-    for key in keys:
-        name, number = safe_name(key), 2
-        while name in domains:
-            name, number = f"{safe_name(key)}-{number}", number + 1
-        domains[name] = key
-    return domains
+    names = [safe_name(key) if len(keys) > 1 else "image" for key in keys]
+    return {name if names.count(name) == 1 else f"{name}-{i}": key
+            for i, (name, key) in enumerate(zip(names, keys, strict=True), 1)}
 
 
 def _subjects(path: Path, arrays: Mapping[str, _Array], keys: Sequence[str], counts: Counter[int]) -> list[str] | None:
@@ -227,7 +220,7 @@ def _subjects(path: Path, arrays: Mapping[str, _Array], keys: Sequence[str], cou
 
 def _classes(arrays: Mapping[str, _Array], key: str, count: int) -> tuple[list[str] | None, str]:
     """The class of each picture, or None and why there are none."""
-    values = arrays[key].values
+    values, note = arrays[key].values, ""
     if values.shape not in ((count,), (count, 1)):
         return None, f"the array {key!r} is {arrays[key]}, not one label for each picture: there are no classes"
     values = values.ravel()
@@ -235,23 +228,12 @@ def _classes(arrays: Mapping[str, _Array], key: str, count: int) -> tuple[list[s
         names = [safe_name(_text(value)) for value in values.tolist()]
         note = (f"warning: the texts in {key!r} are taken for classes; class names are stored in the dataset and shown "
                 "in reports: they must not be patients' names")
-    elif values.dtype.kind in "biu" or (values.dtype.kind == "f" and bool((values == np.round(values)).all())):
-        names, note = [f"class-{int(value)}" for value in values.tolist()], ""
     else:
-        return None, f"the array {key!r} holds no whole numbers: there are no classes"
-    if len(set(names)) > MAX_CLASSES:
-        return None, f"the array {key!r} holds {len(set(names))} different values: they are taken for no classes"
+        whole = values.dtype.kind in "biu" or (values.dtype.kind == "f" and bool((values == np.round(values)).all()))
+        names = [f"class-{int(value)}" for value in values.tolist()] if whole else []
+    if not 0 < len(set(names)) <= MAX_CLASSES:
+        return None, f"the array {key!r} holds no whole numbers or names of at most {MAX_CLASSES} classes"
     return [*map({name: name for name in names}.__getitem__, names)], note  # one string object a class
-
-
-def _ranks(subjects: Sequence[str]) -> list[int]:
-    """The how-manyth picture of its subject each is."""
-    seen: Counter[str] = Counter()
-    ranks = []
-    for subject in subjects:
-        ranks.append(seen[subject])
-        seen[subject] += 1
-    return ranks
 
 
 def _text(value: object) -> str:
@@ -260,7 +242,5 @@ def _text(value: object) -> str:
 
 def _no_pictures(path: Path, arrays: Mapping[str, _Array]) -> UserError:
     held = ", ".join(f"{key} {array}" for key, array in list(arrays.items())[:6]) or "nothing"
-    volumes = any(a.values.ndim == 4 and a.values.dtype.kind in "buif" for a in arrays.values())
     return UserError(f"holds no stack of pictures [n, rows, columns] or [n, rows, columns, 3]: {held}", where=path,
-                     fix="save each volume as an .npy or NIfTI file of its own in a folder" if volumes else
-                     "save the pictures in one array, the first axis counting them")
+                     fix="save pictures in one array, the first axis counting them; volumes as files of their own")
