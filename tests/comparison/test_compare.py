@@ -43,7 +43,7 @@ def test_a_planted_lead_is_claimed_with_five_seeds(make: Make) -> None:
     (d,) = found["differences"]
     assert d["claim"]
     assert d["ahead_by"] == pytest.approx(0.05)
-    assert "rpgan-64, model.width=48 is ahead of rpgan-64, model.width=32 by 50 (" in d["sentence"]
+    assert "rpgan-64, model.width=48 is ahead of rpgan-64, model.width=32 by 50.0 (" in d["sentence"]
     assert "cost" not in d["sentence"]
 
 
@@ -52,7 +52,7 @@ def test_the_same_lead_with_four_seeds_is_an_indication(make: Make) -> None:
     (d,) = found["differences"]
     assert not d["claim"]
     assert d["p_holm"] < 0.05
-    assert d["sentence"].startswith("An indication, no claim (4 seeds each, 5 a side are needed)")
+    assert d["sentence"].startswith("An indication, no claim (4 seeds, 5 a side are needed)")
 
 
 def test_a_tie_is_told_by_its_interval(make: Make) -> None:
@@ -60,7 +60,7 @@ def test_a_tie_is_told_by_its_interval(make: Make) -> None:
     (d,) = found["differences"]
     assert not d["claim"]
     assert d["interval"][0] < 0 < d["interval"][1]
-    assert "are not told apart: -" in d["sentence"]
+    assert d["sentence"].startswith("Not told apart: on average") and " (−" in d["sentence"]
     assert d["method"] == "Welch"  # seeds 0 to 4 and 3 to 7
     assert "no difference" not in table({"tables": [found]})
 
