@@ -268,8 +268,10 @@ def test_a_run_that_has_only_begun(tmp_path: Path, tiny: Recipe) -> None:
 
 
 def test_the_commands_are_in_the_page_as_they_were_given(run: Run) -> None:
+    prepared, note = "ganatomy prepare SOURCE DATASET --size 16", run.path.parent / "dataset" / "dataset.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"provenance": {"command": prepared}}))
     (command,) = run.commands()
     assert command.startswith("ganatomy train DATASET RUN --recipe RECIPE.yaml")
-    assert command in Page(report(run.path)).text
+    assert f"{prepared} {command} ganatomy report RUN" in Page(report(run.path)).text
     run.commands_file.unlink()
     assert "The commands were not recorded" in Page(report(run.path)).text

@@ -11,7 +11,6 @@ import numpy as np
 
 from ganatomy.core import table
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import recorded_commands
 from ganatomy.core.recipe import flat
 from ganatomy.core.text import compact, grouped, number
 from ganatomy.reports import drawings
@@ -174,12 +173,11 @@ def _terms(series: dict[str, drawings.Points], logged: int) -> Table:
 
 def again(context: Context) -> Iterator[Block]:
     """The commands as they were given, the recipe, the dataset and the environment."""
-    dataset, status = context.dataset, context.status
-    prepared = recorded_commands(dataset.path / "commands.json") if dataset is not None else []
-    commands = [*prepared, *context.run.commands()]
+    dataset, status, commands = context.dataset, context.status, context.run.commands()
+    prepared = dataset.info.provenance.get("command", "") if dataset is not None else ""
     yield Heading("How to make it again")
     if commands:
-        yield Words("\n".join([*commands, "ganatomy report RUN"]), style="code")
+        yield Words("\n".join(filter(None, [prepared, *commands, "ganatomy report RUN"])), style="code")
         yield Words("SOURCE, DATASET, RUN and other words in capitals stand for your folders and for names that were "
                     "given (they may name patients, so they are not kept); RECIPE.yaml is the full recipe below. The "
                     "dataset's fingerprint must come out the same. Equal bits need the same torch, device and number "
