@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,28 +59,16 @@ def test_two_processes_making_one_folder_leave_one_whole(tmp_path: Path) -> None
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / ".target.partial-999999999"
-    left.mkdir()
-    with staged_folder(tmp_path / "target"):
-        pass
-    assert [p.name for p in tmp_path.iterdir()] == ["target"]
-
-
-def dead() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
-
-
 def test_leftovers_of_killed_processes_are_cleared(tmp_path: Path) -> None:
-    gone, alive = dead(), os.getppid()
+    gone, alive = 999999999, os.getppid()
     for name in (f".a.txt.partial-{gone}", f".a.txt.partial-{alive}", f".b.txt.partial-{gone}", ".a.txt.partial-mine"):
         (tmp_path / name).write_text("half")
+    (tmp_path / f".folder.partial-{gone}").mkdir()
     write_text(tmp_path / "a.txt", "whole")
+    with staged_folder(tmp_path / "folder"):
+        pass
     assert {path.name for path in tmp_path.iterdir()} == {"a.txt", f".a.txt.partial-{alive}", f".b.txt.partial-{gone}",
-                                       ".a.txt.partial-mine"}
+                                       ".a.txt.partial-mine", "folder"}
 
 
 def test_disk_errors_name_no_temporary_file(tmp_path: Path) -> None:

@@ -64,3 +64,10 @@ def test_a_run_of_an_older_version_has_no_commands(tmp_path: Path, kept: str | N
     assert run.commands() == []
     run.record_command("ganatomy evaluate RUN")
     assert run.commands() == ["ganatomy evaluate RUN"]
+
+
+def test_looking_for_the_dataset_of_a_shared_run_leaves_no_trace(own_run: Run, tmp_path: Path) -> None:
+    own_run.path.rename(tmp_path / "shared")
+    with pytest.raises(UserError, match=r"RUN\.private was left behind"):
+        Run(tmp_path / "shared").dataset_path()
+    assert not (tmp_path / "shared.private").exists()

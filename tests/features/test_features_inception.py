@@ -34,10 +34,10 @@ def test_the_mean_does_not_count_padding_and_the_last_block_takes_the_largest() 
 
 
 def test_the_network_has_the_published_size() -> None:
-    found = shapes()
-    assert len(found) == 94
-    assert sum(int(np.prod(shape)) + 3 * shape[0] for shape in found.values()) == 21_802_784
-    assert found["Mixed_6b.branch7x7_2"] == (128, 128, 1, 7) and found["Mixed_7c.branch_pool"] == (192, 2048, 1, 1)
+    layers = shapes()
+    assert len(layers) == 94
+    assert sum(int(np.prod(shape)) + 3 * shape[0] for shape in layers.values()) == 21_802_784
+    assert layers["Mixed_6b.branch7x7_2"] == (128, 128, 1, 7) and layers["Mixed_7c.branch_pool"] == (192, 2048, 1, 1)
 
 
 def test_folding_and_exchanging_mean_and_convolution_change_nothing() -> None:
@@ -63,8 +63,8 @@ def test_folding_and_exchanging_mean_and_convolution_change_nothing() -> None:
                           step(pooled, "branch_pool", 0)], 1)
     (block,) = [block for prefix, block in STAGES[768] if prefix == "Mixed_5c."]
     net = Inception.beside(tensors, "Mixed_5c.", block)
-    found = net(x.contiguous(memory_format=torch.channels_last))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    result = net(x.contiguous(memory_format=torch.channels_last))
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -57,15 +57,6 @@ def test_each_score_sees_70_by_70_pixels() -> None:
     assert (len(rows), len(columns)) == (70, 70)
     assert rows.max() - rows.min() == columns.max() - columns.min() == 69
 
-    row, column = int(rows[0]), int(columns[0])  # the corner of that square: two steps on, it is out of sight
-    with torch.no_grad():
-        changed = image.clone()
-        changed[0, 0, row, column] += 1
-        moved = (discriminator(changed) != scores)[0, 0]
-    assert moved[7, 6]
-    assert not moved[8:].any()
-    assert not moved[:, 7:].any()
-
 
 @pytest.mark.parametrize(("name", "channels"), [
     ("pix2pix-brain-256", [64, 128, 256, 512, 512, 512, 512, 512]),
@@ -121,8 +112,9 @@ def test_the_published_cyclegan_has_9_residual_blocks_and_judges_patches() -> No
     assert (recipe.batch_size, recipe.epochs, recipe.learning_rate_fade, recipe.order) == (1, 200, 0.5, "g_first")
 
 
-@pytest.mark.parametrize("size", [64, 128, 256])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [64, 256])
+@pytest.mark.parametrize("name", ["pix2pix", "pix2pix-brain-128", "unet", "cyclegan-mri", "cyclegan-resnet",
+                                  "hybrid-brain-64"])
 def test_every_recipe_makes_images_of_its_size(name: str, size: int) -> None:
     """Thin, but as deep as they are."""
     model = small(name, size=size, **({"model.blocks": 9} if name == "cyclegan-resnet" else {}))
@@ -130,9 +122,8 @@ def test_every_recipe_makes_images_of_its_size(name: str, size: int) -> None:
     with torch.no_grad():
         fakes = model(batch, START)
         assert fakes.target.shape == (2, 1, size, size)
-        made = model.generate(Batch(noise=batch.noise, source=batch.source if model.translates else None)).target
-        assert made is not None
-        assert made.shape == (2, 1, size, size)
+        images = model.generate(Batch(noise=batch.noise, source=batch.source if model.translates else None)).target
+        assert images is not None and images.shape == (2, 1, size, size)
         assert torch.isfinite(model.generator_loss(batch, fakes, START).total)
 
 
@@ -147,19 +138,6 @@ def test_every_recipe_makes_images_of_its_size(name: str, size: int) -> None:
 def test_impossible_sizes_and_settings_are_refused_in_words(name: str, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         small(name, **settings)
-
-
-@pytest.mark.parametrize("name", ["pix2pix", "pix2pix-brain-128", "cyclegan-mri", "cyclegan-resnet"])
-def test_the_smallest_images_that_are_accepted_can_be_trained_on(name: str) -> None:
-    for size in (8, 16, 32):
-        try:
-            model = small(name, size=size)
-        except UserError:
-            continue
-        batch = a_batch(model, 2)
-        fakes = model(batch, START)
-        assert torch.isfinite(model.discriminator_loss(batch, fakes, START).total)
-        assert torch.isfinite(model.generator_loss(batch, fakes, START).total)
 
 
 # ------------------------------------------------------------------ what the generators do
@@ -197,17 +175,11 @@ def test_the_noise_is_dropout_of_the_decoder() -> None:
         one, again, other = (model.generate(Batch(noise=n, source=batch.source)).target for n in noise)
         assert torch.equal(one, again)
         assert (one - other).abs().max() > 1e-4
-
-
-def test_dropout_is_off_when_the_recipe_says_so_and_in_training_on_all_the_same() -> None:
-    model = small("pix2pix-brain-128", **{"model.dropout_at_test": False})
-    model, batch = lively(model), a_batch(model)
-    noise = [model.draw_noise(3, np.random.default_rng(seed)) for seed in (1, 2)]
-    with torch.no_grad():
-        one, other = (model.generate(Batch(noise=n, source=batch.source)).target for n in noise)
-        assert torch.equal(one, other)
-        trained = [model(Batch(noise=n, source=batch.source, target=batch.target), START).target for n in noise]
-        assert not torch.equal(*trained)
+        model = lively(small("pix2pix-brain-128", **{"model.dropout_at_test": False}))
+        one, _, other = (model.generate(Batch(noise=n, source=batch.source)).target for n in noise)
+        assert torch.equal(one, other)  # off, and in training on all the same
+        one, _, other = (model(Batch(noise=n, source=batch.source), START).target for n in noise)
+        assert not torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", ["pix2pix", "pix2pix-brain-128", "cyclegan-resnet"])
@@ -222,17 +194,10 @@ def test_translations_depend_neither_on_their_order_nor_on_how_many_come_togethe
     np.testing.assert_allclose(parts, whole, atol=1e-5)
     np.testing.assert_allclose(turned, whole, atol=1e-5)
     assert sampler.translate(images[:0]).shape == (0, 1, 32, 32)
+    same = sampler.translate(np.repeat(images[:1], 9, 0), seed=3)  # neighbouring slices must not differ by chance
+    np.testing.assert_allclose(same, np.repeat(whole[:1], 9, 0), atol=1e-5)
     differ = np.abs(sampler.translate(images, seed=4) - whole).max()
     assert differ > 1e-4 if name == "pix2pix-brain-128" else differ == 0
-
-
-def test_all_slices_of_a_volume_get_the_same_noise() -> None:
-    """Neighbouring slices must not differ by chance: the same slice nine times is the same translation nine times."""
-    name = "pix2pix-brain-128"
-    sampler = Sampler(lively(small(name)), load(name, SMALL[name]), torch.device("cpu"))
-    slices = np.repeat(np.random.default_rng(0).uniform(-1, 1, (1, 1, 32, 32)).astype(np.float32), 9, 0)
-    made = sampler.translate(slices, seed=1)
-    np.testing.assert_allclose(made, np.repeat(made[:1], 9, 0), atol=1e-5)
 
 
 def test_both_ways_use_a_generator_each() -> None:

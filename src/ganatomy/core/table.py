@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from ganatomy.core.text import NOTHING
 
@@ -29,12 +28,6 @@ class Table:
         uneven = [row for row in self.rows if len(row) != len(self.heads)]
         if uneven:
             raise ValueError(f"{len(self.heads)} heads, but a row of {len(uneven[0])} cells: {uneven[0]}")
-
-    def without_empty_columns(self) -> Self:
-        """The same without columns in which no row has anything; the first column stays."""
-        kept = [i for i in range(len(self.heads)) if i == 0 or any(row[i] not in ("", NOTHING) for row in self.rows)]
-        return type(self)([self.heads[i] for i in kept], [[row[i] for i in kept] for row in self.rows], self.title,
-                          self.notes)
 
     def text(self) -> str:
         """Title, columns of equal width, notes; "" of a table without rows."""

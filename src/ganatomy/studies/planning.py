@@ -33,7 +33,7 @@ from ganatomy.studies.folder import Cell, StudyFolder, cells_of
 from ganatomy.studies.folds import Place, check_held_out, deal, draw_subset, refuse_twins
 from ganatomy.studies.protocol import StudySettings, resolve
 from ganatomy.training.draws import with_domains
-from ganatomy.training.step import check_steps, steps_for
+from ganatomy.training.step import check_steps, total_steps
 from ganatomy.training.train import train
 
 LEAST = 2  # images of each class in the smallest cell
@@ -120,7 +120,8 @@ def check_recipe(dataset: Dataset, places: Places, settings: StudySettings) -> N
         subset = draw_subset(dataset.rows(settings.domain), places, settings, k, 0, 0)
         for label in synthetic_needed(settings, k, subset):
             own = [r for r in subset.rows if r.label == label]
-            check_steps(recipe, Feed(dataset, own, recipe.size, recipe.batch_size, 0, torch.device("cpu")), least)
+            feed = Feed(dataset, own, recipe.size, recipe.batch_size, 0, torch.device("cpu"))
+            check_steps(recipe, feed.length, least)
     except UserError as error:
         raise UserError(error.what, where=f"--recipe, --set ({recipe.name})", fix=error.fix) from error
 
@@ -248,7 +249,7 @@ def cell_seconds(settings: StudySettings, dataset: Dataset, places: Places, devi
     needed = synthetic_needed(settings, k, subset)
     if needed:
         rate = _steps_per_second(settings, dataset, places, TRIAL_SECONDS, device) or 1 / TRIAL_SECONDS
-        seconds += sum(steps_for(settings.recipe, sum(r.label == c for r in subset.rows)) for c in needed) / rate
+        seconds += sum(total_steps(settings.recipe, sum(r.label == c for r in subset.rows)) for c in needed) / rate
     trial = settings.classifier.model_copy(update={"updates": TRIAL_UPDATES, "checkpoints": 1})
     images = np.zeros((trial.batch_size, dataset.info.channels, settings.size, settings.size), np.float32)
     images += np.random.default_rng(0).uniform(-1, 1, images.shape).astype(np.float32)
@@ -311,7 +312,7 @@ def _work(settings: StudySettings, places: Places, dataset: Dataset, cells: Sequ
         f"{chosen.name}, {grouped(chosen.updates, 'update')} of {counted(chosen.batch_size, 'image')} each"
     lines = [f"classifiers  {len(arms) * len(cells)} ({len(arms)} a cell): {how}"]
     if needed:
-        steps = sorted({steps_for(recipe, k) for k in settings.k})
+        steps = sorted({total_steps(recipe, k) for k in settings.k})
         often = " to ".join(f"{n:,}" for n in dict.fromkeys((steps[0], steps[-1])))
         count = f"{len(needed) * len(cells)} ({len(needed)} a cell, of class {', '.join(needed)})"
         lines.insert(0, f"GANs         {count}: {recipe.name}, {often} steps of "

@@ -27,13 +27,13 @@ def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:
     recipe = with_domains(recipe, dataset)
     where = choose_device(device)
     feed = make_feed(dataset, recipe, where)
-    rows = feed.rows
+    rows, images = feed.rows, feed.length
     model = gans.resolve(recipe, dataset.info.channels)
-    check_steps(recipe, feed, model.least_steps())
+    check_steps(recipe, images, model.least_steps())
     lines = [recipe.to_yaml().rstrip(), "",
              f"training images   {len(rows)} of {counted(len({r.subject for r in rows}), 'subject')}",
-             f"steps             {total_steps(recipe, feed):,}, {steps_of(recipe, feed, 1):,} of them make an epoch",
-             f"checkpoints       every {counted(checkpoint_interval(recipe, feed), 'step')}",
+             f"steps             {total_steps(recipe, images):,}, {steps_of(recipe, images, 1):,} an epoch",
+             f"checkpoints       every {counted(checkpoint_interval(recipe, images), 'step')}",
              f"device            {where}, {choose_precision(recipe, where)}",
              f"generator         {_count(model.generator):,} parameters",
              f"discriminator     {_count(model.discriminator):,} parameters",

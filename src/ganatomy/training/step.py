@@ -25,7 +25,7 @@ def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict
     recipe, model, step = state.recipe, state.model, state.step
     seed_step(recipe.seed, step)
     model.train()
-    ctx = Context(step, epochs_done(recipe, feed, step), step / steps)
+    ctx = Context(step, epochs_done(recipe, feed.length, step), step / steps)
     _set_rates(state, ctx)
     losses: dict[str, Losses] = {}
     passed: tuple[Batch, Fakes] | None = None
@@ -77,8 +77,7 @@ def _set_rates(state: TrainingState, ctx: Context) -> None:
 def _discriminator_update(state: TrainingState, batch: Batch, fakes: Fakes, ctx: Context, precision: str) -> Losses:
     with autocast(state.device, precision):
         losses = state.model.discriminator_loss(batch, fakes, ctx)
-    _descend(state.optimiser_d, losses)
-    return losses
+    return _descend(state.optimiser_d, losses)
 
 
 def _generator_update(state: TrainingState, batch: Batch, fakes: Fakes, ctx: Context, precision: str) -> Losses:
@@ -94,10 +93,11 @@ def _generator_update(state: TrainingState, batch: Batch, fakes: Fakes, ctx: Con
     return losses
 
 
-def _descend(optimiser: torch.optim.Optimizer, losses: Losses) -> None:
+def _descend(optimiser: torch.optim.Optimizer, losses: Losses) -> Losses:
     optimiser.zero_grad(set_to_none=True)
     losses.total.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
+    return losses
 
 
 def add_losses(sums: dict[str, Tensor], losses: dict[str, Losses]) -> None:
@@ -110,46 +110,37 @@ def add_losses(sums: dict[str, Tensor], losses: dict[str, Losses]) -> None:
             sums[name] = sums[name] + value if name in sums else value
 
 
-def total_steps(recipe: Recipe, feed: Feed) -> int:
-    """Generator updates that the recipe asks for."""
-    return steps_for(recipe, feed.length)
-
-
-def steps_for(recipe: Recipe, images: int) -> int:
+def total_steps(recipe: Recipe, images: int) -> int:
     """Generator updates that the recipe asks for where there are so many training images."""
     if recipe.steps is not None:
         return recipe.steps
     assert recipe.epochs is not None
-    return _steps_of(recipe, images, recipe.epochs)
+    return steps_of(recipe, images, recipe.epochs)
 
 
-def check_steps(recipe: Recipe, feed: Feed, least: int) -> None:
+def check_steps(recipe: Recipe, images: int, least: int) -> None:
     """Raise `UserError` for fewer generator updates than the GAN needs."""
-    steps = total_steps(recipe, feed)
+    steps = total_steps(recipe, images)
     if steps < least:
         raise UserError(f"{recipe.gan} has {least} stages and cannot go through them in {counted(steps, 'step')}",
                         where="--steps", fix=f"give at least {least}, better a hundred times as many")
 
 
-def checkpoint_interval(recipe: Recipe, feed: Feed) -> int:
+def checkpoint_interval(recipe: Recipe, images: int) -> int:
     """Steps between checkpoints."""
     return recipe.checkpoint_every if recipe.checkpoint_epochs is None \
-        else steps_of(recipe, feed, recipe.checkpoint_epochs)
+        else steps_of(recipe, images, recipe.checkpoint_epochs)
 
 
-def steps_of(recipe: Recipe, feed: Feed, epochs: float) -> int:
+def steps_of(recipe: Recipe, images: int, epochs: float) -> int:
     """Steps that `epochs` passes over the training images take, at least one."""
-    return _steps_of(recipe, feed.length, epochs)
-
-
-def _steps_of(recipe: Recipe, images: int, epochs: float) -> int:
     # multiplied before it is divided: 50 epochs of 66 images in batches of 30 are 110 steps, 50 * (66 / 30) is above
     return max(1, math.ceil(epochs * images / (recipe.batch_size * recipe.d_steps)))
 
 
-def epochs_done(recipe: Recipe, feed: Feed, step: int) -> int:
+def epochs_done(recipe: Recipe, images: int, step: int) -> int:
     """How many whole passes over the training images the discriminator has seen after `step` steps."""
-    return step * recipe.d_steps * recipe.batch_size // feed.length
+    return step * recipe.d_steps * recipe.batch_size // images
 
 
 def learning_rates(recipe: Recipe, epoch: int, progress: float = 0.0) -> tuple[float, float]:

@@ -95,7 +95,7 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     make_deterministic(where)
     precision = choose_precision(settings, where)
     feed = make_feed(dataset, settings, where)
-    check_steps(settings, feed, model.least_steps())
+    check_steps(settings, feed.length, model.least_steps())
     dataset.verify([*feed.rows, *(feed.source.rows if feed.source else ())])
     with folder.lock():
         folder.start(settings, dataset.path, dataset.info.content)
@@ -107,7 +107,7 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         options = _options(recipe, settings, set or {}, device, debug)
         folder.record_command(command_line("train", "DATASET", "RUN", **options, budget=budget))
         _note_environment(folder, environment(where, precision), say)
-        cut_back(folder, epochs_done(settings, feed, state.step))
+        cut_back(folder, epochs_done(settings, feed.length, state.step))
         keeper = Debug(folder, feed, say) if debug else None
         Loop(state, folder, feed, precision, budget, keeper, say, on_log).run_to_end()
         if budget is not None:  # as many steps give the same generator, as much time on another machine does not
@@ -145,7 +145,7 @@ class Loop:
         self.state, self.run, self.feed, self.precision = state, run, feed, precision
         self.budget, self.debug, self.say, self.on_log = budget, debug, say, on_log
         self.recipe = state.recipe
-        self.steps, self.interval = total_steps(self.recipe, feed), checkpoint_interval(self.recipe, feed)
+        self.steps, self.interval = total_steps(self.recipe, feed.length), checkpoint_interval(self.recipe, feed.length)
         self.validator, self.preview = Validator(feed, self.recipe), Preview(feed, self.recipe, run)
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
@@ -187,8 +187,8 @@ class Loop:
 
     def _end_epoch(self) -> None:
         """Note the losses of an epoch that this step has ended, and with debug all else of it."""
-        epoch = epochs_done(self.recipe, self.feed, self.state.step)
-        if epoch == epochs_done(self.recipe, self.feed, self.state.step - 1):
+        epoch = epochs_done(self.recipe, self.feed.length, self.state.step)
+        if epoch == epochs_done(self.recipe, self.feed.length, self.state.step - 1):
             return
         entry = epoch_entry(self.state, epoch)
         if entry is not None:
@@ -231,7 +231,7 @@ class Loop:
         self.on_log(entry | {"steps": self.steps} | live)
 
     def _preview(self) -> None:
-        ctx = Context(self.state.step, epochs_done(self.recipe, self.feed, self.state.step),
+        ctx = Context(self.state.step, epochs_done(self.recipe, self.feed.length, self.state.step),
                       max(0, self.state.step - 1) / self.steps)  # of the step that was trained last
         images = self.preview.draw(self.state.sampler(), ctx)
         if self.validator.collapsed(images, self.state.step, self.steps):
