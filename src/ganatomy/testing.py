@@ -105,14 +105,13 @@ def _check_gradients(loss: Tensor, own: nn.Module, other: nn.Module, name: str, 
 def _check_images(model: GAN, batch: Batch) -> None:
     model.eval()
     given = Batch(noise=batch.noise, source=batch.source if model.translates else None, label=batch.label)
-    _check_answers(model, [model.generate(given).target for _ in range(2)])
+    _check_answers(model, *(model.generate(given).target for _ in range(2)))
     if model.two_way:
         back = Batch(noise=batch.noise, target=batch.target, label=batch.label)
-        _check_answers(model, [model.generate(back).source for _ in range(2)])
+        _check_answers(model, *(model.generate(back).source for _ in range(2)))
 
 
-def _check_answers(model: GAN, answers: list[Tensor | None]) -> None:
-    one, two = answers
+def _check_answers(model: GAN, one: Tensor | None, two: Tensor | None) -> None:
     assert one is not None and two is not None, \
         "generate must return a batch with a target (two-way GANs: with a source, given targets)"
     shape = (BATCH, model.shape.channels, model.shape.size, model.shape.size)

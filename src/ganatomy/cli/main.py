@@ -278,9 +278,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Abort:
-        sys.exit(EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()

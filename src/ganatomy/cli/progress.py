@@ -6,14 +6,7 @@ import sys
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
 from ganatomy.core.text import duration, printable
 
@@ -26,9 +19,8 @@ class TrainingProgress:
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.live = sys.stderr.isatty()
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
-                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=self.console, disable=not self.live)
+        self.bar = Progress(*Progress.get_default_columns(), "{task.completed}/{task.total}  {task.fields[text]}",
+                            console=self.console, disable=not self.live)
         self.task: Any = None
         self.entries = 0
 

@@ -18,34 +18,29 @@ from filelock import FileLock, Timeout
 from ganatomy.core.errors import UserError
 
 PRIVATE_SUFFIX = ".private"
+_CANNOT_WRITE = {
+    errno.ENOSPC: "the disk is full", errno.EDQUOT: "your disk quota is used up", errno.EACCES: "permission denied",
+    errno.EFBIG: "the file would be larger than is allowed here", errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only", errno.ENOENT: "no folder can be created there",
+    errno.ENOTDIR: "a part of this path is a file, not a folder", errno.EEXIST: "something else is there already",
+    errno.ENOTEMPTY: "another process has created it meanwhile", errno.ELOOP: "its links go in a circle",
+    errno.ENAMETOOLONG: "this name is too long for the file system"}
 _TEMPORARY = re.compile(r"(?:(?<=/)|^)\.([^/]+)\.partial-\d+(?=/|$)")
 
 
 @contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
     """Turn a full disk, a missing permission and the like into a `UserError` that names the place."""
-    fixes = {
-        errno.ENOSPC: ("the disk is full", "free some space or choose another folder"),
-        errno.EDQUOT: ("your disk quota is used up", "free some space or choose another folder"),
-        errno.EFBIG: ("the file would be larger than is allowed here", "choose another folder"),
-        errno.EACCES: ("permission denied", "check who owns the folder, or choose another"),
-        errno.EPERM: ("permission denied", "check who owns the folder, or choose another"),
-        errno.EROFS: ("the file system is read-only", "choose another folder"),
-        errno.ENOENT: ("no folder can be created there", "choose another folder"),
-        errno.ENOTDIR: ("a part of this path is a file, not a folder", "choose another folder"),
-        errno.EEXIST: ("something else is there already", "choose another folder"),
-        errno.ENOTEMPTY: ("another process has created it meanwhile", "choose another folder, or add --overwrite"),
-        errno.ELOOP: ("its links go in a circle", "choose another folder"),
-        errno.ENAMETOOLONG: ("this name is too long for the file system", "choose a shorter name"),
-    }
     try:
         yield
     except OSError as error:
-        if error.errno not in fixes:
+        if error.errno not in _CANNOT_WRITE:
             raise
-        what, fix = fixes[error.errno]
         named = str(error.filename or where)  # temporary names are none of the user's
-        raise UserError(f"cannot write: {what}", where=_TEMPORARY.sub(r"\1", named), fix=fix) from error
+        fix = "free some space or choose another folder" if error.errno in (errno.ENOSPC, errno.EDQUOT) \
+            else "choose another folder"
+        raise UserError(f"cannot write: {_CANNOT_WRITE[error.errno]}", where=_TEMPORARY.sub(r"\1", named),
+                        fix=fix) from error
 
 
 @contextmanager

@@ -65,12 +65,9 @@ class Run:
     def open(cls, path: str | Path) -> Self:
         """A run that exists. Raises `UserError` if the folder is missing or is no run folder."""
         run = cls(path)
-        if not run.path.is_dir():
-            raise UserError("there is no such folder", where=run.path,
-                            fix="train one with `ganatomy train DATASET RUN`")
         if not run.recipe_file.is_file():
-            raise UserError("is not a run folder (it has no recipe.yaml)", where=run.path,
-                            fix="train one with `ganatomy train DATASET RUN`")
+            what = "is not a run folder (it has no recipe.yaml)" if run.path.is_dir() else "there is no such folder"
+            raise UserError(what, where=run.path, fix="train one with `ganatomy train DATASET RUN`")
         return run
 
     @classmethod
