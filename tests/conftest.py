@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
+from ganatomy.metrics.critic import critics
+from ganatomy.metrics.kernel import KDScorer
 from ganatomy.training.train import train
 from tests.builders import TINY, copy_run, write_contrasts, write_dataset
 
@@ -55,3 +58,11 @@ def own_dataset(tmp_path: Path) -> Dataset:
 def own_run(trained_run: Run, tmp_path: Path) -> Run:
     """A copy of `trained_run` in tmp_path/run that a test may change."""
     return copy_run(trained_run, tmp_path)
+
+
+@pytest.fixture
+def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation with few fakes and batches of a critic, and features that cost nothing."""
+    monkeypatch.setattr("ganatomy.training.validation.FEWEST_FAKE", 16)
+    monkeypatch.setattr(critics, "PUBLISHED", replace(critics.PUBLISHED, steps=10))
+    monkeypatch.setattr(KDScorer, "features", lambda self, fakes: fakes.reshape(len(fakes), -1)[:, :64].astype(float))

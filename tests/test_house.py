@@ -14,7 +14,7 @@ SRC = Path(ganatomy.__file__).parent
 RULED_OUT = {"torchvision", "timm", "pickle", "torch_fidelity", "lpips", "cleanfid"}
 FORMATS = {"nifti", "raster", "npy", "itk", "dicom"}
 LONGEST = 500
-MOST_SHARED_NAMES = 10
+MOST_SHARED_NAMES = 7
 
 
 def modules() -> list[Path]:

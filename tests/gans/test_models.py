@@ -130,7 +130,7 @@ def test_the_dense_architecture_has_the_shape_of_the_training_script() -> None:
 
 def test_the_dense_discriminators_first_convolution_starts_at_the_first_pixel() -> None:
     """"Same" padding of stride 2 on an even side adds nothing above and to the left."""
-    convolution = torch.nn.Sequential(*list(dense_features(16, 1, 0.0))[:2])
+    convolution = torch.nn.Sequential(*list(dense_features(16, 1, 0.0)[0])[:2])
     convolution[1].weight.data.zero_()
     convolution[1].bias.data.zero_()
     convolution[1].weight.data[0, 0, 0, 0] = 1

@@ -142,16 +142,6 @@ def test_impossible_sizes_and_settings_are_refused_in_words(name: str, settings:
 
 # ------------------------------------------------------------------ what the generators do
 
-@pytest.mark.parametrize("name", ["pix2pix", "pix2pix-brain-128", "cyclegan-mri"])
-def test_skip_connections_carry_the_image_past_the_bottleneck(name: str) -> None:
-    model = small(name).eval()
-    net = model.generator["target"] if name.startswith("cyclegan") else model.generator
-    net.down[-1].register_forward_hook(lambda module, given, found: torch.zeros_like(found))
-    one, two = (a_batch(model, seed=seed).source for seed in (0, 1))
-    with torch.no_grad():
-        assert (net(one) - net(two)).abs().max() > 1e-4
-
-
 @pytest.mark.parametrize("name", ["pix2pix", "unet", "cyclegan-mri", "cyclegan-resnet"])
 def test_with_instance_norm_no_image_depends_on_its_batch(name: str) -> None:
     model = small(name).train()

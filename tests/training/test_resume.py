@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
-from ganatomy.metrics.critic import critics
-from ganatomy.metrics.kernel import KDScorer
 from ganatomy.training.train import Interrupted, train
 from tests.builders import SMALL, TINY, interrupt_at, random_kills, weights
 
@@ -68,14 +65,6 @@ def same_bits(one: Run, other: Run) -> None:
 
 def test_the_matrix_has_every_gan() -> None:
     assert {load(recipe).gan for recipe, _ in CASES.values()} == set(gans.names())
-
-
-@pytest.fixture
-def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few fakes and batches of a critic, and features that cost nothing."""
-    monkeypatch.setattr("ganatomy.training.validation.FEWEST_FAKE", 16)
-    monkeypatch.setattr(critics, "PUBLISHED", replace(critics.PUBLISHED, steps=10))
-    monkeypatch.setattr(KDScorer, "features", lambda self, made: made.reshape(len(made), -1)[:, :64].astype(float))
 
 
 @pytest.mark.usefixtures("quick_scores")

@@ -17,7 +17,7 @@ from ganatomy.metrics.base import Sample
 from ganatomy.metrics.critic import critics
 from ganatomy.metrics.critic.critics import LN2, SWAPPED, Sides, train_critic
 from ganatomy.metrics.frechet import frechet_distance
-from ganatomy.metrics.kernel import KDScorer, kernel_distance
+from ganatomy.metrics.kernel import kernel_distance
 from ganatomy.training.draws import make_feed
 from ganatomy.training.state import TrainingState
 from ganatomy.training.train import train
@@ -26,18 +26,6 @@ from tests.builders import TINY, write_dataset
 
 CPU = torch.device("cpu")
 KNEE = {"size": 16, "batch_size": 5, "steps": 12, "model.start_channels": 4, "checkpoint_every": 4, "select": "critic"}
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few batches, and features that cost nothing: what the critic does is not what they are."""
-    monkeypatch.setattr(critics, "PUBLISHED", replace(critics.PUBLISHED, steps=10))
-    monkeypatch.setattr(KDScorer, "features", lambda self, fakes: fakes.reshape(len(fakes), -1)[:, :64].astype(float))
-
-
-@pytest.fixture(autouse=True)
-def few_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ganatomy.training.validation.FEWEST_FAKE", 16)
 
 
 def recipe_of(select: str) -> Recipe:
@@ -71,7 +59,8 @@ def test_the_best_validation_score_chooses_the_generator(
     assert torch.equal(weight, chosen["first.weight"])
 
 
-def test_validation_scores_are_those_of_the_metrics(dataset: Dataset) -> None:
+def test_validation_scores_are_those_of_the_metrics(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganatomy.training.validation.FEWEST_FAKE", 16)
     recipe = load("rpgan-64", TINY | {"select": "fd"})
     state = TrainingState(recipe, 1, CPU)
     rows = dataset.require("val")
@@ -81,7 +70,7 @@ def test_validation_scores_are_those_of_the_metrics(dataset: Dataset) -> None:
         "kd": kernel_distance(real, fake), "fd": frechet_distance(real.features, fake.features)})
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick_scores")
 def test_scores_are_a_function_of_recipe_and_generator_alone(dataset: Dataset) -> None:
     knee = recipe_of("critic")
     state = TrainingState(knee, 1, CPU)
@@ -96,7 +85,7 @@ def test_scores_are_a_function_of_recipe_and_generator_alone(dataset: Dataset) -
     assert scored(dataset, other, state)["critic_js"] != first["critic_js"]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick_scores")
 def test_the_discriminators_own_loss_is_logged_with_labels_swapped(dataset: Dataset) -> None:
     knee = recipe_of("critic")
     state = TrainingState(knee, 1, CPU)
@@ -109,7 +98,7 @@ def test_the_discriminators_own_loss_is_logged_with_labels_swapped(dataset: Data
     assert scores["critic_js"] <= LN2
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick_scores")
 @pytest.mark.parametrize(("select", "names"), [("kd", {"kd", "fd"}),
                                                ("critic", {"kd", "fd", "critic_js", "critic_swapped"})])
 def test_only_what_selects_is_computed_and_a_discriminator_without_logits_is_left_out(

@@ -87,7 +87,9 @@ class Run:
         """
         if self.recipe_file.is_file():
             self._refuse_difference(recipe, dataset_content)
-        elif self.path.exists() and (not self.path.is_dir() or _foreign(self.path)):
+        elif self.path.exists() and not (self.path.is_dir() and all(
+                p.name == "dataset.json" or p.name.startswith(".") for p in self.path.iterdir())):
+            # a start that was killed early can have left no more than that
             raise UserError("exists and is not a run folder", where=self.path, fix="choose another folder")
         # the recipe comes first after the dataset's hash: killed in between, the folder can still be started again
         if not self.recipe_file.is_file():
@@ -199,11 +201,6 @@ def _field(path: Path, key: str) -> str:
     if not isinstance(value, dict) or not isinstance(value.get(key), str):
         raise UserError(f"does not say its {key}", where=path, fix="train again in another folder")
     return str(value[key])
-
-
-def _foreign(folder: Path) -> list[Path]:
-    """What a start that was killed early cannot have left."""
-    return [p for p in folder.iterdir() if p.name != "dataset.json" and not p.name.startswith(".")]
 
 
 def checkpoint_step(path: Path) -> int:

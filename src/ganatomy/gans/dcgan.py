@@ -103,8 +103,8 @@ def upsampling_features(config: Config, shape: Shape) -> tuple[nn.Sequential, in
     return nn.Sequential(*layers, nn.Flatten()), channels[-1] * 4
 
 
-def dense_features(size: int, channels: int, dropout: float) -> nn.Sequential:
-    """The discriminator up to its score: images [n, c, size, size] to features [n, 256 (size / 16)^2].
+def dense_features(size: int, channels: int, dropout: float) -> tuple[nn.Sequential, int]:
+    """Likewise of the dense architecture, f = 256 (size / 16)^2.
 
     3x3 convolutions of stride 2 with 32, 64, 128, 256 channels, batch norm (not on the first), dropout, LeakyReLU 0.2.
     """
@@ -115,13 +115,7 @@ def dense_features(size: int, channels: int, dropout: float) -> nn.Sequential:
         if i > 0:
             layers.append(nn.BatchNorm2d(b, momentum=DENSE_MOMENTUM))
         layers += [nn.Dropout(dropout), nn.LeakyReLU(0.2, inplace=True)]
-    return nn.Sequential(*layers, nn.Flatten())
-
-
-def dense_feature_length(size: int) -> int:
-    """How many features `dense_features` gives."""
-    side = size >> len(DENSE_WIDTHS)
-    return DENSE_WIDTHS[-1] * side * side
+    return nn.Sequential(*layers, nn.Flatten()), DENSE_WIDTHS[-1] * (size >> len(DENSE_WIDTHS))**2
 
 
 class Discriminator(Scores):
@@ -129,11 +123,8 @@ class Discriminator(Scores):
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__()
-        if config.architecture == "dense":
-            features = dense_features(shape.size, shape.channels, config.dense.dropout)
-            length = dense_feature_length(shape.size)
-        else:
-            features, length = upsampling_features(config, shape)
+        features, length = dense_features(shape.size, shape.channels, config.dense.dropout) \
+            if config.architecture == "dense" else upsampling_features(config, shape)
         appended = config.minibatch_discrimination
         if appended:
             features.append(MinibatchDiscrimination(length, appended.kernels, appended.dims))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -82,18 +81,6 @@ def _contrast(feed: Feed, rows: Sequence[Row], size: int) -> Contrast:
             yield feed.dataset.images(thin(volumes[name], MOST_SLICES), size)
 
     return learn_contrast(read())
-
-
-def epoch_entry(state: TrainingState, epoch: int) -> dict[str, Any] | None:
-    """The log line of the epoch that has just ended, its losses averaged over its steps; the sums start anew.
-
-    None where a loss is not finite: training is about to be stopped for it.
-    """
-    losses = {name: float(value) / state.epoch_steps for name, value in state.epoch_sums.items()}
-    state.epoch_sums, state.epoch_steps = {}, 0
-    if not all(math.isfinite(value) for value in losses.values()):
-        return None
-    return {"kind": "epoch", "epoch": epoch, "step": state.step, "losses": losses}
 
 
 def write_curves(run: Run) -> None:

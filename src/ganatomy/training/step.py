@@ -110,6 +110,12 @@ def add_losses(sums: dict[str, Tensor], losses: dict[str, Losses]) -> None:
             sums[name] = sums[name] + value if name in sums else value
 
 
+def mean_losses(sums: dict[str, Tensor], steps: int) -> dict[str, float] | None:
+    """Losses summed over so many steps as means; None where one is not finite."""
+    losses = {name: float(value) / steps for name, value in sums.items()}
+    return losses if all(map(math.isfinite, losses.values())) else None
+
+
 def total_steps(recipe: Recipe, images: int) -> int:
     """Generator updates that the recipe asks for where there are so many training images."""
     if recipe.steps is not None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
@@ -25,9 +24,17 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.gans.base import Context
 from ganatomy.generators.folder import export
 from ganatomy.training.draws import make_feed, with_domains
-from ganatomy.training.record import Debug, Preview, cut_back, epoch_entry, generator_notes, write_curves
+from ganatomy.training.record import Debug, Preview, cut_back, generator_notes, write_curves
 from ganatomy.training.state import TrainingState, initial_weights, resume, selected_sampler
-from ganatomy.training.step import add_losses, check_steps, checkpoint_interval, epochs_done, total_steps, update
+from ganatomy.training.step import (
+    add_losses,
+    check_steps,
+    checkpoint_interval,
+    epochs_done,
+    mean_losses,
+    total_steps,
+    update,
+)
 from ganatomy.training.validation import Validator
 
 FLAGS = ("steps", "epochs", "batch_size", "seed", "domain", "source", "label", "precision", "checkpoint_every",
@@ -190,9 +197,10 @@ class Loop:
         epoch = epochs_done(self.recipe, self.feed.length, self.state.step)
         if epoch == epochs_done(self.recipe, self.feed.length, self.state.step - 1):
             return
-        entry = epoch_entry(self.state, epoch)
-        if entry is not None:
-            self._write(entry)
+        losses = mean_losses(self.state.epoch_sums, self.state.epoch_steps)
+        self.state.epoch_sums, self.state.epoch_steps = {}, 0
+        if losses is not None:  # else training is about to be stopped for it
+            self._write({"kind": "epoch", "epoch": epoch, "step": self.state.step, "losses": losses})
         if self.debug is not None:
             self._refuse_nan()
             self.debug.keep(self.state, epoch)
@@ -211,11 +219,9 @@ class Loop:
     def _log(self) -> None:
         if not self.summed:
             return
-        losses = {name: float(value) / self.summed for name, value in self.sums.items()}
-        passed = self._tick()
-        if not all(math.isfinite(value) for value in losses.values()):
-            self._stop(f"the losses are no longer finite at step {self.state.step}",
-                       LOWER_RATES)
+        losses, passed = mean_losses(self.sums, self.summed), self._tick()
+        if losses is None:
+            self._stop(f"the losses are no longer finite at step {self.state.step}", LOWER_RATES)
         entry = {"kind": "train", "step": self.state.step, "seconds": round(self.state.seconds, 3),
                  "images_per_second": round(self.summed * self.recipe.batch_size / max(passed, 1e-9), 1),
                  "losses": losses}
@@ -253,8 +259,7 @@ class Loop:
     def _refuse_nan(self) -> None:
         """A checkpoint is only good if it is finite; the losses of its step were taken before its update."""
         if not self.state.is_finite():
-            self._stop(f"the networks' weights are no longer finite at step {self.state.step}",
-                       LOWER_RATES)
+            self._stop(f"the networks' weights are no longer finite at step {self.state.step}", LOWER_RATES)
 
     def _save(self) -> None:
         self._tick()
@@ -291,7 +296,7 @@ class Loop:
         raise Interrupted(f"stopped and saved at step {self.state.step} of {self.steps}; "
                           "run the same command again to go on")
 
-    def _stop(self, what: str, fix: str) -> None:
+    def _stop(self, what: str, fix: str) -> NoReturn:
         kept = self.run.checkpoints()
         self.run.write_status("stopped", self.state.step, steps=self.steps, message=what)
         write_curves(self.run)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganatomy.core.hardware import place
-from ganatomy.gans.dcgan import DENSE_WIDTHS, dense_feature_length, dense_features
+from ganatomy.gans.dcgan import DENSE_WIDTHS, dense_features
 from ganatomy.networks.blocks import refresh_batch_norm, translate
 
 Array = NDArray[np.float64]
@@ -120,8 +120,8 @@ class ImageCritic(nn.Module):
 
     def __init__(self, size: int, channels: int, from_nothing: bool = True) -> None:
         super().__init__()
-        self.features = dense_features(size, channels, DROPOUT)
-        self.last = nn.Linear(dense_feature_length(size), 1)
+        self.features, length = dense_features(size, channels, DROPOUT)
+        self.last = nn.Linear(length, 1)
         if from_nothing:
             _zero(self.last)
 
