@@ -29,8 +29,8 @@ def as_seen(pixels: np.ndarray) -> np.ndarray:
 
 @cache
 def volumes(domain: str, seed: int, count: int, slices: int = 1) -> list[np.ndarray]:
-    made = (subject_images(i, seed, SIZE, slices, lesion=i % 3 == 0) for i in range(count))
-    return [as_seen(m.t1 if domain == "T1" else m.t2) for m in made]
+    subjects = (subject_images(i, seed, SIZE, slices, lesion=i % 3 == 0) for i in range(count))
+    return [as_seen(subject.t1 if domain == "T1" else subject.t2) for subject in subjects]
 
 
 @cache
@@ -52,13 +52,8 @@ def test_a_phantom_of_the_right_contrast_passes_and_of_the_wrong_does_not(domain
 
 
 @pytest.mark.parametrize("domain", OTHER)
-@pytest.mark.parametrize("count", [1, 3])
-def test_inverted_volumes_are_refused(domain: str, count: int) -> None:
-    assert all(refused(-v, domain, known(count)) for v in volumes(domain, 1, 8))
-
-
-@pytest.mark.parametrize("domain", OTHER)
-def test_junk_is_refused(domain: str) -> None:
+def test_inverted_volumes_and_junk_are_refused(domain: str) -> None:
+    assert all(refused(-v, domain, known(1)) for v in volumes(domain, 1, 8))
     rng, shape = np.random.default_rng(0), (6, 1, SIZE, SIZE)
     for junk in (rng.uniform(-1, 1, shape), np.clip(rng.normal(0, 0.4, shape), -1, 1)):
         assert refused(junk, domain, known(3, 6))
@@ -89,16 +84,8 @@ def altered(volume: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 def test_another_gain_gamma_coil_or_extent_passes(domain: str, count: int) -> None:
     for volume in volumes(domain, 1, 3, 8):
         for name, light in altered(volume):
-            said = objection((2 * np.clip(light, 0, 1) - 1).astype(np.float32), domain, known(count, 8))
-            assert said == "", f"{name}: {said}"
-
-
-def test_the_sentence_names_what_it_looks_like_and_how_far_that_is() -> None:
-    said = objection(volumes("T2", 1, 1)[0], "T1", known(12))
-    assert said.startswith("this volume looks more like T2 than like T1 (distance ")
-    assert f"T1 training volumes differ by up to {known(12)['T1'].usual:.2f})" in said
-    alone = objection(-volumes("T1", 1, 1)[0], "T1", {"T1": known(12)["T1"]})
-    assert alone.startswith("this volume does not look like the T1 volumes of the training data (distance ")
+            reason = objection((2 * np.clip(light, 0, 1) - 1).astype(np.float32), domain, known(count, 8))
+            assert reason == "", f"{name}: {reason}"
 
 
 def test_a_contrast_survives_json_and_holds_no_image() -> None:
@@ -106,9 +93,6 @@ def test_a_contrast_survives_json_and_holds_no_image() -> None:
     text = contrast.model_dump_json()
     assert Contrast.model_validate_json(text) == contrast
     assert len(text) < 12_000  # whatever the number of patients: a slice would be four times as much
-    assert len(contrast.covariance) == len(known(2)["T1"].covariance) == len(contrast.mean)
-    again = {"T1": Contrast.model_validate_json(text), "T2": known(12)["T2"]}
-    assert objection(volumes("T2", 1, 1)[0], "T1", again) == objection(volumes("T2", 1, 1)[0], "T1", known(12))
 
 
 def test_volumes_are_read_one_at_a_time_and_constant_ones_do_not_count() -> None:

@@ -45,6 +45,7 @@ def test_the_same_seed_gives_the_same_subjects_and_another_seed_others() -> None
     assert np.array_equal(first.t1, again.t1) and np.array_equal(first.t2, again.t2)
     assert not np.array_equal(first.brain, other.brain)
     assert not np.array_equal(first.brain, subject_images(3, 7, 32).brain)
+    assert first.tissues.min() >= -1e-6 and np.allclose(first.tissues.sum(1), 1, atol=1e-4)
 
 
 def test_a_subject_has_the_same_anatomy_at_every_size() -> None:
@@ -90,12 +91,6 @@ def test_the_background_is_exactly_zero_and_the_brain_is_whole_and_fills_the_fra
         assert rows[0] > 0 and rows[-1] < 63 and columns[0] > 0 and columns[-1] < 63
         heights.append(len(rows) / 64)
     assert 0.76 < np.mean(heights) < 0.88
-
-
-def test_tissue_fractions_add_up_to_one() -> None:
-    images = subject_images(0, 3, 64, lesion=True)
-    assert images.tissues.min() >= -1e-6
-    assert np.allclose(images.tissues.sum(1), 1, atol=1e-4)
 
 
 def test_lesions_are_bright_in_t2_dark_in_t1_and_where_the_mask_says() -> None:
@@ -159,32 +154,23 @@ def test_png_files_show_the_same_slices(tmp_path: Path) -> None:
     assert np.array_equal(mask, 255 * expected.lesions[0])
 
 
-def test_without_lesions_there_are_no_masks_and_no_labels(tmp_path: Path) -> None:
-    rows = _rows(phantom(tmp_path / "cohort", subjects=2, size=16))
-    assert list(rows[0]) == ["path", "subject", "domain", "label"]
-    assert [(r["domain"], r["label"]) for r in rows] == [("T1", ""), ("T2", "")] * 2
-
-
 def test_a_taken_folder_is_kept_unless_overwrite(tmp_path: Path) -> None:
     folder = phantom(tmp_path / "cohort", subjects=2, size=16)
     with pytest.raises(UserError, match="overwrite"):
         phantom(folder, subjects=1, size=16)
-    assert len(_rows(folder)) == 4
+    assert [(r["domain"], r["label"]) for r in _rows(folder)] == [("T1", ""), ("T2", "")] * 2  # no masks, no labels
     phantom(folder, subjects=1, size=16, overwrite=True)
     assert len(_rows(folder)) == 2 and not (folder / "sub-0002").exists()
 
 
-@pytest.mark.parametrize("what", ["notes beside it", "a file in a subject's folder", "another table", "no marker"])
-def test_overwriting_spares_what_the_phantom_did_not_make(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("change", [
+    lambda folder: (folder / "notes.txt").write_text("mine"),
+    lambda folder: (folder / "sub-0001" / "sub-0001_FLAIR.nii.gz").write_bytes(b"mine"),
+    lambda folder: (folder / "files.csv").write_text("name\nx\n"),
+    lambda folder: (folder / "phantom.json").unlink()])
+def test_overwriting_spares_what_the_phantom_did_not_make(tmp_path: Path, change) -> None:
     folder = phantom(tmp_path / "cohort", subjects=1, size=16)
-    if what == "notes beside it":
-        (folder / "notes.txt").write_text("mine")
-    elif what == "a file in a subject's folder":
-        (folder / "sub-0001" / "sub-0001_FLAIR.nii.gz").write_bytes(b"mine")
-    elif what == "another table":
-        (folder / "files.csv").write_text("name\nx\n")
-    else:
-        (folder / "phantom.json").unlink()
+    change(folder)
     before = sorted(folder.rglob("*"))
     with pytest.raises(UserError, match="not what this command makes"):
         phantom(folder, subjects=1, size=16, overwrite=True)
@@ -198,13 +184,6 @@ def test_nonsense_is_refused_before_anything_is_written(tmp_path: Path, bad: dic
     with pytest.raises(UserError, match=next(iter(bad))):
         phantom(tmp_path / "cohort", **{"subjects": 1, "size": 16, **bad})
     assert not list(tmp_path.iterdir())
-
-
-def test_progress_is_said(tmp_path: Path) -> None:
-    said: list[str] = []
-    phantom(tmp_path / "cohort", subjects=2, size=16, say=said.append)
-    assert said == ["phantom: 2 of 2 subjects",
-                    f"wrote {tmp_path / 'cohort'}; next: ganatomy prepare {tmp_path / 'cohort'} DATASET"]
 
 
 def test_inversion_gradient_echo_agrees_with_stepping_through_the_sequence() -> None:

@@ -68,9 +68,8 @@ def learn_contrast(volumes: Iterable[Volume]) -> Contrast:
         return Contrast()
     points = np.stack(seen)
     known = _scatter(np.stack(changes)) if changes else np.zeros((len(FLOOR), len(FLOOR)))
-    usual = 0.0
-    for i in range(len(points) if len(points) > 1 else 0):
-        usual = max(usual, _distance(points[i], *_summary(np.delete(points, i, axis=0), known)))
+    usual = max(_distance(point, *_summary(np.delete(points, i, axis=0), known))
+                for i, point in enumerate(points)) if len(points) > 1 else 0.0
     mean, covariance = _summary(points, known)
     return Contrast(count=len(points), mean=tuple(mean.tolist()), usual=usual,
                     covariance=tuple(tuple(row) for row in covariance.tolist()))
@@ -94,15 +93,14 @@ def objection(volume: Volume, domain: str, known: Mapping[str, Contrast]) -> str
     if domain not in distances:
         return ""
     own, usual = distances[domain], known[domain].usual
-    differ = f"; {domain} training volumes differ by up to {usual:.2f}" if usual else ""
     nearest = min(distances, key=lambda name: distances[name])
     if own > max(NOTABLE, usual) and own > SMALLER * distances[nearest]:
         return (f"this volume looks more like {nearest} than like {domain} "
-                f"(distance {own:.2f} from {domain}, {distances[nearest]:.2f} from {nearest}{differ})")
+                f"(distance {own:.2f} from {domain}, {distances[nearest]:.2f} from {nearest})")
     limit = max(FAR + FAR_FROM_ONE / known[domain].count, BEYOND * usual)
     if own > limit:
         return (f"this volume does not look like the {domain} volumes of the training data "
-                f"(distance {own:.2f}, at most {limit:.2f} would pass{differ})")
+                f"(distance {own:.2f}, at most {limit:.2f} would pass)")
     return ""
 
 

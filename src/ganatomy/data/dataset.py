@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -111,12 +111,9 @@ class Dataset:
             UserError: not a dataset folder, of a newer version, incomplete, or a subject in two splits.
         """
         path = Path(path)
-        if not path.is_dir():
-            raise UserError("there is no such folder", where=path,
-                            fix="make one with `ganatomy prepare SOURCE DATASET`")
         if not (path / "dataset.json").is_file():
-            raise UserError("is not a dataset folder (it has no dataset.json)", where=path,
-                            fix="make one with `ganatomy prepare SOURCE DATASET`")
+            what = "is not a dataset folder (it has no dataset.json)" if path.is_dir() else "there is no such folder"
+            raise UserError(what, where=path, fix="make one with `ganatomy prepare SOURCE DATASET`")
         raw = read_json(path / "dataset.json")
         if isinstance(raw, dict) and raw.get("schema_version", 0) != SCHEMA_VERSION:
             raise UserError(f"has schema version {raw.get('schema_version')}, this ganatomy reads {SCHEMA_VERSION}",
@@ -152,13 +149,11 @@ class Dataset:
     def domain(self, name: str | None = None) -> str:
         """`name` if this dataset has that domain; the only one if None."""
         known = ", ".join(self.info.domains)
-        if name is None and len(self.info.domains) == 1:
-            return self.info.domains[0]
-        if name is None:
+        if name is None and len(self.info.domains) > 1:
             raise UserError(f"has several domains ({known})", where=self.path, fix="name one with --domain")
-        if name not in self.info.domains:
+        if name is not None and name not in self.info.domains:
             raise UserError(f"has no domain {name!r}", where=self.path, fix=f"known domains: {known}")
-        return name
+        return self.info.domains[0] if name is None else name
 
     def require(self, split: str, domain: str | None = None, label: str | None = None) -> list[Row]:
         """Like `rows`, but an empty answer is a `UserError` that names the missing split."""
@@ -236,13 +231,10 @@ def _open_array(path: Path, info: DatasetInfo, rows: list[Row], domain: str) -> 
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read ({error})", where=path, fix=_AGAIN) from error
     expected = (*info.size, 3) if info.channels == 3 else info.size
-    numbers = sorted(r.row for r in rows if r.domain == domain)
-    if array.shape != (len(numbers), *expected):
-        raise UserError(f"holds an array of shape {array.shape}, not {len(numbers)} images of {expected}", where=path,
+    count = sum(r.domain == domain for r in rows)
+    if array.shape != (count, *expected):
+        raise UserError(f"holds an array of shape {array.shape}, not {count} images of {expected}", where=path,
                         fix=_AGAIN)
-    if numbers != list(range(len(numbers))):
-        raise UserError(f"the rows of domain {domain} in manifest.csv are not 0 to {len(numbers) - 1}",
-                        where=path.parent, fix=_AGAIN)
     return array
 
 
@@ -279,8 +271,8 @@ class DatasetWriter:
 
     def __init__(self, stage: Path, size: tuple[int, int], channels: int, dtype: np.dtype[Any]) -> None:
         self.stage, self.rows = stage, list[Row]()
-        self._shape = (*size, 3) if channels == 3 else tuple(size)
-        self._size, self._dtype = tuple(size), np.dtype(dtype)
+        self._size, self._dtype = size, np.dtype(dtype)
+        self._shape = (*size, 3) if channels == 3 else size
         self._streams: dict[str, _NpyStream] = {}
 
     def add(self, pixels: Pixels, row: Row) -> None:
@@ -332,6 +324,6 @@ def new_dataset(path: str | Path, size: tuple[int, int], channels: int, dtype: A
         overwrite: replace a dataset folder of the same source.
         source: real or synthetic.
     """
-    with ExitStack() as stack:
-        stage = stack.enter_context(staged_folder(Path(path), overwrite, lambda folder: is_dataset(folder, source)))
-        yield stack.enter_context(DatasetWriter(stage, size, channels, np.dtype(dtype)))
+    with (staged_folder(Path(path), overwrite, lambda folder: is_dataset(folder, source)) as stage,
+          DatasetWriter(stage, size, channels, np.dtype(dtype)) as writer):
+        yield writer

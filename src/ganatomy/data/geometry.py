@@ -176,13 +176,11 @@ class Frame:
 
     def steps(self, height: int, width: int, spacing: Spacing | None) -> tuple[float, float]:
         """Source pixels per stored pixel, y and x, of a picture of this shape."""
-        if spacing is not None:
-            mm = self.mm if self.mm is not None else min(spacing)
-            return mm / spacing[0], mm / spacing[1]
-        if self.fit == "resize":
-            step = max(height, width) / self.size
-            return step, step
-        return 1.0, 1.0
+        stored = self.spacing(spacing)
+        if spacing is not None and stored is not None:
+            return stored[0] / spacing[0], stored[1] / spacing[1]
+        step = max(height, width) / self.size if self.fit == "resize" else 1.0
+        return step, step
 
     def spacing(self, spacing: Spacing | None) -> Spacing | None:
         """mm per stored pixel, y and x."""
@@ -201,8 +199,7 @@ class Frame:
     def apply_mask(self, mask: NDArray[np.uint8], spacing: Spacing | None) -> NDArray[np.uint8]:
         """Resample a mask [h, w]: every stored pixel takes the value that covers most of it."""
         down, across = self._weights(mask.shape[0], mask.shape[1], spacing)
-        values = np.unique(mask)
-        values = values[values > 0]
+        values = np.unique(mask[mask > 0])
         best = np.full((self.size, self.size), 0.5, dtype=np.float32)
         out = np.zeros((self.size, self.size), dtype=np.uint8)
         if len(values) > 1:
@@ -279,10 +276,8 @@ def common_frame(views: Sequence[View], size: int, fit: Fit, spacing: float | No
     frame = Frame(size, spacing, fit)
     needed = max(extent(frame, v) for v in views)
     if fit == "pad" and needed > size:
-        enough = -(-needed // 16) * 16
-        larger = f"--size {enough}, " if enough <= MAX_SIZE else "a larger --spacing, " if spacing is not None else ""
         raise UserError(f"an image needs {needed} pixels and the size is {size}; padding never cuts", where="--fit pad",
-                        fix=f"use {larger}--fit crop or --fit resize")
+                        fix=f"use --size {-(-needed // 16) * 16}, a larger --spacing, --fit crop or --fit resize")
     return frame
 
 

@@ -17,6 +17,7 @@ from ganatomy.core.files import write_text
 
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
+_AGAIN = "prepare the dataset again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +84,15 @@ def read_manifest(path: Path) -> list[Row]:
         with path.open(newline="", encoding="utf-8") as handle:
             lines = list(csv.reader(handle))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot be read ({error})", where=path, fix="prepare the dataset again") from error
+        raise UserError(f"cannot be read ({error})", where=path, fix=_AGAIN) from error
     if not lines or lines[0] != COLUMNS:
-        raise UserError(f"its columns are not {', '.join(COLUMNS)}", where=path, fix="prepare the dataset again")
+        raise UserError(f"its columns are not {', '.join(COLUMNS)}", where=path, fix=_AGAIN)
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         try:
             rows.append(Row(*(cast(text) for cast, text in zip(_TYPES, line, strict=True))))
         except ValueError as error:
-            raise UserError(f"line {number} is broken ({error})", where=path,
-                            fix="prepare the dataset again") from error
+            raise UserError(f"line {number} is broken ({error})", where=path, fix=_AGAIN) from error
     refuse_overlap(rows, path)
     return rows
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -38,6 +38,8 @@ CsvRow = dict[str, str | int]
 
 SLICE_SPACING = 3.0  # mm
 MAX_SLICES = 20
+_RANGES = {"subjects": (1, 9999), "size": (16, 512), "seed": (0, 2**31 - 1), "slices": (1, MAX_SLICES),
+           "sessions": (1, 99)}
 MASK_DOMAIN = "lesion-mask"
 MARKER = "phantom.json"
 # typical stored values: 600 for white matter in T1, 1000 for fluid in T2
@@ -165,7 +167,9 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
         >>> ganatomy.phantom("scans", subjects=24, size=32, lesions=0.4).name
         'scans'
     """
-    _check(subjects, size, format, seed, slices, sessions, lesions)
+    options = {"subjects": subjects, "size": size, "format": format, "seed": seed, "slices": slices,
+               "sessions": sessions, "lesions": lesions}
+    _check(options)
     out = Path(out)
     write = _write_nifti if format == "nifti" else _write_png
     with staged_folder(out, overwrite, is_phantom) as stage:
@@ -182,8 +186,7 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
             if (index + 1) % 50 == 0 or index + 1 == subjects:
                 say(f"phantom: {index + 1} of {counted(subjects, 'subject')}")
         _write_csv(stage / "files.csv", rows, sessions > 1, format == "png" and slices > 1)
-        write_json(stage / MARKER, {"ganatomy": __version__, "subjects": subjects, "size": size, "format": format,
-                                    "seed": seed, "slices": slices, "sessions": sessions, "lesions": lesions})
+        write_json(stage / MARKER, {"ganatomy": __version__, **options})
     say(f"wrote {printable(str(out))}; next: ganatomy prepare {typed(out)} DATASET")
     return out
 
@@ -200,25 +203,19 @@ def is_phantom(folder: Path) -> bool:
     return MARKER in files and files <= written | {MARKER, "files.csv"}
 
 
-def _check(subjects: int, size: int, format: str, seed: int, slices: int, sessions: int,
-           lesions: float) -> None:
-    if format not in ("nifti", "png"):
-        raise UserError(f"the phantom has no format {format!r}", where="format", fix="use nifti or png")
-    ranges = {"subjects": (subjects, 1, 9999), "size": (size, 16, 512), "seed": (seed, 0, 2**31 - 1),
-              "slices": (slices, 1, MAX_SLICES), "sessions": (sessions, 1, 99)}
-    for name, (value, low, high) in ranges.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise UserError(f"{value!r} is out of range", where=name,
+def _check(options: Mapping[str, Any]) -> None:
+    if options["format"] not in ("nifti", "png"):
+        raise UserError(f"the phantom has no format {options['format']!r}", where="format", fix="use nifti or png")
+    for name, (low, high) in _RANGES.items():
+        if not isinstance(options[name], int) or not low <= options[name] <= high:
+            raise UserError(f"{options[name]!r} is out of range", where=name,
                             fix=f"use a whole number from {low} to {high}")
-    if not 0 <= lesions <= 1:
-        raise UserError(f"{lesions!r} is not a share", where="lesions", fix="use a number from 0 to 1")
+    if not 0 <= options["lesions"] <= 1:
+        raise UserError(f"{options['lesions']!r} is not a share", where="lesions", fix="use a number from 0 to 1")
 
 
-def _domains(images: SubjectImages, with_masks: bool) -> Iterator[tuple[str, NDArray[Any]]]:
-    yield "T1", images.t1
-    yield "T2", images.t2
-    if with_masks:
-        yield MASK_DOMAIN, images.lesions
+def _domains(images: SubjectImages, with_masks: bool) -> dict[str, NDArray[Any]]:
+    return {"T1": images.t1, "T2": images.t2} | ({MASK_DOMAIN: images.lesions} if with_masks else {})
 
 
 def _write_nifti(folder: Path, stem: str, images: SubjectImages, with_masks: bool) -> Iterator[CsvRow]:
@@ -228,7 +225,7 @@ def _write_nifti(folder: Path, stem: str, images: SubjectImages, with_masks: boo
     pixel = FIELD_OF_VIEW / size
     affine = np.diag([pixel, pixel, SLICE_SPACING, 1.0])
     affine[:3, 3] = -pixel * (size - 1) / 2, -pixel * (size - 1) / 2, -SLICE_SPACING * (slices - 1) / 2
-    for domain, volume in _domains(images, with_masks):
+    for domain, volume in _domains(images, with_masks).items():
         path = folder / f"{stem}_{domain}.nii.gz"
         path.parent.mkdir(exist_ok=True)
         dtype = np.uint8 if domain == MASK_DOMAIN else np.int16
@@ -242,7 +239,7 @@ def _write_nifti(folder: Path, stem: str, images: SubjectImages, with_masks: boo
 def _write_png(folder: Path, stem: str, images: SubjectImages, with_masks: bool) -> Iterator[CsvRow]:
     from PIL import Image
 
-    for domain, volume in _domains(images, with_masks):
+    for domain, volume in _domains(images, with_masks).items():
         white = _WINDOWS.get(domain, 1.0)
         for number, plane in enumerate(volume):
             path = folder / f"{stem}_{domain}_z{number:03d}.png"
