@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as arrays
 from ganatomy.core.errors import UserError
 from ganatomy.data.intensity import Decision, Method, mapping, measure
 from ganatomy.preparation.rules import (
-    WINDOWS,
     choose,
     looks_like_hounsfield,
     needs_sample,
@@ -167,22 +166,17 @@ def test_values_are_looked_at_only_where_they_decide() -> None:
 
 @pytest.mark.parametrize("padding", [-2000, -3024])
 def test_padding_around_ct_is_neither_background_nor_low_end(padding: int) -> None:
-    plain, padded = chest(), chest(padding=padding)
+    body, padded = chest() > -900, chest(padding=padding)
     for text in ("auto", "window:brain", "percentile", "minmax"):
         how = choose({"CT"}, {I16}, parse_intensity(text))
         levels = measure([padded], how=how)
         assert levels.background == -1000
         assert mapping(how, levels, U16).offset >= -1024
-        body = plain > -900
         assert (levels.foreground(padded) == body).mean() > 0.99
         assert levels.without_padding(padded).min() == -1024 and levels.without_padding(padded).dtype == I16
-
-
-def test_identity_keeps_the_padding_too() -> None:
-    padded = chest(padding=-3024)
     levels = measure([padded], how=choose({"CT"}, {I16}, parse_intensity("identity")))
-    np.testing.assert_array_equal(levels.without_padding(padded), padded)
-    assert (levels.foreground(padded) == (chest() > -900)).mean() > 0.99
+    np.testing.assert_array_equal(levels.without_padding(padded), padded)  # of what is kept as it is that stays too
+    assert (levels.foreground(padded) == body).mean() > 0.99
 
 
 def test_one_stored_value_means_one_density_in_every_patient() -> None:
@@ -222,10 +216,10 @@ def test_mapping_keeps_the_order_and_what_lies_between_its_ends(values: np.ndarr
 def test_identity_is_exact_and_stays_so_beside_mapped_domains(dtype: np.dtype) -> None:
     ends = np.iinfo(dtype)
     values = np.linspace(ends.min, ends.max, 400).astype(dtype).reshape(20, 20)
-    alone = {"a": Decision("identity")}
-    for decisions in (alone, {**alone, "b": Decision("percentile")}):
-        settled, stored = settle(decisions, {"a": {dtype}, "b": {U16}} if len(decisions) > 1 else {"a": {dtype}})
-        assert stored == (dtype if len(decisions) == 1 else U16) and settled["a"].label == "identity"
+    alone, beside = {"a": Decision("identity")}, {"b": Decision("percentile")}
+    for decisions, dtypes, kept in ((alone, {"a": {dtype}}, dtype), (alone | beside, {"a": {dtype}, "b": {U16}}, U16)):
+        settled, stored = settle(decisions, dtypes)
+        assert stored == kept and settled["a"].label == "identity"
         found = mapping(settled["a"], measure([values]), stored)
         back = found.encode(values.astype(np.float32)) * found.scale + found.offset
         np.testing.assert_array_equal(np.rint(back), values)
@@ -269,9 +263,3 @@ def test_a_calcification_of_few_pixels_is_not_cut_off() -> None:
     assert levels.high < 4000  # its top is, by design: less than a thousandth of the content
     values[150:250, 150:160] = 4000
     assert measure([values], how=choose({"MG"}, {U16}, AUTO)).high >= 4000
-
-
-def test_the_names_of_windows_are_centre_and_width() -> None:
-    for name, (centre, width) in WINDOWS.items():
-        choice = parse_intensity(f"window:{name}")
-        assert (choice.low + choice.high) / 2 == centre and choice.high - choice.low == width > 0

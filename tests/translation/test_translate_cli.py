@@ -10,6 +10,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -17,8 +18,9 @@ from PIL import Image
 import ganatomy
 from ganatomy.cli.main import cli
 from ganatomy.core.errors import UserError
+from ganatomy.formats import read
 from ganatomy.translation.translate import translate
-from tests.builders import head, save, write_dataset
+from tests.builders import head, save, touch, write_dataset
 from tests.dicom_files import write_dicom
 from tests.translation.translators import BYTES, WINDOW, Fake, instead_of_a_run
 
@@ -91,14 +93,16 @@ def test_pictures_keep_their_bytes(tmp_path: Path) -> None:
         assert image.mode == "I;16" and np.asarray(image).max() == 65535
         assert np.corrcoef(np.asarray(image, float).ravel(), deep.ravel())[0, 1] > 0.99
     assert "grey from 0 to 65535 means 0 to 1310.7 arbitrary units" in lines
+
+
+def test_pictures_in_colour(tmp_path: Path) -> None:
     colour = picture(tmp_path / "c.png", shape=(24, 20, 3))
     translate(Fake(32, 3, **BYTES), tmp_path / "c.png", tmp_path / "d.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "d.png")), colour)
     assert "is in colour" in refused(Fake(32, **BYTES), tmp_path / "c.png", tmp_path / "e.png")
-    grey = np.repeat(values[..., None], 3, -1)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(np.repeat(colour[..., :1], 3, -1)).save(tmp_path / "grey.png")
     translate(Fake(32, **BYTES), tmp_path / "grey.png", tmp_path / "f.png")
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "f.png")), values)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "f.png")), colour[..., 0])
 
 
 def test_stacks_of_pictures(tmp_path: Path) -> None:
@@ -109,8 +113,6 @@ def test_stacks_of_pictures(tmp_path: Path) -> None:
     pages = [Image.fromarray(v) for v in values]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     translate(Fake(32, **BYTES), tmp_path / "a.tif", tmp_path / "b.tif")
-    from ganatomy.formats import read
-
     assert np.array_equal(read(tmp_path / "b.tif"), values)
     sagittal = Fake(32, **BYTES, grid={"axis": "sagittal", "fit": "crop", "mm": 1.0})
     assert "no sagittal slices" in refused(sagittal, tmp_path / "a.npy", tmp_path / "c.npy")
@@ -118,14 +120,17 @@ def test_stacks_of_pictures(tmp_path: Path) -> None:
 
 def test_meta_images_become_nifti_at_the_same_place(tmp_path: Path) -> None:
     itk = pytest.importorskip("SimpleITK")
-    save(tmp_path / "a.nii.gz", head(0), OBLIQUE)
-    nibabel.save(nibabel.Nifti1Image(head(0), np.diag([-1.0, 1.2, 3, 1])), tmp_path / "b.nii.gz")
+    save(tmp_path / "b.nii.gz", head(0), np.diag([-1.0, 1.2, 3, 1]))
     itk.WriteImage(itk.ReadImage(str(tmp_path / "b.nii.gz")), str(tmp_path / "b.mha"))
     translate(Fake(), tmp_path / "b.mha", tmp_path / "c.nii.gz")
     translate(Fake(), tmp_path / "b.nii.gz", tmp_path / "d.nii.gz")
     one, other = nibabel.load(tmp_path / "c.nii.gz"), nibabel.load(tmp_path / "d.nii.gz")
     assert np.allclose(one.affine, other.affine) and np.allclose(one.dataobj, other.dataobj, atol=1e-3)
     assert one.header["sform_code"] == 1 and one.header.get_xyzt_units()[0] == "mm"
+
+
+def names(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
 def test_a_folder_of_everything(tmp_path: Path) -> None:
@@ -142,39 +147,31 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     series(source / "dicom" / "7", SeriesNumber=7)
     lines: list[str] = []
     translate(Fake(), source, out, say=lines.append)
-    found = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
-    pictures = {name for name in found if not name.startswith("dicom")}
-    assert pictures == {"p1/p1_T1.nii.gz", "p2/p2_T1.nii", "a.png", "a.tif.png", "translation.json"}
-    assert len([name for name in found if name.startswith("dicom/7/series-007/")]) == 4
-    text = "\n".join(lines)
-    assert "skipped p3/empty.nii.gz: is empty" in text
-    assert "skipped p3/series.nii.gz: has 4 dimensions" in text
-    assert "skipped broken.nii.gz: is not an image" in text
-    assert "left out 1 file: called like a mask" in text
-    assert "translated 5 of 8 volumes" in text
+    assert names(out) == {"p1/p1_T1.nii.gz", "p2/p2_T1.nii", "a.png", "a.tif.png", "translation.json",
+                          *(f"dicom/7/series-007/slice-000{k}.dcm" for k in (1, 2, 3, 4))}
+    for line in ("skipped p3/empty.nii.gz: is empty", "skipped p3/series.nii.gz: has 4 dimensions",
+                 "skipped broken.nii.gz: is not an image", "left out 1 file: called like a mask",
+                 "translated 5 of 8 volumes"):
+        assert line in "\n".join(lines)
     mark = json.loads((out / "translation.json").read_text())
     assert (mark["source"], mark["target"], mark["model"], mark["volumes"]) == ("T1", "T2", "pix2pix", 5)
     assert "already exists" in refused(Fake(), source, out)
     translate(Fake(), source / "p1", out, overwrite=True)
-    assert {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()} == {"p1_T1.nii.gz", "translation.json"}
+    assert names(out) == {"p1_T1.nii.gz", "translation.json"}
 
 
 def test_a_dicom_series_becomes_one(tmp_path: Path) -> None:
-    import pydicom
-
     series(tmp_path / "in")
     for given, name in ((tmp_path / "in", "one"), (tmp_path / "in" / "2.dcm", "two")):
         translate(Fake(), given, tmp_path / name)
-        made = sorted((tmp_path / name).iterdir())
-        assert len(made) == 4
-        first = pydicom.dcmread(made[0])
-        assert list(first.ImageType)[:2] == ["DERIVED", "SECONDARY"]
-        assert first.pixel_array.max() > 0 and first.pixel_array.shape == (24, 20)
+        assert names(tmp_path / name) == {f"slice-000{k}.dcm" for k in (1, 2, 3, 4)}
+        pixels = pydicom.dcmread(tmp_path / name / "slice-0001.dcm").pixel_array
+        assert pixels.max() > 0 and pixels.shape == (24, 20)
     assert "already exists" in refused(Fake(), tmp_path / "in", tmp_path / "one")
     translate(Fake(), tmp_path / "in", tmp_path / "one", overwrite=True)
-    assert len(list((tmp_path / "one").iterdir())) == 4
+    assert len(names(tmp_path / "one")) == 4
     assert "not what this command makes" in refused(
-        Fake(), tmp_path / "one" / made[0].name, tmp_path / "in", overwrite=True)
+        Fake(), tmp_path / "one" / "slice-0001.dcm", tmp_path / "in", overwrite=True)
 
 
 def test_the_series_of_a_study_that_are_the_source_contrast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,16 +206,14 @@ def test_a_file_that_says_another_contrast_is_refused_without_force(tmp_path: Pa
 def test_places_that_are_not_written_to(tmp_path: Path) -> None:
     source = tmp_path / "in" / "a.nii.gz"
     save(source, head(0))
-    truth = source.read_bytes()
-    model = Fake()
-    assert "is INPUT itself" in refused(model, source, source, overwrite=True)
+    truth, model = source.read_bytes(), Fake()
     (tmp_path / "link.nii.gz").symlink_to(source)
-    assert "is INPUT itself" in refused(model, source, tmp_path / "link.nii.gz", overwrite=True)
     os.link(source, tmp_path / "hard.nii.gz")
-    assert "is INPUT itself" in refused(model, source, tmp_path / "hard.nii.gz", overwrite=True)
-    assert "lies in INPUT" in refused(model, tmp_path / "in", tmp_path / "in" / "out")
-    assert "holds INPUT" in refused(model, tmp_path / "in", tmp_path, overwrite=True)
-    assert "is INPUT itself" in refused(model, tmp_path / "in", tmp_path / "in", overwrite=True)
+    for out in (source, tmp_path / "link.nii.gz", tmp_path / "hard.nii.gz"):
+        assert "is INPUT itself" in refused(model, source, out, overwrite=True)
+    for out, words in ((tmp_path / "in", "is INPUT itself"), (tmp_path / "in" / "out", "lies in INPUT"),
+                       (tmp_path, "holds INPUT")):
+        assert words in refused(model, tmp_path / "in", out, overwrite=True)
     assert "is a folder, and one file becomes one file" in refused(model, source, tmp_path)
     assert "ends in .nii.gz or .nii -> call it b.nii.gz" in refused(model, source, tmp_path / "b.png")
     save(tmp_path / "b.nii.gz", head(1))
@@ -230,21 +225,12 @@ def test_places_that_are_not_written_to(tmp_path: Path) -> None:
 
 
 def test_inputs_that_are_none(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert "no such file" in refused(Fake(), tmp_path / "nothing", out)
-    assert "no such file" in refused(Fake(), tmp_path / "nothing", tmp_path)
     write_dataset(tmp_path / "dataset")
-    assert "give the scans that it was prepared from" in refused(Fake(), tmp_path / "dataset", out)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "recipe.yaml").write_text("")
-    assert "is a run" in refused(Fake(), tmp_path / "run", out)
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("a")
-    assert "holds no image" in refused(Fake(), tmp_path / "texts", out)
-    (tmp_path / "a.nii").write_bytes(b"junk" * 100)
-    assert "is not an image" in refused(Fake(), tmp_path / "a.nii", out)
+    touch(tmp_path, "run/recipe.yaml", "texts/a.txt", "a.nii")
     save(tmp_path / "empty" / "a.nii.gz", np.zeros((5, 5, 5), np.float32))
-    assert "none of its 1 volume can be translated, for example a.nii.gz: is empty" in refused(
-        Fake(), tmp_path / "empty", out)
+    for name, words in (("nothing", "no such file"), ("dataset", "give the scans that it was prepared from"),
+                        ("run", "is a run"), ("texts", "holds no image"), ("a.nii", "is not an image"),
+                        ("empty", "none of its 1 volume can be translated, for example a.nii.gz: is empty")):
+        assert words in refused(Fake(), tmp_path / name, tmp_path / "out")
     with pytest.raises(UserError, match="name the file"):
         ganatomy.translate(Fake(), tmp_path / "a.nii")  # type: ignore[call-overload]

@@ -93,8 +93,7 @@ def test_slices_are_numbered_along_the_normal_without_gaps(tmp_path: Path) -> No
         assert np.array_equal(file.pixel_array.T, pixels[:, :, k] * 10)
         source = next(d for path, _ in volume.frames if (d := pydicom.dcmread(path)).InstanceNumber == 5 - k)
         assert file.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
-        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
-                        "FrameOfReferenceUID", "Rows", "Columns"):
+        for keyword in ("ImageOrientationPatient", "PixelSpacing", "SliceThickness", "FrameOfReferenceUID"):
             assert file[keyword].value == source[keyword].value
 
 
@@ -147,8 +146,9 @@ def test_a_series_of_one_slice_and_one_without_a_frame_of_reference(tmp_path: Pa
 
 def test_prepare_reads_a_derived_series_back(tmp_path: Path) -> None:
     export = pacs_export(tmp_path / "pacs")
-    for number, volume in enumerate(v for v in volumes(export.folder) if v.facts.series_description == "T2_tse_tra"):
-        derive(volume, tmp_path / "derived" / str(number))
+    for number, volume in enumerate(volumes(export.folder)):
+        if volume.facts.series_description == "T2_tse_tra":
+            derive(volume, tmp_path / "derived" / str(number))
     dataset = prepare(tmp_path / "derived", tmp_path / "dataset", size=24, fit="pad", intensity="identity",
                       slices="all", keep_derived=True)
     assert dataset.info.domains == ("T2",)
@@ -167,16 +167,6 @@ def test_what_is_left_out_of_a_folder_is_said(tmp_path: Path) -> None:
                    "holds no image"):
         assert reason in told
     assert "--" not in told  # no options of other commands
-    flair = next(p for (_, d), p in export.series.items() if d == "FLAIR cor" and len(p.files) == 7)
-    with pytest.raises(UserError, match="lacks 1 slice"):
-        volumes(Path(_together(tmp_path / "flair", flair.files)))
-
-
-def _together(folder: Path, files: tuple[Path, ...]) -> Path:
-    folder.mkdir()
-    for k, file in enumerate(files):
-        (folder / f"{k}").write_bytes(file.read_bytes())
-    return folder
 
 
 def test_a_file_stands_for_its_series(tmp_path: Path) -> None:

@@ -39,12 +39,10 @@ def test_only_folders_of_ours_alone_are_replaced(tmp_path: Path) -> None:
     translate(model, source, out, overwrite=True)
     assert not (out / ".DS_Store").exists()
 
-    (out / "dicom" / "mine.txt").write_text("mine")
-    assert "holds dicom/mine.txt, which this command did not make" in refused(model, source, out, overwrite=True)
-    (out / "dicom" / "mine.txt").unlink()
-    (out / "link").symlink_to(source)
-    assert "holds link, which" in refused(model, source, out, overwrite=True)
-    (out / "link").unlink()
+    for name in ("dicom/mine.txt", "link"):
+        (out / name).symlink_to(source)
+        assert f"holds {name}, which this command did not make" in refused(model, source, out, overwrite=True)
+        (out / name).unlink()
     save(out / "a.nii.gz", head(5))  # the user's own now
     assert "holds a.nii.gz, which" in refused(model, source, out, overwrite=True)
     translate(model, source / "dicom", tmp_path / "series")
@@ -113,9 +111,18 @@ def test_names_that_out_may_not_have(tmp_path: Path) -> None:
     assert "name is too long" in refused(Fake(), one, tmp_path / f"{'a' * 300}.nii.gz")
     assert "call it translated.nii.gz" in refused(Fake(), one, tmp_path / ".nii.gz")
     assert "lies in the folder of INPUT's series" in refused(Fake(), tmp_path / "in" / "2.dcm", tmp_path / "in" / "out")
+
+
+def test_a_line_for_each_warning_and_no_control_characters(tmp_path: Path) -> None:
     lines: list[str] = []
-    translate(Fake(), one, tmp_path / "new\nline.nii.gz", say=lines.append)
+    save(tmp_path / "p_mask.nii.gz", head(0))
+    translate(Fake(), tmp_path / "p_mask.nii.gz", tmp_path / "new\nline.nii.gz", say=lines.append)
+    assert lines[0].startswith("warning: p_mask.nii.gz: is called like a mask")
     assert lines[-1] == f"{tmp_path}/new\\nline.nii.gz: synthetic T2 (arbitrary units), not for diagnosis"
+    series(tmp_path / "in", name="Doe^\x1b[31mJane\x07")
+    translate(Fake(), tmp_path / "in", tmp_path / "out", say=lines.append)
+    assert pydicom.dcmread(tmp_path / "out" / "slice-0001.dcm").PatientName == "Doe^[31mJane"
+    assert sum("keep the patient's name" in line for line in lines) == 1
 
 
 def _scans(folder: Path) -> Path:
@@ -160,28 +167,18 @@ def test_synthetic_files_are_known_again_and_not_translated(tmp_path: Path) -> N
     picture(folder / "b.png")
     pages = [Image.fromarray(picture(folder / "c.png", seed)) for seed in (1, 2)]
     pages[0].save(folder / "c.tif", save_all=True, append_images=pages[1:])
-    made = []
     for name, model in (("a.nii", Fake()), ("b.png", Fake(**BYTES)), ("c.tif", Fake(**BYTES))):
-        made.append(translate(model, folder / name, folder / f"made-{name}"))
-        assert is_synthetic(made[-1]) and not is_synthetic(folder / name)
+        assert is_synthetic(translate(model, folder / name, folder / f"new-{name}"))
+        assert not is_synthetic(folder / name)
     lines: list[str] = []
     translate(Fake(), folder, tmp_path / "out", say=lines.append)
-    assert not [name for name in contents(tmp_path / "out") if "made" in name]
+    assert not [name for name in contents(tmp_path / "out") if "new" in name]
     assert any("left out 3 files: synthetic, of a model" in line for line in lines)
-    lines.clear()
-    translate(Fake(), made[0], tmp_path / "again.nii", say=lines.append)
-    assert lines[0] == "warning: made-a.nii: is synthetic, and no scan"
+    translate(Fake(), folder / "new-a.nii", tmp_path / "again.nii", say=lines.append)
+    assert "warning: new-a.nii: is synthetic, and no scan" in lines
     for name in ("a.nii", "b.png", "c.png", "c.tif"):
         (folder / name).unlink()
     assert "(3 synthetic, of a model" in refused(Fake(), folder, tmp_path / "none")
-
-
-def test_a_single_file_called_like_a_mask_is_translated(tmp_path: Path) -> None:
-    save(tmp_path / "p_mask.nii.gz", head(0))
-    lines: list[str] = []
-    translate(Fake(), tmp_path / "p_mask.nii.gz", tmp_path / "out.nii.gz", say=lines.append)
-    assert lines[0].startswith("warning: p_mask.nii.gz: is called like a mask")
-    assert (tmp_path / "out.nii.gz").is_file()
 
 
 def test_what_is_left_of_a_faulty_series_is_not_translated(tmp_path: Path) -> None:
@@ -193,14 +190,6 @@ def test_what_is_left_of_a_faulty_series_is_not_translated(tmp_path: Path) -> No
     series(tmp_path / "in" / "whole", 4, series="whole")  # another one is not touched by it
     translate(Fake(), tmp_path / "in", tmp_path / "out")
     assert len(list((tmp_path / "out").iterdir())) == 4
-
-
-def test_no_control_characters_are_copied_from_a_name(tmp_path: Path) -> None:
-    series(tmp_path / "in", name="Doe^\x1b[31mJane\x07")
-    lines: list[str] = []
-    translate(Fake(), tmp_path / "in", tmp_path / "out", say=lines.append)
-    assert pydicom.dcmread(tmp_path / "out" / "slice-0001.dcm").PatientName == "Doe^[31mJane"
-    assert sum("keep the patient's name" in line for line in lines) == 1
 
 
 def test_what_is_not_read_is_said(tmp_path: Path) -> None:

@@ -276,8 +276,10 @@ def common_frame(views: Sequence[View], size: int, fit: Fit, spacing: float | No
     frame = Frame(size, spacing, fit)
     needed = max(extent(frame, v) for v in views)
     if fit == "pad" and needed > size:
+        enough = -(-needed // 16) * 16
+        larger = f"--size {enough}, " if enough <= MAX_SIZE else "a larger --spacing, " if spacing is not None else ""
         raise UserError(f"an image needs {needed} pixels and the size is {size}; padding never cuts", where="--fit pad",
-                        fix=f"use --size {-(-needed // 16) * 16}, a larger --spacing, --fit crop or --fit resize")
+                        fix=f"use {larger}--fit crop or --fit resize")
     return frame
 
 
