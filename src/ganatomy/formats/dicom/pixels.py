@@ -120,7 +120,7 @@ def values(raw: Pixels, how: Stored, frame: int) -> Pixels:
     slope, intercept = how.scales[frame if len(how.scales) > 1 else 0]
     if how.dtype.kind == "f":
         with np.errstate(over="ignore"):
-            if raw.dtype.itemsize > 2:
+            if raw.dtype.itemsize > 2:  # float32 would not hold the stored numbers
                 return (raw.astype(np.float64) * slope + intercept).astype(np.float32)
             return raw.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     if intercept == 0 and raw.dtype == how.dtype:
@@ -165,14 +165,9 @@ def _refuse_no_image(file: Opened) -> None:
     sop_class = text(data, "SOPClassUID") or text(data.file_meta, "MediaStorageSOPClassUID")
     if sop_class in _NO_IMAGES:
         raise Unreadable(f"holds {_NO_IMAGES[sop_class]}, not an image")
-    if file.keyword and whole(data, "Rows"):
-        return
-    if not sop_class and not whole(data, "Rows"):
-        raise Unreadable("holds no image: it is not DICOM, cut short or damaged")
-    name = UID(sop_class).name
-    if "Image Storage" in name or not sop_class:
-        raise Unreadable("does not say how many rows its image has" if file.keyword else "holds no pixel data")
-    raise Unreadable(f"holds no image but this: {name.removesuffix(' Storage')}")
+    if not file.keyword or not whole(data, "Rows"):
+        kind = UID(sop_class).name.removesuffix(" Storage") if sop_class else "not DICOM, cut short or damaged"
+        raise Unreadable(f"holds no image, or no pixel data: {kind}")
 
 
 def _check_photometric(photometric: str, samples: int, allocated: int) -> None:
@@ -185,24 +180,21 @@ def _check_photometric(photometric: str, samples: int, allocated: int) -> None:
 
 
 def _scales(data: Any, frames: int) -> tuple[tuple[float, float], ...]:
-    per_frame = items(data, "PerFrameFunctionalGroupsSequence")
     shared = item(item(data, "SharedFunctionalGroupsSequence"), "PixelValueTransformationSequence")
     base = _scale(shared if shared is not None else data)
-    if not any(value(group, "PixelValueTransformationSequence") is not None for group in per_frame):
+    own = [item(group, "PixelValueTransformationSequence")
+           for group in items(data, "PerFrameFunctionalGroupsSequence")[:frames]]
+    if all(one is None for one in own):
         return (base,)
-    transformations = [item(group, "PixelValueTransformationSequence") for group in per_frame[:frames]]
-    scales = [base if one is None else _scale(one) for one in transformations]
-    return tuple(scales + [base] * (frames - len(scales)))
+    return tuple([*(base if one is None else _scale(one) for one in own), *[base] * (frames - len(own))])
 
 
 def _scale(data: Any) -> tuple[float, float]:
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
-        if value(data, keyword) is not None and number(data, keyword) is None:
-            raise Unreadable(f"its {keyword} is no number")
-    slope, intercept = number(data, "RescaleSlope"), number(data, "RescaleIntercept")
-    if slope == 0 or max(abs(slope or 1.0), abs(intercept or 0.0)) > 1e30:
+    slope, intercept = (number(data, keyword) if value(data, keyword) is not None else default
+                        for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)))
+    if slope is None or intercept is None or slope == 0 or max(abs(slope), abs(intercept)) > 1e30:
         raise Unreadable(f"its RescaleSlope is {slope} and its RescaleIntercept {intercept}, which cannot be meant")
-    return (1.0 if slope is None else slope, intercept or 0.0)
+    return slope, intercept
 
 
 def _table(file: Opened, photometric: str, signed: bool) -> tuple[NDArray[Any], int] | None:
