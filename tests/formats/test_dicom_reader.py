@@ -233,13 +233,3 @@ def test_nine_transfer_syntaxes_hold_the_same_pixels():
 
     assert len(volumes) == 9 and volumes[0].shape == (35, 64, 64) and volumes[0].max() > 1000
     assert all(np.array_equal(volume, volumes[0]) for volume in volumes)
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
-def test_real_series_have_places_in_an_even_row():
-    for folder in ("head-t1-7t", "brain-pd"):
-        facts = [dicom.facts(path) for path in sorted((REAL / folder).glob("*.dcm"))]
-        assert len({(f.series_uid, f.rows, f.columns, str(f.dtype)) for f in facts}) == 1
-        places = sorted((f.frames[0].position for f in facts), key=sum)
-        steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-        assert np.ptp(steps) < 0.02 * steps.mean()  # one of them has its places rounded to 0.1 mm
