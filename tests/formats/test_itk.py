@@ -23,7 +23,8 @@ def volume(folder: Path, signs: tuple[int, int, int] = (1, 1, 1)) -> tuple[np.nd
     """An oblique volume: its voxels [i, j, k], its affine by nibabel, and what SimpleITK reads of it."""
     values = np.random.default_rng(0).integers(-1000, 1000, (7, 6, 5)).astype(np.int16)
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", (20, -35, 110), degrees=True).as_matrix() @ np.diag(np.multiply(signs, (0.9, 1.3, 4.5)))
+    turn = Rotation.from_euler("xyz", (20, -35, 110), degrees=True).as_matrix()
+    affine[:3, :3] = turn @ np.diag(np.multiply(signs, (0.9, 1.3, 4.5)))
     affine[:3, 3] = 12.3, -45.6, 78.9
     nibabel.save(nibabel.Nifti1Image(values, affine), folder / "a.nii")
     return values, affine, sitk.ReadImage(str(folder / "a.nii"))

@@ -186,7 +186,7 @@ def _scales(data: Any, frames: int) -> tuple[tuple[float, float], ...]:
            for group in items(data, "PerFrameFunctionalGroupsSequence")[:frames]]
     if all(one is None for one in own):
         return (base,)
-    return tuple([*(base if one is None else _scale(one) for one in own), *[base] * (frames - len(own))])
+    return (*(base if one is None else _scale(one) for one in own), *[base] * (frames - len(own)))
 
 
 def _scale(data: Any) -> tuple[float, float]:

@@ -190,9 +190,8 @@ def _left_out(skipped: Skipped) -> list[str]:
                     for _, reason in skipped)
     if not kinds:
         return []
-    more = f"; and {len(kinds) - 10} other reasons" if len(kinds) > 10 else ""
     faulty = [f"warning: left out {name}: {reason}" for name, reason in skipped if reason.startswith("faulty volume")]
-    return [f"left out: {'; '.join(f'{n} x {kind}' for kind, n in kinds.most_common(10))}{more}", *faulty[:FAULTY]]
+    return [f"left out: {'; '.join(f'{n} x {kind}' for kind, n in kinds.most_common(10))}", *faulty[:FAULTY]]
 
 
 def _oddities(named: Named) -> list[str]:
