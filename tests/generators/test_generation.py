@@ -30,16 +30,16 @@ def test_image_i_depends_on_the_seed_and_i_alone(trained_run: Run) -> None:
 
 
 def test_the_synthetic_folder_is_a_dataset(trained_run: Run, tmp_path: Path) -> None:
-    made = generate(trained_run.path, tmp_path / "synthetic", 40, seed=1)
-    assert made.info.source == "synthetic"
-    assert made.info.run_id
-    rows = made.rows()
+    synthetic = generate(trained_run.path, tmp_path / "synthetic", 40, seed=1)
+    assert synthetic.info.source == "synthetic"
+    assert synthetic.info.run_id
+    rows = synthetic.rows()
     assert len({r.subject for r in rows}) == 40
-    images = made.images(rows)
+    images = synthetic.images(rows)
     expected = load_generator(trained_run.path).sample(40, seed=1)
     assert np.abs(images - expected).max() <= 1 / 255 + 1e-6
     again = generate(trained_run.path, tmp_path / "again", 40, seed=1)
-    assert again.info.content == made.info.content
+    assert again.info.content == synthetic.info.content
 
 
 @pytest.mark.parametrize(("format", "dtype", "most"), [("png8", np.uint8, 255), ("png16", np.uint16, 65535)])
@@ -53,12 +53,11 @@ def test_png_files_hold_the_images(trained_run: Run, tmp_path: Path, format: str
     assert np.abs(pixels / most * 2 - 1 - expected).max() <= 1 / most + 1e-6
 
 
-def test_npy_files_and_none_of_a_generator_folder_alone(trained_run: Run, tmp_path: Path) -> None:
-    shared = shutil.copytree(trained_run.generator, tmp_path / "shared")
-    synthetic = generate(shared, tmp_path / "npy", 2, format="npy")
-    assert np.array_equal(np.load(tmp_path / "npy" / "images" / "syn-000001.npy"),
-                          synthetic.pixels(synthetic.rows())[1])
-    generate(shared, tmp_path / "none", 2, format="none")
+def test_npy_files_and_none(trained_run: Run, tmp_path: Path) -> None:
+    synthetic = generate(trained_run.path, tmp_path / "npy", 2, format="npy")
+    stored = np.load(tmp_path / "npy" / "images" / "syn-000001.npy")
+    assert np.array_equal(stored, synthetic.pixels(synthetic.rows())[1])
+    generate(trained_run.path, tmp_path / "none", 2, format="none")
     assert not (tmp_path / "none" / "images").exists()
 
 
@@ -75,12 +74,12 @@ def test_what_can_go_wrong_is_said(trained_run: Run, tmp_path: Path) -> None:
         generate(trained_run.path, tmp_path / "out", 0)
     with pytest.raises(UserError, match="neither a run folder nor a generator"):
         generate(tmp_path, tmp_path / "out", 1)
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "config.json").write_text((trained_run.generator / "config.json").read_text())
-    (broken / "weights.safetensors").write_bytes((trained_run.generator / "weights.safetensors").read_bytes()[:-7])
+    shared = tmp_path / "shared"  # a generator folder alone is enough
+    shutil.copytree(trained_run.generator, shared)
+    assert len(generate(shared, tmp_path / "of shared", 2).rows()) == 2
+    (shared / "weights.safetensors").write_bytes((trained_run.generator / "weights.safetensors").read_bytes()[:-7])
     with pytest.raises(UserError, match="cannot be loaded"):
-        generate(broken, tmp_path / "out", 1)
+        generate(shared, tmp_path / "out", 1)
     assert not (tmp_path / "out").exists()
     generate(trained_run.path, tmp_path / "out", 1)
     with pytest.raises(UserError, match="already exists"):

@@ -49,25 +49,16 @@ def refused(model: Fake, source: Path, out: Path, **options: Any) -> str:
     return str(told.value)
 
 
-def run(*arguments: Any) -> tuple[int, str]:
-    done = CliRunner().invoke(cli, ["translate", *map(str, arguments)])
-    if isinstance(done.exception, UserError):
-        return done.exception.exit_code, str(done.exception)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.stderr
-
-
 def test_a_nifti_file_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_folder = instead_of_a_run(monkeypatch, Fake(32, two_way=True, source_intensity=WINDOW))
     save(tmp_path / "a.nii.gz", head(0), OBLIQUE)
-    code, lines = run(run_folder, tmp_path / "a.nii.gz", tmp_path / "sub" / "b.nii", "--direction", "T2:T1")
-    assert code == 0
-    assert lines.splitlines()[-1] == f"{tmp_path}/sub/b.nii: synthetic T1 (HU, cut to -1000 to 1000), not for diagnosis"
+    words = ["translate", run_folder, tmp_path / "a.nii.gz", tmp_path / "sub" / "b.nii", "--direction", "T2:T1"]
+    done = CliRunner().invoke(cli, [*map(str, words)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stderr.endswith("sub/b.nii: synthetic T1 (HU, cut to -1000 to 1000), not for diagnosis\n")
     one, other = nibabel.load(tmp_path / "a.nii.gz"), nibabel.load(tmp_path / "sub" / "b.nii")
     assert other.shape == one.shape and other.affine.tobytes() == one.affine.tobytes()
     assert other.get_data_dtype() == np.int16 and 900 < np.asarray(other.dataobj).max() <= 1000
-    code, lines = run(run_folder, tmp_path / "a.nii.gz", tmp_path / "c.nii.gz", "--direction", "T1:FLAIR")
-    assert code == 2 and "use T1:T2 or T2:T1" in lines
 
 
 def test_the_same_input_gives_the_same_file(tmp_path: Path) -> None:

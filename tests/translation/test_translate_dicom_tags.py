@@ -135,6 +135,7 @@ def test_what_was_lossy_or_shows_a_face_or_text_still_is_and_does(tmp_path: Path
         assert (file.RecognizableVisualFeatures, file.BurnedInAnnotation, file.PatientPosition) == ("YES", "YES", "HFS")
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value")
 def test_a_birth_date_that_is_none_stays_behind(tmp_path: Path) -> None:
     oblique(tmp_path / "source", slices=1)
     dataset = pydicom.dcmread(tmp_path / "source" / "0.dcm")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,28 +56,27 @@ class Item:
 
     def header(self) -> Header:
         """Shape and geometry. Raises `UserError`."""
-        if self.series is not None:
-            return self.series.header
-        try:
-            return formats.scan(self.path)
-        except Unreadable as error:
-            raise refusal(error, self.name) from error
+        with _user_errors(self.name):
+            return self.series.header if self.series else formats.scan(self.path)
 
     def pixels(self) -> Pixels:
         """As the readers give them. Raises `UserError`."""
-        try:
+        with _user_errors(self.name):
             return formats.read_frames(self.series.frames) if self.series else formats.read(self.path)
-        except Unreadable as error:
-            raise refusal(error, self.name) from error
 
 
-def refusal(error: Unreadable, name: str) -> UserError:
-    """What the readers say of a file, as an error of the user's."""
-    suffix = Path(name).suffix.lower()
-    if suffix in _CONVERT:
-        return UserError(f"{suffix} files are not read", where=name, fix=f"convert it to {_CONVERT[suffix]}")
-    fix = "replace them first, for example by the value of the background" if "NaN" in str(error) else None
-    return UserError(str(error), where=name, fix=fix)
+@contextmanager
+def _user_errors(name: str) -> Iterator[None]:
+    """What the readers object to in the file of this name, as a `UserError`."""
+    try:
+        yield
+    except Unreadable as error:
+        reason, fix, suffix = str(error), None, Path(name).suffix.lower()
+        if suffix in _CONVERT:
+            reason, fix = f"{suffix} files are not read", f"convert it to {_CONVERT[suffix]}"
+        elif "NaN" in reason:
+            fix = "replace them first, for example by the value of the background"
+        raise UserError(reason, where=name, fix=fix) from error
 
 
 def find(source: Path, say: Say) -> tuple[list[Item], bool]:
@@ -279,20 +279,14 @@ def from_image(image: Any) -> tuple[Pixels, Header]:
     if not isinstance(image, nibabel.Nifti1Pair):
         raise UserError(f"a {type(image).__name__} cannot be translated",
                         fix="give a path, a nibabel NIfTI image or an array")
-    try:
+    with _user_errors("the volume"):
         shape = volume_shape(image)
-        check_size(shape)
         pixels = _checked(np.asanyarray(image.dataobj), shape)
         return pixels, volume_header(image, shape, pixels.dtype)
-    except Unreadable as error:
-        raise refusal(error, "the volume") from error
 
 
 def _checked(values: NDArray[Any], shape: tuple[int, ...], colours: tuple[int, ...] = ()) -> Pixels:
     """Values as the readers give them: of a simple dtype, all finite."""
-    try:
+    with _user_errors("the volume"), np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
         check_size(shape)
-        with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
-            return check_finite(values.astype(simple_dtype(values.dtype), copy=False)).reshape(*shape, *colours)
-    except Unreadable as error:
-        raise refusal(error, "the volume") from error
+        return check_finite(values.astype(simple_dtype(values.dtype), copy=False)).reshape(*shape, *colours)
