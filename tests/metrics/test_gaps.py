@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ganatomy.metrics.base import Sample, Samples
-from ganatomy.metrics.gaps import compute
+from ganatomy.metrics.training_patients import gaps
 
 
 def sample(features: Any, subjects: Any = None) -> Sample:
@@ -24,7 +24,7 @@ def cohort(rng: np.random.Generator, subjects: int, each: int = 1, d: int = 6) -
 
 
 def filled(test: Sample, synthetic: Sample, train: Sample | None, seed: int = 0) -> Any:
-    found, = compute(Samples(test, synthetic, train, seed=seed))
+    found, = gaps(Samples(test, synthetic, train, seed=seed))
     return found
 
 

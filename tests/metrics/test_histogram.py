@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ganatomy.metrics import histogram
+from ganatomy.metrics import appearance
 from ganatomy.metrics.base import Result, Sample, Samples
 from tests.metrics.textures import textures
 
@@ -15,7 +15,7 @@ def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
 
 
 def against_test(real: Sample, synthetic: Sample) -> Result:
-    return next(r for r in histogram.compute(Samples(real, synthetic)) if r.against == "test")
+    return next(r for r in appearance.compute(Samples(real, synthetic)) if r.against == "test")
 
 
 def test_two_uniform_distributions_are_apart_by_the_difference_of_their_means() -> None:
@@ -36,7 +36,7 @@ def test_a_wider_uniform_distribution_is_apart_by_a_quarter_of_what_it_is_wider(
 def test_eight_bit_values_are_counted_exactly() -> None:
     levels = np.array([0, 3, 200, 255])
     images = (levels / 255 * 2 - 1).astype(np.float32).reshape(1, 1, 2, 2)
-    assert np.flatnonzero(histogram.histograms(images)[0, 0]).tolist() == levels.tolist()
+    assert np.flatnonzero(appearance.histograms(images)[0, 0]).tolist() == levels.tolist()
 
 
 def test_channels_are_measured_each_and_averaged() -> None:
@@ -55,8 +55,8 @@ def test_a_gamma_is_found_and_fresh_patients_are_not() -> None:
     brighter = ((fresh + 1) / 2) ** 0.8 * 2 - 1
     innocent = against_test(sample(real), sample(fresh))
     off = against_test(sample(real), sample(brighter))
-    assert histogram.fault(innocent) == "" and innocent.equal_n is not None and innocent.equal_n.side != "above"
-    assert "brighter" in histogram.fault(off)
+    assert appearance.fault(innocent) == "" and innocent.equal_n is not None and innocent.equal_n.side != "above"
+    assert "brighter" in appearance.fault(off)
     assert off.value is not None and off.floor is not None and off.interval is not None
     assert off.value > 5 * off.floor and off.interval[0] < off.value < off.interval[1]
 
@@ -69,14 +69,14 @@ def test_many_alike_slices_of_few_patients_do_not_accuse_a_perfect_generator() -
         real = np.repeat(patients, 15)[:, None, None, None] + rng.uniform(-0.5, 0.5, (120, 1, 8, 8))
         synthetic = rng.uniform(-0.3, 0.3, (120, 1, 1, 1)) + rng.uniform(-0.5, 0.5, (120, 1, 8, 8))
         result = against_test(sample(real, [f"p{i // 15}" for i in range(120)]), sample(synthetic))
-        alarms += bool(histogram.fault(result))
+        alarms += bool(appearance.fault(result))
     assert alarms <= 1
 
 
 def test_below_five_subjects_there_is_a_value_for_each_and_no_interval() -> None:
     real = textures(9, np.random.default_rng(2))
     result = against_test(sample(real, list("aaabbbccc")), sample(real[:1]))
-    assert result.interval is None and result.floor is None and histogram.fault(result) == ""
+    assert result.interval is None and result.floor is None and appearance.fault(result) == ""
     assert result.per_subject is not None and list(result.per_subject) == ["a", "b", "c"]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganatomy.metrics.base import Sample
-from ganatomy.metrics.kernel_pairs import ONE_SUBJECT, real_distance, translated_distance
+from ganatomy.metrics.kernel import ONE_SUBJECT, real_distance, translated_distance
 
 
 def sample(features: np.ndarray, each: int) -> Sample:

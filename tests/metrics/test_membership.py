@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from ganatomy.metrics.base import Sample, Samples
-from ganatomy.metrics.membership import auc, compute
+from ganatomy.metrics.training_patients import auc, membership
 
 
 def sample(values: Any, subjects: Any = None) -> Sample:
@@ -24,13 +24,13 @@ def judge(images: np.ndarray) -> np.ndarray:
 
 
 def area(train: Sample, test: Sample) -> Any:
-    found, = compute(Samples(test, sample([0.0, 0.0]), train, judge=judge))
+    found, = membership(Samples(test, sample([0.0, 0.0]), train, judge=judge))
     return found
 
 
 def test_without_a_discriminator_there_is_no_result_and_without_train_no_value() -> None:
-    assert compute(Samples(sample([0, 1]), sample([0, 1]), sample([0, 1]))) == []
-    found, = compute(Samples(sample([0, 1]), sample([0, 1]), judge=judge))
+    assert membership(Samples(sample([0, 1]), sample([0, 1]), sample([0, 1]))) == []
+    found, = membership(Samples(sample([0, 1]), sample([0, 1]), judge=judge))
     assert found.value is None and "no train split" in found.caveat
 
 
@@ -70,5 +70,6 @@ def test_the_interval_covers_with_several_slices_a_subject(gap: float) -> None:
 
 
 def test_scores_that_are_not_finite_are_said() -> None:
-    found, = compute(Samples(sample([0, 1]), sample([0, 1]), sample([0, 1]), judge=lambda x: np.full(len(x), np.nan)))
+    pair = sample([0, 1])
+    found, = membership(Samples(pair, pair, pair, judge=lambda x: np.full(len(x), np.nan)))
     assert found.value is None and "not finite" in found.caveat

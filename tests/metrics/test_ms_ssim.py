@@ -10,8 +10,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from ganatomy.metrics.base import Sample, Samples
-from ganatomy.metrics.ms_ssim import compute
 from ganatomy.metrics.similarity import similarity
+from ganatomy.metrics.ssim import ms_ssim as compute
 
 WEIGHTS = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]
 

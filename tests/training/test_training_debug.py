@@ -16,7 +16,7 @@ from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.generators.folder import load_generator
-from ganatomy.metrics.ssim import ssim
+from ganatomy.metrics.similarity import ssim
 from ganatomy.training.train import Interrupted, train
 from tests.builders import SMALL, copy_run, interrupt_at, weights, write_contrasts, write_dataset
 

@@ -24,7 +24,7 @@ from ganatomy.features.choose import choose
 from ganatomy.generators.folder import load_generator
 from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics.base import Images, Sample, finite
-from ganatomy.metrics.kernel_pairs import real_distance, translated_distance
+from ganatomy.metrics.kernel import real_distance, translated_distance
 from ganatomy.metrics.schema import (
     HISTOGRAM_MATCHED,
     INPUT_RETURNED,

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.features.base import Features
+from ganatomy.metrics.appearance import block_means, chosen_rows, chunks, drawn, joined
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Grave, Result, Sample, Samples
 from ganatomy.metrics.prdc import squared_distances
-from ganatomy.metrics.profiles import block_means, chosen_rows, chunks, drawn, said
 from ganatomy.statistics.resampling import Array, wilson
 
 ORDER = 13
@@ -175,7 +175,7 @@ def _result(samples: Samples, against: str, sample: Sample) -> Result:
         extra = _judged(made, found, against, samples.seed)
         why = f"judged with {found.rate:.1%} false alarms among {found.size} images at a time (with {SURELY:.0%} " \
               f"confidence below {found.rate_high:.1%})"
-    caveat = said(why, drawn(sample, "real"), drawn(samples.synthetic, "synthetic"))
+    caveat = joined(why, drawn(sample, "real"), drawn(samples.synthetic, "synthetic"))
     return samples.result(samples.extractor.metric(NAME), against, better="lower", ranked=False, caveat=caveat, **extra)
 
 

@@ -355,8 +355,8 @@ def _caveat(both: Comparison, name: str, floor: bool) -> str:
     if not both.computable:
         return _NEEDS
     draws = f", {both.draws} draws" if both.draws > 1 else ""
-    said = f"{_CAVEATS[name]}; {both.size} real and {both.size} synthetic images at a time{draws}"
+    text = f"{_CAVEATS[name]}; {both.size} real and {both.size} synthetic images at a time{draws}"
     if floor and both.real.n_images > both.real.n_subjects and name in (RECALL, COVERAGE):
-        said += "; halves of patients with many alike images cover each other less than independent images would, " \
+        text += "; halves of patients with many alike images cover each other less than independent images would, " \
                 "so a generator can lie above real vs real"
-    return said
+    return text

@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.metrics.appearance import (
+    Profiles,
+    beyond,
+    chosen_rows,
+    chunks,
+    compare,
+    drawn,
+    joined,
+    ratio_off,
+    reference,
+)
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Images, Result, Sample, Samples
-from ganatomy.metrics.profiles import Profiles, beyond, chosen_rows, chunks, compare, drawn, ratio_off, reference, said
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     HALVINGS,
@@ -121,7 +131,7 @@ def compute(samples: Samples) -> list[Result]:
     synthetic = Spectra.of(samples.synthetic, samples.seed)
     real = {against: Spectra.of(sample, samples.seed) for against, sample in samples.real()}
     size, made = samples.test.images.shape[-1], []
-    notes = {against: said(drawn(sample, "real"), drawn(samples.synthetic, "synthetic"))
+    notes = {against: joined(drawn(sample, "real"), drawn(samples.synthetic, "synthetic"))
              for against, sample in samples.real()}
     for against, own in real.items():
         fields: dict[str, Any] = {}
@@ -130,7 +140,7 @@ def compute(samples: Samples) -> list[Result]:
             fields = {"reference": reference(samples, against, train, own.radial, decibels),
                       "details": _details(own, synthetic, size)}
         made.append(compare(NAME, against, own.radial, synthetic.radial, decibels, samples.seed, not samples.control,
-                            caveat=said(_CAVEAT, notes[against]), **fields))
+                            caveat=joined(_CAVEAT, notes[against]), **fields))
     return made + [_sharpness(samples, against, own.fine, synthetic.fine, notes[against])
                    for against, own in real.items()]
 
@@ -165,7 +175,7 @@ def _sharpness(samples: Samples, against: str, real: Profiles, synthetic: Profil
             with np.errstate(divide="ignore", invalid="ignore"):
                 extra["ratio_interval"] = bootstrap_interval(value / theirs, draws / real_draws, fewest)
             extra["details"] = {"halves": _halves(real, samples.seed)}
-    caveat = said("power between 1/4 and 1/2 cycles a pixel: below real images blur, above them noise", note)
+    caveat = joined("power between 1/4 and 1/2 cycles a pixel: below real images blur, above them noise", note)
     return Result(name=SHARPNESS, against=against, value=value, n_images=len(real.values), n_subjects=len(real.names),
                   n_synthetic=len(synthetic.values), better="match", ranked=False, caveat=caveat, **extra)
 

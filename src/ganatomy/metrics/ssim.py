@@ -1,84 +1,106 @@
-"""SSIM of unpaired images: held-out images against generated ones, beside the same between different real patients."""
+"""SSIM of held-out against generated images, MS-SSIM between generated ones, both beside different real patients."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, About, Result, Sample, Samples
-from ganatomy.metrics.similarity import DATA_RANGE, ssim
+from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Images, Result, Sample, Samples
+from ganatomy.metrics.similarity import FEW, RADIUS, ms_ssim_name, similarity, ssim
 from ganatomy.statistics.resampling import Array, pair_variance, student
-
-__all__ = ["DATA_RANGE", "compute", "held_out", "ssim"]
 
 ORDER = 2
 ABOUT = (
     About("SSIM", "Mean structural similarity of pairs of images. Should match that of real pairs; blur and empty "
           "background raise it.", "realistic", "match"),
+    About("MS-SSIM", "Mean similarity of pairs of generated images. Above that of real pairs, the generator repeats "
+          "itself.", "diverse", "match", column=Column("ms_ssim_ratio", "MS-SSIM ratio", ratio=True, order=7)),
 )
-_MOST_PAIRS, _FEWEST_PAIRS, _PIXELS = 1000, 200, 6_000_000
 NOTHING = 0.01  # images that have less in common have nothing in common, and a ratio to that says nothing
-_CAVEAT = "rises with blur and with empty background: it should match the figure between real patients, never beat it"
+_MOST_PAIRS, _FEWEST_PAIRS = 1000, 200
+_PIXELS, _MS_PIXELS = 6_000_000, 4_000_000  # of all pairs together, of SSIM and of MS-SSIM
+_SMALLEST = (2 * RADIUS + 1) * 2 ** (FEW - 1)
+_CAVEAT = "rises with blur and with empty background: it should match the value between real patients, never beat it"
+_MS_CAVEAT = "lower is more diverse, and blur and empty background raise it: it should match real vs real"
+_FEW_SCALES = f"; {FEW} scales, weighted as the first {FEW} of MS-SSIM's but to sum 1, so not to be compared with it"
+_ALONE = "; here there are no two real patients to compare with"
+Rows = NDArray[np.intp]
+Span = tuple[float, float]
 
 
-def number_of_pairs(n_images: int, pixels: int) -> int:
+class Pairs:
+    """The similarity of pairs of images: the mean, and its interval over the subjects on both sides.
+
+    Attributes:
+        values: of each pair.
+    """
+
+    def __init__(self, one: Sample, first: Rows, other: Sample, second: Rows,
+                 measure: Callable[[Images, Images], Array] = ssim) -> None:
+        """Compare rows of one sample with rows of another, pair by pair."""
+        self.one, self.first, self.other, self.second = one, first, other, second
+        self.values = measure(one.images[first], other.images[second])
+
+    def summary(self, pairs: int | None = None) -> tuple[float, Span | None]:
+        """Mean and 95% interval over the first so many pairs, or all; no interval below five subjects on a side.
+
+        A synthetic image is a subject of its own.
+        """
+        values, mean = self.values[:pairs], float(self.values[:pairs].mean())
+        first, second = self.one.subjects[self.first[:pairs]], self.other.subjects[self.second[:pairs]]
+        fewest = min(len(np.unique(first)), len(np.unique(second)))
+        if fewest < MIN_SUBJECTS:
+            return mean, None
+        variance = pair_variance(values, first, second, same=self.one is self.other)
+        return mean, student(mean, float(np.sqrt(variance)), fewest)
+
+
+def number_of_pairs(n_images: int, pixels: int, most_pixels: int = _PIXELS) -> int:
     """How many pairs to compare: up to eight an image, and fewer for large images."""
-    affordable = max(_FEWEST_PAIRS, min(_MOST_PAIRS, _PIXELS // pixels))
-    return min(8 * n_images, affordable)
+    return min(8 * n_images, max(_FEWEST_PAIRS, min(_MOST_PAIRS, most_pixels // pixels)))
 
 
 def compute(samples: Samples) -> list[Result]:
-    """SSIM of held-out (and of training) images against generated ones, beside the real-real figure.
+    """SSIM of held-out (and training) images against generated ones, and MS-SSIM between generated images.
 
     Black counts as 0 (see `similarity.ssim`). Intervals are over the subjects and the synthetic images of the pairs.
+    Of controls there is no MS-SSIM: it is never ranked, and what it says of them is known, 1 for the mean image.
     """
-    return [_result(samples, against, real) for against, real in samples.real()]
+    return [_ssim(samples, against, real) for against, real in samples.real()] + \
+        ([] if samples.control else ms_ssim(samples))
 
 
 def held_out(samples: Samples) -> Result:
-    """SSIM of the held-out images, `samples.test`, alone; the same figure as `compute` gives against test."""
-    return _result(samples, "test", samples.test)
+    """SSIM of the held-out images, `samples.test`, alone; the same value as `compute` gives against test."""
+    return _ssim(samples, "test", samples.test)
 
 
-def _result(samples: Samples, against: str, real: Sample) -> Result:
+def _ssim(samples: Samples, against: str, real: Sample) -> Result:
     rng = np.random.default_rng((samples.seed, 6))
     pairs = number_of_pairs(real.n_images, int(np.prod(real.images.shape[1:])))
     first = np.resize(rng.permutation(real.n_images), pairs)
     second = rng.integers(samples.synthetic.n_images, size=pairs)
-    values = ssim(real.images[first], samples.synthetic.images[second])
-    value = float(values.mean())
-    extra: dict[str, Any] = {"interval": interval(values, (real, first), (samples.synthetic, second))}
+    own = Pairs(real, first, samples.synthetic, second)
+    value, span = own.summary()
+    extra, caveat = dict[str, Any](interval=span), _CAVEAT
     if not samples.control:
-        reference = _reference(samples, against, first, rng)
-        extra |= {"reference": reference}
+        reference = _between_real(samples, against, first, rng)
+        extra["reference"] = reference
         if reference:
             extra |= {"floor": reference["value"], "floor_interval": reference["interval"],
                       "ratio": value / reference["value"] if reference["value"] > NOTHING else None}
+        else:
+            caveat += _ALONE
         if real.n_subjects < MIN_SUBJECTS:
-            extra["per_subject"] = {name: float(values[real.subjects[first] == i].mean())
+            extra["per_subject"] = {name: float(own.values[real.subjects[first] == i].mean())
                                     for i, name in enumerate(real.names) if i in real.subjects[first]}
-    caveat = f"{_caveat(extra, samples.control)}; {pairs} pairs"
-    return samples.result("SSIM", against, value, "match", caveat=caveat, ranked=False, **extra)
+    return samples.result("SSIM", against, value, "match", caveat=f"{caveat}; {pairs} pairs", ranked=False, **extra)
 
 
-def interval(values: Array, one: tuple[Sample, NDArray[np.intp]],
-             other: tuple[Sample, NDArray[np.intp]]) -> tuple[float, float] | None:
-    """95% of a mean over pairs, over the subjects on both sides (each a sample and its rows); None below five.
-
-    A synthetic image is a subject of its own.
-    """
-    (a, first), (b, second) = one, other
-    fewest = min(len(np.unique(s.subjects[rows])) for s, rows in (one, other))
-    if fewest < MIN_SUBJECTS:
-        return None
-    variance = pair_variance(values, a.subjects[first], b.subjects[second], same=a is b)
-    return student(float(values.mean()), float(np.sqrt(variance)), fewest)
-
-
-def _reference(samples: Samples, against: str, first: NDArray[np.intp],
-               rng: np.random.Generator) -> dict[str, Any] | None:
+def _between_real(samples: Samples, against: str, first: Rows, rng: np.random.Generator) -> dict[str, Any] | None:
     """The same images, each against one of another real patient, on the same number of pairs."""
     real = samples.test if against == "test" else samples.train
     if real is None:
@@ -91,12 +113,11 @@ def _reference(samples: Samples, against: str, first: NDArray[np.intp],
         what = f"{against} images of different patients"
     else:
         return None
-    values = ssim(real.images[first], other.images[second])
-    return {"what": what, "value": float(values.mean()), "interval": interval(values, (real, first), (other, second)),
-            "pairs": len(first)}
+    value, span = Pairs(real, first, other, second).summary()
+    return {"what": what, "value": value, "interval": span, "pairs": len(first)}
 
 
-def of_other_subjects(real: Sample, first: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
+def of_other_subjects(real: Sample, first: Rows, rng: np.random.Generator) -> Rows:
     """For each of these rows one of another subject, drawn at random; there must be two subjects."""
     second = rng.integers(real.n_images, size=len(first))
     while (same := real.subjects[first] == real.subjects[second]).any():
@@ -104,7 +125,64 @@ def of_other_subjects(real: Sample, first: NDArray[np.intp], rng: np.random.Gene
     return second
 
 
-def _caveat(extra: dict[str, Any], control: bool) -> str:
-    if not control and extra["reference"] is None:
-        return f"{_CAVEAT}; here there are no two real patients to compare, so it cannot be read"
-    return _CAVEAT
+def ms_ssim(samples: Samples) -> list[Result]:
+    """MS-SSIM between synthetic images, beside that between test (train) images of different patients.
+
+    Five scales; three below 176 px, and then it is called MS-SSIM-3; none below 44 px, where the window of 11 pixels
+    outgrows the coarsest scale. The dynamic range is fixed, black counts as 0, pairs are equally many on both sides.
+
+    Sources: Wang et al., Asilomar 2003, eq. 7; as a measure of diversity: Odena et al., ICML 2017, sec. 4.2.
+    """
+    synthetic, missing = samples.synthetic, ""
+    if synthetic.images.shape[-1] < _SMALLEST:
+        missing = f"MS-SSIM needs images of {_SMALLEST} px at least"
+    elif synthetic.n_subjects < 2:
+        missing = "needs two synthetic images, of different subjects"
+    pairs = {against: number_of_pairs(min(real.n_images, synthetic.n_images), int(np.prod(real.images.shape[1:])),
+                                      _MS_PIXELS) for against, real in samples.real()}
+    own = None if missing else _within(synthetic, max(pairs.values()), samples.seed)
+    return [_ms_ssim(samples, against, real, own, pairs[against], missing) for against, real in samples.real()]
+
+
+def _within(sample: Sample, pairs: int, seed: int) -> Pairs:
+    """Random pairs of images of different subjects of one sample: every image as often as any other first.
+
+    A structure term whose mean is negative counts as 0, or its power would not be a number (torchmetrics' "relu").
+    """
+    rng = np.random.default_rng((seed, 503))
+    first = np.resize(rng.permutation(sample.n_images), pairs)
+
+    def measure(a: Images, b: Images) -> Array:
+        _, values = similarity(a, b)
+        assert values is not None  # `ms_ssim` has looked at the size
+        return values
+
+    return Pairs(sample, first, sample, of_other_subjects(sample, first, rng), measure)
+
+
+def _ms_ssim(samples: Samples, against: str, real: Sample, own: Pairs | None, pairs: int, missing: str) -> Result:
+    name = ms_ssim_name(samples.synthetic.images.shape[-1]) or "MS-SSIM"
+    value, span, extra = None, None, dict[str, Any]()
+    if own is not None:
+        value, span = own.summary(pairs)
+        extra = _ratio(value, span, real, against, pairs, samples.seed)
+    caveat = f"{_MS_CAVEAT}; {pairs} pairs{_FEW_SCALES if name != 'MS-SSIM' else ''}{'' if extra else _ALONE}"
+    return samples.result(name, against, value, "match", interval=None if real.n_subjects < MIN_SUBJECTS else span,
+                          ranked=False, caveat=missing or caveat, **extra)
+
+
+def _ratio(value: float, span: Span | None, real: Sample, against: str, pairs: int, seed: int) -> dict[str, Any]:
+    """The same between real images, and the ratio to it with the errors of both."""
+    if real.n_subjects < 2:
+        return {}
+    reference, over = _within(real, pairs, seed).summary()
+    extra: dict[str, Any] = {
+        "reference": {"what": f"{against} images of different patients", "value": reference, "interval": over,
+                      "pairs": pairs}, "floor": reference, "floor_interval": over}
+    if reference <= NOTHING:
+        return extra
+    ratio = extra["ratio"] = value / reference
+    if span is not None and over is not None:
+        half = np.hypot(span[1] - span[0], ratio * (over[1] - over[0])) / reference / 2
+        extra["ratio_interval"] = (ratio - half, ratio + half)
+    return extra

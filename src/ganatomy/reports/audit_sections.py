@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ganatomy.core.text import estimate, grouped, number, percent
-from ganatomy.metrics import histogram, spectrum
+from ganatomy.metrics import appearance, spectrum
 from ganatomy.metrics.schema import Result
 from ganatomy.reports import drawings
 from ganatomy.reports.blocks import COPIED, Block, Columns, Drawing, Heading, Picture, Pictures, Stack, Words
@@ -267,5 +267,5 @@ def _histogram(context: Context) -> Block | None:
     result = _first(context, "Histogram")
     if result is None:
         return None
-    return _check("Grey values", result, _fault(histogram, result, "No difference was shown."), [],
+    return _check("Grey values", result, _fault(appearance, result, "No difference was shown."), [],
                   "Distance in % of the grey range", drawings.histogram(result.details or {}), 100.0)

@@ -33,7 +33,8 @@ from ganatomy.gans.base import Batch, Context
 from ganatomy.generators.folder import export
 from ganatomy.generators.sampler import TRANSLATION, Sampler
 from ganatomy.metrics.base import Sample, Samples
-from ganatomy.metrics.ssim import held_out, ssim
+from ganatomy.metrics.similarity import ssim
+from ganatomy.metrics.ssim import held_out
 from ganatomy.training.draws import partners, real_images, thin
 from ganatomy.training.state import TrainingState
 from ganatomy.training.validation import preview_rows
