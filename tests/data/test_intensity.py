@@ -64,7 +64,8 @@ def test_what_can_be_asked_for(text: str, method: str, low: float | None, high: 
 
 @pytest.mark.parametrize("text", ["", "zscore", "window:", "window:heart", "window:40", "window:40/0", "window:40/-80",
                                   "window:a/b", "window:1/2/3", "window:nan/400", "window:0/inf", "fixed", "fixed:1",
-                                  "fixed:2:1", "fixed:1:1", "fixed:0:nan", "auto:1", "minmax:", None, 3])
+                                  "fixed:2:1", "fixed:1:1", "fixed:0:nan", "fixed:-1e308:1e308",
+                                  "window:1e308/1e308", "auto:1", "minmax:", None, 3])
 def test_what_cannot_be_meant_is_refused_with_the_fix(text: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_intensity(text)

@@ -57,10 +57,8 @@ def test_stored_pixels_lie_where_the_manifest_says(affine: np.ndarray, shape: tu
     frame = Frame(size, mm, "crop")
     seen = view(header, axis)
     number = seen.slices // 2
-    place = placement(header, axis, number, frame)
-    assert place is not None and seen.spacing is not None
-    spacing = frame.spacing(seen.spacing)
-    assert spacing is not None
+    places = placement(header, axis, number, frame)
+    assert seen.spacing is not None
     stored = [frame.apply(planes(c.astype(np.float64), header, axis)[number], seen.spacing, 0.0)
               for c in coordinates(affine, shape)]
     weight = frame.apply(planes(np.ones(shape), header, axis)[number], seen.spacing, 0.0)
@@ -72,16 +70,20 @@ def test_stored_pixels_lie_where_the_manifest_says(affine: np.ndarray, shape: tu
         edge_y, edge_x = (seen.height - size * step_y) / 2 + r * step_y, (seen.width - size * step_x) / 2 + c * step_x
         if min(edge_y, edge_x, seen.height - edge_y - step_y, seen.width - edge_x - step_x) < 1:
             continue  # enlarging repeats the outermost value
-        said = place.position + c * spacing[1] * place.right + r * spacing[0] * place.down
-        assert np.abs(said - [one[r, c] for one in stored]).max() < TOLERANCE + blur
+        told = located(*places, frame.spacing(seen.spacing), r, c)
+        assert np.abs(told - [one[r, c] for one in stored]).max() < TOLERANCE + blur
+
+
+def located(position: str, orientation: str, spacing: tuple[float, float] | None, r: float, c: float) -> np.ndarray:
+    assert spacing is not None
+    directions = np.fromstring(orientation, sep=" ")
+    return np.fromstring(position, sep=" ") + c * spacing[1] * directions[:3] + r * spacing[0] * directions[3:]
 
 
 def world(row: Row, r: float, c: float) -> np.ndarray:
     """What a user computes from the manifest: the place of the pixel in row r and column c, mm."""
-    position = np.array([float(v) for v in row.position.split()])
-    directions = np.array([float(v) for v in row.orientation.split()])
     mm_y, mm_x = map(float, row.spacing.split("x"))
-    return position + c * mm_x * directions[:3] + r * mm_y * directions[3:]
+    return located(row.position, row.orientation, (mm_y, mm_x), r, c)
 
 
 AFFINES = {

@@ -68,12 +68,6 @@ def test_other_frames_of_reference_are_never_resampled(export: Export, tmp_path:
         prepare(export.folder, tmp_path / "out", domains=["T1", "CT"], resample_to="T1")
 
 
-def test_unpaired_keeps_the_patients_without_ct(export: Export, tmp_path: Path) -> None:
-    dataset = prepare(export.folder, tmp_path / "out", size=32, domains=["T1", "CT"], unpaired=True, slices="all")
-    assert {d: len({r.subject for r in dataset.rows(d)}) for d in ("T1", "CT")} == {"T1": 3, "CT": 2}
-    assert dataset.info.intensity["T1"].units == "arbitrary units"
-
-
 def test_missing_slices_are_named_and_taken_only_when_asked(export: Export, tmp_path: Path) -> None:
     lines: list[str] = []
     survey(export.folder, tmp_path / "out", lines.append, domains=["FLAIR"])

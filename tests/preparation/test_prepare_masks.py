@@ -61,16 +61,6 @@ def test_unnumbered_masks_go_to_the_slice_of_their_name(tmp_path: Path) -> None:
     assert [bool(mask.any()) for mask in dataset.masks(dataset.rows())] == [False, True, True] * 2
 
 
-def test_unnumbered_masks_in_a_folder_per_subject(tmp_path: Path) -> None:
-    for subject, slices in (("s0", "abc"), ("s1", "def")):
-        for z in slices:
-            picture(tmp_path / "in" / subject / f"{subject}_{z}.png", 100)
-            if z != slices[0]:
-                picture(tmp_path / "in" / subject / f"{subject}_{z}_mask.png", 255)
-    dataset = prepare(tmp_path / "in", tmp_path / "out", size=16)
-    assert [bool(mask[:8].any()) for mask in dataset.masks(dataset.rows())] == [False, True, True] * 2
-
-
 @pytest.mark.parametrize("masks", [["x", "y"], ["b", "d"], ["b", "c", "d"]])
 def test_masks_that_match_no_slice_are_refused(tmp_path: Path, masks: list[str]) -> None:
     files = {f"s0_{z}": ("s0", "T1") for z in "abc"} | {f"s0_{z}_mask": ("s0", "mask") for z in masks}
@@ -170,17 +160,6 @@ def test_several_masks_keep_names_apart(tmp_path: Path) -> None:
     two = {f"{s}_{d}": (s, d) for s in ("A", "B") for d in ("T1", "tumour-mask", "tumour-seg")}
     dataset = prepare(series(tmp_path / "two", **two), tmp_path / "two-out", size=16)
     assert dataset.info.mask_values == {"tumour-mask": 1, "tumour-seg": 2}
-
-
-def test_a_folder_of_labels_becomes_masks(tmp_path: Path) -> None:
-    for i in range(3):
-        save(tmp_path / "in" / "imagesTr" / f"la_00{i}.nii.gz", head(i))
-        save(tmp_path / "in" / "labelsTr" / f"la_00{i}.nii.gz", (head(i) > 110).astype(np.uint8) * (1 + i % 2))
-    (tmp_path / "in" / "dataset.json").write_text('{"name": "Heart", "modality": {"0": "MRI"}}')
-    dataset = prepare(tmp_path / "in", tmp_path / "out", size=16)
-    assert dataset.info.domains == ("image",) and dataset.info.classes == ()
-    assert dataset.info.mask_values == {"labels-1": 1, "labels-2": 2}
-    assert dataset.info.fingerprint["subjects"] == 3
 
 
 def test_a_mask_that_cannot_be_read_is_not_taken_for_no_lesion(tmp_path: Path) -> None:

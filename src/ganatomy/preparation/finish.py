@@ -19,19 +19,17 @@ import numpy as np
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.table import Table
-from ganatomy.core.text import counted
+from ganatomy.core.text import counted, listed
 from ganatomy.data.dataset import Dataset, DatasetInfo, DatasetWriter, Grid, Intensity, content_hash
-from ganatomy.data.geometry import Spacing
-from ganatomy.data.intensity import Decision
-from ganatomy.data.intensity import Mapping as ValueMapping
 from ganatomy.data.manifest import SPLITS, Row
-from ganatomy.preparation.convert import PERCENTILES, Notes, Tally
+from ganatomy.preparation.convert import PERCENTILES, Notes
 from ganatomy.preparation.duplicates import MOST_LISTED, near_duplicates
+from ganatomy.preparation.headers import Survey
 from ganatomy.preparation.masks import MANY_LABELS, settle_masks
 from ganatomy.preparation.options import Options
 from ganatomy.preparation.plan import Plan
 from ganatomy.preparation.sheet import write_contact_sheet
-from ganatomy.sources.entry import Entry, Layout
+from ganatomy.sources.entry import Entry
 
 Say = Callable[[str], None]
 EMPTY = {"train": "there is nothing to learn from", "val": "no checkpoint can be chosen by its score",
@@ -40,39 +38,37 @@ FEW_TEST_SUBJECTS = 5
 FEW_SUBJECTS = 20
 
 
-def finish_dataset(writer: DatasetWriter, notes: Notes, plan: Plan, layout: Layout, options: Options,
-                   warnings: Sequence[str], say: Say) -> str:
+def finish_dataset(writer: DatasetWriter, notes: Notes, cohort: Survey, options: Options, say: Say) -> str:
     """Draw the splits, write manifest, dataset.json and contact sheet, say the fingerprint.
 
     Returns the dataset's content hash.
     """
+    plan, warnings = cohort.plan, list(cohort.warnings)
     if not writer.rows:
         name, reason = (notes.skipped or notes.left_out)[0]
         raise UserError(f"no image is left to store, for example {name}: {reason}",
                         fix="check the files, or choose others with --slices")
-    splits = _splits(notes, writer, layout.entries, options, plan.unpaired)
+    splits = _splits(notes, writer, cohort.layout.entries, options, plan.unpaired)
     writer.rows = [replace(row, split=splits[row.subject]) for row in writer.rows]
     writer.close()
     mask_values = settle_masks(writer.stage / "masks.npy", plan.masks, notes.codes)
     if len(mask_values) > MANY_LABELS:
-        warnings = [*warnings, f"the masks hold {len(mask_values)} different values: are these labels, or soft edges?"]
+        warnings.append(f"the masks hold {len(mask_values)} different values: are these labels, or soft edges?")
     if notes.skipped:
         name, reason = notes.skipped[0]
         say(f"skipped {counted(len(notes.skipped), 'unreadable file')}, for example {name}: {reason}; "
             "all are in skipped.csv of the private folder")
-        warnings = [*warnings, f"{counted(len(notes.skipped), 'file')} could not be read"]
+        warnings.append(f"{counted(len(notes.skipped), 'file')} could not be read")
     stored = {row.domain for row in writer.rows}
-    plan = replace(plan, domains=tuple(name for name in plan.domains if name in stored))
-    warnings = [*warnings, *(f"no image of {name} could be used" for name in plan.intensities if name not in stored)]
-    info = _info(writer, notes, plan, options, mask_values)
+    warnings += [f"no image of {name} could be used" for name in plan.domains if name not in stored]
+    info = _info(writer, notes, plan, tuple(name for name in plan.domains if name in stored), options, mask_values)
     alike = near_duplicates(Dataset(writer.stage, info, writer.rows), say)
     if alike:
         leaks = sum(pair[4] for pair in alike)
         leaking = f"; {leaks} of them in different splits: patients leak" if leaks else ""
-        warnings = [*warnings, f"{counted(len(alike), 'pair')} of nearly the same image under two subjects, far more "
-                    f"alike than different subjects are in these data{leaking}"]
-    content = fingerprint(writer.rows, notes.tally, layout.kind, len(notes.skipped), len(notes.left_out), warnings,
-                          plan.unpaired)
+        warnings.append(f"{counted(len(alike), 'pair')} of nearly the same image under two subjects, far more alike "
+                        f"than different subjects are in these data{leaking}")
+    content = fingerprint(writer.rows, notes, cohort.layout.kind, warnings, plan.unpaired)
     content["near_duplicates"] = [list(pair) for pair in alike[:MOST_LISTED]]
     writer.finish(info.model_copy(update={"fingerprint": content}))
     write_contact_sheet(Dataset.open(writer.stage), options.seed, plan.axis, plan.oriented)
@@ -80,37 +76,34 @@ def finish_dataset(writer: DatasetWriter, notes: Notes, plan: Plan, layout: Layo
     return content_hash(writer.rows)
 
 
-def _info(writer: DatasetWriter, notes: Notes, plan: Plan, options: Options,
+def _info(writer: DatasetWriter, notes: Notes, plan: Plan, domains: tuple[str, ...], options: Options,
           mask_values: dict[str, int]) -> DatasetInfo:
     """dataset.json without its content hash and fingerprint."""
     spacings = [tuple(map(float, row.spacing.split("x"))) for row in writer.rows if row.spacing]
+    low, high = min(notes.extremes), max(notes.extremes)
+    value_range = (low, high if high > low else low + 1.0)
     if plan.dtype.kind == "u":
         value_range = (0.0, float(np.iinfo(plan.dtype).max))
-    else:
-        low, high = notes.tally.stored_range or (0.0, 1.0)
-        value_range = (low, high if high > low else low + 1.0)
-    provenance = {"ganatomy": __version__, "command": options.command(), **options.chosen()}
-    intensity = {name: _intensity(plan.intensities[name], mappings) for name, mappings in notes.tally.mappings.items()}
-    grid = Grid(axis=plan.axis, fit=plan.frame.fit, mm=plan.frame.mm, background=plan.background)
+    intensity = {}
+    for name, mappings in notes.mappings.items():
+        how = plan.intensities[name]
+        intensity[name] = Intensity(method=how.label, rule=how.method, low=how.low, high=how.high,
+                                    projection=how.projection, units=how.units,
+                                    offset=median(m.offset for m in mappings), scale=median(m.scale for m in mappings))
     return DatasetInfo(source="real", run_id=None, size=(options.size, options.size),
-                       channels=3 if plan.channels == 3 else 1, value_range=value_range, domains=plan.domains,
-                       paired=len(plan.domains) > 1 and not plan.unpaired,
+                       channels=3 if plan.channels == 3 else 1, value_range=value_range, domains=domains,
+                       paired=len(domains) > 1 and not plan.unpaired,
                        classes=tuple(sorted({row.label for row in writer.rows} - {""})),
                        spacing=(median(s[0] for s in spacings), median(s[1] for s in spacings)) if spacings else None,
-                       grid=grid, intensity=intensity, mask_values=mask_values, provenance=provenance, content="")
-
-
-def _intensity(how: Decision, mappings: Sequence[ValueMapping]) -> Intensity:
-    """What dataset.json says of a domain whose volumes were mapped like this."""
-    return Intensity(method=how.label, rule=how.method, low=how.low, high=how.high, projection=how.projection,
-                     units=how.units, offset=median(m.offset for m in mappings),
-                     scale=median(m.scale for m in mappings))
+                       grid=Grid(axis=plan.axis, fit=plan.frame.fit, mm=plan.frame.mm, background=plan.background),
+                       intensity=intensity, mask_values=mask_values, content="",
+                       provenance={"ganatomy": __version__, "command": options.command(), **options.chosen()})
 
 
 def _splits(notes: Notes, writer: DatasetWriter, entries: Sequence[Entry], options: Options,
             unpaired: bool) -> dict[str, str]:
     """Pseudonym -> split. The source's own splits come first, then named subjects, then the draw."""
-    original = {origin[1]: origin[3] for origin in notes.origins}
+    original = {origin.subject: origin.original_subject for origin in notes.origins}
     asked: dict[str, set[str]] = defaultdict(set)
     groups: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
@@ -194,16 +187,14 @@ def _spread(total: int, left: Mapping[str, int], sizes: Mapping[str, int]) -> di
     return counts
 
 
-def fingerprint(rows: Sequence[Row], tally: Tally, layout: str, skipped: int, left_out: int,
-                warnings: Sequence[str], unpaired: bool = False) -> dict[str, Any]:
+def fingerprint(rows: Sequence[Row], notes: Notes, layout: str, warnings: Sequence[str],
+                unpaired: bool) -> dict[str, Any]:
     """Counts, sizes, spacing, intensities and warnings, fit for JSON and free of identifiers.
 
     Args:
         rows: the manifest's, splits drawn.
-        tally: what was noted while converting.
+        notes: taken while converting.
         layout: what the source was, in words.
-        skipped: files that could not be read.
-        left_out: readable files that were not used.
         warnings: raised on the way; those that follow from the counts are added.
         unpaired: the domains have images of their own, so that all of them are counted and not those of the first.
     """
@@ -217,12 +208,13 @@ def fingerprint(rows: Sequence[Row], tally: Tally, layout: str, skipped: int, le
         "classes": {label: _count([r for r in first if r.label == label])
                     for label in sorted({r.label for r in first} - {""})},
         "splits": {split: _split([r for r in first if r.split == split]) for split in SPLITS},
-        "original_sizes": dict(tally.sizes.most_common(20)),
-        "original_spacing": [list(s) for s in sorted(tally.spacings)[:20]],
-        "intensity": {domain: _percentiles(volumes) for domain, volumes in tally.percentiles.items()},
-        "foreground_share": {domain: _summary(shares) for domain, shares in tally.foreground.items()},
-        "skipped_files": skipped, "left_out_files": left_out,
-        "warnings": [*warnings, *_split_warnings(first), *_image_warnings(rows, tally)],
+        "original_sizes": dict(notes.sizes.most_common(20)),
+        "original_spacing": [list(s) for s in sorted(notes.spacings)[:20]],
+        "intensity": {domain: {str(p): round(float(v), 4) for p, v in zip(PERCENTILES, np.median(own, 0), strict=True)}
+                      for domain, own in notes.percentiles.items()},
+        "foreground_share": {domain: _summary(shares) for domain, shares in notes.foreground.items()},
+        "skipped_files": len(notes.skipped), "left_out_files": len(notes.left_out),
+        "warnings": [*warnings, *_split_warnings(first), *_image_warnings(rows, notes)],
     }
 
 
@@ -241,11 +233,6 @@ def _summary(values: Sequence[float]) -> dict[str, float]:
     return {"min": round(min(values), 4), "median": round(median(values), 4), "max": round(max(values), 4)}
 
 
-def _percentiles(percentiles: list[list[float]]) -> dict[str, float]:
-    """Percentiles of the foreground in the files' values: the median over the volumes of each one's own."""
-    return {str(p): round(float(v), 4) for p, v in zip(PERCENTILES, np.median(percentiles, axis=0), strict=True)}
-
-
 def _split_warnings(first: Sequence[Row]) -> list[str]:
     warnings = []
     subjects = {split: {r.subject for r in first if r.split == split} for split in SPLITS}
@@ -258,54 +245,50 @@ def _split_warnings(first: Sequence[Row]) -> list[str]:
     if 0 < len(subjects["test"]) < FEW_TEST_SUBJECTS:
         warnings.append(f"only {counted(len(subjects['test']), 'subject')} to test on: there will be values for each, "
                      "and no intervals")
-    domains = sorted({r.domain for r in first})
-    for domain in domains if len(domains) > 1 else ():
-        lacking = [s for s in SPLITS if subjects[s] and not any(r.domain == domain and r.split == s for r in first)]
+    splits: dict[str, set[str]] = defaultdict(set)
+    for row in first:
+        splits[row.domain].add(row.split)
+        if row.label:
+            splits[f"class {row.label}"].add(row.split)
+    for name, own in sorted(splits.items()):
+        lacking = [split for split in SPLITS if subjects[split] and split not in own]
         if lacking:
-            warnings.append(f"{domain} has no image in {' and '.join(lacking)}")
-    labels = Counter(r.label for r in first if r.label)
-    for label in sorted(labels):
-        lacking = [s for s in SPLITS if subjects[s] and not any(r.label == label and r.split == s for r in first)]
-        if lacking:
-            warnings.append(f"class {label} has no image in {' and '.join(lacking)}")
-    if labels and len(labels) > 1 and max(labels.values()) > 10 * min(labels.values()):
+            warnings.append(f"{name} has no image in {listed(lacking)}")
+    labels = Counter(row.label for row in first if row.label)
+    if labels and max(labels.values()) > 10 * min(labels.values()):
         warnings.append(f"the classes are very unequal: {max(labels.values())} against {min(labels.values())} images")
     return warnings
 
 
-def _image_warnings(rows: Sequence[Row], tally: Tally) -> list[str]:
+def _image_warnings(rows: Sequence[Row], notes: Notes) -> list[str]:
     owners: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for row in rows:
-        if row.sha256 not in tally.flat:  # empty slices are alike in every patient
+        if row.sha256 not in notes.flat:  # empty slices are alike in every patient
             owners[row.domain, row.sha256].add((row.subject, row.split))
     twins = [alike for alike in owners.values() if len({subject for subject, _ in alike}) > 1]
     leaks = sum(len({split for _, split in alike}) > 1 for alike in twins)
-    total = sum(map(len, tally.foreground.values()))
-    dark = [d for d, shares in tally.foreground.items() if median(shares) < 0.02]
+    total = sum(map(len, notes.foreground.values()))
+    spacings = np.array(sorted(notes.spacings) or [(1.0, 1.0)])
+    dark = [d for d, shares in notes.foreground.items() if median(shares) < 0.02]
     checks = [
         (len(twins), f"the same image under several subjects, {counted(len(twins), 'time')}" +
          (f", {leaks} of them in different splits: patients leak" if leaks else "")),
-        (tally.constant, f"{counted(tally.constant, 'volume')} with the same value everywhere"),
-        (len(tally.spacings) > 1 and _differ(tally.spacings), "the original pixel sizes differ between files"),
-        (len(tally.sizes) > 1, f"the original images have {len(tally.sizes)} different sizes"),
-        (tally.enlarged, f"{tally.enlarged} of {total} images are enlarged, which adds blur and no detail; "
+        (notes.constant, f"{counted(notes.constant, 'volume')} with the same value everywhere"),
+        ((spacings.max(0) > 1.05 * spacings.min(0)).any(), "the original pixel sizes differ between files"),
+        (len(notes.sizes) > 1, f"the original images have {len(notes.sizes)} different sizes"),
+        (notes.enlarged, f"{notes.enlarged} of {total} images are enlarged, which adds blur and no detail; "
                          "a smaller --size would not"),
-        (tally.cut, f"cropping cuts more than 1% of the foreground away in {tally.cut} of {total} images"),
-        (tally.grey_in_colour, f"{counted(tally.grey_in_colour, 'grey image')} stored as three equal channels"),
-        (tally.colour_in_grey, f"{counted(tally.colour_in_grey, 'image')} lost colour; add --channels 3 to keep it"),
-        (tally.without_mask, f"{counted(tally.without_mask, 'visit')} without a mask; an empty one is stored"),
-        (tally.with_text, f"{tally.with_text} of {counted(tally.looked_at, 'visit')} looked at may have text burned "
+        (notes.cut, f"cropping cuts more than 1% of the foreground away in {notes.cut} of {total} images"),
+        (notes.grey_in_colour, f"{counted(notes.grey_in_colour, 'grey image')} stored as three equal channels"),
+        (notes.colour_in_grey, f"{counted(notes.colour_in_grey, 'image')} lost colour; add --channels 3 to keep it"),
+        (notes.without_mask, f"{counted(notes.without_mask, 'visit')} without a mask; an empty one is stored"),
+        (notes.with_text, f"{notes.with_text} of {counted(notes.looked_at, 'visit')} looked at may have text burned "
                           "into the pictures, which may name the patient: look at them before you share anything"),
-        (tally.whole_heads, f"{tally.whole_heads} of {counted(tally.looked_at, 'visit')} looked at seem to show whole "
+        (notes.whole_heads, f"{notes.whole_heads} of {counted(notes.looked_at, 'visit')} looked at seem to show whole "
                             "heads, of which a face can be rebuilt: deface or skull-strip before sharing"),
         (dark, f"hardly any foreground in {', '.join(dark)}"),
     ]
     return [text for raised, text in checks if raised]
-
-
-def _differ(spacings: set[Spacing]) -> bool:
-    values = np.array(sorted(spacings))
-    return bool((values.max(0) > 1.05 * values.min(0)).any())
 
 
 def describe(content: dict[str, Any], say: Callable[[str], None]) -> None:

@@ -50,15 +50,21 @@ Numbered = Mapping[str, dict[int, Scanned]]
 
 def refuse_other_grids(subject: str, files: Numbered, masks: Numbered) -> None:
     """Raise `UserError` unless all domains and masks of a visit lie on one grid."""
-    reference_name, reference = next(iter(files.items()))
+    domain, reference = next(iter(files.items()))
     for name, numbered in (*files.items(), *masks.items()):
         for number in numbered.keys() & reference.keys():
             one, other = reference[number], numbered[number]
             if same_grid(one, other):
                 continue
-            reason, fix = _why(one, other, reference_name)
-            raise UserError(f"{reference_name} and {name} of subject {subject} lie on different grids "
-                            f"({_grid(one.view)} and {_grid(other.view)}{reason})", where=other.entry.name, fix=fix)
+            placed = one.header.affine is not None and other.header.affine is not None
+            sizes = [f"{i.view.slices} slices of {i.view.height}x{i.view.width}" for i in (one, other)]
+            why = ("; their frames of reference differ" if placed and not _one_frame(one, other) else
+                   "; their positions or pixel sizes differ" if sizes[0] == sizes[1] else "")
+            able = placed and _one_frame(one, other) and one.header.volumetric and other.header.volumetric
+            mend = f"add --resample-to {domain} or --unpaired" if able else "register and resample them first"
+            raise UserError(f"{domain} and {name} of subject {subject} lie on different grids ({sizes[0]} and "
+                            f"{sizes[1]}{why})", where=other.entry.name,
+                            fix=f"{mend}, or prepare one alone with --domains")
 
 
 def onto_grid(numbered: Mapping[str, dict[int, Scanned]], domain: str, subject: str) -> dict[str, dict[int, Scanned]]:
@@ -71,39 +77,30 @@ def onto_grid(numbered: Mapping[str, dict[int, Scanned]], domain: str, subject: 
     out: dict[str, dict[int, Scanned]] = {}
     for name, own in numbered.items():
         one, other = next(iter(reference.values())), next(iter(own.values()))
+        out[name] = own
         volumes = all(len({id(item) for item in items.values()}) == 1 for items in (reference, own))
         if volumes and not same_grid(one, other):
-            _refuse_unplaced(one, other, domain, name, subject)
-            _refuse_apart(one, other, domain, name, subject)
+            if why := _apart(one.header, other.header, _one_frame(one, other)):
+                raise UserError(f"{domain} and {name} of subject {subject} {why}", where=other.entry.name,
+                                fix="register them first, add --unpaired, or prepare one alone with --domains")
             header = replace(one.header, dtype=np.dtype(np.float32), modality=other.header.modality,
                              lossy=other.header.lossy)
-            moved = Scanned(other.entry, header, one.view, native=other.header)
-            out[name] = dict.fromkeys(reference, moved)
-        else:
-            out[name] = own
+            out[name] = dict.fromkeys(reference, Scanned(other.entry, header, one.view, native=other.header))
     return out
 
 
-def _refuse_unplaced(one: Scanned, other: Scanned, domain: str, name: str, subject: str) -> None:
-    lost = one.header.affine is None or other.header.affine is None
-    uneven = one.header.starts or other.header.starts
-    if lost or uneven or not _one_frame(one, other):
-        why = ("do not both say where they lie in space" if lost else "are not both evenly spaced" if uneven else
-               "lie in different frames of reference, so positions in them cannot be compared")
-        raise UserError(f"{domain} and {name} of subject {subject} {why}", where=other.entry.name,
-                        fix="register them first, add --unpaired, or prepare one alone with --domains")
-
-
-def _refuse_apart(one: Scanned, other: Scanned, domain: str, name: str, subject: str) -> None:
-    """Raise `UserError` if hardly anything of one volume lies within the other."""
-    assert one.header.affine is not None and other.header.affine is not None
-    points = np.stack(np.meshgrid(*(np.linspace(0, n - 1, 9) for n in one.header.shape), indexing="ij"), -1)
-    places = np.linalg.inv(other.header.affine) @ one.header.affine @ [*points.reshape(-1, 3).T, np.ones(9**3)]
-    inside = ((places[:3] >= -0.5) & (np.array(other.header.shape) - 0.5 >= places[:3].T).T).all(0)
-    if inside.mean() < LEAST_OVERLAP:
-        raise UserError(f"{domain} and {name} of subject {subject} hardly overlap: {inside.mean():.0%} of {domain} "
-                        f"lies within {name}", where=other.entry.name,
-                        fix="check that they are of one visit, or prepare one alone with --domains")
+def _apart(one: Header, other: Header, one_frame: bool) -> str:
+    """Why one volume cannot be brought to another's grid; "" if it can."""
+    if one.affine is None or other.affine is None:
+        return "do not both say where they lie in space"
+    if one.starts or other.starts:
+        return "are not both evenly spaced"
+    if not one_frame:
+        return "lie in different frames of reference, so positions in them cannot be compared"
+    points = np.stack(np.meshgrid(*(np.linspace(0, n - 1, 9) for n in one.shape), indexing="ij"), -1)
+    places = np.linalg.inv(other.affine) @ one.affine @ [*points.reshape(-1, 3).T, np.ones(9**3)]
+    share = ((places[:3] >= -0.5) & (np.array(other.shape) - 0.5 >= places[:3].T).T).all(0).mean()
+    return "" if share >= LEAST_OVERLAP else f"hardly overlap: {share:.0%} of the one lies within the other"
 
 
 def same_grid(one: Scanned, other: Scanned) -> bool:
@@ -119,14 +116,12 @@ def same_grid(one: Scanned, other: Scanned) -> bool:
     size = np.array([*canonical_shape(one.header), 1]) - [1, 1, 1, 0]
     apart = (canonical_affine(one.header) - canonical_affine(other.header)) @ (corners * size).T
     allowed = GRID_TOLERANCE * np.linalg.norm(one.header.affine[:3, :3], axis=0).min()
-    return bool(np.abs(apart).max() <= allowed) and _same_slips(one.header, other.header, allowed)
-
-
-def _same_slips(one: Header, other: Header, allowed: float) -> bool:
-    """Whether unevenly spaced slices lie at the same places: volumes of equal corners may lack different slices."""
-    if not (one.starts or other.starts):
+    if np.abs(apart).max() > allowed:
+        return False
+    if not (one.header.starts or other.header.starts):
         return True
-    (axis, slips), (others_axis, others) = _slips(one), _slips(other)
+    # unevenly spaced slices: volumes of equal corners may lack different ones
+    (axis, slips), (others_axis, others) = _slips(one.header), _slips(other.header)
     return axis == others_axis and bool(np.abs(slips - others).max() <= allowed)
 
 
@@ -146,22 +141,6 @@ def _one_frame(one: Scanned, other: Scanned) -> bool:
     """Whether coordinates can be compared: where either file does not name its frame they are taken to be."""
     frames = {one.entry.frame, other.entry.frame} - {""}
     return len(frames) < 2
-
-
-def _grid(grid: View) -> str:
-    return f"{grid.slices} slices of {grid.height}x{grid.width}"
-
-
-def _why(one: Scanned, other: Scanned, domain: str) -> tuple[str, str]:
-    """What differs where the numbers of pixels do not, and what can be done."""
-    placed = one.header.affine is not None and other.header.affine is not None
-    if placed and not _one_frame(one, other):
-        return ("; their frames of reference differ",
-                "add --unpaired, register them first, or prepare one alone with --domains")
-    moved = "; their positions or pixel sizes differ" if _grid(one.view) == _grid(other.view) else ""
-    if placed and one.header.volumetric and other.header.volumetric:
-        return moved, f"add --resample-to {domain} or --unpaired, or prepare one alone with --domains"
-    return moved, "register and resample them first, or prepare one alone with --domains"
 
 
 def resample(pixels: Pixels, own: Header, target: Header, labels: bool = False) -> Pixels:
@@ -200,70 +179,35 @@ def resample(pixels: Pixels, own: Header, target: Header, labels: bool = False) 
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Position and orientation of a stored image, in mm: x to the patient's right, y to the front, z up (as NIfTI).
+def placement(header: Header, axis: Axis, number: int, frame: Frame) -> tuple[str, str]:
+    """Position and orientation of a stored image, as the manifest writes them: numbers with spaces between.
 
-    The centre of the pixel in row r and column c lies at position + c * spacing_x * right + r * spacing_y * down.
+    In mm, x to the patient's right, y to the front, z up, as NIfTI has it. The position is that of the centre of the
+    first pixel, top left; the orientation are unit vectors along a row (right) and a column (down). The centre of the
+    pixel in row r and column c lies at position + c * spacing_x * right + r * spacing_y * down. Both are "" without an
+    affine.
 
-    Attributes:
-        position: of the centre of the first pixel, top left.
-        right, down: unit vectors along a row and along a column.
+    Args:
+        header: of the volume.
+        axis: along which it is seen.
+        number: of the slice.
+        frame: into which its pictures are brought.
     """
-
-    position: NDArray[np.float64]
-    right: NDArray[np.float64]
-    down: NDArray[np.float64]
-
-    def texts(self) -> tuple[str, str]:
-        """Position and orientation (right, then down) as the manifest writes them: numbers with spaces between."""
-        return (" ".join(f"{v:.4f}" for v in self.position),
-                " ".join(f"{v:.8g}" for v in (*self.right, *self.down)))
-
-
-def placement(header: Header, axis: Axis, number: int, frame: Frame) -> Placement | None:
-    """Where slice `number` of a volume, seen along `axis` and brought into `frame`, lies; None without an affine."""
     if header.affine is None:
-        return None
-    to_mm = _picture_to_mm(header, axis)
-    width, height = _picture_size(header, axis)
+        return "", ""
+    shape, normal = canonical_shape(header), NORMAL[axis]
+    across, down = [i for i in range(3) if i != normal]
+    turn = np.zeros((4, 4))  # (column, row, slice) of the pictures that `geometry.planes` gives to canonical voxels
+    turn[across, 0], turn[across, 3] = -1.0, shape[across] - 1
+    turn[down, 1], turn[down, 3] = -1.0, shape[down] - 1
+    turn[normal, 2] = turn[3, 3] = 1.0
+    to_mm = canonical_affine(header) @ turn
     spacing = (float(np.linalg.norm(to_mm[:3, 1])), float(np.linalg.norm(to_mm[:3, 0])))
-    step_y, step_x = frame.steps(height, width, spacing)
-    column = line_start(width, frame.size, round(step_x, 9)) + step_x / 2.0 - 0.5
-    row = line_start(height, frame.size, round(step_y, 9)) + step_y / 2.0 - 0.5
-    position = (to_mm @ np.array([column, row, number, 1.0]))[:3] + _slip(header, axis, number)
-    return Placement(position, to_mm[:3, 0] / spacing[1], to_mm[:3, 1] / spacing[0])
-
-
-def _picture_to_mm(header: Header, axis: Axis) -> NDArray[np.float64]:
-    """4x4: (column, row, slice) of the pictures that `geometry.planes` gives to mm."""
-    width, height = _picture_size(header, axis)
-    across, down = [i for i in range(3) if i != NORMAL[axis]]
-    turn = np.zeros((4, 4))
-    turn[across, 0], turn[across, 3] = -1.0, width - 1
-    turn[down, 1], turn[down, 3] = -1.0, height - 1
-    turn[NORMAL[axis], 2] = turn[3, 3] = 1.0
-    out: NDArray[np.float64] = canonical_affine(header) @ turn
-    return out
-
-
-def _picture_size(header: Header, axis: Axis) -> tuple[int, int]:
-    shape = canonical_shape(header)
-    across, down = [i for i in range(3) if i != NORMAL[axis]]
-    return shape[across], shape[down]
-
-
-def _slip(header: Header, axis: Axis, number: int) -> NDArray[np.float64]:
-    """How far a slice of an unevenly spaced volume lies from where the affine would have it, mm.
-
-    Only pictures along the volume's own slices have one place; along other axes there is none.
-    """
-    if header.affine is None or not header.starts:
-        return np.zeros(3)
-    turned = orientation(header.affine)
-    if int(turned[2, 0]) != NORMAL[axis]:
-        return np.zeros(3)
-    k = number if turned[2, 1] > 0 else header.shape[2] - 1 - number
-    even = header.affine @ np.array([0.0, 0.0, k, 1.0])
-    slip: NDArray[np.float64] = np.asarray(header.starts[k], dtype=np.float64) - even[:3]
-    return slip
+    step_y, step_x = frame.steps(shape[down], shape[across], spacing)
+    column = line_start(shape[across], frame.size, round(step_x, 9)) + step_x / 2.0 - 0.5
+    row = line_start(shape[down], frame.size, round(step_y, 9)) + step_y / 2.0 - 0.5
+    position = (to_mm @ np.array([column, row, number, 1.0]))[:3]
+    if header.starts:  # such volumes are seen along their own slices only, see `headers.scan_files`
+        position += _slips(header)[1][number]
+    directions = (*to_mm[:3, 0] / spacing[1], *to_mm[:3, 1] / spacing[0])
+    return " ".join(f"{v:.4f}" for v in position), " ".join(f"{v:.8g}" for v in directions)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from ganatomy.preparation.visits import (
     Visit,
     choose_domains,
     group_visits,
+    refuse_unknown,
     unpaired_visits,
     without_lost_masks,
 )
@@ -71,17 +71,16 @@ def make_survey(source: Path, dataset: Path, scratch: Path, options: Options, ke
         UserError: a source or options that lead to no dataset.
     """
     layout = _layout(source, dataset, scratch, options, say)
-    options.check_against(layout)
-    chosen, mask_names = choose_domains(layout.entries, options.domains, options.masks,
-                                        options.unpaired or layout.unpaired, say)
+    refuse_unknown("domain", filter(None, [options.resample_to]), {e.domain for e in layout.entries}, "--resample-to")
+    chosen, masks = choose_domains(layout.entries, options.domains, options.masks,
+                                   options.unpaired or layout.unpaired, say)
     unpaired = (options.unpaired or layout.unpaired) and len(chosen) > 1
-    if unpaired and mask_names:
-        say(f"left out, since masks need images that belong together: {', '.join(mask_names)}")
-        mask_names = []
-    layout = replace(layout, entries=[e for e in layout.entries if e.domain in (*chosen, *mask_names)],
-                     unpaired=unpaired)
-    visits, skipped, left_out = _visits(source, layout, chosen, mask_names, options, say)
-    plan, warnings = make_plan(visits, chosen, mask_names, unpaired, options, key, say)
+    if unpaired and masks:
+        say(f"left out, since masks need images that belong together: {', '.join(masks)}")
+        masks = []
+    layout = replace(layout, entries=[e for e in layout.entries if e.domain in (*chosen, *masks)], unpaired=unpaired)
+    visits, skipped, left_out = _visits(source, layout, chosen, masks, options, say)
+    plan, warnings = make_plan(visits, chosen, masks, unpaired, options, key, say)
     if not layout.subjects_known:
         warnings.insert(0, "nothing says which images belong to one patient: each counts as a subject of its own, so "
                            "one patient may be in train and in test, and results will look better than they are; "
@@ -98,24 +97,13 @@ def _layout(source: Path, dataset: Path, scratch: Path, options: Options, say: S
                          keep_derived=options.keep_derived, leave_out=[dataset], scratch=scratch,
                          workers=options.processes, say=say)
     layout = layout if options.keep_derived else _without_synthetic(layout, source, say)
-    entries = layout.entries
-    wanted = options.labels
-    known = sorted({entry.label for entry in entries} - {""})
-    for label in wanted:
-        if label not in known:
-            raise UserError(f"there is no class {label!r}", where="--labels",
-                            fix=f"found: {', '.join(known) or 'no classes'}")
-    entries = [entry for entry in entries if not wanted or entry.label in wanted]
+    refuse_unknown("class", options.labels, {entry.label for entry in layout.entries} - {""}, "--labels")
+    entries = [entry for entry in layout.entries if not options.labels or entry.label in options.labels]
     subjects = {entry.subject for entry in entries}
-    for name in options.fixed:
-        if name not in subjects:
-            near = get_close_matches(name, sorted(subjects), n=3, cutoff=0.5)
-            raise UserError(f"no subject is called {name!r} in the source", where="--val-subjects / --test-subjects",
-                            fix=f"did you mean {', '.join(near)}?" if near else
-                                f"the first are {', '.join(sorted(subjects)[:3])}")
+    refuse_unknown("subject", options.fixed, subjects, "--val-subjects / --test-subjects")
     domains = ", ".join(f"{name} {n}" for name, n in Counter(e.domain for e in entries).most_common(8))
-    owners = Counter(label for label, _ in {(e.label, e.subject) for e in entries} if label)
-    classes = ", ".join(f"{name} {owners[name]}" for name in sorted(owners, key=lambda n: (-owners[n], n))[:8])
+    owners = Counter(label for label, _ in sorted({(e.label, e.subject) for e in entries}) if label)
+    classes = ", ".join(f"{name} {n}" for name, n in owners.most_common(8))
     what = "volume" if any(entry.piece.frames for entry in entries) else "file"
     say(f"found {layout.kind}: {counted(len(subjects), 'subject')}, {counted(len(entries), what)}; "
         f"{what}s per domain: {domains}" + (f"; subjects per class: {classes}" if classes else ""))
@@ -151,7 +139,7 @@ def _visits(source: Path, layout: Layout, domains: Sequence[str], masks: Sequenc
         name, reason = skipped[0] if skipped else ("", "no file has the domain")
         raise UserError(f"none of {counted(len(layout.entries), 'file')} can be read, for example {name}: {reason}",
                         where=source, fix="check that these are images and that they were copied whole")
-    visits, left_out = (unpaired_visits(scanned, domains) if layout.unpaired else
+    visits, left_out = ((unpaired_visits(scanned, domains), Skipped()) if layout.unpaired else
                         group_visits(scanned, domains, masks, options.resample_to))
     if not visits:
         raise UserError(f"no subject has all of {', '.join(domains)}", where=source,
@@ -161,13 +149,13 @@ def _visits(source: Path, layout: Layout, domains: Sequence[str], masks: Sequenc
     if not visits:
         raise UserError(f"the masks cannot be read, for example {skipped[0][0]}: {skipped[0][1]}", where=source,
                         fix="mend them, or remove them")
-    left_out += bare
-    told = left_out if layout.kind.startswith("DICOM") else [*layout.unmatched, *left_out]  # of DICOM the notes tell
+    left_out = [*layout.unmatched, *left_out, *bare]
+    told = left_out[len(layout.unmatched) if layout.kind.startswith("DICOM") else 0:]  # of DICOM the notes tell
     if told:
         name, reason = told[0]
         say(f"left out {counted(len(told), 'file')}, for example {name}: {reason.removeprefix('left out: ')}")
     _say_lacking(scanned, visits, domains, layout.unpaired, say)
-    return visits, skipped, [*layout.unmatched, *left_out]
+    return visits, skipped, left_out
 
 
 def _say_lacking(scanned: Sequence[Scanned], visits: Sequence[Visit], domains: Sequence[str], unpaired: bool,
@@ -192,9 +180,7 @@ def refuse_skipped(skipped: Skipped, strict: bool) -> None:
     """Raise `UserError` if a file was skipped and that is not allowed."""
     if strict and skipped:
         name, reason = skipped[0]
-        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-        raise UserError(f"cannot be used: it {reason}{more}" if not reason.startswith(("the", "its")) else
-                        f"cannot be used: {reason}{more}", where=name,
+        raise UserError(f"cannot be used ({len(skipped)} in all): {reason}", where=name,
                         fix="mend or remove it, or leave --strict out to skip such files")
 
 
@@ -217,29 +203,16 @@ def scan_files(entries: Sequence[Entry], axis: Axis, workers: int = 1,
     alike: dict[Any, tuple[Header, View]] = {}  # pictures of one shape share one header: there may be many
     for done, (entry, header) in enumerate(zip(entries, headers, strict=True), start=1):
         progress(done)
-        if isinstance(header, str):
-            skipped.append((entry.name, header))
-            continue
-        if header.volumetric and header.affine is None and axis != "axial":
+        reason = header if isinstance(header, str) else _unusable(header, axis)
+        if isinstance(header, str) or reason:
+            skipped.append((entry.name, reason))
+        elif header.affine is not None:
+            scanned.append(Scanned(entry, header, view(header, axis)))
+        elif header.volumetric and axis != "axial":
             raise UserError(f"has no orientation, so there are no {axis} slices", where=entry.name,
                             fix="leave --axis out: slices are then taken along the first axis")
-        if header.affine is not None and not np.isfinite(orientation(header.affine)).all():
-            skipped.append((entry.name, "its affine (voxels to mm) is almost singular; its directions are unknown"))
-            continue
-        scanned_along = acquired(header)
-        if header.starts and scanned_along != axis:
-            skipped.append((entry.name, f"its slices are unevenly spaced, so that only {scanned_along} pictures can be "
-                                        f"taken of it: --axis {scanned_along}"))
-            continue
-        if header.affine is None:
-            header, along = alike.setdefault(header, (header, view(header, axis)))
         else:
-            along = view(header, axis)
-        if max(along.height, along.width) > LONGEST_SIDE:
-            skipped.append((entry.name, f"claims a side of {max(along.height, along.width):,} pixels; more than "
-                                        f"{LONGEST_SIDE:,} are not read"))
-            continue
-        scanned.append(Scanned(entry, header, along))
+            scanned.append(Scanned(entry, *alike.setdefault(header, (header, view(header, axis)))))
     return scanned, skipped
 
 
@@ -252,3 +225,14 @@ def _scan(entries: Sequence[Entry]) -> list[Header | str]:
         except Unreadable as error:
             headers.append(str(error))
     return headers
+
+
+def _unusable(header: Header, axis: Axis) -> str:
+    """Why no pictures along the axis can be taken of a file; "" if they can."""
+    if header.affine is not None and not np.isfinite(orientation(header.affine)).all():
+        return "its affine (voxels to mm) is almost singular; its directions are unknown"
+    own = acquired(header)
+    if header.starts and own != axis:
+        return f"its slices are unevenly spaced, so that only {own} pictures can be taken of it: --axis {own}"
+    side = max(view(header, axis).height, view(header, axis).width)
+    return f"claims a side of {side:,} pixels; more than {LONGEST_SIDE:,} are not read" if side > LONGEST_SIDE else ""

@@ -24,7 +24,7 @@ def mask_labels(pictures: Pixels, lossy: bool) -> NDArray[np.int32]:
     """The labels [slices, h, w] of a mask file, 0 where there is none.
 
     Args:
-        pictures: [slices, h, w] or, in colour, [slices, h, w, 3].
+        pictures: [slices, h, w] or, in colour, [slices, h, w, 3], where every colour but the greys is a label.
         lossy: read from a JPEG, where only two values can be told apart.
 
     Raises:
@@ -33,27 +33,19 @@ def mask_labels(pictures: Pixels, lossy: bool) -> NDArray[np.int32]:
     if lossy:
         return _two_values(pictures)
     if pictures.ndim == 4:
-        return _colours(pictures)
+        if pictures.dtype != np.uint8:
+            raise Unreadable("is no mask: its colours have more than 8 bits a channel")
+        red, green, blue = np.moveaxis(pictures.astype(np.int32), -1, 0)
+        grey = (red == green) & (green == blue)
+        return np.asarray(np.where(grey, red, COLOUR + red * 65536 + green * 256 + blue), np.int32)
     low, high = float(pictures.min()), float(pictures.max())
     if pictures.dtype.kind == "f" and not (pictures == np.rint(pictures)).all():
         if low >= 0 and high <= 1:
             return (pictures > 0.5).astype(np.int32)
         raise Unreadable("is no mask: it holds fractions; resample masks by nearest neighbour, not by interpolation")
-    if low < 0:
-        raise Unreadable("is no mask: it holds values below 0; give labels from 0 up")
-    if high >= COLOUR:
-        raise Unreadable(f"is no mask: it holds values of {COLOUR:,} and more")
+    if low < 0 or high >= COLOUR:
+        raise Unreadable(f"is no mask: it holds values below 0, or of {COLOUR:,} and more")
     return pictures.astype(np.int32)
-
-
-def _colours(pictures: Pixels) -> NDArray[np.int32]:
-    """Grey pixels keep their value, every colour is a label of its own."""
-    if pictures.dtype != np.uint8:
-        raise Unreadable("is no mask: its colours have more than 8 bits a channel")
-    red, green, blue = np.moveaxis(pictures.astype(np.int32), -1, 0)
-    grey = (red == green) & (green == blue)
-    labels: NDArray[np.int32] = np.where(grey, red, COLOUR + red * 65536 + green * 256 + blue).astype(np.int32)
-    return labels
 
 
 def _two_values(pictures: Pixels) -> NDArray[np.int32]:
@@ -102,28 +94,22 @@ def settle_masks(path: Path, domains: tuple[str, ...], codes: MaskCodes) -> dict
     if not path.is_file():
         return {}
     if len(domains) > 1:
-        meanings = {_meaning(name): i for i, name in enumerate(domains, start=1)}
-        return meanings if len(meanings) == len(domains) else {name: i for i, name in enumerate(domains, start=1)}
+        names = [_meaning(name) for name in domains]
+        return {name: i for i, name in enumerate(names if len(set(names)) == len(names) else domains, start=1)}
     masks, name = np.load(path, mmap_mode="r+"), _meaning(domains[0])
     present = set().union(*(np.unique(mask).tolist() for mask in masks)) - {0}
     labels = sorted(label for label, code in codes.codes.items() if code in present)
-    if len(labels) <= 1:
-        final = dict.fromkeys(labels, 1)
-    elif labels[-1] <= MAX_LABELS:
-        final = {label: label for label in labels}
-    else:
-        final = {label: i for i, label in enumerate(labels, start=1)}
+    kept = len(labels) > 1 and labels[-1] <= MAX_LABELS
+    final = {label: label if kept else i for i, label in enumerate(labels, start=1)}
     table = np.zeros(256, dtype=np.uint8)
     for label, value in final.items():
         table[codes.codes[label]] = value
     for mask in masks:
         mask[:] = table[mask]
     masks.flush()
-    return {f"{name}-{_called(label)}": value for label, value in final.items()} if len(labels) > 1 else {name: 1}
-
-
-def _called(label: int) -> str:
-    return f"#{label - COLOUR:06x}" if label >= COLOUR else str(label)
+    if len(labels) <= 1:
+        return {name: 1}
+    return {f"{name}-{label if label < COLOUR else f'#{label - COLOUR:06x}'}": value for label, value in final.items()}
 
 
 def _meaning(domain: str) -> str:

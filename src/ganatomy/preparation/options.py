@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import command_line
@@ -18,7 +18,7 @@ from ganatomy.data.geometry import MAX_SIZE, Axis, Fit, parse_slices
 from ganatomy.data.manifest import SPLITS
 from ganatomy.data.parallel import MOST_WORKERS, default_workers
 from ganatomy.preparation.rules import parse_intensity
-from ganatomy.sources.entry import Layout, safe_name
+from ganatomy.sources.entry import safe_name
 
 MIN_SIZE = 8
 STAND_INS = {"pattern": "PATTERN", "subject-regex": "REGEX", "split-by": "COLUMN", "val-subjects": "IDS",
@@ -48,14 +48,6 @@ def _as_rules(given: Any) -> Any:
     return rules
 
 
-def _checked_rules(rules: dict[str, str]) -> dict[str, str]:
-    for name in rules:
-        if safe_name(name) != name:
-            raise UserError(f"{name!r} cannot be part of a file's name", where="--domain",
-                            fix=f"call it {safe_name(name)}")
-    return rules
-
-
 def _as_shares(split: Any) -> tuple[float, ...]:
     """Shares of train, val and test, from "70,15,15" or three numbers; they add up to 1."""
     try:
@@ -78,16 +70,6 @@ def _as_background(given: Any) -> float | str:
     return value
 
 
-def _checked_intensity(text: str) -> str:
-    parse_intensity(text)
-    return text
-
-
-def _checked_slices(text: str) -> str:
-    parse_slices(text)
-    return text
-
-
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
 
 
@@ -104,7 +86,7 @@ class Options(BaseModel):
     fit: Fit = Field("resize", description="How images come to that size: scaled, the cohort's largest field of view "
                      "just fits (resize); cut at the centre, the pixel size kept (crop); or padded, never cut (pad).")
     layout: LayoutName = Field("auto", description="What SOURCE is.")
-    domain: Annotated[dict[str, str], BeforeValidator(_as_rules), AfterValidator(_checked_rules)] = Field(
+    domain: Annotated[dict[str, str], BeforeValidator(_as_rules)] = Field(
         {}, description="Which series or files are this contrast: T1='mprage|t1w' is searched in descriptions (DICOM), "
         "BIDS entities or file names.")
     domains: Names | None = Field(None, description="Contrasts to keep, in order, such as T1,T2; all common ones "
@@ -113,8 +95,7 @@ class Options(BaseModel):
     subject_regex: str | None = Field(None, description="Finds the patient in a file's path, such as 'pat(\\d+)': its "
                                       "group \"subject\", or 1, or the whole match.")
     axis: Axis = Field("axial", description="Along which volumes are cut into slices.")
-    slices: Annotated[str, AfterValidator(_checked_slices)] = Field(
-        "content", description="content, all, or a range such as 60:120:2 (the end not included).")
+    slices: str = Field("content", description="content, all, or a range such as 60:120:2 (the end not included).")
     split: Annotated[tuple[float, ...], BeforeValidator(_as_shares)] = Field(
         _as_shares("70,15,15"), description="Shares of train, val, test subjects.")
     val_subjects: Names = Field((), description="These subjects, with commas between, are the validation set.")
@@ -129,8 +110,8 @@ class Options(BaseModel):
     allow_gaps: bool = Field(False, description="Take DICOM series with missing slices, uneven gaps or gantry tilt.")
     keep_derived: bool = Field(False, description="Take derived DICOM images although their originals are there, and "
                                "what translate wrote.")
-    intensity: Annotated[str, AfterValidator(_checked_intensity)] = Field(
-        "auto", description="auto, identity, percentile, minmax, window:brain, window:40/80 or fixed:0:3000.")
+    intensity: str = Field("auto", description="auto, identity, percentile, minmax, window:brain, window:40/80 or "
+                           "fixed:0:3000.")
     channels: Annotated[Literal["auto", "1", "3"], BeforeValidator(lambda n: str(n) if isinstance(n, int) else n)] = \
         Field("auto", description="auto stores colour where all images have it.")
     background: Annotated[float | str, BeforeValidator(_as_background)] = Field(
@@ -153,6 +134,12 @@ class Options(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        parse_intensity(self.intensity)
+        parse_slices(self.slices)
+        for name in self.domain:
+            if safe_name(name) != name:
+                raise UserError(f"{name!r} cannot be part of a file's name", where="--domain",
+                                fix=f"call it {safe_name(name)}")
         both = sorted(set(self.val_subjects) & set(self.test_subjects))
         if both:
             raise UserError(f"named both for val and for test: {', '.join(both[:5])}", where="--test-subjects",
@@ -160,13 +147,6 @@ class Options(BaseModel):
         if self.resample_to is not None and self.unpaired:
             raise UserError("unpaired domains need no common grid", where="--resample-to", fix="leave one of both out")
         return self
-
-    def check_against(self, layout: Layout) -> None:
-        """Raise `UserError` where an option names what the source does not have."""
-        known = {entry.domain for entry in layout.entries}
-        if self.resample_to is not None and self.resample_to not in known:
-            raise UserError(f"there is no domain {self.resample_to!r}", where="--resample-to",
-                            fix=f"found: {', '.join(sorted(known))}")
 
     @property
     def processes(self) -> int:
@@ -226,20 +206,11 @@ def describe_options() -> str:
 
 
 def _refusal(name: str, error: Any) -> UserError:
-    """What is wrong with an option, in words."""
-    where, value, kind = f"--{name.replace('_', '-')}", error["input"], error["type"]
-    if kind == "extra_forbidden":
+    """What is wrong with an option, as the command line names it."""
+    where = f"--{name.replace('_', '-')}"
+    if error["type"] == "extra_forbidden":
         near = get_close_matches(name, Options.model_fields, n=1)
         return UserError("there is no such option", where=where,
                          fix=f"did you mean --{near[0].replace('_', '-')}?" if near else "see ganatomy prepare --help")
-    field = Options.model_fields[name]
-    limits = [getattr(limit, side) for limit in field.metadata for side in ("ge", "le") if hasattr(limit, side)]
-    if kind.startswith(("greater", "less", "finite")):
-        return UserError(f"{value!r} is out of range", where=where,
-                         fix=f"use {limits[0]} to {limits[1]}" if limits else "give a number above 0")
-    if kind == "literal_error":
-        return UserError(f"{value!r} is unknown", where=where, fix=f"use {', '.join(get_args(field.annotation))}")
-    wanted = {"int_type": "a whole number", "float_type": "a number", "string_type": "text",
-              "bool_type": "True or False", "tuple_type": "names, such as T1,T2",
-              "dict_type": "names and regular expressions"}
-    return UserError(f"{value!r} is not what it takes", where=where, fix=f"give {wanted.get(kind, 'something else')}")
+    return UserError(f"{error['input']!r} cannot be used", where=where,
+                     fix=error["msg"].replace("Input should be", "it should be"))

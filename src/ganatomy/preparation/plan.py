@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,8 +21,6 @@ from ganatomy.preparation.rules import Choice, choose, needs_sample, no_window, 
 from ganatomy.preparation.visits import Visit
 from ganatomy.sources.entry import read_entry
 
-ACROSS = 2
-"""Pictures whose pixels are this much longer than wide are cut across thick slices."""
 COLOUR_SAMPLE = 32
 INTENSITY_SAMPLE = 8
 """So many volumes are read to tell what their values mean, where the files do not say it."""
@@ -77,7 +74,7 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
         warnings.append(f"{counted(guessed, 'NIfTI file')} whose header does not say how the patient lies (its form "
                         "codes are 0): which side is left is unknown")
     _say_frame(frame, items, say)
-    _say_across(visits, domains, options, say)
+    _say_across(visits, domains, options.axis, say)
     return Plan(tuple(domains), tuple(masks), options.axis, options.slices, frame,
                 intensities, dtype, channels, options.level, key, unpaired,
                 all(item.header.oriented for item in items)), warnings
@@ -122,21 +119,16 @@ def _distinct(items: Iterable[Scanned]) -> list[Scanned]:
 
 def _channels(items: Sequence[Scanned], options: Options, warnings: list[str]) -> int:
     """3 only if every file has colour channels and a sample of them is truly coloured."""
-    if options.channels != "auto":
-        return int(options.channels)
     coloured = [item for item in items if item.header.channels == 3]
-    if not coloured:
-        return 1
+    if options.channels != "auto" or not coloured:
+        return 3 if options.channels == "3" else 1
     sample = random.Random(options.seed).sample(coloured, min(COLOUR_SAMPLE, len(coloured)))
-    coloured_ones = Counter(_truly_coloured(item) for item in sample)
-    if coloured_ones[True] and (coloured_ones[False] or len(coloured) < len(items)):
+    truly = {is_coloured(pixels) for item in sample if (pixels := _pixels(item)) is not None}
+    if truly == {True} and len(coloured) == len(items):
+        return 3
+    if True in truly:
         warnings.append("some images are in colour and some are not; all are stored in grey")
-    return 3 if coloured_ones[True] and not coloured_ones[False] and len(coloured) == len(items) else 1
-
-
-def _truly_coloured(item: Scanned) -> bool | None:
-    pixels = _pixels(item)
-    return None if pixels is None else is_coloured(pixels)
+    return 1
 
 
 def _pixels(item: Scanned) -> Pixels | None:
@@ -146,15 +138,14 @@ def _pixels(item: Scanned) -> Pixels | None:
         return None  # the second pass will list it
 
 
-def _say_across(visits: Sequence[Visit], domains: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
-    """Say of which domains the pictures are cut across thick slices."""
+def _say_across(visits: Sequence[Visit], domains: Sequence[str], axis: Axis, say: Callable[[str], None]) -> None:
+    """Say of which domains most pictures are cut across thick slices: their pixels are twice as long as wide."""
     for domain in domains:
         items = [item for item in _of(visits, domain) if item.header.volumetric and item.view.spacing is not None]
-        across = [i for i in items if i.view.spacing and max(i.view.spacing) > ACROSS * min(i.view.spacing)]
-        if across and 2 * len(across) > len(items) and (own := acquired(across[0].header)) not in (None, options.axis):
-            mm = " x ".join(f"{s:.3g}" for s in across[0].view.spacing or ())
-            say(f"{domain}: {options.axis} pictures have pixels of {mm} mm, since they are cut across the scanned "
-                f"slices; --axis {own} would show these")
+        across = [i for i in items if i.view.spacing and max(i.view.spacing) > 2 * min(i.view.spacing)]
+        own = acquired(across[0].header) if 2 * len(across) > len(items) else None
+        if own not in (None, axis):
+            say(f"{domain}: {axis} pictures are cut across the scanned slices; --axis {own} would show these")
 
 
 def _say_frame(frame: Frame, items: Sequence[Scanned], say: Callable[[str], None]) -> None:
@@ -164,9 +155,9 @@ def _say_frame(frame: Frame, items: Sequence[Scanned], say: Callable[[str], None
     scale = f", {frame.mm:.4g} mm a pixel" if frame.mm is not None else ""
     say(f"images of {sizes} become {frame.size}x{frame.size} ({frame.fit}{scale})")
     if frame.fit == "crop":
-        stored = [(i.view, frame.steps(i.view.height, i.view.width, i.view.spacing)) for i in items]
-        rows = max(round(v.height / step[0]) for v, step in stored) - frame.size
-        columns = max(round(v.width / step[1]) for v, step in stored) - frame.size
-        cuts = [counted(n, noun) for n, noun in ((rows, "row"), (columns, "column")) if n > 0]
-        if cuts:
-            say(f"cropping cuts up to {' and '.join(cuts)} of pixels, half at each side")
+        steps = [(i.view, *frame.steps(i.view.height, i.view.width, i.view.spacing)) for i in items]
+        rows = max(round(v.height / y) for v, y, _ in steps) - frame.size
+        columns = max(round(v.width / x) for v, _, x in steps) - frame.size
+        if max(rows, columns) > 0:
+            say(f"cropping cuts up to {counted(max(rows, 0), 'row')} and {counted(max(columns, 0), 'column')} of "
+                "pixels, half at each side")

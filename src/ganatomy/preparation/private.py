@@ -9,12 +9,13 @@ import hashlib
 import importlib.util
 import io
 import os
+import re
 import secrets
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from ganatomy import __version__
@@ -22,31 +23,21 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import private_path, read_json, refuse_occupied, write_json, write_text
 from ganatomy.data.dataset import Dataset, is_dataset
 from ganatomy.formats import stem
+from ganatomy.preparation.convert import Notes, Origin
+from ganatomy.preparation.headers import Survey
 from ganatomy.preparation.options import Options
-from ganatomy.preparation.visits import Skipped
 from ganatomy.sources.csv_table import find_table, read_table
+from ganatomy.sources.dicom import tags_of
 from ganatomy.sources.entry import Layout, is_hidden, is_prepared, listings
 
 FILES = (".gitignore", "key", "sources.csv", "skipped.csv", "identifiers.csv", "state.json")
 IDENTIFIER_COLUMNS = ("kind", "value")
-ORIGIN_COLUMNS = ("image_id", "subject", "domain", "original_subject", "original_session", "path", "slice")
 STATE = "state.json"
-
-Origin = tuple[str, str, str, str, str, str, int]
-"""A row of sources.csv: see `ORIGIN_COLUMNS`."""
 
 
 def is_private(folder: Path) -> bool:
     """Whether a folder holds nothing but what `prepare` writes there."""
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= set(FILES)
-
-
-def refuse_foreign(dataset: Path) -> None:
-    """Raise `UserError` if somebody else's files are where the private folder will be."""
-    folder = private_path(dataset)
-    if folder.is_symlink() or (folder.exists() and not is_private(folder)):
-        raise UserError("exists and holds other things than prepare's own; it is not overwritten", where=folder,
-                        fix="move it away, or give the dataset another name")
 
 
 def read_key(dataset: Path) -> bytes:
@@ -72,7 +63,8 @@ def collect_identifiers(layout: Layout, source: Path,
     pairs = set(layout.identifiers)
     for entry in layout.entries:
         pairs |= {("subject", entry.subject), ("session", entry.session), ("group", entry.group)}
-    pairs |= {pair for origin in origins for pair in (("subject", origin[3]), ("session", origin[4]))}
+    pairs |= {pair for origin in origins
+              for pair in (("subject", origin.original_subject), ("session", origin.original_session))}
     folders = {str(folder) for folder in (source.absolute(), source.resolve(), *source.resolve().parents)}
     for path in _paths(layout, origins):  # of which there may be many: as plain texts
         folder, _, name = path.rpartition("/")
@@ -84,7 +76,10 @@ def collect_identifiers(layout: Layout, source: Path,
     pairs |= {("host", host), ("host", host.partition(".")[0]), ("home", str(Path.home())), ("user", Path.home().name)}
     with suppress(OSError, KeyError):  # a container may know no user of this number
         pairs.add(("user", getpass.getuser()))
-    return {(kind, _text(value.strip())) for kind, value in pairs if value.strip(" ./")}
+    values = {(kind, value.strip()) for kind, value in pairs if value.strip(" ./")}
+    # names whose bytes are no UTF-8 are taken for latin-1
+    return {(kind, value.encode("utf-8", "surrogateescape").decode("latin-1") if re.search("[\ud800-\udfff]", value)
+             else value) for kind, value in values}
 
 
 def _paths(layout: Layout, origins: Iterable[Origin]) -> Iterator[str]:
@@ -92,17 +87,8 @@ def _paths(layout: Layout, origins: Iterable[Origin]) -> Iterator[str]:
     for entry in layout.entries:
         yield entry.name
         yield from (path for path, _ in entry.piece.frames) if entry.piece.frames else (str(entry.path),)
-    yield from (origin[5] for origin in origins)
+    yield from (origin.path for origin in origins)
     yield from (name for name, _ in layout.unmatched)
-
-
-def _text(value: str) -> str:
-    """A value that can be written; names whose bytes are no UTF-8 are taken for latin-1."""
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "surrogateescape").decode("latin-1")
-    return value
 
 
 def read_identifiers(dataset: Path) -> set[tuple[str, str]]:
@@ -124,15 +110,20 @@ def read_identifiers(dataset: Path) -> set[tuple[str, str]]:
     return {(kind, value) for kind, value in lines[1:]}
 
 
-def write_private(folder: Path, key: bytes, origins: Iterable[Origin], skipped: Skipped,
-                  identifiers: Iterable[tuple[str, str]]) -> None:
+def write_private(folder: Path, cohort: Survey, notes: Notes, source: Path) -> None:
     """Key, sources.csv, skipped.csv and identifiers.csv, each readable by the owner alone, and a .gitignore against
     committing them."""
+    layout = cohort.layout
+    if not layout.identifiers:  # DICOM files may have come by a table or a pattern, too
+        tagged = {item.entry.path for visit in cohort.visits for files in visit.files.values()
+                  for item in files.values() if item.header.modality}
+        layout = replace(layout, identifiers=tags_of(tagged))
     write_text(folder / ".gitignore", "*\n", mode=0o600)
-    write_text(folder / "key", key.hex() + "\n", mode=0o600)
-    for name, head, lines in (("sources.csv", ORIGIN_COLUMNS, origins),
-                              ("skipped.csv", ("path", "reason"), skipped),
-                              ("identifiers.csv", IDENTIFIER_COLUMNS, sorted(identifiers))):
+    write_text(folder / "key", cohort.plan.key.hex() + "\n", mode=0o600)
+    for name, head, lines in (
+            ("sources.csv", Origin._fields, notes.origins),
+            ("skipped.csv", ("path", "reason"), [*notes.skipped, *notes.left_out]),
+            ("identifiers.csv", IDENTIFIER_COLUMNS, sorted(collect_identifiers(layout, source, notes.origins)))):
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(head)
@@ -140,36 +131,57 @@ def write_private(folder: Path, key: bytes, origins: Iterable[Origin], skipped: 
         write_text(folder / name, buffer.getvalue(), mode=0o600)
 
 
-@dataclass(frozen=True)
-class State:
-    """Hashes of the source's files (path, size, time of change), of the options, and of the versions: of Ganatomy, and
-    of what it needs for some formats and can do without."""
-
-    files: str
-    options: str
-    versions: str
-
-    def write(self, private: Path, content: str) -> None:
-        """Note the state beside the dataset whose content hash this is."""
-        write_json(private / STATE, {**asdict(self), "content": content}, mode=0o600)
-
-    def refuse_occupied(self, dataset: Path, overwrite: bool) -> None:
-        """Raise `UserError` if the dataset's place is taken by what must not be replaced; says what has changed."""
-        before = _read_state(dataset)
-        if before and not overwrite and is_dataset(dataset, "real"):
-            changed = [what for what, value in asdict(self).items() if before.get(what) != value]
-            raise UserError(f"is a dataset already, and the {' and '.join(changed) or 'dataset'} differ from then",
-                            where=dataset, fix="choose another folder, or add --overwrite")
-        # at once, not only after everything has been read
-        refuse_occupied(dataset, overwrite, is_prepared, "exists and is no dataset folder; it is not overwritten")
-        refuse_foreign(dataset)
+State = dict[str, str]
+"""Hashes of the source's files (path, size, time of change), of the options, and of the versions: of Ganatomy, and of
+what it needs for some formats and can do without."""
 
 
 def read_state(source: Path, dataset: Path, options: Options) -> State:
     """The state of a source now. A source that is not there has one too: its absence is told later."""
     shaping = sorted(f"{name} {value!r}" for name, value in options if name != "workers")
     versions = f"{__version__} {importlib.util.find_spec('SimpleITK') is not None}"
-    return State(_hash(_file_lines(source, dataset, options)), _hash(shaping), _hash([versions]))
+    return {"files": _hash(_file_lines(source, dataset, options)), "options": _hash(shaping),
+            "versions": _hash([versions])}
+
+
+def write_state(private: Path, state: State, content: str) -> None:
+    """Note the state beside the dataset whose content hash this is."""
+    write_json(private / STATE, {**state, "content": content}, mode=0o600)
+
+
+def is_unchanged(dataset: Path, state: State) -> bool:
+    """Whether a whole dataset of this very state is there."""
+    before = _noted(dataset)
+    if any(before.get(what) != value for what, value in state.items()):
+        return False
+    try:
+        return Dataset.open(dataset).info.content == before.get("content")
+    except UserError:
+        return False
+
+
+def refuse_taken(dataset: Path, state: State, overwrite: bool) -> None:
+    """Raise `UserError` if the dataset's place is taken by what must not be replaced; says what has changed."""
+    before = _noted(dataset)
+    if before and not overwrite and is_dataset(dataset, "real"):
+        changed = [what for what, value in state.items() if before.get(what) != value]
+        raise UserError(f"is a dataset already, and the {' and '.join(changed) or 'dataset'} differ from then",
+                        where=dataset, fix="choose another folder, or add --overwrite")
+    # at once, not only after everything has been read
+    refuse_occupied(dataset, overwrite, is_prepared, "exists and is no dataset folder; it is not overwritten")
+    folder = private_path(dataset)
+    if folder.is_symlink() or (folder.exists() and not is_private(folder)):
+        raise UserError("exists and holds other things than prepare's own; it is not overwritten", where=folder,
+                        fix="move it away, or give the dataset another name")
+
+
+def _noted(dataset: Path) -> State:
+    """The state of a dataset when it was prepared; empty if that is unknown."""
+    try:
+        state = read_json(private_path(dataset) / STATE)
+    except UserError:
+        return {}
+    return state if isinstance(state, dict) else {}
 
 
 def _hash(lines: Iterable[str]) -> str:
@@ -179,46 +191,20 @@ def _hash(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def is_unchanged(dataset: Path, state: State) -> bool:
-    """Whether a whole dataset of this very state is there."""
-    before = _read_state(dataset)
-    if before is None or any(before.get(what) != value for what, value in asdict(state).items()):
-        return False
-    try:
-        return Dataset.open(dataset).info.content == before.get("content")
-    except UserError:
-        return False
-
-
-def _read_state(dataset: Path) -> dict[str, str] | None:
-    try:
-        state = read_json(private_path(dataset) / STATE)
-    except UserError:
-        return None
-    return state if isinstance(state, dict) else None
-
-
 def _file_lines(source: Path, dataset: Path, options: Options) -> Iterator[str]:
     """A line a file: path, size, time of change, and whether it may be read."""
     yield str(source.resolve())
     table: Path | None = source if source.suffix.lower() == ".csv" and source.is_file() else None
-    if source.is_dir():
+    if not source.is_dir():
+        yield _line(source.parent, source.name)
+    else:
         for prefix, items in listings(source, [dataset], Counter()):
             yield from (_line(source, prefix + item.name) for item in items if not is_hidden(item.name))
-        if options.pattern is None and options.layout in ("auto", "csv"):
-            with suppress(UserError):  # several tables: told when the layout is looked for
-                table = find_table(source)
-    else:
-        yield _line(source.parent, source.name)
-    if table is not None:
-        yield from _named_in(table, options)
-
-
-def _named_in(table: Path, options: Options) -> Iterator[str]:
-    """A table's files may lie anywhere."""
-    with suppress(UserError):  # a broken table, too
-        for entry in read_table(table, options.split_by).entries:
-            yield _line(table.parent, entry.name)
+    with suppress(UserError):  # a broken table, or several: told when the layout is looked for
+        if source.is_dir() and options.pattern is None and options.layout in ("auto", "csv"):
+            table = find_table(source)
+        if table is not None:  # its files may lie anywhere
+            yield from (_line(table.parent, entry.name) for entry in read_table(table, options.split_by).entries)
 
 
 def _line(folder: Path, name: str) -> str:

@@ -9,6 +9,7 @@ import gzip
 import html
 import io
 import json
+import math
 import re
 import struct
 import unicodedata
@@ -183,12 +184,9 @@ def _date_forms(year: str, month: str, day: str) -> Iterator[str]:
 
 def _rare_parts(names: Iterable[str]) -> frozenset[str]:
     """Words of at most half of the names: Anna of Anna-Miller-07, but not control of control-07 and control-08."""
-    owners: dict[str, set[str]] = defaultdict(set)
     every = set(names)
-    for name in every:
-        for part in _LETTERS.findall(name.casefold()):
-            owners[part].add(name)
-    return frozenset(part for part, own in owners.items() if len(own) == 1 or 2 * len(own) <= len(every))
+    owners = Counter(part for name in every for part in set(_LETTERS.findall(name.casefold())))
+    return frozenset(part for part, count in owners.items() if count == 1 or 2 * count <= len(every))
 
 
 def encoded(text: str) -> Iterator[tuple[bytes, str, int]]:
@@ -269,8 +267,8 @@ class Search:
             stream.seek(0)
             try:
                 yield from self._packed(stream, head, f"{part}: " if part else "", depth)
-            except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, RuntimeError, NotImplementedError,
-                    ValueError, struct.error) as error:
+            except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, RuntimeError, ValueError,
+                    struct.error) as error:  # NotImplementedError is a RuntimeError
                 self.unsearched.append(f"{part or 'what is packed in it'} ({error})")
 
     def text(self, data: bytes) -> Iterator[Hit]:
@@ -299,10 +297,8 @@ class Search:
     def _expected(self, low: bytes, start: int, end: int, size: int) -> float:
         """How many hits of forms of this length there would be if all bytes were like those around, in any order."""
         around = low[max(0, start - AROUND):start] + low[end:end + AROUND]
-        expected = float(size) * self._lengths[end - start]
-        for byte in low[start:end]:
-            expected *= (around.count(byte) + 1) / (len(around) + 256)
-        return expected
+        shares = ((around.count(byte) + 1) / (len(around) + 256) for byte in low[start:end])
+        return math.prod(shares, start=float(size) * self._lengths[end - start])
 
     def _packed(self, stream: IO[bytes], head: bytes, inner: str, depth: int) -> Iterator[Hit]:
         if head.startswith(b"PK"):
@@ -322,8 +318,7 @@ class Search:
         else:
             for number, match in enumerate(_PAYLOAD.finditer(_whole(stream)), start=1):
                 letters = b"".join(unquote_to_bytes(match.group(1)).split()).rstrip(b"=")
-                letters = letters[:-1] if len(letters) % 4 == 1 else letters
-                content = base64.b64decode(letters + b"=" * (-len(letters) % 4))
+                content = base64.b64decode(letters[:len(letters) - (len(letters) % 4 == 1)] + b"==")
                 yield from self.file(io.BytesIO(content), len(content), f"{inner}embedded file {number}", depth + 1)
 
 
@@ -343,21 +338,20 @@ def _is_text(head: bytes) -> bool:
 
 def _is_word(low: bytes, start: int, end: int) -> bool:
     """Whether no letter or digit stands beside these bytes of a text."""
-    before, after = low[max(0, start - 1):start], low[end:end + 1]
-    return not any(byte.isalnum() or byte > b"\x7f" for byte in (before, after) if byte)
+    beside = low[max(0, start - 1):start] + low[end:end + 1]
+    return not any((chr(byte).isalnum() and byte < 128) or byte > 127 for byte in beside)
 
 
 def _within_number(low: bytes, start: int, end: int, pattern: Pattern) -> bool:
     """Whether a hit that begins or ends with a digit is part of a longer number, or of one with decimals."""
-    width = pattern.width
-    first, last = low[start:start + 1].isdigit(), low[end - 1:end].isdigit()
-    before, after = low[max(0, start - width):start][:1], low[end - 1 + width:end + width]
+    before, after = low[max(0, start - pattern.width):start][:1], low[end - 1 + pattern.width:end + pattern.width]
     clock = re.match(rb"\d{4}(\d\d)?(?!\d)", low[end:end + 7]) if end - start == 8 else None  # a date, then the time
-    if (first and before.isdigit()) or (last and after.isdigit() and not clock):
+    if low[start:start + 1].isdigit() and before.isdigit():
         return True
-    if not pattern.form.text.isdigit():
-        return False
-    return (before == b"." and low[start - 2:start - 1].isdigit()) or (after == b"." and low[end + 1:end + 2].isdigit())
+    if low[end - 1:end].isdigit() and after.isdigit() and not clock:
+        return True
+    decimals = re.match(rb"\.\d", low[end:end + 2]) or re.fullmatch(rb"\d\.", low[max(0, start - 2):start])
+    return pattern.form.text.isdigit() and decimals is not None
 
 
 def _within_hash(low: bytes, start: int, end: int) -> bool:

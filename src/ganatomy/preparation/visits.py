@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 
 from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted
 from ganatomy.data.vocabulary import is_mask_name
-from ganatomy.preparation.grids import Scanned, onto_grid, refuse_other_grids
+from ganatomy.preparation.grids import Numbered, Scanned, onto_grid, refuse_other_grids
 from ganatomy.sources.entry import Entry, natural
 
 Skipped = list[tuple[str, str]]
@@ -56,31 +57,36 @@ def choose_domains(entries: Sequence[Entry], wanted: Sequence[str] | None, masks
     owners: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         owners[entry.domain].add(entry.subject)
-    for name in (*(wanted or ()), *(masks or ())):
-        if name not in owners:
-            raise UserError(f"there is no domain {name!r}", where="--domains" if name in (wanted or ()) else "--masks",
-                            fix=f"found: {', '.join(sorted(owners))}")
+    refuse_unknown("domain", wanted or (), owners, "--domains")
+    refuse_unknown("domain", masks or (), owners, "--masks")
     if masks is None:
         masks = [name for name in sorted(owners) if is_mask_name(name)]
-        if masks and len(masks) < len(owners):
+        masks = masks if len(masks) < len(owners) else []
+        if masks:
             say(f"taken for {'a mask' if len(masks) == 1 else 'masks'} by name: {', '.join(masks)}")
-        elif masks:
-            masks = []
     if wanted:
         domains = [name for name in wanted if name not in masks]
     else:
         subjects = len(set().union(*owners.values()))
-        images = {name: len(own) for name, own in owners.items() if name not in masks}
-        domains = sorted((n for n, count in images.items() if unpaired or count >= COMMON_DOMAIN * subjects),
-                         key=natural)
-        rare = sorted(images.keys() - set(domains))
-        if rare and domains:
-            counts = ", ".join(f"{name} ({images[name]} of {counted(subjects, 'subject')})" for name in rare[:8])
+        images = sorted(owners.keys() - set(masks), key=natural)
+        domains = [name for name in images if unpaired or len(owners[name]) >= COMMON_DOMAIN * subjects] or images
+        rare = [name for name in images if name not in domains]
+        if rare:
+            counts = ", ".join(f"{name} ({len(owners[name])} of {counted(subjects, 'subject')})" for name in rare[:8])
             say(f"passed over, since few subjects have it: {counts}; name it with --domains to use it")
-        domains = domains or rare
     if not domains:
         raise UserError("nothing but masks is left", fix="name the images with --domains, or the masks with --masks")
     return list(dict.fromkeys(domains)), list(masks)
+
+
+def refuse_unknown(what: str, names: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raise `UserError` for the first name that the source does not have, with those it has and that are like it."""
+    ordered = sorted(known)
+    for name in names:
+        if name not in ordered:
+            like = get_close_matches(name, ordered, n=3, cutoff=0.5) or ordered[:8]
+            raise UserError(f"there is no {what} {name!r}", where=where,
+                            fix=f"did you mean {', '.join(like)}?" if like else "leave it out")
 
 
 def group_visits(scanned: Sequence[Scanned], domains: Sequence[str], masks: Sequence[str],
@@ -119,15 +125,11 @@ def group_visits(scanned: Sequence[Scanned], domains: Sequence[str], masks: Sequ
     return visits, left_out
 
 
-def unpaired_visits(scanned: Sequence[Scanned], domains: Sequence[str]) -> tuple[list[Visit], Skipped]:
+def unpaired_visits(scanned: Sequence[Scanned], domains: Sequence[str]) -> list[Visit]:
     """A visit for each domain by itself: sessions need not have every domain, nor one grid."""
-    visits = []
-    for (subject, session), by_domain in _sessions(scanned):
-        for name in domains:
-            if name in by_domain:
-                volumetric = any(item.header.volumetric for item in by_domain[name])
-                visits.append(Visit(subject, session, _numbered({name: by_domain[name]}, subject), {}, volumetric))
-    return visits, Skipped()
+    return [Visit(subject, session, _numbered({name: by_domain[name]}, subject), {},
+                  any(item.header.volumetric for item in by_domain[name]))
+            for (subject, session), by_domain in _sessions(scanned) for name in domains if name in by_domain]
 
 
 def without_lost_masks(visits: Sequence[Visit], lost: Sequence[Entry]) -> tuple[list[Visit], Skipped]:
@@ -142,18 +144,21 @@ def without_lost_masks(visits: Sequence[Visit], lost: Sequence[Entry]) -> tuple[
     """
     kept, left_out = [], Skipped()
     for visit in visits:
-        own = [entry for entry in lost if entry.subject == visit.subject and visit.session in
-               (entry.session, "/".join(filter(None, (entry.label, entry.session))))]
-        gone = set().union(*(_slices_of(entry, visit) for entry in own))
-        left = [{name: {n: item for n, item in own.items() if n not in gone} for name, own in files.items()}
-                for files in (visit.files, visit.masks)]
-        left_out += [(name, "left out: its mask cannot be read") for name in
-                     sorted({item.entry.name for own in visit.files.values() for n, item in own.items()
-                             if n in gone})]
-        visit = replace(visit, files=left[0], masks=left[1])
+        gone = set[int]()
+        for entry in lost:
+            sessions = (entry.session, "/".join(filter(None, (entry.label, entry.session))))
+            if entry.subject == visit.subject and visit.session in sessions:
+                gone |= _slices_of(entry, visit)
+        names = {item.entry.name for own in visit.files.values() for n, item in own.items() if n in gone}
+        left_out += [(name, "left out: its mask cannot be read") for name in sorted(names)]
+        visit = replace(visit, files=_without(visit.files, gone), masks=_without(visit.masks, gone))
         if visit.slices:
             kept.append(visit)
     return kept, left_out
+
+
+def _without(files: Numbered, gone: set[int]) -> dict[str, dict[int, Scanned]]:
+    return {name: {n: item for n, item in own.items() if n not in gone} for name, own in files.items()}
 
 
 def _slices_of(mask: Entry, visit: Visit) -> set[int]:
@@ -194,23 +199,19 @@ def _numbered(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dic
     """
     files = {name: sorted(own, key=lambda f: natural(f.entry.name)) for name, own in files.items()}
     if any(f.header.volumetric for own in files.values() for f in own):
-        return {name: _volume(own, name) for name, own in files.items()}
-    numbers = {name: [f.entry.slice for f in own] for name, own in files.items()}
-    known = {name: [n for n in own if n is not None] for name, own in numbers.items()}
-    if all(len(set(known[name])) == len(own) for name, own in files.items()):
-        return {name: dict(zip(known[name], own, strict=True)) for name, own in files.items()}
+        for name, own in files.items():
+            if len(own) > 1:
+                raise UserError(f"{len(own)} files for the same subject, session and domain {name}: "
+                                f"{', '.join(f.entry.name for f in own[:3])}",
+                                fix="tell them apart by a CSV with the columns path, subject, session and domain, by "
+                                    "--pattern with {session}, or choose with --domains")
+        return {name: dict.fromkeys(range(own[0].view.slices), own[0]) for name, own in files.items()}
+    numbered = {name: {f.entry.slice: f for f in own if f.entry.slice is not None} for name, own in files.items()}
+    if all(len(numbered[name]) == len(own) for name, own in files.items()):
+        return numbered
     if max(map(len, files.values())) == 1 or len(files) == 1:
         return {name: dict(enumerate(own)) for name, own in files.items()}
     return _by_name(files, subject)
-
-
-def _volume(files: list[Scanned], domain: str) -> dict[int, Scanned]:
-    if len(files) > 1:
-        names = ", ".join(f.entry.name for f in files[:3])
-        raise UserError(f"{len(files)} files for the same subject, session and domain {domain}: {names}",
-                        fix="tell them apart by a CSV with the columns path, subject, session and domain, by --pattern "
-                            "with {session}, or choose with --domains")
-    return dict.fromkeys(range(files[0].view.slices), files[0])
 
 
 def _by_name(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dict[int, Scanned]]:
@@ -251,11 +252,11 @@ def _words(name: str) -> list[str]:
 def _unmatched(visit: Visit) -> Skipped:
     """Pictures whose slice another domain lacks, and masks of slices without a picture."""
     slices = set(visit.slices)
-    lost = [item for own in visit.files.values() for number, item in own.items() if number not in slices]
+    lost, masks = ([item.entry.name for own in files.values() for number, item in own.items() if number not in slices]
+                   for files in (visit.files, visit.masks))
     if visit.volumetric:
         if lost:
             refuse_other_grids(visit.subject, visit.files, visit.masks)
         return []
-    masks = [item for own in visit.masks.values() for number, item in own.items() if number not in slices]
-    return [*((item.entry.name, "left out: another domain lacks this slice") for item in lost),
-            *((item.entry.name, "left out: no picture has the slice of this mask") for item in masks)]
+    return [*((name, "left out: another domain lacks this slice") for name in lost),
+            *((name, "left out: no picture has the slice of this mask") for name in masks)]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from ganatomy.phantoms.cohort import subject_images
-from ganatomy.preparation.privacy import likely_text, shows_whole_head
+from ganatomy.preparation.exposure import likely_text, shows_whole_head
 
 DATA = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 TEXT = "DOE JANE 1970-01-31"
@@ -30,23 +29,15 @@ def labelled(picture: np.ndarray, height: int, fill: int, outline: int | None = 
     font = next(f for size in range(height, 3 * height) if
                 (f := ImageFont.load_default(size)).getbbox("H")[3] - f.getbbox("H")[1] >= height)
     place = (5, 3 if at == "top" else picture.shape[0] // 2)
-    if outline is None:
-        ImageDraw.Draw(image).text(place, text, fill, font)
-    else:
-        ImageDraw.Draw(image).text(place, text, fill, font, stroke_width=1, stroke_fill=outline)
+    ImageDraw.Draw(image).text(place, text, fill, font, stroke_width=outline is not None, stroke_fill=outline)
     return np.asarray(image)
 
 
 @pytest.mark.parametrize("height", [8, 10, 14])
 @pytest.mark.parametrize("fill", [255, 150])
 def test_text_beside_the_patient(height: int, fill: int) -> None:
-    assert likely_text([labelled(anatomy(0), height, fill)])
     assert likely_text([anatomy(1), labelled(anatomy(2), height, fill)])
-
-
-@pytest.mark.parametrize("height", [8, 10, 14])
-def test_outlined_text_over_the_patient(height: int) -> None:
-    assert likely_text([labelled(anatomy(3), height, 255, 0, at="middle")])
+    assert likely_text([labelled(anatomy(3), height, 255, 0, at="middle")])  # outlined, over the patient
 
 
 def test_text_in_colour_and_in_other_numbers() -> None:
@@ -107,10 +98,3 @@ def test_no_heads() -> None:
     for images in (subject_images(0, 0, 128, 20), subject_images(1, 0, 128, 20)):
         for volume in (images.t1, images.t2):
             assert not shows_whole_head(volume.transpose(2, 1, 0)[:, ::-1], (1.6, 1.6, 3.0))
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="no real images here")
-def test_real_skull_stripped_brains_are_no_heads() -> None:
-    for path in sorted(DATA.glob("ms-mri/*/*_T*.nii.gz"))[:3]:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-        assert not shows_whole_head(np.asanyarray(image.dataobj), tuple(map(float, image.header.get_zooms()[:3])))
