@@ -132,10 +132,3 @@ def test_simpleitk_agrees(tmp_path: Path, name: str) -> None:
     sums = sum(world(row, float((w * y).sum()) / w.sum(), float((w * x).sum()) / w.sum()) * w.sum()
                for row, w in zip(rows, weights, strict=True) if w.sum() > 0)
     assert np.abs(sums / weights.sum() - truth).max() < TOLERANCE
-
-
-def test_pictures_without_geometry_have_no_place(tmp_path: Path) -> None:
-    from tests.builders import pictures
-
-    dataset = prepare(pictures(tmp_path / "in"), tmp_path / "out", size=16)
-    assert {(r.position, r.orientation) for r in dataset.rows()} == {("", "")}

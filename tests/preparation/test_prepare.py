@@ -90,22 +90,22 @@ def test_the_same_grid_in_another_voxel_order_is_no_difference(tmp_path: Path) -
 
 
 def test_classes_without_subjects_warn_of_leaks(tmp_path: Path) -> None:
-    source = pictures(pictures(tmp_path / "in", 20, "ill"), 10, "healthy")
     lines: list[str] = []
-    dataset = prepare(source, tmp_path / "out", size=16, say=lines.append)
-    found = dataset.info.fingerprint
+    dataset = prepare(pictures(pictures(tmp_path / "in", 20, "ill"), 10, "healthy"), tmp_path / "out", size=16,
+                      say=lines.append)
     assert lines[0].endswith("subjects per class: ill 20, healthy 10")
-    assert dataset.info.classes == ("healthy", "ill") and found["subjects"] == 30
-    assert any("one patient may be in train and in test" in w for w in found["warnings"])
+    assert dataset.info.classes == ("healthy", "ill") and dataset.info.fingerprint["subjects"] == 30
+    assert any("one patient may be in train and in test" in w for w in dataset.info.fingerprint["warnings"])
     for split, expected in (("train", (7, 14)), ("val", (1, 3)), ("test", (2, 3))):
-        counts = found["splits"][split]["classes"]
-        assert abs(counts["healthy"]["images"] - expected[0]) <= 1 and abs(counts["ill"]["images"] - expected[1]) <= 1
+        counts = dataset.info.fingerprint["splits"][split]["classes"]
+        assert [counts[name]["images"] for name in ("healthy", "ill")] == pytest.approx(expected, abs=1)
 
 
 def test_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
     dataset = prepare(pictures(tmp_path / "in"), tmp_path / "out", size=16)
     row = dataset.rows()[3]
     assert dataset.info.value_range == (0, 255) and (row.offset, row.scale) == (0, 1)
+    assert {(r.position, r.orientation) for r in dataset.rows()} == {("", "")}  # pictures have no place
     np.testing.assert_array_equal(dataset.pixels([row])[0], np.asarray(Image.open(tmp_path / "in" / "p3.png")))
 
 

@@ -44,11 +44,11 @@ def test_changed_files_are_told(tmp_path: Path) -> None:
     cohort(tmp_path / "in", mask=False)
     prepare(tmp_path / "in", tmp_path / "out", size=16)
     added = tmp_path / "in" / "Eve-White11" / "Eve-White11_T1.nii.gz"
-    for change in (lambda: save(added, head(99)), lambda: added.rename(added.with_name("Eve_T1.nii.gz")),
-                   lambda: change_a_file(tmp_path / "in")):
+    for change in (lambda: save(added, head(99)), added.unlink, lambda: change_a_file(tmp_path / "in")):
         change()
         with pytest.raises(UserError, match=r"the files differ from then.*--overwrite"):
             prepare(tmp_path / "in", tmp_path / "out", size=16)
+        prepare(tmp_path / "in", tmp_path / "out", size=16, overwrite=True)
 
 
 def test_changes_behind_links_and_in_files_that_a_table_names_are_told(tmp_path: Path) -> None:

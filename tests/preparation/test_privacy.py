@@ -44,8 +44,8 @@ def identify(dataset: Path, identifiers: Iterable[tuple[str, str]] = TAGS) -> Pa
 
 
 @pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return identify(write_dataset(tmp_path / "dataset").path)
+def known(own_dataset: Dataset) -> Path:
+    return identify(own_dataset.path)
 
 
 def kinds(audit: Audit) -> set[str]:
@@ -163,12 +163,11 @@ def test_names_of_files_are_searched_and_not_repeated(known: Path) -> None:
     assert not any("884213" in line or "quendel" in line.casefold() for line in said)
 
 
-def test_what_any_dataset_holds_is_no_finding(tmp_path: Path) -> None:
+def test_what_any_dataset_holds_is_no_finding(known: Path) -> None:
     common = [("subject", "sub-003"), ("file", "image-003.png"), ("folder", "disc"), ("PatientID", "0012"),
               ("folder", "data"), ("PatientName", "Anonymous"), ("StudyDescription", "Brain"), ("user", "root"),
               ("session", "1"), ("PatientName", "X")]
-    dataset = identify(write_dataset(tmp_path / "dataset").path, [*common, ("PatientID", "MX884213")])
-    audit = audit_phi([dataset])
+    audit = audit_phi([identify(known, [*common, ("PatientID", "MX884213")])])
     assert audit.clean
     assert audit.forms.searched == 1
     assert {(form.kind, form.text) for form in audit.forms.left_out} == {*common, ("subject", "sub")}
@@ -229,13 +228,12 @@ def test_a_run_whose_dataset_was_made_anew_is_never_clean(known: Path, tmp_path:
     assert "made anew" in audit.unsearched[0][1]
 
 
-def test_without_identifiers_it_refuses(tmp_path: Path) -> None:
-    dataset = write_dataset(tmp_path / "dataset").path
+def test_without_identifiers_it_refuses(own_dataset: Dataset) -> None:
     with pytest.raises(UserError, match="private folder"):
-        audit_phi([dataset])
-    identify(dataset, [])
+        audit_phi([own_dataset.path])
+    identify(own_dataset.path, [])
     with pytest.raises(UserError, match="holds no identifiers"):
-        audit_phi([dataset])
+        audit_phi([own_dataset.path])
 
 
 def test_what_cannot_be_unpacked_or_opened_is_told(known: Path, monkeypatch: pytest.MonkeyPatch) -> None:

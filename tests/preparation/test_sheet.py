@@ -32,6 +32,7 @@ def test_few_patients_are_shown_large_with_three_slices_each(tmp_path: Path) -> 
 def test_many_patients_are_shown_once(tmp_path: Path) -> None:
     prepare(pictures(tmp_path / "in", 12), tmp_path / "out", size=24)
     assert sheet(tmp_path / "out").shape[1] == 10 * (6 * 24 + GAP) - GAP
+    assert not marks(tmp_path / "out")  # pictures do not say where the patient's right is
 
 
 def test_pixels_are_enlarged_by_a_whole_factor_and_not_blurred(tmp_path: Path) -> None:
@@ -55,8 +56,3 @@ def test_right_and_left_are_marked_where_the_files_say_them(tmp_path: Path, axis
     dataset = prepare(source, tmp_path / "out", size=16, axis=axis)  # type: ignore[arg-type]
     assert marks(tmp_path / "out") == expected
     assert any("which side is left is unknown" in w for w in dataset.info.fingerprint["warnings"]) == (codes == 0)
-
-
-def test_pictures_without_geometry_have_no_marks(tmp_path: Path) -> None:
-    prepare(pictures(tmp_path / "in", 12), tmp_path / "out", size=16)
-    assert not marks(tmp_path / "out")

@@ -159,9 +159,9 @@ def convert_visits(cohort: Survey, writer: DatasetWriter, options: Options, prog
         for images, masks, own in results:
             for pixels, row in images:
                 writer.add(pixels, row)
-            table = notes.codes.table(own.codes.codes) if len(cohort.plan.masks) == 1 else np.arange(256, dtype=np.uint8)
-            for mask in masks:
-                writer.add_mask(table[mask])
+            table = notes.codes.table(own.codes.codes)
+            for mask in masks:  # several masks have their numbers already
+                writer.add_mask(table[mask] if own.codes.codes else mask)
             notes.merge(own)
             refuse_skipped(notes.skipped, options.strict)
             done += 1
@@ -252,11 +252,12 @@ def _read(files: dict[int, Scanned], slices: Sequence[int], plan: Plan, notes: N
           mask: bool = False) -> dict[int, Pixels]:
     """Pictures of a domain by slice number; files that fail are noted, their slices absent."""
     by_number: dict[int, Pixels] = {}
-    wanted: dict[str, tuple[Scanned, list[int]]] = {}
+    numbers_of: dict[str, list[int]] = defaultdict(list)
     for number in slices:
         if number in files:
-            wanted.setdefault(files[number].entry.name, (files[number], []))[1].append(number)
-    for item, numbers in wanted.values():
+            numbers_of[files[number].entry.name].append(number)
+    for numbers in numbers_of.values():
+        item = files[numbers[0]]
         try:
             pixels = read_entry(item.entry)
             if item.native is not None:

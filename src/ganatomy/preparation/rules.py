@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -59,20 +61,18 @@ def parse_intensity(text: str) -> Choice:
     for plain in ("auto", "identity", "percentile", "minmax"):
         if word == plain and not colon:
             return Choice(plain)
-    try:
+    low = high = math.nan
+    with suppress(ValueError):
         if word == "window":
             centre, width = WINDOWS.get(rest) or [float(part) for part in rest.split("/")] if colon else WIDE
-            choice = Choice("window", centre - width / 2, centre + width / 2)
-        else:
+            low, high = centre - width / 2, centre + width / 2
+        elif word == "fixed":
             low, high = (float(part) for part in rest.split(":"))
-            choice = Choice("fixed", low, high)
-    except ValueError:
-        choice = Choice("fixed")
-    if choice.method == word and choice.low is not None and -LARGEST < choice.low < (choice.high or 0.0) < LARGEST:
-        return choice
-    raise UserError(f"{text!r} is unknown", where="--intensity",
-                    fix=f"use auto, identity, percentile, minmax, window, window:NAME ({', '.join(WINDOWS)}), "
-                        "window:CENTRE/WIDTH or fixed:LOW:HIGH")
+    if not -LARGEST < low < high < LARGEST:
+        raise UserError(f"{text!r} is unknown", where="--intensity",
+                        fix=f"use auto, identity, percentile, minmax, window, window:NAME ({', '.join(WINDOWS)}), "
+                            "window:CENTRE/WIDTH or fixed:LOW:HIGH")
+    return Choice("window" if word == "window" else "fixed", low, high)
 
 
 def needs_sample(modalities: Set[str], dtypes: Set[DType], wanted: Choice) -> bool:
