@@ -297,15 +297,10 @@ class Stored:
         out.BitsAllocated, out.BitsStored, out.HighBit = 16, 16, 15
         out.PixelRepresentation = int(self.signed)
         out.WindowCenter, out.WindowWidth = (f"{x:.8g}" for x in self.window)
-        out.PixelData = self.numbers(picture).tobytes()
-
-    def numbers(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """[rows, columns], little-endian, of a slice [i, j]; what does not fit (HU only) becomes the nearest that
-        does."""
         dtype = np.dtype("<i2" if self.signed else "<u2")
-        limits = np.iinfo(dtype)
-        numbers = np.rint(np.asarray(picture, dtype=np.float64).T * self.factor)
-        return np.ascontiguousarray(np.clip(numbers, limits.min, limits.max).astype(dtype))
+        levels = np.rint(np.asarray(picture, dtype=np.float64).T * self.factor)
+        # what does not fit (HU only) becomes the nearest that does
+        out.PixelData = np.clip(levels, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype).tobytes()
 
 
 def stored(values: NDArray[Any], units: str) -> Stored:
