@@ -19,7 +19,7 @@ import numpy as np
 
 from ganatomy.studies.answers import HELPS, HURTS, answer_of
 from ganatomy.studies.classifiers import best_threshold
-from ganatomy.studies.inference import Grid, estimate, measure, pool_held_out, replicate_weights
+from ganatomy.studies.inference import Grid, estimate, measure, pool_images, replicate_weights
 from ganatomy.studies.predictions import Predictions, f1
 
 ARMS = ("OVERSAMPLE", "GAN")
@@ -88,7 +88,7 @@ def said(subjects: np.ndarray, positive: np.ndarray, half: np.ndarray, scores: n
 def judged(world: World, rng: np.random.Generator, replicates: int = REPLICATES) -> tuple:
     """The estimate of one study, with few replicates for its value alone."""
     grid = Grid((50,), tuple(range(world.folds)), tuple(range(world.seeds)), ARMS)
-    pool = pool_held_out(study(world, rng), grid, ["lesion"])
+    pool = pool_images(study(world, rng), grid, ["lesion"])
     measured = measure(pool, f1, replicate_weights(pool, replicates, int(rng.integers(2**31))))
     return estimate(measured, [0], 1, 0, pool.freedom()), float(measured.per_seed.mean())
 

@@ -46,11 +46,10 @@ def changed(dataset: Dataset, path: Path, change: Callable[[int, Row], Row] = la
     return Dataset.open(path)
 
 
-def begun(folder: Path) -> StudyFolder:
-    """The study folder/study of folder/data, of which no cell is done."""
-    data = write_labelled(folder / "data").path
-    return begin(data, folder / "study", recipe=None, set=TINY, budget=None, external=None, device="cpu",
-                 say=lambda text: None, **OPTIONS)
+def begun(home: Path, **options: Any) -> StudyFolder:
+    """The study home/study of home/data, of which no cell is done."""
+    data = home / "data" if (home / "data").is_dir() else write_labelled(home / "data").path
+    return begin(data, home / "study", **{"set": TINY, "device": "cpu", **OPTIONS, **options})
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:

@@ -33,7 +33,7 @@ def write_lesions(path: Path) -> None:
 def test_further_patients_help_while_copies_and_noise_do_not(tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "study"
     write_lesions(data)
-    folder = begin(data, out, recipe=None, set=None, budget=None, external=None, device="cpu", say=lambda text: None,
+    folder = begin(data, out, set=None, device="cpu", say=lambda text: None,
                    k=(3, 5), folds=4, seeds=4, imbalance=10.0, synthetic=(10.0,), margin=0.03, positives=("lesion",),
                    arms=("OVERSAMPLE", "FRESH", "COPIES", "NOISE"), classifier={"name": "features"})
     for cell in folder.all_cells():

@@ -12,14 +12,12 @@ from typing import Any
 import pytest
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import private_path, read_json, write_json
+from ganatomy.core.files import read_json
 from ganatomy.data.manifest import read_manifest, write_manifest
 from ganatomy.reports.report import report
 from ganatomy.studies.cell import run_cell
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.results import write_results
-from ganatomy.studies.study import begin
-from tests.builders import TINY
 from tests.studies.study_dataset import write_labelled
 
 FIRST, OTHER = Cell(4, 0, 0), Cell(4, 1, 0)
@@ -28,30 +26,6 @@ Spoil = Callable[[StudyFolder], Any]
 
 def quiet(text: str) -> None:
     """Nobody listens."""
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
-    """A finished study of two cells, with an external set."""
-    home = tmp_path_factory.mktemp("study")
-    data, outside = write_labelled(home / "data").path, write_labelled(home / "outside", size=32).path
-    folder = begin(data, home / "study", recipe=None, set=TINY, budget=None, external=outside, device="cpu", say=quiet,
-                   k=(4,), folds=2, seeds=1, arms=("ORG", "GAN"), imbalance=2.0, classifier={"updates": 10})
-    for cell in folder.all_cells():
-        run_cell(data, folder.path, cell, device="cpu")
-    write_results(folder, quiet)
-    return folder
-
-
-@pytest.fixture
-def copy(done: StudyFolder, tmp_path: Path) -> StudyFolder:
-    """A copy of it to spoil, which knows its own copies of the datasets."""
-    home = tmp_path / "copy"
-    shutil.copytree(done.path.parent, home)
-    folder = StudyFolder(home / "study")
-    write_json(private_path(folder.path) / "datasets.json",
-               {"dataset": str(home / "data"), "external": str(home / "outside")})
-    return folder
 
 
 def go_on(folder: StudyFolder) -> list[Cell]:
@@ -68,10 +42,10 @@ def fix_file(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-def test_a_whole_study_is_gathered_to_the_same_bytes(done: StudyFolder, copy: StudyFolder) -> None:
+def test_a_whole_study_is_gathered_to_the_same_bytes(finished: StudyFolder, copy: StudyFolder) -> None:
     assert not copy.cells_left()
     write_results(copy, quiet)
-    assert copy.results_file.read_bytes() == done.results_file.read_bytes()
+    assert copy.results_file.read_bytes() == finished.results_file.read_bytes()
     assert len(read_json(copy.results_file)["audits"]) == 2
 
 
@@ -118,7 +92,6 @@ CHANGED = "has been changed since its cell was done"
     (drop_test_image, "its test images are not those that this fold holds out"),
     (lambda f: take(f, "data"), "held-out subjects are among the training images"),
     (lambda f: take(f, "synthetic"), CHANGED),
-    (take_real, "1 cell of 2 not done|" + CHANGED),
     (lambda f: take(f, "audit.json"), CHANGED),
     (lambda f: change_prediction(f, 4, "nan"), CHANGED),
     (lambda f: change_prediction(f, 0, "image-999", external=True), CHANGED),
@@ -152,40 +125,38 @@ def test_whoever_changes_the_hashes_too_is_refused(copy: StudyFolder, spoil: Spo
 
 
 @pytest.mark.parametrize("spoil", [
-    lambda cell: cell.predictions("GAN").unlink(),
     lambda cell: cell.predictions("ORG", external=True).unlink(),
     lambda cell: cell.gan(1).audit_file.unlink(),
-    lambda cell: shutil.rmtree(cell.gan(1).synthetic),
     lambda cell: shutil.rmtree(cell.gan(1).data),
     lambda cell: cell.manifest_file.unlink(),
     lambda cell: shutil.rmtree(cell.path)])  # which is the way to mend whatever was changed
-def test_what_is_lost_is_made_again(done: StudyFolder, copy: StudyFolder, spoil: Callable[..., Any]) -> None:
+def test_what_is_lost_is_made_again(finished: StudyFolder, copy: StudyFolder, spoil: Callable[..., Any]) -> None:
     spoil(copy.cell(FIRST))
     assert go_on(copy) == [FIRST]
     write_results(copy, quiet)
-    assert copy.results_file.read_bytes() == done.results_file.read_bytes()
+    assert copy.results_file.read_bytes() == finished.results_file.read_bytes()
 
 
 @pytest.mark.parametrize("spoil", [
     lambda f: f.cell(FIRST).predictions("GAN", external=True).write_text(""),
-    lambda f: take(f, "synthetic"),  # no audit vouches for them
-    take_real,
-    lambda f: take(f, "audit.json"),
-    lambda f: f.cell(FIRST).gan(1).audit_file.write_text("[]"),
+    take_real,  # no audit vouches for them
     lambda f: (take(f, "synthetic"), take(f, "audit.json"))])  # of a GAN that learnt from others
-def test_what_an_unfinished_cell_cannot_have_written_is_made_again(done: StudyFolder, copy: StudyFolder,
+def test_what_an_unfinished_cell_cannot_have_written_is_made_again(finished: StudyFolder, copy: StudyFolder,
                                                                   spoil: Spoil) -> None:
     copy.cell(FIRST).done_file.unlink()
     spoil(copy)
     go_on(copy)
     write_results(copy, quiet)
-    assert copy.results_file.read_bytes() == done.results_file.read_bytes()
+    assert copy.results_file.read_bytes() == finished.results_file.read_bytes()
 
 
 @pytest.mark.parametrize(("spoil", "says"), [
     (lambda f: (f.cell(FIRST).gan(1).synthetic / "images-disc.npy").write_bytes(
         (f.cell(OTHER).gan(1).synthetic / "images-disc.npy").read_bytes()), "not those that were prepared"),
     (lambda f: f.cell(FIRST).manifest_file.write_text("nothing"), "its columns are not"),
+    (lambda f: plant_patient(f, "manifest_file"), "held-out subjects are among the training images"),
+    (lambda f: plant_patient(f, "fresh_file"), "held-out subjects are among the training images"),
+    (lambda f: take(f, "data"), "held-out subjects are among the training images"),
 ])
 def test_no_classifier_learns_from_foreign_images(copy: StudyFolder, spoil: Spoil, says: str) -> None:
     copy.cell(FIRST).done_file.unlink()
@@ -204,10 +175,7 @@ def spoil_results(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 @pytest.mark.parametrize("change", [
     lambda r: r["settings"].update(margin=0.5), lambda r: r.update(dataset="another"),
     lambda r: r.update(external_dataset=None), lambda r: r.update(external=None), lambda r: r.update(answer="helps"),
-    lambda r: r.update(scores={}), lambda r: r["scores"][0].update(value="much"), lambda r: r.update(arms=1),
-    lambda r: r["scores"][0].update(interval=[0.1]), lambda r: r["contrasts"].append(None), lambda r: r.pop("audits"),
-    lambda r: r["audits"][0].update(results=[None]), lambda r: r["audits"][0].update(training_subjects=float("nan")),
-    lambda r: r.update(settings=[]), lambda r: r.update(n_positive_subjects=[1])])
+    lambda r: r["scores"][0].update(value="much"), lambda r: r["audits"][0].update(training_subjects=float("nan"))])
 def test_a_report_is_of_its_study_and_of_whole_results(copy: StudyFolder, change: Callable[..., Any]) -> None:
     spoil_results(copy.results_file, change)
     with pytest.raises(UserError, match=r"results\.json") as caught:
@@ -223,9 +191,8 @@ def test_a_study_with_a_lost_cell_has_no_report_until_it_is_there_again(copy: St
     assert report(copy.path).is_file()
 
 
-@pytest.mark.parametrize("broken", ["[]", "{}", '{"schema_version": 1}', '{"schema_version": 1, "dataset": "a"}',
-                                    '{"schema_version": 1, "dataset": "a", "external": null}',
-                                    '{"schema_version": 1, "dataset": "a", "external": 3, "settings": {}}'])
+@pytest.mark.parametrize("broken", ["[]", '{"schema_version": 1}',
+                                    '{"schema_version": 1, "dataset": "a", "external": null, "settings": {}}'])
 def test_a_broken_study_file_is_told(copy: StudyFolder, broken: str) -> None:
     copy.settings_file.write_text(broken)
     for use in (report, lambda path: write_results(StudyFolder(path), quiet), lambda path: run_cell(

@@ -62,8 +62,8 @@ def test_two_workers_of_which_one_is_killed(home: Path) -> None:
 
 
 def test_the_job_array_by_hand_in_reverse_order(home: Path) -> None:
-    folder = verb.begin(home / "data", home / "an array", recipe=None, budget=None, external=None,
-                        say=lambda text: None, **TWO_CELLS)
+    folder = verb.begin(home / "data", home / "an array", external=None,
+                        **TWO_CELLS)
     write_jobs(folder, study_command(home / "data", folder.path, "cpu"), 2, 60.0)
     last_first = folder.cell(folder.all_cells()[0])
     with last_first.lock():  # so that the first task does the second cell
@@ -112,7 +112,7 @@ def test_a_stopped_study_saves_what_it_has_and_leaves_nothing_running(home: Path
         pytest.importorskip("ray")
     out = home / f"stopped {how.name} {len(more)}"
     long = {**TWO_CELLS, "set": {**TINY, "steps": 200_000, "checkpoint_every": 100_000}}
-    folder = verb.begin(home / "data", out, recipe=None, budget=None, external=None, say=lambda text: None, **long)
+    folder = verb.begin(home / "data", out, **long)
     first = folder.all_cells()[0]
     parent = subprocess.Popen([*study_command(home / "data", out, "cpu"), *more], stderr=subprocess.PIPE, text=True)
     run = folder.cell(first).gan(1).run(0)

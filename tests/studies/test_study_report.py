@@ -46,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for (k, fold, seed, arm), said in outcomes(KS, FOLDS, SEEDS, SIX, CLASSES).items():
         write_predictions(folder.cell(Cell(k, fold, seed)).predictions(arm), said)
     for number, audit in enumerate(results["audits"]):
-        gan = folder.cell(Cell.of(audit["cell"])).gan(1)
+        gan = folder.cell(Cell(audit["k"], audit["fold"], audit["seed"])).gan(1)
         write_dataset(gan.data, subjects=3, seed=number)
         write_dataset(gan.synthetic, subjects=6, seed=100 + number)
         gan.audit_file.write_text(json.dumps(audit))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganatomy.studies.classifiers import Chosen, best_threshold, decide, select
+from ganatomy.studies.classifiers import best_threshold, decide, select
 
 THIRDS = st.integers(0, 8).map(lambda i: i / 8)  # few values, so that there are ties
 
@@ -38,26 +38,10 @@ def test_no_threshold_is_better(pairs: list[tuple[float, bool]]) -> None:
     assert threshold not in set(scores) - {0.0}
 
 
-def test_the_threshold_lies_midway() -> None:
-    scores = np.array([0.1, 0.2, 0.6, 0.9])
-    assert best_threshold(scores, np.array([False, False, True, True])) == (pytest.approx(0.4), 1.0)
-
-
 def test_of_equal_thresholds_the_one_nearest_to_a_half() -> None:
     scores = np.array([0.1, 0.3, 0.45, 0.9])
     truth = np.array([True, False, False, True])  # 0 and 0.675 both give 2/3
     assert best_threshold(scores, truth) == (pytest.approx(0.675), pytest.approx(2 / 3))
-
-
-def test_scores_that_are_all_alike_call_everything_positive() -> None:
-    threshold, best = best_threshold(np.full(4, 0.3), np.array([True, False, False, False]))
-    assert (threshold, best) == (0.0, pytest.approx(0.4))
-
-
-@pytest.mark.parametrize("truth", [True, False])
-def test_images_of_one_kind_choose_nothing(truth: bool) -> None:
-    with pytest.raises(ValueError, match="both kinds"):
-        best_threshold(np.array([0.1, 0.2]), np.array([truth, truth]))
 
 
 @given(st.integers(0, 1000))
@@ -84,21 +68,6 @@ def test_a_halfs_own_labels_have_no_say_in_its_decisions(half: int) -> None:
     assert (before[1][~own] != after[1][~own]).any()  # while those of the other half do hang on them
 
 
-def test_each_half_gets_the_checkpoint_and_threshold_of_the_other() -> None:
-    halves = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    labels = np.array([1, 1, 0, 0, 1, 1, 0, 0])
-    useless, good = [0.5, 0.5, 0.5, 0.5], [0.3, 0.25, 0.1, 0.05]
-    higher = [0.9, 0.8, 0.7, 0.6]
-    positive = np.array([useless + higher, good + useless], np.float32)  # checkpoint 1 for half 0, 0 for half 1
-    probabilities = np.stack([1 - positive, positive], 2)
-    chosen = select(probabilities, labels, halves, [1])
-    assert chosen.checkpoints == (0, 1)
-    assert chosen.thresholds[1] == (pytest.approx(0.75), pytest.approx(0.175))
-    scores, decisions = decide(probabilities, chosen, halves, [1])
-    np.testing.assert_allclose(scores[1], 0.5)
-    assert decisions[1].tolist() == [False] * 4 + [True] * 4
-
-
 def test_several_positive_classes_share_the_checkpoint() -> None:
     probabilities, labels, halves = random_case(5, n=90, classes=3)
     chosen = select(probabilities, labels, halves, [0, 2])
@@ -113,16 +82,3 @@ def test_several_positive_classes_share_the_checkpoint() -> None:
         means = [np.mean([best_threshold(round_[other, p].astype(np.float64), labels[other] == p)[1] for p in (0, 2)])
                  for round_ in probabilities]
         assert chosen.checkpoints[half] == int(np.argmax(means))
-
-
-def test_of_equal_checkpoints_the_first() -> None:
-    probabilities, labels, halves = random_case(1, checkpoints=1)
-    chosen = select(np.repeat(probabilities, 3, 0), labels, halves, [0])
-    assert chosen.checkpoints == (0, 0)
-
-
-def test_what_was_chosen_decides_on_other_images_too() -> None:
-    chosen = Chosen((0, 1), {1: (0.4, 0.6)})
-    probabilities = np.array([[[0.5, 0.5], [0.9, 0.1]], [[0.8, 0.2], [0.5, 0.5]]], np.float32)
-    scores, decisions = decide(probabilities, chosen, np.array([0, 1]), [1])
-    assert scores[1].tolist() == [0.5, 0.5] and decisions[1].tolist() == [True, False]

@@ -19,7 +19,7 @@ from ganatomy.studies.inference import (
     measure,
     over_refits,
     over_seeds,
-    pool_held_out,
+    pool_images,
     replicate_weights,
 )
 from ganatomy.studies.predictions import Key, Predictions, f1
@@ -80,12 +80,6 @@ def test_better_images_help(better: dict) -> None:
     assert better["contrasts"][0]["primary"] and better["contrasts"][0]["k"] is None
     assert contrast(better, "GAN", "OVERSAMPLE")["answer"] == "helps"
     assert contrast(better, "OVERSAMPLE", "ORG")["answer"] != "helps"
-
-
-def test_worse_images_hurt() -> None:
-    said = outcomes(TWO, subjects=150, ks=(50,), images=2, gain={"GAN": -0.9})
-    result = analysed(said, TWO, ks=(50,))
-    assert result["answer"]["verdict"] == "hurts"
 
 
 def test_the_same_predictions_differ_by_exactly_0_and_do_not_help() -> None:
@@ -166,7 +160,7 @@ def test_two_seeds_are_not_taken_for_less_variable_than_they_are() -> None:
 
 def test_exchanged_seeds_are_those_of_one_fold_alone() -> None:
     said = outcomes(TWO, ks=(50,), refit=0.3, own=0.8)
-    pool = pool_held_out(said, Grid((50,), (0, 1, 2), (0, 1), TWO), ["lesion"])
+    pool = pool_images(said, Grid((50,), (0, 1, 2), (0, 1), TWO), ["lesion"])
     measured = measure(pool, f1, replicate_weights(pool, 2, 0))
     values = []
     for others in (0, 1):  # fold 1 has seed 1, the other folds have either
@@ -178,7 +172,7 @@ def test_exchanged_seeds_are_those_of_one_fold_alone() -> None:
 
 def test_resampled_subjects_vary_as_independent_strata_of_whole_subjects_do() -> None:
     """The variance of a total over replicates is the textbook one, S/(S-1) and all; prevalence of subjects is kept."""
-    pool = pool_held_out(outcomes(TWO, subjects=18, images=2), Grid(KS, (0, 1, 2), (0, 1), TWO), ["lesion"])
+    pool = pool_images(outcomes(TWO, subjects=18, images=2), Grid(KS, (0, 1, 2), (0, 1), TWO), ["lesion"])
     weights = replicate_weights(pool, 20_000, 0)
     each = np.array([weights[:, pool.subjects == s].T for s in range(18)])
     assert (each[:, 0] == each[:, 1]).all()  # a subject's images come together
@@ -192,29 +186,11 @@ def test_resampled_subjects_vary_as_independent_strata_of_whole_subjects_do() ->
     assert (weights @ values).var() == pytest.approx(sum(len(s) * np.var(s, ddof=1) for s in strata), rel=0.05)
 
 
-def test_a_subject_alone_in_its_stratum_is_resampled_with_others() -> None:
-    said = outcomes(TWO, subjects=18)
-    odd = next(i for i, label in enumerate(said[25, 0, 0, "GAN"].labels) if label == "none")
-    for key, p in said.items():
-        if key[1] == 0:
-            said[key] = replace(p, labels=tuple("lesion" if i == odd else x for i, x in enumerate(p.labels)))
-    pool = pool_held_out(said, Grid(KS, (0, 1, 2), (0, 1), TWO), ["lesion"])
-    weights = replicate_weights(pool, 200, 0)
-    assert (weights.std(0) > 0).all()
-
-
-def test_joint_resampling_narrows_a_difference_of_arms_that_share_what_is_hard() -> None:
-    grid = Grid(KS, (0, 1, 2), (0, 1), TWO)
-    pool = pool_held_out(outcomes(TWO, subjects=90, own=0.1), grid, ["lesion"])
-    joint, apart = (measure(pool, f1, replicate_weights(pool, 500, seed)).draws.mean(1) for seed in (0, 1))
-    assert (joint[1] - joint[0]).std() < 0.5 * (apart[1] - joint[0]).std()
-
-
 def test_noise_is_seldom_said_to_help() -> None:
     """At most 5 of 100; benchmarks/study_coverage.py has many more studies."""
     told, grid = [], Grid((50,), (0, 1, 2), (0, 1), TWO)
     for seed in range(100):
-        pool = pool_held_out(outcomes(TWO, subjects=56, ks=(50,), refit=0.3, own=0.8, seed=seed), grid, ["lesion"])
+        pool = pool_images(outcomes(TWO, subjects=56, ks=(50,), refit=0.3, own=0.8, seed=seed), grid, ["lesion"])
         measured = measure(pool, f1, replicate_weights(pool, 200, seed))
         told.append(answer_of(estimate(measured, [0], 1, 0, pool.freedom()), 0.02, None))
     assert told.count(HELPS) <= 5

@@ -242,25 +242,3 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def test_a_worker_does_not_outlive_whoever_began_it(folder: StudyFolder) -> None:
-    command = [*workers.study_command(folder.dataset_path() or Path(), folder.path, "cpu"), "--worker",
-               "--parent", str(os.getppid())]  # not this process, as if that were gone
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == workers.INTERRUPTED
-    assert "run the same command again" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_one_thread_whatever_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    log = tmp_path / "logs" / "log.txt"
-    workers.start([sys.executable, "-S", "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"], log).wait()
-    assert log.read_text() == "1\n"
-
-
-def test_where_a_study_stands_in_words() -> None:
-    assert str(Count(18, 3)) == "3 of 18 cells done"
-    assert str(Count(18, 3, 7200.0)) == "3 of 18 cells done, about 2 h left"
-    assert str(Count(18, 18, 0.0)) == "18 of 18 cells done"

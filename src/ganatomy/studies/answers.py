@@ -5,11 +5,12 @@ A difference helps, hurts, does not help, or can't tell. The primary comparison 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ganatomy.core.text import counted, estimate, grouped, interval, number, p_value
+from ganatomy.core.text import counted, estimate, grouped, number, p_value
 from ganatomy.studies.inference import Estimate
 from ganatomy.studies.protocol import CONTROLS, PREFIXES, SOURCES
 
@@ -60,12 +61,11 @@ def named(name: str) -> Named:
 
 @dataclass(frozen=True)
 class Pair:
-    """Treatment against reference. `control` is the control source that takes the place of a GAN's images, or ""."""
+    """Treatment against reference."""
 
     treatment: str
     reference: str
     primary: bool = False
-    control: str = ""
 
 
 def pairs_of(arms: Sequence[str]) -> list[Pair]:
@@ -74,48 +74,45 @@ def pairs_of(arms: Sequence[str]) -> list[Pair]:
     For every kind of augmentation and factor: what is added against OVERSAMPLE, which adds as many images without new
     ones; against ORG, which adds nothing; OVERSAMPLE against ORG. Then augmentation against none, the stronger against
     flips, and synthetic images alone against real ones.
-
-    The primary one is GAN - OVERSAMPLE with AUG_, if these arms are not there without augmentation, then with AUG2_;
-    of several factors the first. Without any of them FRESH, then COPIES, then NOISE take the place of GAN. There may
-    be none.
     """
-    known, primary = [named(name) for name in arms], primary_of(arms)
-    pairs = [Pair(arm.name, reference, (arm.name, reference) == primary, arm.source if arm.source in CONTROLS else "")
-             for arm in known for reference in _references(arm, known)]
+    by_parts, primary = _by_parts(arms), primary_of(arms)
+    pairs = [Pair(arm.name, reference, (arm.name, reference) == primary)
+             for arm in map(named, arms) for reference in _references(arm, by_parts)]
     return sorted(pairs, key=lambda pair: not pair.primary)
 
 
 def primary_of(arms: Sequence[str]) -> tuple[str, str] | None:
-    """Treatment and reference of the primary comparison."""
-    known = [named(name) for name in arms]
-    for source in ADDING:
-        for prefix in PRIMARY_PREFIXES:
-            for arm in (a for a in known if (a.source, a.prefix) == (source, prefix)):
-                for reference in _name_of(known, prefix, "OVERSAMPLE", arm.factor):
-                    return arm.name, reference
+    """Treatment and reference of the primary comparison; None where no arm that adds images has its OVERSAMPLE.
+
+    It is GAN - OVERSAMPLE with AUG_, if these arms are not there without augmentation, then with AUG2_; of several
+    factors the first. Without any of them FRESH, then COPIES, then NOISE take the place of GAN.
+    """
+    by_parts = _by_parts(arms)
+    for source, prefix in itertools.product(ADDING, PRIMARY_PREFIXES):
+        for arm in (a for a in map(named, arms) if (a.source, a.prefix) == (source, prefix)):
+            if reference := by_parts.get((prefix, "OVERSAMPLE", arm.factor)):
+                return arm.name, reference
     return None
 
 
 def companion_of(primary: tuple[str, str], arms: Sequence[str]) -> tuple[str, str] | None:
     """The same comparison without augmentation, which must agree before it is concluded that images help."""
-    known, arm = [named(name) for name in arms], named(primary[0])
-    plain = [*_name_of(known, "", arm.source, arm.factor), *_name_of(known, "", "OVERSAMPLE", arm.factor)]
-    return (plain[0], plain[1]) if arm.prefix and len(plain) == 2 else None
+    by_parts, arm = _by_parts(arms), named(primary[0])
+    treatment, reference = (by_parts.get(("", source, arm.factor)) for source in (arm.source, "OVERSAMPLE"))
+    return (treatment, reference) if arm.prefix and treatment and reference else None
 
 
-def _references(arm: Named, known: Sequence[Named]) -> list[str]:
-    plain = _name_of(known, arm.prefix, "ORG", "")
-    if arm.source in ADDING:
-        return _name_of(known, arm.prefix, "OVERSAMPLE", arm.factor) + plain
-    if arm.source == "ORG":
+def _references(arm: Named, by_parts: Mapping[tuple[str, str, str], str]) -> list[str]:
+    if arm.source == "ORG":  # the next weaker augmentation that is there
         weaker = {"AUG_": ("",), "AUG2_": ("AUG_", "")}.get(arm.prefix, ())
-        return [name for prefix in weaker for name in _name_of(known, prefix, "ORG", "")][:1]
-    return plain  # of OVERSAMPLE and GAN_ONLY
+        return [by_parts[prefix, "ORG", ""] for prefix in weaker if (prefix, "ORG", "") in by_parts][:1]
+    wanted = [(arm.prefix, "OVERSAMPLE", arm.factor)] if arm.source in ADDING else []
+    return [by_parts[parts] for parts in (*wanted, (arm.prefix, "ORG", "")) if parts in by_parts]
 
 
-def _name_of(known: Sequence[Named], prefix: str, source: str, factor: str) -> list[str]:
-    """The arm of these parts, where it is in the study."""
-    return [a.name for a in known if (a.prefix, a.source, a.factor) == (prefix, source, factor)]
+def _by_parts(arms: Sequence[str]) -> dict[tuple[str, str, str], str]:
+    """The names of arms by prefix, source and factor."""
+    return {(arm.prefix, arm.source, arm.factor): arm.name for arm in map(named, arms)}
 
 
 # -- the answer for one pair
@@ -183,8 +180,10 @@ def sentence(row: Row, frame: Frame) -> str:
         at = frame.of_k() if row["k"] is None else f"at k = {row['k']}"
         return f"{row['treatment']} against {row['reference']}, {at}: {gain}. A description, not a claim."
     floor = "" if row["floor"] is None else f"; two seeds of {row['reference']} differ by {number(row['floor'], 3)}"
+    holm = "" if row["p_holm"] is None else \
+        f", Holm's p among {grouped(frame.compared, 'comparison')} {p_value(row['p_holm'])}"
     return (f"Classifiers with {named(row['treatment']).words()} against {named(row['reference']).words()}: {gain}, "
-            f"{frame.words()}{floor}. {_conclusion(row, frame)}")
+            f"{frame.words()}{floor}. {row['answer'].capitalize()} ({frame.margin:g} would matter{holm}).")
 
 
 def _difference(row: Row) -> str:
@@ -192,67 +191,34 @@ def _difference(row: Row) -> str:
     if row["difference"] is None:
         return "cannot be compared"
     if row["interval"] is None:
-        return f"{number(row['difference'], 3, sign=True)} (no interval)"
+        return f"{number(row['difference'], 3, sign=True)} (too few test subjects with or without a class for an " \
+               "interval)"
     return estimate(row["difference"], row["interval"], sign=True)
-
-
-def _conclusion(row: Row, frame: Frame) -> str:
-    holm = row["p_holm"]
-    corrected = "" if holm is None else f", also after correction for {grouped(frame.compared, 'comparison')} " \
-                                        f"(Holm's p = {p_value(holm)})"
-    if row["answer"] == HELPS:
-        return f"Helps: the whole interval is above 0 and the difference is at least {frame.margin:g}{corrected}."
-    if row["answer"] == HURTS:
-        return f"Hurts: the whole interval is below 0 and the loss is at least {frame.margin:g}{corrected}."
-    if row["answer"] == DOES_NOT:
-        return f"Does not help: a gain of {frame.margin:g} or more, the smallest that would matter, is ruled out."
-    return f"Can't tell: {_why_not(row, frame)}."
-
-
-def _why_not(row: Row, frame: Frame) -> str:
-    holm = row["p_holm"]
-    if row["interval"] is None:
-        return "there are fewer than five test subjects with or without a class, too few for an interval"
-    low, high = row["interval"]
-    if low <= 0 <= high:
-        return f"everything from {interval((low, high), sign=True)} is compatible with these data"
-    if holm is not None and holm >= LEVEL:
-        return (f"by itself the interval leaves out 0, but of {grouped(frame.compared, 'comparison')} one may do so by "
-                f"chance (Holm's p = {p_value(holm)})")
-    return f"there is a gain, but it may be smaller than {frame.margin:g}, the smallest that would matter"
 
 
 # -- the controls
 
 
-def controls_of(contrasts: Sequence[Row], margin: float) -> list[dict[str, Any]]:
+def controls_of(contrasts: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows of "controls": FRESH, COPIES and NOISE against OVERSAMPLE, in F1 averaged over k."""
     rows = []
     for row in contrasts:
         source = named(row["treatment"]).source
         if row["answer"] is not None and source in CONTROLS and named(row["reference"]).source == "OVERSAMPLE":
-            fresh = source == "FRESH"
-            rows.append({"source": source, **row, "expected": HELPS if fresh else DOES_NOT,
-                         "as_expected": (row["answer"] == HELPS) == fresh,
-                         "says": f"{row['treatment']}: {control_says(source, row['answer'], margin)}"})
+            fresh, helps = source == "FRESH", row["answer"] == HELPS
+            rows.append({"source": source, **row, "as_expected": helps == fresh,
+                         "says": f"{row['treatment']}: {_CONTROLS[fresh, helps]}"})
     return rows
 
 
-def control_says(source: str, answer: Answer, margin: float) -> str:
-    """What the contrast of a control with OVERSAMPLE tells of the study's power to see an effect."""
-    if source == "FRESH":
-        return {HELPS: "Real images of further patients help, and the study sees it: it can see such an effect.",
-                HURTS: "Real images of further patients hurt: something is amiss with the data or the classifier.",
-                DOES_NOT: f"Even as many real images of further patients bring no gain of {margin:g}: there is little "
-                          "that so many images of any generator could add here.",
-                CANT_TELL: "Even of real images of further patients it can't be told whether they help: the study is "
-                           "too small to see what a perfect generator would bring."}[answer]
-    what = "Random draws of the training images" if source == "COPIES" else "Images of noise"
-    return {HELPS: f"{what} come out as helping, which they cannot by what they show: do not trust a gain of this size "
-                   "of any other arm.",
-            HURTS: f"{what} hurt." + (" Nothing new was in them: look at the protocol." if source == "COPIES" else ""),
-            DOES_NOT: f"{what} do not help, as it should be.",
-            CANT_TELL: f"{what} are not seen to help, as it should be, though this is not ruled out."}[answer]
+_CONTROLS = {
+    (True, True): "Real images of further patients help: the study can see such an effect.",
+    (True, False): "Not even real images of further patients visibly help: the study cannot see what a perfect "
+                   "generator would bring.",
+    (False, True): "This control comes out as helping, which it cannot by what it shows: do not trust a gain of this "
+                   "size of any other arm.",
+    (False, False): "This control is not seen to help, as it should be."}
+"""What a control tells of the study's power to see an effect, by whether it is FRESH and whether it helps."""
 
 
 # -- the one answer
@@ -264,13 +230,7 @@ def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[st
 
     Helps needs two: the primary comparison helps, and without augmentation the same images beat OVERSAMPLE (Holm),
     where that is in the study. If one of the two says so and the other does not, it is can't tell; so it is where a
-    negative control helps too, or where neither classifier has surely learnt anything.
-
-    Args:
-        contrasts, controls: rows of these tables.
-        arms: names of the study's arms.
-        frame: for the sentences.
-        scores: rows of this table, to see whether anything was learnt.
+    negative control helps too, or where neither classifier has surely learnt anything, as the rows of `scores` tell.
     """
     answered = {(row["treatment"], row["reference"]): row for row in contrasts if row["answer"] is not None}
     primary = next((row for row in answered.values() if row["primary"]), None)
@@ -293,17 +253,14 @@ def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[st
 
 
 def _agreed(primary: Row, other: Row | None) -> tuple[Answer, list[str]]:
+    """The primary comparison's answer; can't tell, and why, where the one without augmentation contradicts it."""
     answer: Answer = primary["answer"]
-    if other is None or (answer == HELPS) == _beats(other):
+    if other is None or (answer == HELPS) == (
+            (other["difference"] or 0) > 0 and other["p_holm"] is not None and other["p_holm"] < LEVEL):
         return answer, []
     won, lost = (primary, other) if answer == HELPS else (other, primary)
     return CANT_TELL, [f"The two comparisons that must agree do not: {won['treatment']} beats {won['reference']}, but "
                        f"{lost['treatment']} against {lost['reference']} is: {lost['answer']}."]
-
-
-def _beats(row: Row) -> bool:
-    return row["difference"] is not None and row["difference"] > 0 and row["p_holm"] is not None \
-        and row["p_holm"] < LEVEL
 
 
 def _ignorance(names: tuple[str, str], scores: Sequence[Row]) -> list[str]:
@@ -319,23 +276,19 @@ def _ignorance(names: tuple[str, str], scores: Sequence[Row]) -> list[str]:
 def _sentence(answer: Answer, primary: Row, frame: Frame) -> str:
     arm = named(primary["treatment"])
     what = f"synthetic images{f' ({arm.factor} x k)' if arm.factor else ''}" if arm.source == "GAN" else arm.words()
-    words = {HELPS: f"Yes: adding {what} makes this classifier better than repeating the real ones",
-             HURTS: f"No: adding {what} makes this classifier worse than repeating the real ones",
-             DOES_NOT: f"No: adding {what} brings no gain of {frame.margin:g} or more over repeating the real ones",
-             CANT_TELL: f"These data can't tell whether adding {what} makes this classifier better than repeating the "
-                        "real ones"}[answer]
-    return (f"{words} ({primary['treatment']} − {primary['reference']}: F1 {_difference(primary)}; {frame.margin:g} "
-            f"would matter; {frame.words()}).")
+    words = {HELPS: f"Yes: adding {what} makes this classifier better than",
+             HURTS: f"No: adding {what} makes this classifier worse than",
+             DOES_NOT: f"No: adding {what} brings no gain of {frame.margin:g} or more over",
+             CANT_TELL: f"These data can't tell whether adding {what} makes this classifier better than"}[answer]
+    return (f"{words} repeating the real ones ({primary['treatment']} − {primary['reference']}: F1 "
+            f"{_difference(primary)}; {frame.margin:g} would matter; {frame.words()}).")
 
 
 def _limits(primary: Row, other: Row | None, frame: Frame) -> list[str]:
     limits = []
     if other is None and named(primary["treatment"]).prefix:
         limits.append("There is no comparison without augmentation beside it, which ought to agree.")
-    if named(primary["treatment"]).source != "GAN":
-        limits.append("There is no arm with a GAN's images to compare: this is about a control in its place.")
     if frame.seeds < 2:
-        limits.append("With one seed it is not known how much another training would change: the bootstrap's interval "
-                      "is over subjects only, and refits differ by their fold alone.")
+        limits.append("With one seed it is not known how much another training would change.")
     return [*limits, "This holds for this classifier, these GANs, these numbers of images and patients like these, not "
                      "for others."]

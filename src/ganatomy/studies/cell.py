@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import choose_device
+from ganatomy.core.text import listed
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row, read_manifest, write_manifest
 from ganatomy.studies.cell_gans import make_synthetic
 from ganatomy.studies.classifiers import TrainingSet, decide, select, train_classifier
-from ganatomy.studies.folder import REMOVE_CELL, Cell, StudyFolder, of_a_cell
+from ganatomy.studies.folder import REMOVE_CELL, Cell, GanFolder, StudyFolder, of_a_cell
 from ganatomy.studies.folds import Subset, check_places, draw_subset
 from ganatomy.studies.predictions import Predictions, read_predictions, write_predictions
 from ganatomy.studies.protocol import Arm, StudySettings
@@ -36,12 +37,10 @@ def run_cell(data: str | Path, study: str | Path, cell: Cell, *, external: str |
     before, as long as torch, device and the number of threads (one, set here) are the same.
 
     Args:
-        data: the dataset folder.
-        study: the study folder.
+        data, study: the dataset and the study folder.
         cell: which.
         external: the external dataset folder, where the study has one; where it was when the study began if None.
-        device: auto, cpu or cuda.
-        say: called with lines for the log.
+        device, say: auto, cpu or cuda; called with lines for the log.
 
     Raises:
         UserError: not a study, another dataset, a cell that the study has not, held-out patients among the training
@@ -57,7 +56,7 @@ def run_cell(data: str | Path, study: str | Path, cell: Cell, *, external: str |
     with folder.cell(cell).lock():
         if not folder.cell(cell).is_done():
             with folder.cell(cell).attempt():
-                _Work(folder, cell, dataset, other, where, say).do()
+                _Work(Roles(folder, cell, dataset), other, where, say).do()
 
 
 def cell_seed(settings: StudySettings, cell: Cell) -> int:
@@ -71,14 +70,21 @@ class Roles:
 
     def __init__(self, study: StudyFolder, cell: Cell, dataset: Dataset) -> None:
         """Raises `UserError` if the study's folds are not the dataset's."""
-        self.settings, self.cell, self.folder = study.settings(), cell, study.cell(cell)
-        self.places, rows = study.places(), dataset.rows(self.settings.domain)
-        check_places(self.places, rows, self.settings, study.folds_file)
-        self.subset = draw_subset(rows, self.places, self.settings, cell.k, cell.fold, cell.seed)
-        self.held_out = [r for r in rows if self.places[r.subject].fold == cell.fold]
-        self.halves = np.array([self.places[r.subject].half for r in self.held_out], np.intp)
+        self.settings, self.cell, self.folder, self.dataset = study.settings(), cell, study.cell(cell), dataset
+        places, rows = study.places(), dataset.rows(self.settings.domain)
+        check_places(places, rows, self.settings, study.folds_file)
+        self.pool = {subject for subject, place in places.items() if place.fold != cell.fold}
+        self.subset = draw_subset(rows, places, self.settings, cell.k, cell.fold, cell.seed)
+        self.held_out = [r for r in rows if r.subject not in self.pool]
+        self.halves = np.array([places[r.subject].half for r in self.held_out], np.intp)
         self.number = {label: i for i, label in enumerate(dataset.info.classes)}
         self.synthetic = synthetic_needed(self.settings, cell.k, self.subset)
+        self.manifests = {self.folder.manifest_file: self.subset.rows, self.folder.fresh_file: self.subset.fresh_rows}
+        self.seed = cell_seed(self.settings, cell)
+
+    def gan(self, label: str) -> GanFolder:
+        """The folder of a class's GAN."""
+        return self.folder.gan(self.number[label])
 
     def refuse_leaks(self) -> None:
         """Raise `UserError` unless classifiers and GANs learn from the images of this cell and from nobody else.
@@ -86,31 +92,23 @@ class Roles:
         Checked is what there is of manifest.csv, fresh.csv and the GANs' datasets: their training images are not of
         subjects whom the fold holds out, and they are those drawn; the test images are those held out.
         """
-        of_gans = {self.folder.gan(self.number[label]).data / "manifest.csv": self.rows_of(label)
-                   for label in self.synthetic}
-        drawn = {self.folder.manifest_file: self.subset.rows, self.folder.fresh_file: self.subset.fresh_rows, **of_gans}
-        for path, wanted in drawn.items():
+        of_gans = {self.gan(label).data / "manifest.csv": self.subset.of(label) for label in self.synthetic}
+        for path, wanted in (self.manifests | of_gans).items():
             if not path.parent.is_dir():
                 continue
             with of_a_cell():
                 rows = read_manifest(path)
             training = [r for r in rows if r.split == "train"]
-            wrong = sorted({r.subject for r in training if self._is_held_out(r.subject)})
-            if wrong:
-                raise UserError(f"held-out subjects are among the training images: {', '.join(wrong[:5])} "
-                                f"({len(wrong)} in all)", where=path, fix=REMOVE_CELL)
-            if _identities(training) != _identities(wanted):
-                raise UserError("its training images are not those that this cell draws", where=path, fix=REMOVE_CELL)
-            tested = [] if path in of_gans else self.held_out
-            if _identities(r for r in rows if r.split != "train") != _identities(tested):
-                raise UserError("its test images are not those that this fold holds out", where=path, fix=REMOVE_CELL)
-
-    def rows_of(self, label: str) -> list[Row]:
-        """The cell's training images of a class."""
-        return [r for r in self.subset.rows if r.label == label]
-
-    def _is_held_out(self, subject: str) -> bool:
-        return subject not in self.places or self.places[subject].fold == self.cell.fold
+            leaks, what = sorted({r.subject for r in training} - self.pool), ""
+            if leaks:
+                what = f"held-out subjects are among the training images: {listed(leaks[:5])} ({len(leaks)} in all)"
+            elif _identities(training) != _identities(wanted):
+                what = "its training images are not those that this cell draws"
+            elif _identities(r for r in rows if r.split != "train") != \
+                    _identities(self.held_out if path in self.manifests else []):
+                what = "its test images are not those that this fold holds out"
+            if what:
+                raise UserError(what, where=path, fix=REMOVE_CELL)
 
 
 def _identities(rows: Iterable[Row]) -> list[tuple[str, str, str, str]]:
@@ -120,81 +118,64 @@ def _identities(rows: Iterable[Row]) -> list[tuple[str, str, str, str]]:
 class _Work:
     """What is done in a cell."""
 
-    def __init__(self, study: StudyFolder, cell: Cell, dataset: Dataset, external: Dataset | None,
-                 device: torch.device, say: Say) -> None:
-        self.roles, self.dataset, self.external = Roles(study, cell, dataset), dataset, external
-        self.settings, self.folder, self.cell = self.roles.settings, self.roles.folder, cell
-        self.device, self.say, self.seed = device, say, cell_seed(self.settings, cell)
+    def __init__(self, roles: Roles, external: Dataset | None, device: torch.device, say: Say) -> None:
+        self.roles, self.external, self.device, self.say = roles, external, device, say
 
     def do(self) -> None:
         """All of it, in order; what is finished is not done again."""
-        started = time.perf_counter()
-        self._write_manifests()
-        self.roles.refuse_leaks()
-        self.dataset.verify([*self.roles.subset.rows, *self.roles.held_out])
-        material = Material(self.dataset, self.roles.subset, self._synthetic(), self.settings, self.cell.k, self.seed)
+        started, roles, folder = time.perf_counter(), self.roles, self.roles.folder
+        held_out = [replace(r, split="test") for r in roles.held_out]
+        for path, rows in roles.manifests.items():  # written down before anything learns
+            if not path.is_file():
+                write_manifest(path, [replace(r, split="train") for r in rows] + held_out)
+        roles.refuse_leaks()
+        roles.dataset.verify([*roles.subset.rows, *roles.held_out])
+        synthetic = {label: make_synthetic(
+            roles.dataset, label, roles.subset.of(label), roles.subset.unseen[label],
+            [r for r in roles.held_out if r.label == label], wanted, roles.gan(label), roles.settings, roles.seed,
+            str(self.device), self.say) for label, wanted in roles.synthetic.items()}
         gans = time.perf_counter() - started
-        arms = self.settings.parsed_arms()
+        arms = roles.settings.parsed_arms()
         for arm in arms:
             if not self._is_judged(arm):
                 self.say(f"arm {arm.name}")
-                self._classify(arm, material)
-        files = [self.folder.manifest_file, self.folder.fresh_file, *(p for arm in arms for p in self._files(arm))]
-        for label in material.synthetic:
-            files += self.folder.gan(self.roles.number[label]).files()
-        self.folder.note_done(files, seconds=round(time.perf_counter() - started, 1), seconds_of_gans=round(gans, 1))
-
-    def _write_manifests(self) -> None:
-        """Write down whom the cell learns from and whom it tests, before anything learns."""
-        held_out = [replace(r, split="test") for r in self.roles.held_out]
-        for path, rows in ((self.folder.manifest_file, self.roles.subset.rows),
-                           (self.folder.fresh_file, self.roles.subset.fresh_rows)):
-            if not path.is_file():
-                write_manifest(path, [replace(r, split="train") for r in rows] + held_out)
-
-    def _synthetic(self) -> dict[str, Dataset]:
-        return {label: make_synthetic(self.dataset, label, self.roles.rows_of(label), self.roles.subset.unseen[label],
-                                      [r for r in self.roles.held_out if r.label == label], wanted,
-                                      self.folder.gan(self.roles.number[label]), self.settings, self.seed,
-                                      str(self.device), self.say)
-                for label, wanted in self.roles.synthetic.items()}
+                self._classify(arm, synthetic)
+        files = [*roles.manifests, *(p for arm in arms for p in self._files(arm))]
+        files += [p for label in synthetic for p in roles.gan(label).files()]
+        folder.note_done(files, seconds=round(time.perf_counter() - started, 1), seconds_of_gans=round(gans, 1))
 
     def _files(self, arm: Arm) -> list[Path]:
         """The files of an arm's predictions."""
-        return [self.folder.predictions(arm.name, external) for external in ([True] if self.external else []) + [False]]
+        own = self.roles.folder.predictions
+        return [own(arm.name), *([own(arm.name, external=True)] if self.external else [])]
 
     def _is_judged(self, arm: Arm) -> bool:
         """Whether all the files of an arm are there and can be read; those that cannot are written anew."""
         try:
-            return all(path.is_file() and read_predictions(path) for path in self._files(arm))
+            return all(read_predictions(path) for path in self._files(arm))
         except UserError:
             return False
 
-    def _classify(self, arm: Arm, material: Material) -> None:
+    def _classify(self, arm: Arm, synthetic: Mapping[str, Dataset]) -> None:
         """Train an arm's classifier, choose checkpoint and threshold on each half, apply them to the other."""
-        classes, number, held_out = self.dataset.info.classes, self.roles.number, self.roles.held_out
-        judged = [self.dataset.stack(held_out, self.settings.size)]
-        outside = external_rows(self.external, self.settings) if self.external else []
-        if self.external:
-            judged.append(self.external.stack(outside, self.settings.size))
-        probabilities = train_classifier(training_set(arm, material), len(classes), judged, self.settings.classifier,
-                                         arm.augment, self.seed, self.device)
-        positives = [number[c] for c in self.settings.positives]
-        labels = np.array([number[r.label] for r in held_out], np.intp)
-        chosen = select(probabilities[0], labels, self.roles.halves, positives)
-
-        def predictions(rows: Sequence[Row], judged: Any, half: Any) -> Predictions:
-            scores, decisions = decide(judged, chosen, half, positives)
-            return Predictions(tuple(r.image_id for r in rows), tuple(r.subject for r in rows),
-                               tuple(r.label for r in rows), half, {classes[c]: s for c, s in scores.items()},
-                               {classes[c]: d for c, d in decisions.items()})
-
-        if self.external:
-            twice, halves = [*outside, *outside], np.repeat(np.arange(2), len(outside))
-            write_predictions(self.folder.predictions(arm.name, external=True),
-                              predictions(twice, np.concatenate([probabilities[1]] * 2, axis=1), halves))
-        write_predictions(self.folder.predictions(arm.name),
-                          predictions(held_out, probabilities[0], self.roles.halves))
+        roles, settings, classes = self.roles, self.roles.settings, self.roles.dataset.info.classes
+        rows, outside = roles.held_out, external_rows(self.external, settings) if self.external else []
+        stacks = [roles.dataset.stack(rows, settings.size)]
+        stacks += [self.external.stack(outside, settings.size)] if self.external else []
+        probabilities = train_classifier(training_set(arm, roles, synthetic), len(classes), stacks,
+                                         settings.classifier, arm.augment, roles.seed, self.device)
+        positives = [roles.number[c] for c in settings.positives]
+        labels = np.array([roles.number[r.label] for r in rows], np.intp)
+        chosen = select(probabilities[0], labels, roles.halves, positives)
+        judged = [(rows, probabilities[0], roles.halves)]
+        if self.external:  # each image is judged by the choice of either half
+            judged.append(([*outside, *outside], np.concatenate([probabilities[1]] * 2, axis=1),
+                           np.repeat(np.arange(2), len(outside))))
+        for path, (of, probability, half) in zip(self._files(arm), judged, strict=True):
+            scores, decisions = decide(probability, chosen, half, positives)
+            write_predictions(path, Predictions(
+                tuple(r.image_id for r in of), tuple(r.subject for r in of), tuple(r.label for r in of), half,
+                {classes[c]: s for c, s in scores.items()}, {classes[c]: d for c, d in decisions.items()}))
 
 
 def external_rows(external: Dataset, settings: StudySettings) -> list[Row]:
@@ -206,73 +187,63 @@ def external_rows(external: Dataset, settings: StudySettings) -> list[Row]:
 # -- what an arm's classifier learns from
 
 
-@dataclass(frozen=True)
-class Material:
-    """What a cell's arms learn from. `synthetic` is by class; `seed` is the cell's own."""
-
-    dataset: Dataset
-    subset: Subset
-    synthetic: Mapping[str, Dataset]
-    settings: StudySettings
-    k: int
-    seed: int
-
-    def real(self, rows: Sequence[Row]) -> Images:
-        """Images [n, c, size, size] in [-1, 1]."""
-        return self.dataset.images(rows, self.settings.size)
-
-    def drawn(self, label: str, n: int) -> Images:
-        """The first n synthetic images of a class."""
-        images = self.synthetic[label]
-        return images.images(images.rows()[:n], self.settings.size)
-
-
 def synthetic_needed(settings: StudySettings, k: int, subset: Subset) -> dict[str, int]:
     """How many synthetic images of each class the arms of a cell need; classes that need none are left out."""
     needed: dict[str, int] = {}
     for arm in settings.parsed_arms():
-        if arm.needs_gan:
-            counts = _only(arm, k, subset, settings) if arm.source == "GAN_ONLY" \
-                else dict.fromkeys(settings.positives, arm.added(k))
-            needed |= {label: max(n, needed.get(label, 0)) for label, n in counts.items()}
+        needed |= {label: max(n, needed.get(label, 0)) for label, n in _drawn(arm, settings, k, subset).items()}
     return needed
 
 
-def _only(arm: Arm, k: int, subset: Subset, settings: StudySettings) -> dict[str, int]:
-    """As many images of each class as the arm GAN has, real and synthetic together."""
-    real = {label: sum(r.label == label for r in subset.rows) for label in sorted({r.label for r in subset.rows})}
-    return {label: n + (arm.added(k) if label in settings.positives else 0) for label, n in real.items()}
+def _drawn(arm: Arm, settings: StudySettings, k: int, subset: Subset) -> dict[str, int]:
+    """How many synthetic images of each class an arm has; GAN_ONLY as many as GAN has in all."""
+    if not arm.needs_gan:
+        return {}
+    real = Counter(r.label for r in subset.rows) if arm.source == "GAN_ONLY" else Counter[str]()
+    return {label: real[label] + (arm.added(k) if label in settings.positives else 0)
+            for label in sorted(real) or settings.positives}
 
 
-def training_set(arm: Arm, material: Material) -> TrainingSet:
+def training_set(arm: Arm, roles: Roles, synthetic: Mapping[str, Dataset]) -> TrainingSet:
     """The images and the numbers of their classes: real ones first, then what is added."""
-    settings, subset = material.settings, material.subset
-    number = {label: i for i, label in enumerate(material.dataset.info.classes)}
-    if arm.source == "GAN_ONLY":
-        parts = [(label, material.drawn(label, n)) for label, n in _only(arm, material.k, subset, settings).items()]
-    else:
-        labels = sorted({r.label for r in subset.rows})
-        parts = [(label, material.real([r for r in subset.rows if r.label == label])) for label in labels]
-        if arm.source != "ORG":
-            parts += [(label, _added(arm, label, material)) for label in settings.positives]
-    images = np.concatenate([part for _, part in parts])
-    return TrainingSet(images, np.repeat([number[label] for label, _ in parts], [len(p) for _, p in parts]))
+    settings, subset = roles.settings, roles.subset
+    parts: list[tuple[str, Images]] = []
+    if arm.source != "GAN_ONLY":
+        parts = [(label, _real(roles, subset.of(label))) for label in sorted({r.label for r in subset.rows})]
+    for label, n in _drawn(arm, settings, roles.cell.k, subset).items():
+        parts.append((label, synthetic[label].images(synthetic[label].rows()[:n], settings.size)))
+    if arm.source in _ADDED:
+        parts += [(label, _ADDED[arm.source](roles, label, arm.added(roles.cell.k))) for label in settings.positives]
+    return TrainingSet(np.concatenate([part for _, part in parts]),
+                       np.repeat([roles.number[label] for label, _ in parts], [len(part) for _, part in parts]))
 
 
-def _added(arm: Arm, label: str, material: Material) -> Images:
-    """What an arm adds for one positive class, [factor x k, c, size, size]."""
-    n, rng = arm.added(material.k), np.random.default_rng((COPIES, material.seed))
-    if arm.source == "GAN":
-        return material.drawn(label, n)
-    if arm.source == "FRESH":
-        return material.real(material.subset.fresh[label][:n])
-    own = [r for r in material.subset.rows if r.label == label]
-    if arm.source == "OVERSAMPLE":  # each as often as any other, the first ones once more
-        return material.real([own[i % len(own)] for i in range(n)])
-    if arm.source == "COPIES":
-        return material.real([own[i] for i in rng.integers(len(own), size=n)])
-    if arm.source == "NOISE":
-        images, rng = material.real(own), np.random.default_rng((NOISE, material.seed))
-        drawn = rng.normal(images.mean(), images.std(), (n, *images.shape[1:]))
-        return np.clip(drawn, -1, 1).astype(np.float32)
-    raise UserError(f"{arm.source} adds nothing", where="--arms")
+def _real(roles: Roles, rows: Sequence[Row]) -> Images:
+    """Images [n, c, size, size] in [-1, 1]."""
+    return roles.dataset.images(rows, roles.settings.size)
+
+
+def _fresh(roles: Roles, label: str, n: int) -> Images:
+    return _real(roles, roles.subset.fresh[label][:n])
+
+
+def _oversampled(roles: Roles, label: str, n: int) -> Images:
+    """Each as often as any other, the first ones once more."""
+    own = roles.subset.of(label)
+    return _real(roles, [own[i % len(own)] for i in range(n)])
+
+
+def _copies(roles: Roles, label: str, n: int) -> Images:
+    own, rng = roles.subset.of(label), np.random.default_rng((COPIES, roles.seed))
+    return _real(roles, [own[i] for i in rng.integers(len(own), size=n)])
+
+
+def _noise(roles: Roles, label: str, n: int) -> Images:
+    images, rng = _real(roles, roles.subset.of(label)), np.random.default_rng((NOISE, roles.seed))
+    drawn = rng.normal(images.mean(), images.std(), (n, *images.shape[1:]))
+    return np.clip(drawn, -1, 1).astype(np.float32)
+
+
+_ADDED: dict[str, Callable[[Roles, str, int], Images]] = {
+    "FRESH": _fresh, "OVERSAMPLE": _oversampled, "COPIES": _copies, "NOISE": _noise}
+"""What sources add for one positive class: n images [n, c, size, size]."""

@@ -38,24 +38,20 @@ def make_synthetic(dataset: Dataset, label: str, rows: Sequence[Row], unseen: Se
     """Train a GAN on `rows` and nothing else, draw its images, audit them; what is already there is kept.
 
     Args:
-        dataset: the study's.
-        label: the class.
-        rows: this cell's real training images of the class.
-        unseen: further real images of it, of subjects outside of the cell's training images and of the fold.
+        dataset, settings: the study's.
+        label: the class, of which all images are.
+        rows: this cell's real training images.
+        unseen: further real images, of subjects outside of the cell's training images and of the fold.
         held_out: those of the fold.
-        wanted: how many images the arms need.
-        folder: where to.
-        settings: the study's.
-        seed: of training and drawing.
-        device: auto, cpu or cuda.
-        say: called with lines for the log.
+        wanted: how many synthetic images the arms need.
+        folder, seed, device, say: where to, of training and drawing, auto, cpu or cuda, called with lines for the log.
 
     Raises:
         UserError: training stopped at every attempt, or the pixels have been changed.
     """
     if not folder.data.is_dir():
         write_images(dataset, rows, label, folder.data, settings)
-    if not _is_audited(folder):  # what no audit vouches for is drawn again
+    if not _is_audited(folder):
         run = _train(folder, settings, label, seed, device, say)
         with disk_errors(folder.synthetic):
             shutil.rmtree(folder.synthetic, ignore_errors=True)
@@ -71,7 +67,7 @@ def make_synthetic(dataset: Dataset, label: str, rows: Sequence[Row], unseen: Se
 
 
 def _is_audited(folder: GanFolder) -> bool:
-    """Whether there is an audit of these very images, of a GAN that learnt from what lies beside them."""
+    """Whether an audit vouches for these very images, of a GAN that learnt from what lies beside them."""
     try:
         return bool(read_audit(folder.audit_file)["of"] == _identities(folder))
     except UserError:
@@ -97,7 +93,7 @@ def write_images(dataset: Dataset, rows: Sequence[Row], label: str, out: Path, s
 
 
 def _train(folder: GanFolder, settings: StudySettings, label: str, seed: int, device: str, say: Say) -> Path:
-    """The finished run; a training that collapsed is begun again from other random weights, which audit.json tells."""
+    """The finished run; a training that collapsed is begun again from other random weights."""
     for attempt in range(ATTEMPTS):
         recipe = settings.recipe.model_copy(update={"label": label, "seed": (seed + attempt) % _MOST_SEED})
         try:
@@ -111,8 +107,7 @@ def _train(folder: GanFolder, settings: StudySettings, label: str, seed: int, de
 
 
 LIGHTS = ("green", "amber", "red", "grey")
-OTHERS = ("Copies-test", "Leak")
-"""What the audit tells besides: of test patients, whom no GAN here has seen and the protocol keeps out."""
+OTHERS = ("Copies-test", "Leak")  # of test patients, whom the protocol keeps out of every GAN
 
 
 def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row], unseen: Sequence[Row],

@@ -9,7 +9,7 @@ import itertools
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import make_deterministic, place
 from ganatomy.features.base import CHUNK, Extractor, Features, Images, Stack
 from ganatomy.features.choose import choose
@@ -67,41 +66,22 @@ def train_classifier(train: TrainingSet, classes: int, judged: Sequence[Stack], 
 
     Returns:
         For each set the class probabilities [checkpoints, n, classes]; the last checkpoint is the end of training.
-
-    Raises:
-        UserError: judged images of another shape, or images too small for the network.
     """
-    _check(train, classes, judged)
     if settings.name == "features":
         return _from_features(train, classes, judged, augment, seed)
     make_deterministic(device)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         shape = Shape(size=train.images.shape[2], channels=train.images.shape[1])
-        network = place(build(settings.name, shape, classes), device)
-    rounds_of: list[list[Probabilities]] = [[] for _ in judged]
-    for _ in _checkpoints(network, train, settings, augment, seed):
-        for rounds, images in zip(rounds_of, judged, strict=True):
-            rounds.append(probabilities(network, images, classes))
-    return [np.stack(rounds) for rounds in rounds_of]
-
-
-def _check(train: TrainingSet, classes: int, judged: Sequence[Stack]) -> None:
-    if not 0 < len(train.images) == len(train.labels):
-        raise ValueError("a training set has images, and a label for each")
-    if train.labels.min() < 0 or train.labels.max() >= classes:
-        raise ValueError(f"labels are 0 to {classes - 1}")
-    shape = train.images.shape[1:]
-    for images in judged:
-        if tuple(images.shape[1:]) != shape:
-            given, wanted = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
-            raise UserError(f"the images to be judged are {given} (channels, height, width), those trained on {wanted}",
-                            fix="prepare both datasets with the same --size, both grey or both in colour")
+        network = place(NETWORKS[settings.name](shape, classes), device)
+    rounds = [[probabilities(network, images, classes) for images in judged]
+              for _ in _checkpoints(network, train, settings, augment, seed)]
+    return [np.stack(own) for own in zip(*rounds, strict=True)]
 
 
 def _checkpoints(network: nn.Module, train: TrainingSet, settings: ClassifierSettings, augment: Augment,
-                 seed: int) -> Iterator[int]:
-    """Train; comes back after each of the equal parts, with the number of updates done."""
+                 seed: int) -> Iterator[None]:
+    """Train; comes back after each of the equal parts."""
     device = next(network.parameters()).device
     optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay,
                                  fused=True)
@@ -112,17 +92,15 @@ def _checkpoints(network: nn.Module, train: TrainingSet, settings: ClassifierSet
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * settings.final_rate ** (step / settings.updates)
         rows = torch.from_numpy(np.fromiter(order, np.int64, settings.batch_size))
-        batch = changed(images[rows].to(device), augment, seed, step)
-        _update(network.train(), batch, labels[rows].to(device), optimiser)
+        batch = images[rows].to(device)
+        if augment != "none":
+            batch = (flip if augment == "flips" else strong)(batch, generator(seed, step))
+        logits = network.train()(batch.contiguous(memory_format=torch.channels_last))
+        optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(logits, labels[rows].to(device)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
         if step + 1 in stops:
-            yield step + 1
-
-
-def _update(network: nn.Module, images: Tensor, labels: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    loss = F.cross_entropy(network(images.contiguous(memory_format=torch.channels_last)), labels)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+            yield
 
 
 def _order(n: int, seed: int) -> Iterator[int]:
@@ -131,14 +109,6 @@ def _order(n: int, seed: int) -> Iterator[int]:
     while True:
         yield from np.random.default_rng((seed, number)).permutation(n).tolist()
         number += 1
-
-
-def changed(images: Tensor, augment: Augment, seed: int, step: int) -> Tensor:
-    """Images [n, c, s, s] as the update of this number sees them."""
-    if augment == "none":
-        return images
-    change = flip if augment == "flips" else strong
-    return change(images, generator(seed, step))
 
 
 @torch.no_grad()
@@ -204,8 +174,7 @@ def _versions(images: Images, augment: Augment, seeds: tuple[int, ...]) -> list[
         return [images]
     if augment == "flips":
         return [np.ascontiguousarray(images[:, :, ::down, ::across]) for down in (1, -1) for across in (1, -1)]
-    return [strong(torch.from_numpy(images), generator(*seeds, number)).numpy()
-            for number in range(VERSIONS)]
+    return [strong(torch.from_numpy(images), generator(*seeds, number)).numpy() for number in range(VERSIONS)]
 
 
 @dataclass(frozen=True)
@@ -231,15 +200,16 @@ def select(probabilities: Probabilities, labels: NDArray[np.intp], halves: NDArr
     Args:
         probabilities: [checkpoints, n, classes].
         labels: [n], numbers of classes.
-        halves: [n], 0 or 1.
+        halves: [n], 0 or 1; each has images of every positive class and of others.
         positives: numbers of the positive classes, at least one.
-
-    Raises:
-        ValueError: a half without images of a positive class, or with no others.
     """
-    chosen = [_choose(probabilities[:, halves == 1 - h], labels[halves == 1 - h], positives) for h in (0, 1)]
-    (first, first_cuts), (second, second_cuts) = chosen
-    return Chosen((first, second), {p: (first_cuts[p], second_cuts[p]) for p in positives})
+    checkpoints, cuts = [], []
+    for other in (halves == 1, halves == 0):
+        choices = [{p: best_threshold(round_[other, p].astype(np.float64), labels[other] == p) for p in positives}
+                   for round_ in probabilities]
+        checkpoints.append(int(np.argmax([sum(f1 for _, f1 in own.values()) for own in choices])))
+        cuts.append(choices[checkpoints[-1]])
+    return Chosen((checkpoints[0], checkpoints[1]), {p: (cuts[0][p][0], cuts[1][p][0]) for p in positives})
 
 
 def decide(probabilities: Probabilities, chosen: Chosen, halves: NDArray[np.intp],
@@ -267,10 +237,8 @@ def best_threshold(scores: Scores, positive: Bools) -> tuple[float, float]:
 
     Args:
         scores: [n] in 0 to 1.
-        positive: [n], the truth; both kinds must be there.
+        positive: [n], the truth, of both kinds.
     """
-    if positive.all() or not positive.any():
-        raise ValueError("a threshold is chosen on images of both kinds")
     values, place = np.unique(scores, return_inverse=True)
     hits = np.bincount(place, weights=positive, minlength=len(values))[::-1].cumsum()[::-1]
     called = np.bincount(place, minlength=len(values))[::-1].cumsum()[::-1]
@@ -281,15 +249,7 @@ def best_threshold(scores: Scores, positive: Bools) -> tuple[float, float]:
     return float(candidates[at]), float(f1[at])
 
 
-def _choose(probabilities: Probabilities, labels: NDArray[np.intp],
-            positives: Sequence[int]) -> tuple[int, Mapping[int, float]]:
-    choices = [{p: best_threshold(round_[:, p].astype(np.float64), labels == p) for p in positives}
-               for round_ in probabilities]
-    best = int(np.argmax([sum(f1 for _, f1 in cuts.values()) for cuts in choices]))
-    return best, {p: threshold for p, (threshold, _) in choices[best].items()}
-
-
-SMALLEST = 16  # px a side: two halvings at least
+SMALLEST = 16  # px a side of the networks' images: two halvings at least; plans refuse smaller ones
 
 
 class FullyConvolutional(nn.Module):
@@ -362,18 +322,6 @@ class _Block(nn.Module):
         return torch.relu_(self.inner(x) + self.shortcut(x))
 
 
-def build(name: str, shape: Shape, classes: int) -> nn.Module:
-    """The network of that name, its first weights drawn from torch's generator.
-
-    Raises:
-        UserError: images too small to be halved twice.
-    """
-    if shape.size < SMALLEST:
-        raise UserError(f"the classifier {name} needs images of {SMALLEST} pixels a side or more, not {shape.size}",
-                        where="--classifier", fix="prepare the dataset with a larger --size, or use features")
-    return NETWORKS[name](shape, classes)
-
-
 NETWORKS: dict[str, Callable[[Shape, int], nn.Module]] = {"fcn": FullyConvolutional, "resnet": ResNet}
 
 
@@ -408,15 +356,10 @@ def strong(images: Tensor, random: torch.Generator) -> Tensor:
     spread = F.interpolate(torch.eye(KNOTS)[None, None], size=(side, KNOTS), mode="bicubic", align_corners=True)[0, 0]
     shifts = (spread @ knots @ spread.T).to(images.device)  # bicubic along both sides, [n, 2, side, side]
     # turned and bent in one step, which blurs once
-    grid = F.affine_grid(_rotations(angles * TURN).to(images.device), list(images.shape), align_corners=False)
+    cos, sin, zero = (angles * TURN).cos(), (angles * TURN).sin(), torch.zeros(n)
+    turns = torch.stack([cos, -sin, zero, sin, cos, zero], 1).reshape(n, 2, 3)
+    grid = F.affine_grid(turns.to(images.device), list(images.shape), align_corners=False)
     images = F.grid_sample(images + 1, grid + shifts.permute(0, 2, 3, 1), padding_mode="zeros", align_corners=False)
     power = (powers * POWER).exp().to(images.device)[:, None, None, None]
     graded: Tensor = (images / 2).clamp(0, 1) ** power * 2 - 1
     return graded
-
-
-def _rotations(angles: Tensor) -> Tensor:
-    """Matrices [n, 2, 3] of turns about the centre, by angles [n] in radians."""
-    zero = torch.zeros_like(angles)
-    return torch.stack([torch.stack([angles.cos(), -angles.sin(), zero], 1),
-                        torch.stack([angles.sin(), angles.cos(), zero], 1)], 1)

@@ -59,7 +59,7 @@ def write_jobs(study: StudyFolder, command: Sequence[str], tasks: int, seconds: 
     Args:
         study: the folder.
         command: what goes on with the study, with paths that the cluster's nodes know too.
-        tasks: how many workers, at least one; clusters take 1,000 in an array.
+        tasks: how many workers, 1 to `MOST_TASKS`.
         seconds: what the cells of a task take here.
 
     Returns:
@@ -79,7 +79,7 @@ def write_jobs(study: StudyFolder, command: Sequence[str], tasks: int, seconds: 
             "logs": str(logs).replace("%", "%%"),
             "environment": " ".join(f"{name}={value}" for name, value in ONE_THREAD.items())}
     array = _HEAD.format(what="Workers for the cells of a study: sbatch this file.", log="%A_%a",
-                         more=f"#SBATCH --array=0-{min(tasks, MOST_TASKS) - 1}",
+                         more=f"#SBATCH --array=0-{tasks - 1}",
                          command=shlex.join([*command, "--worker"]), **same)
     gather = _HEAD.format(what="After the workers: finishes what is missing, and writes the results.", log="%j",
                           more="", command=f'{shlex.join(command)} --workers "${{SLURM_CPUS_PER_TASK:-1}}"', **same)
@@ -99,20 +99,15 @@ _ADDRESSES = "give the address that `ray start --head` printed, auto on a machin
 
 
 class OnRay:
-    """Workers on a Ray cluster, or on one of this machine: a CPU for each, and a share of a GPU where there are any."""
+    """A `Crew` on a Ray cluster: a CPU for each worker, and a share of a GPU where there are any."""
 
     def __init__(self, study: StudyFolder, command: Sequence[str], address: str, workers: int,
                  gpu_share: float | None, device: str) -> None:
         """Join the cluster, or begin one; to be used in a `with`, which leaves it.
 
         Args:
-            study: the folder, which every node has to know under this path.
-            command: what goes on with the study.
-            address: of the cluster; `auto` for the one that this machine belongs to, `local` for one of its own.
-            workers: CPUs of a local cluster.
-            gpu_share: of one GPU, for each worker; if None a quarter where the cluster has GPUs and `device` is not
-                cpu.
-            device: auto, cpu or cuda.
+            study, command: the folder, which every node has to know under this path; what goes on with the study.
+            address, workers, gpu_share, device: as of `study`; a local cluster has as many CPUs as workers.
 
         Raises:
             UserError: no Ray, no cluster, no GPU, or a node that has not the same folder or the same ganatomy.
@@ -142,35 +137,31 @@ class OnRay:
         return max(1, int(min(cpus, there.get("GPU", 0) // self._share) if self._share else cpus))
 
     def start(self, log: Path) -> None:
-        """See `Crew`."""
         self._running[self._task.remote(self._command, str(log), self._share > 0)] = log
 
     def running(self) -> int:
-        """See `Crew`."""
         return len(self._running)
 
     def ended(self) -> list[tuple[int, str, Path]]:
-        """See `Crew`; a task whose node or Ray worker is gone is lost."""
+        """Also the tasks whose node or Ray worker is gone, as if killed."""
         if not self._running:
             time.sleep(POLL)
             return []
-        ready, _ = self._ray.wait(list(self._running), timeout=POLL)
-        return [self._end(reference) for reference in ready]
-
-    def _end(self, reference: Any) -> tuple[int, str, Path]:
-        log = self._running.pop(reference)
-        try:
-            code = int(self._ray.get(reference))
-        except self._ray.exceptions.RayTaskError as error:  # raised on the node by what ran there
-            if isinstance(error.cause, UserError):
-                raise error.cause from error
-            raise
-        except self._ray.exceptions.RayError as error:
-            return -signal.SIGKILL, type(error).__name__, log
-        return code, exit_word(code), log
+        ended = []
+        for reference in self._ray.wait(list(self._running), timeout=POLL)[0]:
+            log = self._running.pop(reference)
+            try:
+                code = int(self._ray.get(reference))
+                ended.append((code, exit_word(code), log))
+            except self._ray.exceptions.RayTaskError as error:  # raised on the node by what ran there
+                if isinstance(error.cause, UserError):
+                    raise error.cause from error
+                raise
+            except self._ray.exceptions.RayError as error:
+                ended.append((-signal.SIGKILL, type(error).__name__, log))
+        return ended
 
     def stop(self) -> None:
-        """See `Crew`."""
         if self._running:
             for reference in self._running:
                 self._ray.cancel(reference)
@@ -185,11 +176,9 @@ class OnRay:
 
     def _gpus(self, share: float | None, device: str) -> float:
         there = self._ray.cluster_resources().get("GPU", 0)
-        if share is None:
-            return 1 / ON_A_GPU if there and device != "cpu" else 0.0
-        if share > 0 and not there:
+        if share and not there:
             raise UserError("the cluster has no GPU", where="--gpu-share", fix="leave it out")
-        return share
+        return share if share is not None else 1 / ON_A_GPU if there and device != "cpu" else 0.0
 
     def _check_nodes(self) -> None:
         """Have every node look whether it knows the study's folder under the same path, before it is given work."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 
@@ -23,7 +23,6 @@ from ganatomy.core.files import (
     private_folder,
     private_path,
     read_json,
-    recorded_commands,
     write_json,
     write_text,
 )
@@ -37,7 +36,6 @@ ATTEMPTS = 3  # at a cell whose process is killed
 REMOVE_CELL = "remove this cell's folder and run the study again"
 _OTHER = "start the study again in another folder"
 _LEFT_OVER = re.compile(r"folds\.csv$|\.(folds\.csv|study\.json)\.partial-\d+$")  # by a start that was killed
-_CELL = re.compile(r"k(\d+)-fold(\d+)-seed(\d+)$")
 
 
 @contextmanager
@@ -65,14 +63,6 @@ class Cell:
     def name(self) -> str:
         """Its folder's name."""
         return f"k{self.k:04d}-fold{self.fold}-seed{self.seed}"
-
-    @classmethod
-    def of(cls, name: str) -> Cell:
-        """The cell of a folder's name. Raises `ValueError` for any other name."""
-        match = _CELL.match(name)
-        if match is None:
-            raise ValueError(name)
-        return cls(*map(int, match.groups()))
 
 
 def cells_of(settings: StudySettings) -> list[Cell]:
@@ -126,10 +116,6 @@ class StudyFolder:
             raise UserError(f"its settings are broken ({error.error_count()} faults)", where=self.settings_file,
                             fix=_OTHER) from error
 
-    def commands(self) -> list[str]:
-        """The command that began the study, in a list; none of a study of old."""
-        return recorded_commands(self.commands_file)
-
     def about(self) -> dict[str, Any]:
         """What else study.json holds: `dataset` and `external` (hashes of the datasets' content), `ganatomy`."""
         return {key: value for key, value in self._read().items() if key != "settings"}
@@ -143,17 +129,16 @@ class StudyFolder:
 
     def start(self, settings: StudySettings, places: Mapping[str, Place], dataset: Dataset,
               external: Dataset | None) -> None:
-        """Make the folder. Raises `UserError` if something else is there, or another process has been quicker."""
-        self.refuse_occupied()  # before anything is written beside it
+        """Make the folder. Raises `UserError` if another process has been quicker."""
         with locked(private_folder(self.path) / ".start", self.path, "another process is beginning a study here"):
             if self.exists():
                 raise UserError("another process has just begun a study here", where=self.path,
                                 fix="run the command again to go on with it")
-            self.refuse_occupied()
-            with disk_errors(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
             self.note_datasets(dataset, external)
-            self._write_folds(places)
+            buffer = io.StringIO()
+            writer = csv.writer(buffer, lineterminator="\n")
+            writer.writerows([("subject", "fold", "half"), *((s, p.fold, p.half) for s, p in sorted(places.items()))])
+            write_text(self.folds_file, buffer.getvalue())
             write_json(self.settings_file, {  # last: with it the study is there
                 "schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": dataset.info.content,
                 "external": external.info.content if external else None, "settings": settings.model_dump(mode="json")})
@@ -164,30 +149,21 @@ class StudyFolder:
         if self.path.exists() and occupied and not self.exists():
             raise UserError("exists and is not a study folder", where=self.path, fix="choose another folder")
 
-    def _write_folds(self, places: Mapping[str, Place]) -> None:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["subject", "fold", "half"])
-        writer.writerows([s, p.fold, p.half] for s, p in sorted(places.items()))
-        write_text(self.folds_file, buffer.getvalue())
-
     def note_datasets(self, dataset: Dataset, external: Dataset | None) -> None:
         """Keep where the datasets are, outside of what may travel."""
+        paths = {"dataset": dataset, "external": external}
         write_json(private_folder(self.path) / "datasets.json",
-                   {"dataset": str(dataset.path.resolve()), "external": str(external.path.resolve()) if external else
-                    None}, mode=0o600)
+                   {name: str(own.path.resolve()) if own else None for name, own in paths.items()}, mode=0o600)
 
-    def dataset_path(self) -> Path | None:
-        """Where the dataset was when the study was last started."""
-        return self._noted("dataset")
-
-    def external_path(self) -> Path | None:
-        """Where the external dataset was when the study was last started."""
-        return self._noted("external")
+    def path_of(self, name: Literal["dataset", "external"]) -> Path | None:
+        """Where the dataset, or the external one, was when the study was last started; None if that is not known."""
+        note = private_path(self.path) / "datasets.json"
+        path = (read_json(note) if note.is_file() else {}).get(name)
+        return None if path is None else Path(path)
 
     def open_dataset(self) -> Dataset:
         """The dataset of the study. Raises `UserError` if it is not known where that is."""
-        path = self.dataset_path()
+        path = self.path_of("dataset")
         if path is None:
             raise UserError("does not know where its dataset is", where=self.path,
                             fix="run `ganatomy study DATASET STUDY` to its end")
@@ -201,17 +177,11 @@ class StudyFolder:
         """
         if self.about()["external"] is None:
             return None
-        path = Path(given) if given is not None else self.external_path()
+        path = Path(given) if given is not None else self.path_of("external")
         if path is None or not path.is_dir():
             raise UserError("does not know where its external dataset is now", where=self.path,
                             fix="name it with --external")
         return Dataset.open(path)
-
-    def _noted(self, name: str) -> Path | None:
-        note = private_path(self.path) / "datasets.json"
-        kept = read_json(note) if note.is_file() else None
-        path = kept.get(name) if isinstance(kept, dict) else None
-        return Path(path) if isinstance(path, str) else None
 
     def refuse_difference(self, settings: StudySettings, dataset: Dataset, external: Dataset | None) -> None:
         """Raise `UserError` if the study was started with other settings (naming the keys that differ) or data."""
@@ -228,16 +198,12 @@ class StudyFolder:
                                 where=self.path, fix="give the one it was started with, or choose another folder")
 
     def places(self) -> dict[str, Place]:
-        """folds.csv. Raises `UserError` if it is broken, or a subject is in it twice."""
+        """folds.csv. Raises `UserError` if it is broken."""
         try:
             with self.folds_file.open(newline="", encoding="utf-8") as handle:
-                lines = list(csv.DictReader(handle))
-            places = {line["subject"]: Place(int(line["fold"]), int(line["half"])) for line in lines}
+                return {line["subject"]: Place(int(line["fold"]), int(line["half"])) for line in csv.DictReader(handle)}
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise UserError(f"cannot be read ({error})", where=self.folds_file, fix=_OTHER) from error
-        if len(places) < len(lines):
-            raise UserError("a subject is in it twice", where=self.folds_file, fix=_OTHER)
-        return places
 
     def cell(self, cell: Cell) -> CellFolder:
         """The folder of a cell."""
@@ -303,10 +269,7 @@ class CellFolder:
                 raise UserError("has been changed since its cell was done", where=self.path / name, fix=REMOVE_CELL)
 
     def _hashes(self) -> dict[str, str]:
-        noted = read_json(self.done_file)
-        files = noted.get("files") if isinstance(noted, dict) else None
-        if not isinstance(files, dict):
-            raise UserError("lists no files", where=self.done_file, fix=REMOVE_CELL)
+        files: dict[str, str] = read_json(self.done_file)["files"]
         return files
 
     @contextmanager
@@ -324,8 +287,7 @@ class CellFolder:
         Raises:
             UserError: the processes that began it before have all been killed, and they were too many.
         """
-        text = self.attempts_file.read_text(encoding="utf-8") if self.attempts_file.is_file() else ""
-        before = int(text) if text.strip().isdecimal() else 0
+        before = int(self.attempts_file.read_text(encoding="utf-8")) if self.attempts_file.is_file() else 0
         if before >= ATTEMPTS:
             raise UserError(f"was begun {before} times, and each time its process was killed: memory may have run out",
                             where=self.path, fix="use fewer --workers, or a machine with more memory")

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.text import counted
+from ganatomy.core.text import counted, listed
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.studies.protocol import StudySettings
@@ -71,28 +72,15 @@ def check_places(places: Mapping[str, Place], rows: Sequence[Row], settings: Stu
 
 def check_held_out(rows: Sequence[Row], places: Mapping[str, Place], settings: StudySettings) -> None:
     """Raise `UserError` unless every half of every fold has images of each positive class and of others."""
-    there = {(places[r.subject].fold, places[r.subject].half, r.label) for r in rows}
-    labels = sorted({r.label for r in rows} | set(settings.positives))
-    others = [label for label in labels if label not in settings.positives]
-    for fold in range(settings.folds):
-        for half in (0, 1):
-            here = {label for label in labels if (fold, half, label) in there}
-            for wanted in ([c] for c in settings.positives):
-                _require(wanted, here, fold, half, rows, settings)
-            _require(others, here, fold, half, rows, settings)
-
-
-def _require(wanted: Sequence[str], here: set[str], fold: int, half: int, rows: Sequence[Row],
-             settings: StudySettings) -> None:
-    """Raise `UserError` if a half of a fold has none of these classes."""
-    if here & set(wanted):
-        return
-    subjects = len({r.subject for r in rows if r.label in wanted})
-    enough = subjects >= 2 * settings.folds
-    raise UserError(f"half {half} of fold {fold} would have no images of class {' or '.join(wanted)}: nothing to test, "
-                    f"or to choose a threshold on ({counted(subjects, 'subject')} in all {settings.folds} folds)",
-                    where="--folds", fix="use fewer folds, or another --seed" if enough else
-                    f"each class needs at least {2 * settings.folds} subjects: use fewer folds, or more subjects")
+    there, folds = {(places[r.subject], r.label) for r in rows}, settings.folds
+    others = sorted({r.label for r in rows} - set(settings.positives))
+    for fold, half, wanted in product(range(folds), (0, 1), [*([c] for c in settings.positives), others]):
+        if not any((Place(fold, half), label) in there for label in wanted):
+            subjects = len({r.subject for r in rows if r.label in wanted})
+            raise UserError(f"half {half} of fold {fold} would have no images of class {listed(wanted, 'or')}: nothing "
+                            f"to test, or to choose a threshold on ({counted(subjects, 'subject')} in all {folds} "
+                            "folds)", where="--folds", fix=f"each class needs at least {2 * folds} subjects: use fewer "
+                            "folds, more subjects, or another --seed")
 
 
 @dataclass(frozen=True)
@@ -109,6 +97,10 @@ class Subset:
     rows: list[Row]
     fresh: dict[str, list[Row]]
     unseen: dict[str, list[Row]]
+
+    def of(self, label: str) -> list[Row]:
+        """The real training images of a class."""
+        return [r for r in self.rows if r.label == label]
 
     @property
     def fresh_rows(self) -> list[Row]:
@@ -140,18 +132,14 @@ def draw_subset(rows: Sequence[Row], places: Mapping[str, Place], settings: Stud
     subjects = {r.subject for r in chosen}
     rest = [r for r in ordered if r.subject not in subjects]
     unseen = {label: [r for r in rest if r.label == label] for label in wanted}
-    fresh = {label: unseen[label][:_fresh_images(settings, k, label, len(unseen[label]), fold)]
-             for label in settings.positives}
+    most = max((a.added(k) for a in settings.parsed_arms() if a.source == "FRESH"), default=0)
+    fresh = {label: unseen[label][:most] for label in settings.positives}
+    for label, own in fresh.items():
+        if len(own) < most:
+            raise UserError(f"the control FRESH needs {most} images of further subjects of class {label}, and outside "
+                            f"of fold {fold} there are {len(own)}", where=f"--k {k}",
+                            fix="use a smaller --k or --synthetic, or leave FRESH out")
     return Subset(chosen, fresh, unseen)
-
-
-def _fresh_images(settings: StudySettings, k: int, label: str, there: int, fold: int) -> int:
-    wanted = max((a.added(k) for a in settings.parsed_arms() if a.source == "FRESH"), default=0)
-    if wanted > there:
-        raise UserError(f"the control FRESH needs {wanted} images of further subjects of class {label}, and outside of "
-                        f"fold {fold} there are {there}", where=f"--k {k}",
-                        fix="use a smaller --k or --synthetic, or leave FRESH out")
-    return wanted
 
 
 def _in_order(pool: Sequence[Row], seeds: tuple[int, ...]) -> list[Row]:

@@ -35,12 +35,10 @@ class Estimate:
     """A value with two 95% intervals around it, and the wider one.
 
     Attributes:
-        value: the value.
         interval: the wider of the two.
         bootstrap_interval: over test subjects and seeds, with these training sets.
         refit_interval: over refits, Nadeau and Bengio's.
         p: the larger of the two p-values of "it is 0"; below 0.05 just where `interval` leaves 0 out.
-        limited_by: "refits" or "subjects": which interval is the wider.
     """
 
     value: float
@@ -48,7 +46,6 @@ class Estimate:
     bootstrap_interval: Interval | None = None
     refit_interval: Interval | None = None
     p: float | None = None
-    limited_by: str = ""
 
 
 def estimate(measured: Measured, ks: Sequence[int], arm: int, reference: int | None, freedom: int | None,
@@ -79,8 +76,7 @@ def estimate(measured: Measured, ks: Sequence[int], arm: int, reference: int | N
     if not (math.isfinite(boot.variance) and math.isfinite(refits.variance)):
         return Estimate(value)
     (first, p_first), (second, p_second) = _test(value, boot), _test(value, refits)
-    wider, limit = (first, "subjects") if first[1] >= second[1] else (second, "refits")
-    return Estimate(value, wider, first, second, max(p_first, p_second), limit)
+    return Estimate(value, max(first, second, key=lambda own: own[1]), first, second, max(p_first, p_second))
 
 
 def over_seeds(exchanged: Array) -> Error:
@@ -177,8 +173,9 @@ class Pool:
         fold: place of each image's fold in the grid [n]; all 0 for an external set.
         labels: class of each image [n].
         truth: by positive class, bool [n].
-        scores, decisions: by positive class, [arms, k, seeds, n]; [arms, k, seeds, folds, 2, n] of an external set, by
-            which half the checkpoint and threshold were chosen for.
+        scores, decisions: [positive classes, arms, k, seeds, n]; [positive classes, arms, k, seeds, folds, 2, n] of an
+            external set, which the classifiers of every fold judge, by which half the choices were made for.
+        external: whether it is of an external set.
     """
 
     names: tuple[str, ...]
@@ -186,12 +183,9 @@ class Pool:
     fold: NDArray[np.intp]
     labels: tuple[str, ...]
     truth: dict[str, Bools]
-    scores: dict[str, Array]
-    decisions: dict[str, Bools]
-
-    def subjects_with(self, positive: str) -> list[str]:
-        """Names of the subjects that have images of a class."""
-        return [self.names[s] for s in np.unique(self.subjects[self.truth[positive]])]
+    scores: Array
+    decisions: Bools
+    external: bool
 
     def freedom(self) -> int:
         """Degrees of freedom of a variance over subjects within folds: of those with or without a class, the fewer."""
@@ -219,49 +213,38 @@ class Measured:
     exchanged: Array
 
 
-def pool_held_out(outcomes: Outcomes, grid: Grid, positives: Sequence[str]) -> Pool:
-    """The held-out images of all folds, one after the other.
+def pool_images(outcomes: Outcomes, grid: Grid, positives: Sequence[str], external: bool = False) -> Pool:
+    """The held-out images of all folds, one after the other, or those of an external set.
 
     Raises:
-        UserError: a cell is missing, or cells of a fold judged different images.
+        UserError: a cell is missing, or cells that must judge the same images judged different ones.
     """
-    parts = [_aligned(outcomes, grid, fold, positives, None) for fold in grid.folds]
-    return _pool(parts, positives, {c: np.concatenate([part.scores[c] for part in parts], axis=-1) for c in positives},
-                 {c: np.concatenate([part.decisions[c] for part in parts], axis=-1) for c in positives})
+    if external:
+        parts = [[_aligned(outcomes, grid, fold, positives, half) for half in (0, 1)] for fold in grid.folds]
+        images = [parts[0][0][0]]
+        for own, _, _ in (part for pair in parts for part in pair):
+            _refuse_others(own == images[0], "the external set")
+        scores, decisions = (np.stack([np.stack([part[i] for part in pair], axis=-2) for pair in parts], axis=-3)
+                             for i in (1, 2))
+    else:
+        folds = [_aligned(outcomes, grid, fold, positives, None) for fold in grid.folds]
+        images = [own for own, _, _ in folds]
+        scores, decisions = (np.concatenate([part[i] for part in folds], axis=-1) for i in (1, 2))
+    _, subjects, labels = (tuple(value for own in images for value in own[i]) for i in range(3))
+    names, numbers = np.unique(np.array(subjects, dtype=str), return_inverse=True)
+    return Pool(tuple(map(str, names)), numbers.astype(np.intp), np.repeat(np.arange(len(images)), [
+        len(own[0]) for own in images]), labels, {c: np.array([label == c for label in labels]) for c in positives},
+        scores, decisions, external)
 
 
-def pool_external(outcomes: Outcomes, grid: Grid, positives: Sequence[str]) -> Pool:
-    """The images of an external set, as judged by the classifiers of every fold, with both choices of checkpoint.
-
-    Raises:
-        UserError: a cell is missing, or cells judged different images.
-    """
-    parts = [[_aligned(outcomes, grid, fold, positives, half) for half in (0, 1)] for fold in grid.folds]
-    first = parts[0][0]
-    for part in (p for pair in parts for p in pair):
-        _refuse_others(part.images == first.images and part.labels == first.labels, "the external set")
-    stacked = {c: np.stack([np.stack([p.scores[c] for p in pair], axis=-2) for pair in parts], axis=-3)
-               for c in positives}
-    decided = {c: np.stack([np.stack([p.decisions[c] for p in pair], axis=-2) for pair in parts], axis=-3)
-               for c in positives}
-    return _pool([first], positives, stacked, decided)
+Images = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+"""Ids, subjects and labels of images."""
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The images of one fold (and half), sorted by name: scores and decisions [arms, k, seeds, n]."""
-
-    images: tuple[str, ...]
-    subjects: tuple[str, ...]
-    labels: tuple[str, ...]
-    scores: dict[str, Array]
-    decisions: dict[str, Bools]
-
-
-def _aligned(outcomes: Outcomes, grid: Grid, fold: int, positives: Sequence[str], half: int | None) -> _Part:
-    first, shape = None, (len(grid.arms), len(grid.ks), len(grid.seeds))
-    scores: dict[str, list[Array]] = {c: [] for c in positives}
-    decisions: dict[str, list[Bools]] = {c: [] for c in positives}
+def _aligned(outcomes: Outcomes, grid: Grid, fold: int, positives: Sequence[str],
+             half: int | None) -> tuple[Images, Array, Bools]:
+    """The images of one fold (and half), sorted by id; scores and decisions [positive classes, arms, k, seeds, n]."""
+    judged: list[tuple[Images, list[Array], list[Bools]]] = []
     for k, seed, arm in ((k, seed, arm) for arm in grid.arms for k in grid.ks for seed in grid.seeds):
         if (k, fold, seed, arm) not in outcomes:
             raise UserError(f"there are no predictions for k = {k}, fold {fold}, seed {seed}, arm {arm}",
@@ -269,32 +252,19 @@ def _aligned(outcomes: Outcomes, grid: Grid, fold: int, positives: Sequence[str]
         own = outcomes[k, fold, seed, arm]
         rows = np.arange(len(own.image_ids)) if half is None else np.flatnonzero(own.half == half)
         rows = rows[np.argsort(np.array(own.image_ids, dtype=str)[rows], kind="stable")]
-        fixed = tuple(tuple(column[i] for i in rows) for column in (own.image_ids, own.subjects, own.labels))
-        first = first or fixed
-        _refuse_others(fixed == first, f"k = {k}, fold {fold}, seed {seed}, arm {arm}")
-        for c in positives:
-            scores[c].append(own.scores[c][rows])
-            decisions[c].append(own.decisions[c][rows])
-    images, subjects, labels = first or ((), (), ())
-    return _Part(images, subjects, labels, {c: np.stack(v).reshape(*shape, -1) for c, v in scores.items()},
-                 {c: np.stack(v).reshape(*shape, -1) for c, v in decisions.items()})
+        ids, subjects, labels = (tuple(column[i] for i in rows) for column in (own.image_ids, own.subjects, own.labels))
+        judged.append(((ids, subjects, labels), [own.scores[c][rows] for c in positives],
+                       [own.decisions[c][rows] for c in positives]))
+        _refuse_others(judged[-1][0] == judged[0][0], f"k = {k}, fold {fold}, seed {seed}, arm {arm}")
+    shape = len(positives), len(grid.arms), len(grid.ks), len(grid.seeds), -1
+    scores, decisions = (np.stack([own[i] for own in judged], axis=1).reshape(shape) for i in (1, 2))
+    return judged[0][0], scores, decisions
 
 
 def _refuse_others(same: bool, where: str) -> None:
     if not same:
         raise UserError("other images were judged here than in the other cells", where=where,
                         fix="run the study again in a new folder")
-
-
-def _pool(parts: Sequence[_Part], positives: Sequence[str], scores: dict[str, Array],
-          decisions: dict[str, Bools]) -> Pool:
-    everyone = [subject for part in parts for subject in part.subjects]
-    every_label = tuple(label for part in parts for label in part.labels)
-    names, numbers = np.unique(np.array(everyone, dtype=str), return_inverse=True)
-    fold = np.repeat(np.arange(len(parts)), [len(part.subjects) for part in parts])
-    truth = {c: np.array([label == c for label in every_label], dtype=bool) for c in positives}
-    return Pool(tuple(map(str, names)), numbers.astype(np.intp), fold.astype(np.intp), every_label, truth, scores,
-                decisions)
 
 
 def replicate_weights(pool: Pool, replicates: int, seed: int) -> Array:
@@ -311,14 +281,12 @@ def replicate_weights(pool: Pool, replicates: int, seed: int) -> Array:
 
 def _strata(pool: Pool) -> Iterator[list[int]]:
     """Subjects of the same fold with images of the same classes; one who would be alone joins others of the fold."""
-    classes: dict[int, set[str]] = {}
-    folds: dict[int, int] = {}
+    folds: dict[int, dict[int, set[str]]] = {}  # classes by fold and subject
     for subject, fold, label in zip(pool.subjects.tolist(), pool.fold.tolist(), pool.labels, strict=True):
-        classes.setdefault(subject, set()).add(label)
-        folds[subject] = fold
-    for fold in sorted(set(folds.values())):
+        folds.setdefault(fold, {}).setdefault(subject, set()).add(label)
+    for _, classes in sorted(folds.items()):
         by_classes: dict[tuple[str, ...], list[int]] = {}
-        for subject in sorted(s for s, f in folds.items() if f == fold):
+        for subject in sorted(classes):
             by_classes.setdefault(tuple(sorted(classes[subject])), []).append(subject)
         strata = sorted(by_classes.values(), key=len)
         while len(strata) > 1 and len(strata[0]) == 1:
@@ -327,27 +295,27 @@ def _strata(pool: Pool) -> Iterator[list[int]]:
 
 
 def measure(pool: Pool, metric: Metric, weights: Array) -> Measured:
-    """A metric of the held-out images. `weights` are those of `replicate_weights`."""
-    return _mean([_measure_class(pool, metric, weights, c) for c in pool.truth])
+    """A metric, the mean over the positive classes. `weights` are those of `replicate_weights`."""
+    of_class = _measure_external if pool.external else _measure_held_out
+    parts = [of_class(pool, metric, weights, c) for c in range(len(pool.truth))]
+    return Measured(**{name: np.mean([vars(part)[name] for part in parts], axis=0) for name in vars(parts[0])})
 
 
-def measure_external(pool: Pool, metric: Metric, weights: Array) -> Measured:
-    """A metric of an external set: the mean over folds, halves and seeds of the metric of each classifier."""
-    measured = []
-    for c, truth in pool.truth.items():
-        shape = pool.scores[c].shape[:-1]
-        own = np.vstack([np.ones((1, len(truth))), weights])
-        each = np.stack([metric(truth, pool.scores[c][at], pool.decisions[c][at], own) for at in np.ndindex(shape)])
-        refits = np.swapaxes(each.reshape(*shape, -1).mean(-2), 2, 3)  # [arms, k, folds, seeds, 1 + replicates]
-        draws, refits = refits[..., 1:].mean((2, 3)), refits[..., 0]
-        value, own_fold = refits.mean((2, 3), keepdims=True), refits.mean(3, keepdims=True)
-        measured.append(Measured(refits.mean(2), draws, refits, value + (refits - own_fold) / refits.shape[2]))
-    return _mean(measured)
+def _measure_external(pool: Pool, metric: Metric, weights: Array, c: int) -> Measured:
+    """The mean over folds, halves and seeds of the metric of each classifier."""
+    truth, scores, decisions = list(pool.truth.values())[c], pool.scores[c], pool.decisions[c]
+    shape = scores.shape[:-1]
+    own = np.vstack([np.ones((1, len(truth))), weights])
+    each = np.stack([metric(truth, scores[at], decisions[at], own) for at in np.ndindex(shape)])
+    refits = np.swapaxes(each.reshape(*shape, -1).mean(-2), 2, 3)  # [arms, k, folds, seeds, 1 + replicates]
+    draws, refits = refits[..., 1:].mean((2, 3)), refits[..., 0]
+    value, own_fold = refits.mean((2, 3), keepdims=True), refits.mean(3, keepdims=True)
+    return Measured(refits.mean(2), draws, refits, value + (refits - own_fold) / refits.shape[2])
 
 
-def _measure_class(pool: Pool, metric: Metric, weights: Array, c: str) -> Measured:
-    """One against the rest. Rows of weights: every image once, each fold alone, then the replicates."""
-    truth, scores, decisions = pool.truth[c], pool.scores[c], pool.decisions[c]
+def _measure_held_out(pool: Pool, metric: Metric, weights: Array, c: int) -> Measured:
+    """Rows of weights: every image once, each fold alone, then the replicates."""
+    truth, scores, decisions = list(pool.truth.values())[c], pool.scores[c], pool.decisions[c]
     arms, ks, seeds, n = scores.shape
     folds = int(pool.fold.max()) + 1
     alone = pool.fold == np.arange(folds)[:, None]
@@ -364,8 +332,3 @@ def _measure_class(pool: Pool, metric: Metric, weights: Array, c: str) -> Measur
             exchanged[at][f, s] = np.mean([pooled[at][s, 0], *others])
     refits = np.swapaxes(pooled[..., 1:1 + folds], 2, 3)
     return Measured(pooled[..., 0], pooled[..., 1 + folds:].mean(2), refits, exchanged)
-
-
-def _mean(parts: Sequence[Measured]) -> Measured:
-    """Over the positive classes."""
-    return Measured(**{name: np.mean([vars(part)[name] for part in parts], axis=0) for name in vars(parts[0])})

@@ -21,8 +21,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import private_path
 from ganatomy.core.hardware import choose_device
 from ganatomy.core.recipe import Recipe
-from ganatomy.core.text import counted, duration, grouped
-from ganatomy.data.batches import Feed
+from ganatomy.core.text import counted, duration, grouped, listed
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.images import shrink_factor
 from ganatomy.data.manifest import Row
@@ -42,8 +41,6 @@ TRIAL_UPDATES = 8  # of a classifier
 MANY = 10**7  # steps, more than the trial can make
 Say = Callable[[str], None]
 Places = Mapping[str, Place]
-_EVERY = "give every image a class, or leave those out, and prepare it again"
-_ALIKE = "name the classes alike in both"
 
 
 def plan(dataset: Dataset, recipe: Recipe, external: Dataset | None, given: Mapping[str, Any],
@@ -51,7 +48,7 @@ def plan(dataset: Dataset, recipe: Recipe, external: Dataset | None, given: Mapp
     """The settings and folds of a new study, with everything checked that can be before hours are spent."""
     settings = resolve(dataset, recipe, given)
     rows = dataset.rows(settings.domain)
-    _refuse_unlabelled(dataset, rows)
+    _refuse_unlabelled(dataset, rows, dataset)
     refuse_twins(dataset, rows)
     _check_sizes(dataset, settings)
     places = deal(rows, settings.folds, settings.seed)
@@ -68,13 +65,6 @@ def plan(dataset: Dataset, recipe: Recipe, external: Dataset | None, given: Mapp
 # -- what is refused
 
 
-def refuse_synthetic(dataset: Dataset, option: str = "DATASET") -> None:
-    """Raise `UserError` if a dataset holds generated images: a study is of patients."""
-    if dataset.info.source == "synthetic":
-        raise UserError(f"{option} holds synthetic images, and a study tests on real patients", where=dataset.path,
-                        fix="give a dataset of `ganatomy prepare`")
-
-
 def refuse_place(study: Path, datasets: Sequence[Dataset]) -> None:
     """Raise `UserError` if a new study cannot begin here: something is there, or a dataset around or in it."""
     here = study.resolve()
@@ -85,28 +75,40 @@ def refuse_place(study: Path, datasets: Sequence[Dataset]) -> None:
     StudyFolder(study).refuse_occupied()
 
 
-def _refuse_unlabelled(dataset: Dataset, rows: Sequence[Row]) -> None:
-    """Raise `UserError` if an image has no class, or one that the dataset does not know."""
-    wrong = Counter(r.label for r in rows if r.label not in dataset.info.classes)
+def refuse_synthetic(dataset: Dataset) -> None:
+    """Raise `UserError` if a dataset holds generated images: a study is of patients."""
+    if dataset.info.source == "synthetic":
+        raise UserError("holds synthetic images, and a study tests on real patients", where=dataset.path,
+                        fix="give a dataset of `ganatomy prepare`")
+
+
+def _refuse_unlabelled(dataset: Dataset, rows: Sequence[Row], known: Dataset) -> None:
+    """Raise `UserError` if an image has no class, or one that the study's dataset does not know."""
+    wrong = Counter(r.label for r in rows if r.label not in known.info.classes)
     if wrong:
-        raise UserError(f"{wrong.total()} of {counted(len(rows), 'image')} have none of the dataset's classes: "
-                        + _labels(wrong), where=dataset.path, fix=_EVERY)
+        labels = ", ".join(f"{label or '(no label)'} ({n})" for label, n in sorted(wrong.items()))
+        raise UserError(f"{wrong.total()} of {counted(len(rows), 'image')} have none of the classes of the study's "
+                        f"dataset: {labels}", where=dataset.path,
+                        fix="give every image one of them, or leave those out, and prepare it again")
 
 
 def _check_sizes(dataset: Dataset, settings: StudySettings) -> None:
     """Raise `UserError` if the study's images cannot be had from the dataset's, or from its GANs'."""
-    own, size, drawn = dataset.info.size, settings.size, settings.recipe.size
+    size, drawn = settings.size, settings.recipe.size
     if size < SMALLEST and settings.classifier.name != "features":
         raise UserError(f"the classifier {settings.classifier.name} needs images of {SMALLEST} pixels a side or more, "
                         f"not {size}", where="--classifier", fix="use larger images, or features")
-    for wanted in (drawn, size) if settings.needs_gan else (size,):
-        if not _fits(own, wanted):
-            set_size = f", or give --set size={own[0]}" if settings.needs_gan and own[0] == own[1] else ""
-            raise UserError(f"its images of {own[0]}x{own[1]} pixels cannot be averaged down to the study's "
-                            f"{wanted}x{wanted}", where=dataset.path, fix=f"prepare it with --size {wanted}{set_size}")
-    if settings.needs_gan and not _fits((drawn, drawn), size):
-        raise UserError(f"the GANs' images of {drawn}x{drawn} pixels cannot be averaged down to the study's "
-                        f"{size}x{size}", where="--set size", fix=f"give --set size={size}")
+    if settings.needs_gan:
+        _check_size(dataset.path, dataset.info.size, drawn)
+        _check_size("--set size", (drawn, drawn), size)
+    _check_size(dataset.path, dataset.info.size, size)
+
+
+def _check_size(where: str | Path, size: tuple[int, int], wanted: int) -> None:
+    try:
+        shrink_factor(size, wanted)
+    except UserError as error:
+        raise UserError(error.what, where=where, fix=error.fix) from error
 
 
 def check_recipe(dataset: Dataset, places: Places, settings: StudySettings) -> None:
@@ -119,9 +121,7 @@ def check_recipe(dataset: Dataset, places: Places, settings: StudySettings) -> N
         least = gans.resolve(recipe, dataset.info.channels).least_steps()
         subset = draw_subset(dataset.rows(settings.domain), places, settings, k, 0, 0)
         for label in synthetic_needed(settings, k, subset):
-            own = [r for r in subset.rows if r.label == label]
-            feed = Feed(dataset, own, recipe.size, recipe.batch_size, 0, torch.device("cpu"))
-            check_steps(recipe, feed.length, least)
+            check_steps(recipe, len(subset.of(label)), least)
     except UserError as error:
         raise UserError(error.what, where=f"--recipe, --set ({recipe.name})", fix=error.fix) from error
 
@@ -142,14 +142,17 @@ def _check_counts(rows: Sequence[Row], places: Places, settings: StudySettings) 
 
 def _check_external(external: Dataset, dataset: Dataset, settings: StudySettings, say: Say) -> None:
     """Raise `UserError` if the external set cannot be judged by classifiers of this study; warn of its patients."""
-    rows, (height, width), size = external_rows(external, settings), external.info.size, settings.size
+    rows = external_rows(external, settings)
     if external.info.channels != dataset.info.channels:
         raise UserError("has another number of colour channels than the study's dataset", where=external.path,
                         fix="prepare both alike")
-    if not _fits((height, width), size):
-        raise UserError(f"the external set's images of {height}x{width} pixels cannot be averaged down to the study's "
-                        f"{size}x{size}", where=external.path, fix=f"prepare it with --size {size}")
-    _check_classes(external, rows, dataset, settings)
+    _check_size(external.path, external.info.size, settings.size)
+    _refuse_unlabelled(external, rows, dataset)
+    labels = {r.label for r in rows}
+    for wanted in (*({c} for c in settings.positives), set(dataset.info.classes) - set(settings.positives)):
+        if not labels & wanted:
+            raise UserError(f"has no images of class {listed(sorted(wanted), 'or')}", where=external.path,
+                            fix="name the classes alike in both, or add such images")
     shared = {r.sha256 for r in dataset.rows(settings.domain)} & {r.sha256 for r in rows}
     if shared:
         raise UserError(f"shares {counted(len(shared), 'image')} with the study's dataset", where=external.path,
@@ -159,20 +162,6 @@ def _check_external(external: Dataset, dataset: Dataset, settings: StudySettings
     if both:
         say(f"warning: {counted(len(both), 'subject')} of the external set had, before it was prepared, the name of a "
             "subject of the study's dataset: if these are the same patients, its results say nothing of others")
-
-
-def _check_classes(external: Dataset, rows: Sequence[Row], dataset: Dataset, settings: StudySettings) -> None:
-    labels = Counter(r.label for r in rows)
-    unknown = Counter({name: n for name, n in labels.items() if name not in dataset.info.classes})
-    if unknown:
-        raise UserError(f"has classes that the study's dataset has not: {_labels(unknown)}", where=external.path,
-                        fix=_EVERY if "" in unknown else _ALIKE)
-    for label in settings.positives:
-        if label not in labels:
-            raise UserError(f"has no images of class {label}", where=external.path, fix=_ALIKE)
-    if not labels.keys() - set(settings.positives):
-        raise UserError(f"has images of class {' and '.join(settings.positives)} alone, so nothing to tell them from",
-                        where=external.path, fix="add images of the other classes")
 
 
 def original_subjects(dataset: Path) -> set[str]:
@@ -187,17 +176,6 @@ def original_subjects(dataset: Path) -> set[str]:
         return set()
 
 
-def _fits(size: tuple[int, int], wanted: int) -> bool:
-    try:
-        return shrink_factor(size, wanted) > 0
-    except UserError:
-        return False
-
-
-def _labels(labels: Counter[str]) -> str:
-    return ", ".join(f"{label or '(no label)'} ({n})" for label, n in sorted(labels.items()))
-
-
 # -- time: a budget as steps, and hours
 
 
@@ -205,9 +183,7 @@ def with_budget(settings: StudySettings, dataset: Dataset, places: Places, budge
                 say: Say) -> StudySettings:
     """The settings with the number of steps that a GAN makes in `budget` seconds, on one thread of this machine.
 
-    It is set once, by a short trial, so that every GAN of a study gets the same. Times of a trial vary by some percent
-    with what else the machine does, so two studies of the same budget may differ in steps; with `--set steps=N` they do
-    not.
+    It is set once, by a short trial, so that every GAN of a study gets the same; two studies of one budget may differ.
 
     Raises:
         UserError: no time, too little for a step, or so much that the steps are more than a recipe can have.
@@ -249,7 +225,7 @@ def cell_seconds(settings: StudySettings, dataset: Dataset, places: Places, devi
     needed = synthetic_needed(settings, k, subset)
     if needed:
         rate = _steps_per_second(settings, dataset, places, TRIAL_SECONDS, device) or 1 / TRIAL_SECONDS
-        seconds += sum(total_steps(settings.recipe, sum(r.label == c for r in subset.rows)) for c in needed) / rate
+        seconds += sum(total_steps(settings.recipe, len(subset.of(c))) for c in needed) / rate
     trial = settings.classifier.model_copy(update={"updates": TRIAL_UPDATES, "checkpoints": 1})
     images = np.zeros((trial.batch_size, dataset.info.channels, settings.size, settings.size), np.float32)
     images += np.random.default_rng(0).uniform(-1, 1, images.shape).astype(np.float32)
@@ -277,47 +253,40 @@ def _one_thread() -> Iterator[None]:
 def describe(settings: StudySettings, places: Places, dataset: Dataset, cells: Sequence[Cell], workers: int,
              device: str) -> str:
     """The text of `--dry-run`: folds, cells, GANs and classifiers, hours. `cells` are those that are not done."""
-    rows, lines = dataset.rows(settings.domain), []
+    rows, classes, arms, recipe = dataset.rows(settings.domain), dataset.info.classes, settings.parsed_arms(), \
+        settings.recipe
+    lines = []
     for fold in range(settings.folds):
         own = [r for r in rows if places[r.subject].fold == fold]
         halves = " and ".join(str(len({r.subject for r in own if places[r.subject].half == h})) for h in (0, 1))
-        classes = "; ".join(f"{label} {_who([r for r in own if r.label == label])}" for label in dataset.info.classes)
-        lines.append(f"fold {fold}       held out are {_who(own)} (halves of {halves} subjects): {classes}")
-    total = len(cells_of(settings))
-    done = f"; {total - len(cells)} are done, {len(cells)} left" if len(cells) < total else ""
+        lines.append(f"fold {fold}       held out are {_who(own)} (halves of {halves} subjects): "
+                     + _by_class(own, classes))
+    total, done = len(cells_of(settings)), len(cells_of(settings)) - len(cells)
     lines.append(f"cells        {total} = {len(settings.k)} k x {counted(settings.folds, 'fold')} x "
-                 f"{counted(settings.seeds, 'seed')}{done}")
+                 f"{counted(settings.seeds, 'seed')}" + (f"; {done} are done, {len(cells)} left" if done else ""))
     for k in settings.k:
-        subset = draw_subset(rows, places, settings, k, 0, 0).rows
-        classes = ", ".join(f"{label} {_who([r for r in subset if r.label == label])}" for label in
-                            dataset.info.classes)
-        lines.append(f"  k = {k:<7}learns from {classes} (fold 0, seed 0)")
-    lines += _work(settings, places, dataset, cells)
+        subset = draw_subset(rows, places, settings, k, 0, 0)
+        lines.append(f"  k = {k:<7}learns from {_by_class(subset.rows, classes)} (fold 0, seed 0)")
+    needed = synthetic_needed(settings, settings.k[-1], subset)
+    if needed:
+        steps = [f"{n:,}" for n in sorted({total_steps(recipe, k) for k in settings.k})]
+        lines.append(f"GANs         {len(needed) * len(cells)} ({len(needed)} a cell, of class {listed(needed)}): "
+                     f"{recipe.name}, {' to '.join(steps[::len(steps) - 1 or 1])} steps of "
+                     f"{counted(recipe.batch_size, 'image')} each")
+    chosen = settings.classifier
+    how = "" if chosen.name == "features" else f", {grouped(chosen.updates, 'update')}"
+    lines.append(f"classifiers  {len(arms) * len(cells)} ({len(arms)} a cell): {chosen.name}{how}")
     if cells:
         hours = len(cells) * cell_seconds(settings, dataset, places, device)
-        share = "" if workers == 1 else \
-            f", {duration(hours / workers)} with {workers} workers, each on a core of its own"
-        lines.append(f"time         about {duration(hours)} to train them on one core{share}, by a short trial on this "
-                     "machine")
+        share = f", {duration(hours / workers)} with {workers} workers" if workers > 1 else ""
+        lines.append(f"time         about {duration(hours)} to train them on one core{share}, by a short trial here")
     else:
         lines.append("time         everything is done")
     return "\n".join([*lines, "nothing has been written"])
 
 
-def _work(settings: StudySettings, places: Places, dataset: Dataset, cells: Sequence[Cell]) -> list[str]:
-    recipe, chosen, arms = settings.recipe, settings.classifier, settings.parsed_arms()
-    needed = synthetic_needed(settings, settings.k[-1], draw_subset(
-        dataset.rows(settings.domain), places, settings, settings.k[-1], 0, 0))
-    how = "logistic regression on features" if chosen.name == "features" else \
-        f"{chosen.name}, {grouped(chosen.updates, 'update')} of {counted(chosen.batch_size, 'image')} each"
-    lines = [f"classifiers  {len(arms) * len(cells)} ({len(arms)} a cell): {how}"]
-    if needed:
-        steps = sorted({total_steps(recipe, k) for k in settings.k})
-        often = " to ".join(f"{n:,}" for n in dict.fromkeys((steps[0], steps[-1])))
-        count = f"{len(needed) * len(cells)} ({len(needed)} a cell, of class {', '.join(needed)})"
-        lines.insert(0, f"GANs         {count}: {recipe.name}, {often} steps of "
-                        f"{counted(recipe.batch_size, 'image')} each")
-    return lines
+def _by_class(rows: Sequence[Row], classes: Sequence[str]) -> str:
+    return "; ".join(f"{label} {_who([r for r in rows if r.label == label])}" for label in classes)
 
 
 def _who(rows: Sequence[Row]) -> str:

@@ -29,8 +29,6 @@ PREFIXES: dict[str, Augment] = {"": "none", "AUG_": "flips", "AUG2_": "strong"}
 DEFAULT = ("ORG", "AUG_ORG", "OVERSAMPLE", "AUG_OVERSAMPLE", "GAN", "AUG_GAN")
 Factor = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Images = Annotated[int, Field(ge=2, le=100_000)]
-MOST_SEEDS, MOST_FOLDS = 100, 20
-BEGIN_ANEW = "a study's GANs begin from random weights, since others may have seen the patients that are held out"
 
 
 @dataclass(frozen=True)
@@ -109,12 +107,12 @@ class StudySettings(Frozen):
     """The protocol of a study. docs/study.md explains the words."""
 
     k: tuple[Images, ...] = Field((25, 50, 100), description="numbers of real positive training images")
-    folds: int = Field(3, ge=2, le=MOST_FOLDS, description="parts of the subjects, each held out once")
-    seeds: int = Field(2, ge=1, le=MOST_SEEDS, description="repetitions in each fold: subset, GAN, initial weights")
+    folds: int = Field(3, ge=2, le=20, description="parts of the subjects, each held out once")
+    seeds: int = Field(2, ge=1, le=100, description="repetitions in each fold: subset, GAN, initial weights")
     arms: tuple[str, ...] = Field(DEFAULT, min_length=1, description="see arms.py")
     imbalance: float = Field(10.0, gt=0, le=1000, description="real negatives for each real positive")
     synthetic: tuple[Factor, ...] = Field((1.5,), description="images added, as multiples of k")
-    positives: tuple[str, ...] = Field(min_length=1, description="classes that are rare and get synthetic images")
+    positives: tuple[str, ...] = Field(description="classes that are rare and get synthetic images")
     domain: str = Field(description="which contrast")
     recipe: Recipe = Field(description="of the GANs; select: last, since no validation image may guide them")
     size: int = Field(ge=8, le=1024, description="height and width of the images, pixels")
@@ -139,29 +137,23 @@ class StudySettings(Frozen):
             raise ValueError("give rising numbers, each once, such as 25,50,100")
         return k
 
-    @field_validator("synthetic")
+    @field_validator("synthetic", "positives")
     @classmethod
-    def _some(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
-        if not factors:  # not min_length, which complains of a wrong number a second time
-            raise ValueError("give at least one factor")
-        return factors
-
-    @field_validator("positives")
-    @classmethod
-    def _once(cls, positives: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(positives)) < len(positives):
-            raise ValueError("name each class once")
-        return positives
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not values or len(set(values)) < len(values):  # not min_length, which complains of a wrong one a second time
+            raise ValueError("give at least one, and each once")
+        return values
 
     @field_validator("recipe")
     @classmethod
     def _from_nothing(cls, recipe: Recipe) -> Recipe:
         if recipe.init_from is not None:
-            raise ValueError(f"init_from: {BEGIN_ANEW}")
+            raise ValueError("init_from: a study's GANs begin from random weights, since others may have seen the "
+                             "patients that are held out")
         return recipe
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _whole(self) -> Self:
         self.parsed_arms()
         return self
 
@@ -190,7 +182,9 @@ def resolve(dataset: Dataset, recipe: Recipe, given: Mapping[str, Any]) -> Study
     asked = given.get("positives")
     positives = (asked,) if isinstance(asked, str) else _rarer(dataset, domain) if asked is None else tuple(asked)
     _check_classes(dataset, positives)
-    _check_recipe(recipe)
+    if gans.kind(recipe).translates:
+        raise UserError(f"{recipe.gan} starts from images, and a study needs images from noise", where="--recipe",
+                        fix="choose rpgan-64 or one of the dcgan recipes")
     values = {**given, "domain": domain, "positives": positives, "recipe": recipe_of_study(recipe, domain)}
     if "size" not in values:
         values["size"] = dataset.size
@@ -212,25 +206,14 @@ def validated(values: Mapping[str, Any]) -> StudySettings:
         raise validation_error(error, "study", list(StudySettings.model_fields)) from error
 
 
-def _check_recipe(recipe: Recipe) -> None:
-    if recipe.init_from is not None:
-        raise UserError(BEGIN_ANEW, where="--recipe, --set init_from", fix="leave init_from out")
-    if gans.kind(recipe).translates:
-        raise UserError(f"{recipe.gan} starts from images, and a study needs images from noise", where="--recipe",
-                        fix="choose rpgan-64 or one of the dcgan recipes")
-
-
 def _check_classes(dataset: Dataset, positives: tuple[str, ...]) -> None:
     classes = dataset.info.classes
     if len(classes) < 2:
         raise UserError("has fewer than two classes, so there is nothing to classify", where=dataset.path,
                         fix="prepare it from a table with a label column, or from a folder for each class")
-    for name in positives:
-        if name not in classes:
-            raise UserError(f"has no class {name!r}", where=dataset.path, fix=f"known classes: {', '.join(classes)}")
-    if len(set(positives)) < len(positives):
-        raise UserError(f"a class is named twice: {', '.join(positives)}", where="--positive", fix="name each once")
-    if len(positives) == len(classes):
+    for name in set(positives) - set(classes):
+        raise UserError(f"has no class {name!r}", where=dataset.path, fix=f"known classes: {', '.join(classes)}")
+    if set(positives) == set(classes):
         raise UserError("all classes are called positive", where="--positive",
                         fix="leave at least one class as the negatives")
 
@@ -242,5 +225,3 @@ def _rarer(dataset: Dataset, domain: str) -> tuple[str, ...]:
         raise UserError(f"has {len(classes)} classes ({', '.join(classes)})", where=dataset.path,
                         fix="name those that are rare and shall get synthetic images with --positive A,B")
     return tuple(sorted(classes, key=lambda name: len(dataset.rows(domain, label=name)))[:1])
-
-

@@ -6,8 +6,7 @@ import csv
 import io
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from ganatomy.studies.answers import (
     HELPS,
     HURTS,
     Frame,
-    Pair,
     answer_of,
     controls_of,
     pairs_of,
@@ -43,13 +41,10 @@ from ganatomy.studies.inference import (
     REPLICATES,
     Estimate,
     Grid,
-    Measured,
     Pool,
     estimate,
     measure,
-    measure_external,
-    pool_external,
-    pool_held_out,
+    pool_images,
     replicate_weights,
 )
 from ganatomy.studies.predictions import (
@@ -80,13 +75,13 @@ def write_results(folder: StudyFolder, say: Callable[[str], None]) -> dict[str, 
         raise UserError(f"{counted(len(missing), 'cell')} of {len(folder.all_cells())} not done, the first is "
                         f"{missing[0].name}",
                         where=folder.path, fix="run `ganatomy study DATASET STUDY` to go on")
-    gathered, about = gather(folder), folder.about()
-    analysis = analyse(gathered.held_out, gathered.external, ks=settings.k, folds=settings.folds, seeds=settings.seeds,
+    (held_out, external, audits), about = gather(folder), folder.about()
+    analysis = analyse(held_out, external, ks=settings.k, folds=settings.folds, seeds=settings.seeds,
                        arms=[arm.name for arm in settings.parsed_arms()], positives=settings.positives,
                        margin=settings.margin, seed=settings.seed)
     results = {"schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": about["dataset"],
                "external_dataset": about["external"], "settings": settings.model_dump(mode="json"), **analysis,
-               "audits": gathered.audits}
+               "audits": audits}
     write_json(folder.results_file, results)
     write_text(folder.table_file, _csv(results))
     say(f"written: {folder.results_file}, {folder.table_file}")
@@ -98,31 +93,21 @@ def _csv(results: dict[str, Any]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
-    tables = {"held out": results} | ({"external": results["external"]} if results.get("external") else {})
-    for name, table in tables.items():
-        for s in table["scores"]:
-            low, high = s["interval"] or ("", "")
-            writer.writerow([name, s["arm"], s["k"], s["metric"], s["value"], low, high, s["floor"], s["n_images"],
-                             s["n_subjects"], s["n_positive_subjects"]])
-        for c in table["contrasts"]:
-            low, high = c["interval"] or ("", "")
-            writer.writerow([name, f"{c['treatment']} - {c['reference']}", c["k"], c["metric"], c["difference"], low,
-                             high, c["floor"], table["n_images"], table["n_subjects"],
-                             sum(table["n_positive_subjects"].values())])
+    for name, part in (("held out", results), ("external", results["external"])):
+        if part is None:
+            continue
+        of_all = part["n_images"], part["n_subjects"], sum(part["n_positive_subjects"].values())
+        rows = [(s, s["arm"], s["value"], (s["n_images"], s["n_subjects"], s["n_positive_subjects"]))
+                for s in part["scores"]]
+        rows += [(c, f"{c['treatment']} - {c['reference']}", c["difference"], of_all) for c in part["contrasts"]]
+        for row, arm, value, counts in rows:
+            writer.writerow([name, arm, row["k"], row["metric"], value, *(row["interval"] or ("", "")), row["floor"],
+                             *counts])
     return buffer.getvalue()
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """All cells' predictions, those of the external set where there is one, and the audit of every GAN."""
-
-    held_out: Outcomes
-    external: Outcomes | None
-    audits: list[dict[str, Any]]
-
-
-def gather(folder: StudyFolder) -> Gathered:
-    """Read all cells of a finished study.
+def gather(folder: StudyFolder) -> tuple[Outcomes, Outcomes | None, list[dict[str, Any]]]:
+    """All cells' predictions, those of the external set where there is one, and the audit of every GAN.
 
     Raises:
         UserError: held-out patients are among the training images of a classifier or a GAN; predictions are of other
@@ -147,7 +132,7 @@ def gather(folder: StudyFolder) -> Gathered:
             audit = read_audit(place.gan(roles.number[label]).audit_file)
             del audit["of"]
             audits.append({"cell": cell.name, "k": cell.k, "fold": cell.fold, "seed": cell.seed, **audit})
-    return Gathered(held_out, external if other else None, audits)
+    return held_out, external if other else None, audits
 
 
 def _predictions(path: Path, rows: Sequence[Row], halves: NDArray[np.intp]) -> Predictions:
@@ -260,19 +245,18 @@ def analyse(outcomes: Outcomes, external: Outcomes | None, ks: Sequence[int], fo
         ks, folds, seeds, arms, positives, margin: as given.
         n_images, n_subjects: of the test images. n_positive_subjects: by positive class.
         scores: rows of arm, k, metric (of scores.METRICS), value, interval, bootstrap_interval, refit_interval,
-            limited_by, floor (what a classifier scores that knows nothing, see scores.ignorant; None for some), better
+            floor (what a classifier scores that knows nothing, see scores.ignorant; None for some), better
             (higher or lower), per_seed [seeds], per_fold [folds], n_images, n_subjects, n_positive_subjects
             (those with any).
         cells: rows of arm, k, fold, seed, f1, average_precision, roc_auc: of one classifier on its own test images.
         contrasts: rows of treatment, reference, metric (f1, average_precision, roc_auc), k, difference (treatment less
             reference), interval (the wider of the next two), bootstrap_interval (over test subjects and seeds),
-            refit_interval (Nadeau and Bengio's), limited_by (subjects or refits: which is the wider; "" without), p,
-            p_holm (over all rows of F1 and no k but the primary one; else None), floor (mean difference between
-            two seeds of the reference; None with one seed), answer (helps, hurts, does not help, can't tell; None for
-            rows that only describe: other metrics, single k), sentence, primary, control (FRESH, COPIES, NOISE or "").
+            refit_interval (Nadeau and Bengio's), p, p_holm (over all rows of F1 and no k but the primary one; else
+            None), floor (mean difference between two seeds of the reference; None with one seed), answer (helps, hurts,
+            does not help, can't tell; None for rows that only describe: other metrics, single k), sentence, primary.
             The rows with an answer come first, the primary one before all.
-        controls: the rows of contrasts of a control against OVERSAMPLE that have an answer, with source, expected,
-            as_expected, says.
+        controls: the rows of contrasts of a control against OVERSAMPLE that have an answer, with source (FRESH, COPIES,
+            NOISE), as_expected, says.
         answer: verdict, sentence, why [sentences], primary [treatment, reference] or None.
         per_subject: below five subjects of a kind, the share of its images that are called right: by arm, by subject,
             the mean over positive classes, k and seeds; else None.
@@ -290,113 +274,110 @@ def analyse(outcomes: Outcomes, external: Outcomes | None, ks: Sequence[int], fo
         UserError: predictions are missing, or not of the same images in all cells of a fold.
     """
     grid = Grid(tuple(ks), tuple(range(folds)), tuple(range(seeds)), tuple(arms))
-    pool = pool_held_out(outcomes, grid, positives)
-    weights = replicate_weights(pool, REPLICATES, seed)
-    measured = {name: measure(pool, metric, weights) for name, metric in METRICS.items()}
-    results = {"ks": list(ks), "folds": folds, "seeds": seeds, "arms": list(arms), "positives": list(positives),
-               "margin": margin, **tables(pool, measured, grid, margin), "external": None}
-    if external is not None:
-        outside = pool_external(external, grid, positives)
-        weights = replicate_weights(outside, REPLICATES, seed)
-        measured = {name: measure_external(outside, metric, weights) for name, metric in METRICS.items()}
-        results["external"] = tables(outside, measured, grid, margin, True)
-    clean: dict[str, Any] = finite(results)
-    return clean
+    images = pool_images(outcomes, grid, positives)
+    others = None if external is None else pool_images(external, grid, positives, external=True)
+    results: dict[str, Any] = finite({
+        "ks": list(ks), "folds": folds, "seeds": seeds, "arms": list(arms), "positives": list(positives),
+        "margin": margin, **_Tables(images, grid, margin, seed).all(),
+        "external": others and _Tables(others, grid, margin, seed).all()})
+    return results
 
 
-def tables(pool: Pool, measured: Mapping[str, Measured], grid: Grid, margin: float,
-           external: bool = False) -> dict[str, Any]:
+class _Tables:
     """What `analyse` says of one set of test images."""
-    with_, n = {c: len(pool.subjects_with(c)) for c in pool.truth}, len(pool.names)
-    without = {c: len(np.unique(pool.subjects[~truth])) for c, truth in pool.truth.items()}
-    few = min(*with_.values(), *without.values()) < MIN_SUBJECTS
-    freedom = None if few else pool.freedom()
-    counts = {"n_images": len(pool.fold), "n_subjects": n, "n_positive_subjects": with_}
-    pairs = pairs_of(grid.arms)
-    frame = Frame(margin, {c: (with_[c], without[c]) for c in with_}, grid.ks, len(grid.folds), len(grid.seeds),
-                  sum(not pair.primary for pair in pairs), external)
-    contrasts = contrast_rows(pairs, measured, grid, freedom, frame)
-    controls = controls_of(contrasts, margin)
-    scores = score_rows(pool, measured, grid, freedom, external)
-    return {**counts, "scores": scores,
-            "cells": cell_rows(measured, grid), "contrasts": contrasts, "controls": controls,
-            "answer": verdict(contrasts, controls, grid.arms, frame, scores),
-            "per_subject": right_by_subject(pool, grid) if few else None}
 
+    def __init__(self, images: Pool, grid: Grid, margin: float, seed: int) -> None:
+        self.images, self.grid, truth = images, grid, images.truth
+        positive = {c: set(images.subjects[own].tolist()) for c, own in truth.items()}
+        negative = {c: set(images.subjects[~own].tolist()) for c, own in truth.items()}
+        self.any_positive = len(set[int]().union(*positive.values()))
+        self.few = min(map(len, [*positive.values(), *negative.values()])) < MIN_SUBJECTS
+        self.freedom = None if self.few else images.freedom()
+        weights = replicate_weights(images, REPLICATES, seed)
+        self.measured = {name: measure(images, metric, weights) for name, metric in METRICS.items()}
+        self.pairs = pairs_of(grid.arms)
+        self.frame = Frame(margin, {c: (len(positive[c]), len(negative[c])) for c in truth}, grid.ks, len(grid.folds),
+                           len(grid.seeds), sum(not pair.primary for pair in self.pairs), images.external)
+        self.ks: dict[int | None, list[int]] = {  # places in the grid of all k, then of each
+            None: list(range(len(grid.ks))), **{k: [place] for place, k in enumerate(grid.ks)}}
 
-def score_rows(pool: Pool, measured: Mapping[str, Measured], grid: Grid, freedom: int | None,
-               external: bool) -> list[dict[str, Any]]:
-    """The rows of "scores"."""
-    shares = [float(truth.mean()) for truth in pool.truth.values()]
-    counts = {"n_images": len(pool.fold), "n_subjects": len(pool.names),
-              "n_positive_subjects": len({s for c in pool.truth for s in pool.subjects_with(c)})}
-    rows = []
-    for place, arm in enumerate(grid.arms):
-        for k, places in _ks(grid):
-            for name, one in measured.items():
-                score = estimate(one, places, place, None, freedom, external)
+    def all(self) -> dict[str, Any]:
+        """All tables by name."""
+        contrasts, scores = self.contrasts(), self.scores()
+        controls = controls_of(contrasts)
+        return {"n_images": len(self.images.fold), "n_subjects": len(self.images.names),
+                "n_positive_subjects": {c: own for c, (own, _) in self.frame.positives.items()},
+                "scores": scores, "cells": self.cells(), "contrasts": contrasts, "controls": controls,
+                "answer": verdict(contrasts, controls, self.grid.arms, self.frame, scores),
+                "per_subject": self.right_by_subject() if self.few else None}
+
+    def scores(self) -> list[dict[str, Any]]:
+        """A row for each arm, k and metric."""
+        shares = [float(truth.mean()) for truth in self.images.truth.values()]
+        rows = []
+        for place, arm in enumerate(self.grid.arms):
+            for (k, places), (name, measured) in product(self.ks.items(), self.measured.items()):
                 floors = [f for f in (ignorant(name, share) for share in shares) if f is not None]
-                rows.append({"arm": arm, "k": k, "metric": name, "value": score.value, **_intervals(score, (0.0, 1.0)),
-                             "floor": float(np.mean(floors)) if floors else None,
-                             "better": "lower" if name in LOWER_IS_BETTER else "higher",
-                             "per_seed": one.per_seed[place, places].mean(0).tolist(),
-                             "per_fold": one.refits[place, places].mean((0, 2)).tolist(), **counts})
-    return rows
+                score = self._estimate(name, k, arm)
+                rows.append({
+                    "arm": arm, "k": k, "metric": name, "value": score.value, **_intervals(score, (0.0, 1.0)),
+                    "floor": float(np.mean(floors)) if floors else None,
+                    "better": "lower" if name in LOWER_IS_BETTER else "higher",
+                    "per_seed": measured.per_seed[place, places].mean(0).tolist(),
+                    "per_fold": measured.refits[place, places].mean((0, 2)).tolist(),
+                    "n_images": len(self.images.fold), "n_subjects": len(self.images.names),
+                    "n_positive_subjects": self.any_positive})
+        return rows
 
+    def cells(self) -> list[dict[str, Any]]:
+        """A row for each classifier."""
+        grid = self.grid
+        return [{"arm": arm, "k": k, "fold": fold, "seed": seed,
+                 **{name: float(self.measured[name].refits[a, b, c, d]) for name in COMPARED}}
+                for (a, arm), (b, k), (c, fold), (d, seed) in product(*map(enumerate, (
+                    grid.arms, grid.ks, grid.folds, grid.seeds)))]
 
-def cell_rows(measured: Mapping[str, Measured], grid: Grid) -> list[dict[str, Any]]:
-    """The rows of "cells"."""
-    return [{"arm": arm, "k": k, "fold": fold, "seed": seed,
-             **{name: float(measured[name].refits[a, b, c, d]) for name in COMPARED}}
-            for a, arm in enumerate(grid.arms) for b, k in enumerate(grid.ks)
-            for c, fold in enumerate(grid.folds) for d, seed in enumerate(grid.seeds)]
+    def contrasts(self) -> list[dict[str, Any]]:
+        """A row for each metric, k and pair; first those with an answer, which alone are corrected by Holm."""
+        estimates = {(pair, name, k): self._estimate(name, k, pair.treatment, pair.reference)
+                     for name, k, pair in product(COMPARED, self.ks, self.pairs)}
+        p = {key: one.p for key, one in estimates.items()
+             if key[1:] == (COMPARED[0], None) and not key[0].primary and one.p is not None}
+        adjusted = dict(zip(p, holm(list(p.values())), strict=True))
+        rows = []
+        for (pair, metric, k), difference in estimates.items():
+            p_holm = adjusted.get((pair, metric, k))
+            answer = answer_of(difference, self.frame.margin, p_holm) if (metric, k) == (COMPARED[0], None) else None
+            row = {"treatment": pair.treatment, "reference": pair.reference, "metric": metric, "k": k,
+                   "difference": finite(difference.value), **_intervals(difference, (-1.0, 1.0)), "p": difference.p,
+                   "p_holm": p_holm, "floor": finite(self._floor(metric, k, pair.reference)), "answer": answer,
+                   "primary": pair.primary}
+            rows.append({**row, "sentence": sentence(row, self.frame)})
+        return rows
 
+    def _estimate(self, metric: str, k: int | None, arm: str, reference: str | None = None) -> Estimate:
+        place = self.grid.arms.index
+        return estimate(self.measured[metric], self.ks[k], place(arm), None if reference is None else place(reference),
+                        self.freedom, self.images.external)
 
-def contrast_rows(pairs: Sequence[Pair], measured: Mapping[str, Measured], grid: Grid, freedom: int | None,
-                  frame: Frame) -> list[dict[str, Any]]:
-    """The rows of "contrasts"; first those with an answer, which alone are corrected by Holm."""
-    estimates = {(pair, name, k): estimate(measured[name], places, grid.arms.index(pair.treatment),
-                                           grid.arms.index(pair.reference), freedom, frame.external)
-                 for name in COMPARED for k, places in _ks(grid) for pair in pairs}
-    p = {key: one.p for key, one in estimates.items()
-         if key[1:] == (COMPARED[0], None) and not key[0].primary and one.p is not None}
-    adjusted = dict(zip(p, holm([v for v in p.values() if v is not None]), strict=True))
-    rows = []
-    for key, difference in estimates.items():
-        (pair, metric, k), p_holm = key, adjusted.get(key)
-        answer = answer_of(difference, frame.margin, p_holm) if (metric, k) == (COMPARED[0], None) else None
-        row = {"treatment": pair.treatment, "reference": pair.reference, "metric": metric, "k": k,
-               "difference": finite(difference.value), **_intervals(difference, (-1.0, 1.0)), "p": difference.p,
-               "p_holm": p_holm, "floor": finite(_floor(measured[metric], grid, pair.reference, k)), "answer": answer,
-               "primary": pair.primary, "control": pair.control}
-        rows.append({**row, "sentence": sentence(row, frame)})
-    return rows
+    def _floor(self, metric: str, k: int | None, arm: str) -> float | None:
+        """The mean difference between two seeds of an arm; None with one seed."""
+        values = self.measured[metric].per_seed[self.grid.arms.index(arm), self.ks[k]].mean(0)
+        return float(np.mean([abs(a - b) for a, b in combinations(values, 2)])) if len(values) > 1 else None
 
-
-def _ks(grid: Grid) -> list[tuple[int | None, list[int]]]:
-    """None with the places of all k, then each with its own."""
-    return [(None, list(range(len(grid.ks)))), *((k, [place]) for place, k in enumerate(grid.ks))]
+    def right_by_subject(self) -> dict[str, dict[str, float]]:
+        """The share of every subject's images that are called right, by arm: over classes and all classifiers."""
+        images, shares = self.images, {}
+        truth = np.stack(list(images.truth.values()))
+        for place, arm in enumerate(self.grid.arms):
+            decided = images.decisions[:, place].reshape(len(truth), -1, truth.shape[1])
+            right = (decided == truth[:, None]).mean(1).mean(0)
+            shares[arm] = {name: float(right[images.subjects == s].mean()) for s, name in enumerate(images.names)}
+        return shares
 
 
 def _intervals(one: Estimate, limits: tuple[float, float]) -> dict[str, Any]:
     each = {"interval": one.interval, "bootstrap_interval": one.bootstrap_interval,
             "refit_interval": one.refit_interval}
     low, high = limits
-    return {**{name: span and (max(low, span[0]), min(high, span[1])) for name, span in each.items()},
-            "limited_by": one.limited_by}
-
-
-def _floor(measured: Measured, grid: Grid, arm: str, k: int | None) -> float | None:
-    """The mean difference between two seeds of an arm; None with one seed."""
-    values = measured.per_seed[grid.arms.index(arm), dict(_ks(grid))[k]].mean(0)
-    return float(np.mean([abs(a - b) for a, b in combinations(values, 2)])) if len(values) > 1 else None
-
-
-def right_by_subject(pool: Pool, grid: Grid) -> dict[str, dict[str, float]]:
-    """The share of every subject's images that are called right, by arm: the mean over classes and all classifiers."""
-    shares = {}
-    for place, arm in enumerate(grid.arms):
-        right = np.mean([(pool.decisions[c][place] == truth).reshape(-1, len(truth)).mean(0)
-                         for c, truth in pool.truth.items()], axis=0)
-        shares[arm] = {name: float(right[pool.subjects == s].mean()) for s, name in enumerate(pool.names)}
-    return shares
+    return {name: span and (max(low, span[0]), min(high, span[1])) for name, span in each.items()}

@@ -6,6 +6,7 @@ docs/study.md explains it; EVIDENCE in docs/evidence.md has the statistics.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ganatomy.studies.planning import (
     refuse_synthetic,
     with_budget,
 )
-from ganatomy.studies.protocol import ClassifierSettings, StudySettings, recipe_of_study, validated
+from ganatomy.studies.protocol import StudySettings, recipe_of_study, validated
 from ganatomy.studies.results import write_results
 from ganatomy.studies.workers import Here, Say, Show, run_cells, study_command
 
@@ -83,9 +84,9 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
     return write_results(folder, say)
 
 
-def jobs(data: str | Path, out: str | Path, *, external: str | Path | None = None, device: str = "auto",
-         workers: int | None = None, say: Say = lambda text: None, **given: Any) -> list[str]:
-    """Begin a study, or go on with one, as `study` does, and write job scripts for SLURM instead of running its cells.
+def jobs(data: str | Path, out: str | Path, *, workers: int | None = None, external: str | Path | None = None,
+         device: str = "auto", say: Say = lambda text: None, **given: Any) -> list[str]:
+    """Begin a study, or go on with one, and write job scripts for SLURM instead of running its cells.
 
     Args:
         data, out, external, device, say, given: as of `study`.
@@ -97,8 +98,7 @@ def jobs(data: str | Path, out: str | Path, *, external: str | Path | None = Non
     Raises:
         UserError: as `study`, or a path that a job script cannot hold.
     """
-    folder = begin(data, out, **{"recipe": None, "set": None, "budget": None, **given}, external=external,
-                   device=device, say=say)
+    folder = begin(data, out, external=external, device=device, say=say, **given)
     left = len(folder.cells_left())
     if not left:
         say("every cell is done; `ganatomy study DATASET STUDY` writes the results")
@@ -109,84 +109,81 @@ def jobs(data: str | Path, out: str | Path, *, external: str | Path | None = Non
     return write_jobs(folder, _command(data, folder, external, device), tasks, -(-left // tasks) * seconds)
 
 
-def dry_run(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
-            set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
-            workers: int = 1, device: str = "auto", say: Say = lambda text: None, **settings: Any) -> str:
+def dry_run(data: str | Path, out: str | Path, *, workers: int = 1, device: str = "auto", **given: Any) -> str:
     """What `study` with these arguments would do and how long it would take, in words; some seconds of trials.
 
     Raises:
         UserError: whatever `study` would refuse before its first cell.
     """
-    folder = StudyFolder(out)
-    dataset, other = _open_both(data, external, folder)
-    settled, places = _settle(folder, dataset, other, recipe, set, budget, device, say, settings)
-    cells = folder.cells_left() if folder.exists() else cells_of(settled)
-    return describe(settled, places, dataset, cells, workers, device)
+    plan = _settle(data, out, device=device, **given)
+    cells = plan.folder.cells_left() if plan.folder.exists() else cells_of(plan.settings)
+    return describe(plan.settings, plan.places, plan.dataset, cells, workers, device)
 
 
-def begin(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
-          budget: float | None, external: str | Path | None, device: str, say: Say, **given: Any) -> StudyFolder:
+def begin(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
+          set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
+          device: str = "auto", say: Say = lambda text: None, **given: Any) -> StudyFolder:
     """Make the study folder, or check that the one there is of the same study. For the rest see `study`."""
-    folder = StudyFolder(out)
-    dataset, other = _open_both(data, external, folder)
-    begun = folder.exists()
-    settings, places = _settle(folder, dataset, other, recipe, set, budget, device, say, given)
+    begun = StudyFolder(out).exists()
+    plan = _settle(data, out, recipe=recipe, set=set, budget=budget, external=external, device=device, say=say, **given)
     if begun:
-        folder.note_datasets(dataset, other)
+        plan.folder.note_datasets(plan.dataset, plan.external)
     else:
-        folder.start(settings, places, dataset, other)
-        record_command(folder.commands_file, _as_typed(settings, recipe, set, budget, external, device,
-                                                          given))
-    return folder
+        plan.folder.start(plan.settings, plan.places, plan.dataset, plan.external)
+        record_command(plan.folder.commands_file, _as_typed(plan.settings, recipe, set, budget, external, device,
+                                                            given))
+    return plan.folder
 
 
 def _as_typed(settings: StudySettings, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
               budget: float | None, external: str | Path | None, device: str, given: Mapping[str, Any]) -> str:
     """The command that begins the same study, files and folders by stand-ins, a budget as the steps that it became."""
-    packaged = isinstance(recipe, str) and recipe in recipes.names()
+    packaged = recipe is None or (isinstance(recipe, str) and recipe in recipes.names())
     chosen = dict(given)
-    classifier = chosen.pop("classifier", None) or {}
+    classifier = settings.classifier if chosen.pop("classifier", None) else None
     steps = {"steps": settings.recipe.steps} if budget is not None else {}
-    return command_line("study", "DATASET", "STUDY", recipe=recipe if packaged or recipe is None else "RECIPE.yaml",
+    return command_line("study", "DATASET", "STUDY", recipe=recipe if packaged else "RECIPE.yaml",
                         set={**(set or {}), **steps}, external=Path(external) if external else None,
-                        device=None if device == "auto" else device, classifier=classifier.get("name"),
-                        updates=classifier.get("updates"), positive=chosen.pop("positives", None), **chosen)
+                        device=None if device == "auto" else device, classifier=classifier and classifier.name,
+                        updates=classifier and classifier.updates, positive=chosen.pop("positives", None), **chosen)
 
 
 def _command(data: str | Path, folder: StudyFolder, external: str | Path | None, device: str) -> list[str]:
-    outside = Path(external) if external is not None else folder.external_path()
+    outside = Path(external) if external is not None else folder.path_of("external")
     return study_command(Path(data), folder.path, device, outside)
 
 
-def _open_both(data: str | Path, external: str | Path | None, folder: StudyFolder) -> tuple[Dataset, Dataset | None]:
-    """The dataset and the external one, which a study that has begun knows itself."""
-    dataset = Dataset.open(data)
-    if external is not None:
-        other: Dataset | None = Dataset.open(external)
-    else:
-        other = folder.open_external() if folder.exists() else None
-    refuse_synthetic(dataset)
-    if other is not None:
-        refuse_synthetic(other, "--external")
-    return dataset, other
+@dataclass(frozen=True)
+class _Plan:
+    """A study that is there, or that may begin."""
+
+    folder: StudyFolder
+    dataset: Dataset
+    external: Dataset | None
+    settings: StudySettings
+    places: dict[str, Place]
 
 
-def _settle(folder: StudyFolder, dataset: Dataset, other: Dataset | None, recipe: str | Path | Recipe | None,
-            set: Mapping[str, Any] | None, budget: float | None, device: str, say: Say,
-            given: Mapping[str, Any]) -> tuple[StudySettings, dict[str, Place]]:
-    """The settings and folds of the study that is there, checked against what is given, or of a new one."""
+def _settle(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
+            set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
+            device: str, say: Say = lambda text: None, **given: Any) -> _Plan:
+    """The study that is there, checked against what is given, or the plan of a new one."""
+    folder, dataset = StudyFolder(out), Dataset.open(data)
+    other = Dataset.open(external) if external is not None else folder.open_external() if folder.exists() else None
+    both = [dataset, *([other] if other else [])]
+    for own in both:
+        refuse_synthetic(own)
     if folder.exists():
-        settings = folder.settings()
+        settings, places = folder.settings(), folder.places()
         folder.refuse_difference(_asked(settings, recipe, set, budget, say, given), dataset, other)
-        places = folder.places()
         check_places(places, dataset.rows(settings.domain), settings, folder.folds_file)
-        return settings, places
-    refuse_place(folder.path, [dataset, *([other] if other else [])])
+        return _Plan(folder, dataset, other, settings, places)
+    refuse_place(folder.path, both)
     settings, places = plan(dataset, chosen_recipe(recipe, set), other, given, say)
     if budget is not None and settings.needs_gan:
         settings = with_budget(settings, dataset, places, budget, device, say)
         check_recipe(dataset, places, settings)
-    return settings, places
+    return _Plan(folder, dataset, other, settings, places)
 
 
 def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
@@ -196,7 +193,7 @@ def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping
     classifier = given.get("classifier")
     if isinstance(classifier, str):
         classifier = {"name": classifier}
-    if classifier is not None and not isinstance(classifier, ClassifierSettings):
+    if isinstance(classifier, Mapping):
         values["classifier"] = {**kept.classifier.model_dump(), **classifier}
     if recipe is not None or set:
         asked = recipe_of_study(chosen_recipe(kept.recipe if recipe is None else recipe, set), kept.domain)
@@ -204,8 +201,7 @@ def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping
             asked = asked.model_copy(update={"steps": kept.recipe.steps, "epochs": kept.recipe.epochs})
         values["recipe"] = asked
     if budget is not None and kept.needs_gan:
-        length = f"{kept.recipe.steps:,} steps" if kept.recipe.steps else f"{kept.recipe.epochs:g} epochs"
-        say(f"the study has begun: every GAN gets the {length} of before, and --budget is not read again")
+        say("the study has begun: every GAN gets the steps of before, and --budget is not read again")
     return validated(values)
 
 

@@ -25,7 +25,7 @@ from ganatomy.core.files import disk_errors, write_text
 from ganatomy.core.text import counted, duration
 
 if TYPE_CHECKING:  # it loads torch, which a worker does after it has learnt to be interrupted
-    from ganatomy.studies.folder import CellFolder, StudyFolder
+    from ganatomy.studies.folder import StudyFolder
 
 Say = Callable[[str], None]
 INTERRUPTED = 130  # exit code
@@ -61,14 +61,14 @@ def work(data: Path, study: Path, external: Path | None, device: str, parent: in
         try:
             if parent is not None:
                 threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-            _work(data, study, external, device, parent is not None, say)
+            _run_free_cells(data, study, external, device, parent is not None, say)
             return 0
         except KeyboardInterrupt:
             say("stopped; run the same command again to go on")
             return INTERRUPTED
 
 
-def _work(data: Path, study: Path, external: Path | None, device: str, told: bool, say: Say) -> None:
+def _run_free_cells(data: Path, study: Path, external: Path | None, device: str, has_parent: bool, say: Say) -> None:
     from ganatomy.studies.cell import run_cell
     from ganatomy.studies.folder import CellTaken, StudyFolder
     from ganatomy.training.train import Interrupted
@@ -76,7 +76,7 @@ def _work(data: Path, study: Path, external: Path | None, device: str, told: boo
     folder = StudyFolder.open(study)
     for cell in folder.all_cells():
         place = folder.cell(cell)
-        if told and folder.failures():
+        if has_parent and folder.failures():
             return
         if place.is_done() or place.failed_file.is_file():
             continue
@@ -89,15 +89,11 @@ def _work(data: Path, study: Path, external: Path | None, device: str, told: boo
             place.log(str(stopped))
             raise KeyboardInterrupt from stopped
         except Exception as error:
-            _note_failure(place, error)
-            if told or not isinstance(error, UserError):
+            text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            place.log(f"error: {text}")
+            write_text(place.failed_file, text)
+            if has_parent or not isinstance(error, UserError):
                 raise
-
-
-def _note_failure(place: CellFolder, error: Exception) -> None:
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    place.log(f"error: {text}")
-    write_text(place.failed_file, text)
 
 
 def _end_with(process: int) -> None:
@@ -165,12 +161,6 @@ class Crew(Protocol):
 def run_cells(study: StudyFolder, crew: Crew, say: Say, show: Show = lambda count: None) -> None:
     """Have workers run all cells of a study that are not done. One that is killed is replaced.
 
-    Args:
-        study: the folder.
-        crew: who starts workers.
-        say: called with lines for the user.
-        show: called with where it stands, every moment.
-
     Raises:
         UserError: a cell failed; the others that were running are brought to their end first.
         KeyboardInterrupt: SIGINT or SIGTERM; every worker has been stopped, and its cell goes on when it is run again.
@@ -207,23 +197,17 @@ class _Watch:
 
     def run(self) -> None:
         """Start workers and take note of how they end."""
-        while self.left and not self.study.failures():
-            wanted = min(self.crew.slots(), len(self.left))
+        while self.crew.running() or (self.left and not self.study.failures()):
+            wanted = 0 if self.study.failures() else min(self.crew.slots(), len(self.left))
             while self.crew.running() < wanted and time.monotonic() >= self.pause_until:
                 self.crew.start(self.study.path.absolute() / "logs" / f"worker-{self.started}.txt")
                 self.started += 1
-            self._look()
-        while self.crew.running():
-            self._look()
-
-    def _look(self) -> None:
-        for code, word, log in self.crew.ended():
-            self._note_end(code, word, log)
-        now_done = [cell for cell in self.left if self.study.cell(cell).is_done()]
-        self.left = [cell for cell in self.left if cell not in now_done]
-        for cell in now_done:
-            self.say(f"{cell.name} is done: {self.count()}")
-        self.show(self.count())
+            for code, word, log in self.crew.ended():
+                self._note_end(code, word, log)
+            for cell in [c for c in self.left if self.study.cell(c).is_done()]:
+                self.left.remove(cell)
+                self.say(f"{cell.name} is done: {self.count()}")
+            self.show(self.count())
 
     def count(self) -> Count:
         """Where it stands; the rest takes as long, a cell, as those that were done here."""
@@ -232,9 +216,10 @@ class _Watch:
         return Count(self.total, self.total - len(self.left), seconds)
 
     def _note_end(self, code: int, word: str, log: Path) -> None:
+        again = "run the same command again to go on"
         if code == 0:
             self.pause_until = time.monotonic() + LOOK_AGAIN
-            if not self.crew.running() and any(not self.study.cell(c).is_done() for c in self.left) and not self.held:
+            if not self.held and not self.crew.running() and self.study.cells_left():
                 self.held = True
                 self.say("what is left is held by workers that another command started: it is looked at again every "
                          f"{LOOK_AGAIN:.0f} s")
@@ -242,11 +227,10 @@ class _Watch:
             self.lost += 1
             if self.lost > LOSSES * self.total:
                 raise UserError(f"{counted(self.lost, 'worker')} were lost, the last one by {word}", where=log,
-                                fix="run the same command again to go on")
+                                fix=again)
             self.say(f"warning: a worker was lost ({word}); its cell goes on from where it was")
         elif not self.study.failures():
-            raise UserError(f"a worker failed ({word}): {last_words(log)}", where=log,
-                            fix="run the same command again to go on")
+            raise UserError(f"a worker failed ({word}): {last_words(log)}", where=log, fix=again)
 
 
 def last_words(log: Path) -> str:
@@ -304,7 +288,7 @@ def exit_word(code: int) -> str:
 
 
 class Here:
-    """Workers on this machine."""
+    """A `Crew` on this machine."""
 
     def __init__(self, command: Sequence[str], workers: int) -> None:
         if workers < 1:
@@ -313,25 +297,20 @@ class Here:
         self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
 
     def slots(self) -> int:
-        """See `Crew`."""
         return self._workers
 
     def start(self, log: Path) -> None:
-        """See `Crew`."""
         self._running.append((start(self._command, log), log))
 
     def running(self) -> int:
-        """See `Crew`."""
         return len(self._running)
 
     def ended(self) -> list[tuple[int, str, Path]]:
-        """See `Crew`."""
         time.sleep(POLL)
         codes = [(process.poll(), log) for process, log in self._running]
         self._running = [pair for pair in self._running if pair[0].returncode is None]
         return [(code, exit_word(code), log) for code, log in codes if code is not None]
 
     def stop(self) -> None:
-        """See `Crew`."""
         stop(process for process, _ in self._running)
         self._running.clear()
