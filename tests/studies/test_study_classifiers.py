@@ -9,7 +9,7 @@ import torch
 from ganatomy.features.choose import choose
 from ganatomy.gans.base import Shape
 from ganatomy.studies import classifiers
-from ganatomy.studies.classifiers import TrainingSet, build, flip, generator, strong, train_classifier
+from ganatomy.studies.classifiers import NETWORKS, TrainingSet, flip, generator, strong, train_classifier
 from ganatomy.studies.protocol import ClassifierSettings
 
 pytestmark = pytest.mark.usefixtures("_quick_features")
@@ -99,7 +99,7 @@ def test_judging_changes_nothing_in_training() -> None:
 @pytest.mark.parametrize("size", [16, 20, 64, 100])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_any_size_from_16_pixels_up(name: str, size: int) -> None:
-    logits = build(name, Shape(size, 3), 4)(torch.zeros(2, 3, size, size))
+    logits = NETWORKS[name](Shape(size, 3), 4)(torch.zeros(2, 3, size, size))
     assert logits.shape == (2, 4)
 
 
