@@ -15,7 +15,6 @@ from ganatomy.studies.protocol import ClassifierSettings
 pytestmark = pytest.mark.usefixtures("_quick_features")
 CPU = torch.device("cpu")
 QUICK = {"updates": 60, "checkpoints": 3, "batch_size": 16, "learning_rate": 2e-3}
-NETWORKS = ("fcn", "resnet")
 ALL = (*NETWORKS, "features")
 
 
