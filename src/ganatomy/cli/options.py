@@ -1,4 +1,4 @@
-"""What the verbs of the command line share: paths, lists of names and numbers, lines for the user."""
+"""What the verbs of the command line share: paths, lists of names, times, lines for the user."""
 
 from __future__ import annotations
 
@@ -29,13 +29,6 @@ def say(text: str) -> None:
     Names of files and folders may hold what commands a terminal; lines are its only control characters that pass.
     """
     click.echo("\n".join(printable(line) for line in text.split("\n")), err=True)
-
-
-def floats(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not numbers with commas between, such as 70,15,15") from error
 
 
 def names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:

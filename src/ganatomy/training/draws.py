@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 
+T = TypeVar("T")
 FLIPS, TURNS, POWERS = 4, 6, 7  # what random numbers are drawn for, apart from the purposes in generators/sampler.py
 SOURCES = 8  # the stream of sources that are drawn apart from the targets
 
@@ -90,9 +92,9 @@ def real_images(recipe: Recipe, feed: Feed, draw: int) -> tuple[Tensor, Tensor |
             _changed(source, recipe, draw, 0 if paired else SOURCES, recipe.contrast))
 
 
-def thin(rows: Sequence[Row], most: int) -> list[Row]:
-    """At most `most` rows, evenly picked."""
-    return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)] if rows else []
+def thin(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` of the items, evenly picked."""
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)] if items else []
 
 
 def _changed(images: Tensor, recipe: Recipe, draw: int, stream: int, contrast: float) -> Tensor:

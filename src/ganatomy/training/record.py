@@ -12,7 +12,7 @@ import csv
 import io
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,36 +52,26 @@ Entries = Sequence[dict[str, Any]]
 def generator_notes(feed: Feed, recipe: Recipe) -> dict[str, Any]:
     """The part of generator/config.json that is about the data: units, ranges, and how to treat volumes alike."""
     info, row = feed.dataset.info, feed.rows[0]
+    intensity = {domain: rule.model_dump(mode="json") for domain, rule in info.intensity.items()}
     notes = {"domain": row.domain, "label": recipe.label, "value_range": info.value_range,
              "dtype": str(feed.dataset.pixels([row]).dtype), "dataset": info.content,
-             "intensity": _intensity(feed, row.domain),
+             "intensity": intensity.get(row.domain),
              "spacing": [s * feed.factor for s in info.spacing] if info.spacing else None}
     if feed.source is None:
         return notes
     sides = {row.domain: feed.rows, str(recipe.source): feed.source.rows}
     contrasts = {domain: _contrast(feed, rows, recipe.size).model_dump(mode="json") for domain, rows in sides.items()}
-    return notes | {"source_domain": recipe.source, "source_intensity": _intensity(feed, str(recipe.source)),
+    return notes | {"source_domain": recipe.source, "source_intensity": intensity.get(str(recipe.source)),
                     "grid": info.grid.model_dump(mode="json") if info.grid else None, "factor": feed.factor,
                     "contrasts": contrasts}
-
-
-def _intensity(feed: Feed, domain: str) -> dict[str, Any] | None:
-    rule = feed.dataset.info.intensity.get(domain)
-    return rule.model_dump(mode="json") if rule else None
 
 
 def _contrast(feed: Feed, rows: Sequence[Row], size: int) -> Contrast:
     volumes: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         volumes.setdefault((row.subject, row.session), []).append(row)
-    names = sorted(volumes)
-    chosen = [names[i] for i in np.linspace(0, len(names) - 1, min(MOST_VOLUMES, len(names))).astype(int)]
-
-    def read() -> Iterator[NDArray[np.float32]]:
-        for name in chosen:
-            yield feed.dataset.images(thin(volumes[name], MOST_SLICES), size)
-
-    return learn_contrast(read())
+    return learn_contrast(feed.dataset.images(thin(volumes[name], MOST_SLICES), size)
+                          for name in thin(sorted(volumes), MOST_VOLUMES))
 
 
 def write_curves(run: Run) -> None:
@@ -151,12 +141,9 @@ class Preview:
         dataset, recipe = self.feed.dataset, self.recipe
         rows, held_out = preview_rows(self.feed, recipe)
         self.source = dataset.images(rows, recipe.size)
-        self.truth = self._truth(rows) if dataset.info.paired else None
+        self.truth = dataset.images(partners(dataset, rows, str(recipe.domain)), recipe.size) \
+            if dataset.info.paired else None
         self.title = f"{recipe.source} to {recipe.domain}, " + ("validation images" if held_out else "training images")
-
-    def _truth(self, rows: list[Row]) -> Array:
-        assert self.recipe.domain is not None
-        return self.feed.dataset.images(partners(self.feed.dataset, rows, self.recipe.domain), self.recipe.size)
 
     def draw(self, sampler: Sampler, ctx: Context) -> Array:
         """Write the pictures of this moment; returns images [n, c, s, s] of what training is at."""
@@ -191,10 +178,8 @@ class Preview:
 @torch.inference_mode()
 def _outputs(sampler: Sampler, source: Array, ctx: Context) -> Array:
     """What the model makes of the sources where training stands; every image has noise of its own."""
-    model = sampler.model
-    noise = None
-    if "noise" in model.needs:
-        noise = model.draw_noise(len(source), np.random.default_rng((TRANSLATION, SEED))).to(sampler.device)
+    model, rng = sampler.model, np.random.default_rng((TRANSLATION, SEED))
+    noise = model.draw_noise(len(source), rng).to(sampler.device) if "noise" in model.needs else None
     outputs = model.preview(Batch(noise=noise, source=torch.from_numpy(source).to(sampler.device)), ctx).target
     assert outputs is not None
     array: Array = outputs.clamp(-1, 1).float().contiguous().cpu().numpy()
@@ -253,13 +238,11 @@ class Debug:
 
     def _translation_ssim(self, sampler: Sampler, recipe: Recipe) -> dict[str, Any]:
         """SSIM of translated validation images against their truth, where there is one."""
-        assert recipe.source is not None
-        assert recipe.domain is not None
         dataset = self._feed.dataset
         rows = thin(dataset.rows(recipe.source, "val", recipe.label), SSIM_FAKES)
         if not rows or not dataset.info.paired:
             return {"ssim": None, "note": f"the dataset has no {'pairs' if rows else 'validation images'}"}
-        truth = dataset.images(partners(dataset, rows, recipe.domain), recipe.size)
+        truth = dataset.images(partners(dataset, rows, str(recipe.domain)), recipe.size)
         values = ssim(truth, sampler.translate(dataset.images(rows, recipe.size), SEED))
         return {"ssim": float(values.mean()), "validation_images": len(rows),
                 "validation_subjects": len({r.subject for r in rows}),

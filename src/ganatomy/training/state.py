@@ -168,7 +168,7 @@ def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: C
 
 
 def initial_weights(recipe: Recipe, run: Run, model: GAN,
-                    say: Callable[[str], None] = lambda text: None) -> tuple[Recipe, dict[str, Tensor] | None]:
+                    say: Callable[[str], None]) -> tuple[Recipe, dict[str, Tensor] | None]:
     """The weights that `init_from` names, and the recipe with their fingerprint in the place of the path.
 
     A path may name a person, and weights may change behind it: the run's recipe says which weights they were. A run
@@ -192,21 +192,18 @@ def initial_weights(recipe: Recipe, run: Run, model: GAN,
                         fix="name the folder of a finished run")
     sampler = load_generator(recipe.init_from)
     weights = {k: v.detach().cpu().contiguous() for k, v in sampler.model.generator.state_dict().items()}
-    _refuse_other_shape(model.generator.state_dict(), weights)
-    notes = sampler.notes or {}
-    learnt = " to ".join(str(notes[key]) for key in ("source_domain", "domain") if notes.get(key))
-    say(f"starting from a generator that has learnt {learnt} (recipe {sampler.recipe.name})")
-    fingerprint = hashlib.sha256(save(weights)).hexdigest()[:16]
-    return recipe.model_copy(update={"init_from": f"generator {fingerprint}"}), weights
-
-
-def _refuse_other_shape(own: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    own = model.generator.state_dict()
     differ = sorted(k for k in own.keys() | weights.keys()
                     if k not in own or k not in weights or own[k].shape != weights[k].shape)
     if differ:
         raise UserError(f"that run's generator has another shape than this recipe's ({len(differ)} of {len(own)} "
                         f"weights differ, {differ[0]} first)", where="--init-from",
                         fix="use the same size, channels and generator settings (--set model.width=...) as there")
+    notes = sampler.notes or {}
+    learnt = " to ".join(str(notes[key]) for key in ("source_domain", "domain") if notes.get(key))
+    say(f"starting from a generator that has learnt {learnt} (recipe {sampler.recipe.name})")
+    fingerprint = hashlib.sha256(save(weights)).hexdigest()[:16]
+    return recipe.model_copy(update={"init_from": f"generator {fingerprint}"}), weights
 
 
 def selected_sampler(state: TrainingState, run: Run) -> tuple[Sampler, int]:

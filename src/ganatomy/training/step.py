@@ -50,10 +50,8 @@ def _generator_pass(state: TrainingState, feed: Feed, ctx: Context, i: int, netw
     model, recipe = state.model, state.recipe
     draw = ctx.step * recipe.d_steps + i
     target, source = (_laid_out(images, state.channels_last) for images in real_images(recipe, feed, draw))
-    noise = None
-    if "noise" in model.needs:
-        rng = np.random.default_rng((NOISE, recipe.seed, draw, ord(network)))
-        noise = model.draw_noise(recipe.batch_size, rng).to(state.device)
+    rng = np.random.default_rng((NOISE, recipe.seed, draw, ord(network)))
+    noise = model.draw_noise(recipe.batch_size, rng).to(state.device) if "noise" in model.needs else None
     label = feed.labels(draw) if "label" in model.needs else None
     batch = Batch(noise=noise, target=target, source=source, label=label)
     return batch, model(batch, ctx)
@@ -68,10 +66,9 @@ def _laid_out(images: Tensor | None, channels_last: bool) -> Tensor | None:
 
 
 def _set_rates(state: TrainingState, ctx: Context) -> None:
-    optimisers = (state.optimiser_g, state.optimiser_d)
-    for optimiser, rate in zip(optimisers, learning_rates(state.recipe, ctx.epoch, ctx.progress), strict=True):
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+    rates = learning_rates(state.recipe, ctx.epoch, ctx.progress)
+    for optimiser, rate in zip((state.optimiser_g, state.optimiser_d), rates, strict=True):
+        optimiser.param_groups[0]["lr"] = rate
 
 
 def _discriminator_update(state: TrainingState, batch: Batch, fakes: Fakes, ctx: Context, precision: str) -> Losses:
