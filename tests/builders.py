@@ -56,19 +56,14 @@ def write_dataset(path: Path, subjects: int = 12, per_subject: int = 2, size: in
     return Dataset.open(path)
 
 
-_TRAINING = {"size": 32, "batch_size": 4, "steps": 6, "checkpoint_every": 2, "preview_every": 3}
-_UNET = {"model.width": 4, "model.most_channels": 8}
+_UNET = {"size": 32, "batch_size": 4, "steps": 6, "checkpoint_every": 2, "preview_every": 3, "model.width": 4,
+         "model.most_channels": 8}
+_GAN = _UNET | {"model.d_width": 4}
 SMALL: dict[str, dict[str, Any]] = {
-    "pix2pix": _TRAINING | _UNET | {"model.d_width": 4},
-    "pix2pix-brain-128": _TRAINING | _UNET | {"model.d_width": 4},
-    "pix2pix-brain-256": _TRAINING | _UNET | {"model.d_width": 4},
-    "unet": _TRAINING | _UNET,
-    "cyclegan": _TRAINING | _UNET | {"model.d_width": 4, "model.pool": 5},
-    "cyclegan-mri": _TRAINING | _UNET | {"model.d_width": 4},
-    "cyclegan-resnet": _TRAINING | {"batch_size": 2, "model.width": 4, "model.d_width": 4, "model.blocks": 1,
-                                    "model.pool": 5},
-    "hybrid-brain-64": _TRAINING | _UNET | {"model.d_width": 4, "model.stages": [0, 1]},
-    "hybrid-brain-128": _TRAINING | _UNET | {"model.d_width": 4, "model.stages": [0, 1]}}
+    "unet": _UNET, "pix2pix": _GAN, "pix2pix-brain-128": _GAN, "cyclegan-mri": _GAN,
+    "cyclegan": _GAN | {"model.pool": 5},
+    "cyclegan-resnet": _GAN | {"batch_size": 2, "model.blocks": 1, "model.pool": 5},
+    "hybrid-brain-64": _GAN | {"model.stages": [0, 1]}}
 """Settings by recipe."""
 
 

@@ -32,15 +32,12 @@ def test_durations(seconds: float, words: str) -> None:
     assert text.duration(seconds) == words
 
 
-def test_lists() -> None:
+def test_p_values_shares_and_lists() -> None:
+    assert [text.p_value(p) for p in (None, 0.04321, 2e-5)] == ["-", "0.043", "<0.0001"]
+    assert text.percent(0.01234) == "1.23%"
     assert [text.listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == \
         ["", "a", "a and b", "a, b and c"]
     assert text.listed(["a", "b"], "or") == "a or b"
-
-
-def test_p_values_and_shares() -> None:
-    assert [text.p_value(p) for p in (None, 0.04321, 2e-5)] == ["-", "0.043", "<0.0001"]
-    assert text.percent(0.01234) == "1.23%"
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-9, 1e6))
