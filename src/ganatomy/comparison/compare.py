@@ -70,7 +70,7 @@ def compare(runs: Sequence[str | Path], *, primary: Primary = "kd", say: Say = l
 
 @dataclass(frozen=True)
 class Board:
-    """What one table is made of.
+    """What one table shows.
 
     `groups` are ranked, those that cannot rank first behind the others. `known` are the columns that any run has.
     """

@@ -79,7 +79,7 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
             raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
                             where="--domain, --label", fix="leave them out")
         if features != "lite0" or critic or fail_on:
-            raise UserError("other features, the critic and the audit of copies are for images made from noise",
+            raise UserError("other features, the critic and the audit of copies are for images from noise",
                             where="--features, --critic, --fail-on", fix="leave them out for a run that translates")
         return _written(Run(real), evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say),
                         command, started, say)
@@ -125,7 +125,7 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> M
     say("controls ...")
     judged, blind = _controls(task, samples, results)
     known = tuple(r for r in results if r.value is not None)
-    warnings = [*task.warnings, *_size_warnings(samples), *blind, *_missing(results), *_diversity_warnings(known)]
+    warnings = [*task.warnings, *_size_warnings(samples), *blind, *_missing(results)]
     return about.model_copy(update={"verdicts": verdicts(known, judged), "results": known, "controls": tuple(judged),
                                     "warnings": tuple(warnings)})
 
@@ -148,7 +148,7 @@ def _controls(task: Task, samples: Samples, results: Sequence[Result]) -> tuple[
         untrained = None
         warnings.append(f"The control with an untrained generator is left out: {error}.")
     if samples.train is None:
-        warnings.append("There is no train split: the controls are made from test images, which flatters them.")
+        warnings.append("There is no train split: the controls come from test images, which flatters them.")
     models = {r.name: r for r in results if r.against == "test"}
     judged = list[Control]()
     for name, sample in controls(samples.train or samples.test, n, untrained, samples.seed).items():
@@ -183,9 +183,3 @@ def _size_warnings(samples: Samples) -> list[str]:
     if samples.synthetic.n_images < FEW_SYNTHETIC:
         warnings.append(f"Only {samples.synthetic.n_images} synthetic images: use at least {FEW_SYNTHETIC}.")
     return warnings
-
-
-def _diversity_warnings(results: Sequence[Result]) -> list[str]:
-    return [f"{r.name}: the synthetic images are only {r.ratio:.2f} times as diverse as images of different patients; "
-            "the generator repeats itself." for r in results
-            if r.name.startswith("Diversity") and r.against == "test" and r.ratio is not None and r.ratio < 0.5]

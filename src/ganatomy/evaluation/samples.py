@@ -25,7 +25,7 @@ MOST_TRAINING = 20_000  # every training image counts: a copy may be of any of t
 IN_MEMORY = 2**29  # bytes of generated images; more are kept in a temporary file
 MOST_VALUE = 100.0  # where -1 to 1 is the dataset's range
 FRESH = 1  # added to the seed for images that are drawn beside those that are measured
-DEFAULT_NETWORK = "of the default recipe's network: what made the second dataset is not known"
+DEFAULT_NETWORK = "of the default recipe's network: the origin of the second dataset is not known"
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""An evaluation for a terminal: what can be said first, then the values it rests on."""
+"""An evaluation for a terminal: the verdicts first, then the values it rests on."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def direction_of(task: Translating, backward: bool, n: int | None) -> Direction:
 
 
 def translations(direction: Direction, say: Say) -> tuple[dict[str, Images], str]:
-    """Every translator's images, the model's first, and what is to be said of the baselines."""
+    """Every translator's images, the model's first, and a note on the baselines."""
     task, outputs = direction.task, dict[str, Images]()
     for name, sampler in task.samplers.items():
         if direction.backward and not sampler.model.two_way:

@@ -52,7 +52,7 @@ def check_gates(metrics: Mapping[str, Any], gates: Sequence[str]) -> None:
     if not gates:
         return
     if "verdicts" not in metrics:
-        raise UserError("the audit of copies is for images made from noise", where="--fail-on", fix="leave it out")
+        raise UserError("the audit of copies is for images from noise", where="--fail-on", fix="leave it out")
     (verdict,) = (v for v in metrics["verdicts"] if v["question"] == "copies")
     if verdict["light"] in ("red", "grey"):
         raise GateError(f"the gate “copies” did not pass: {verdict['says']}", where="--fail-on")
@@ -147,7 +147,7 @@ def _enough(head: Result | None, results: Sequence[Result]) -> Verdict:
     """By the numbers of subjects and images, and whether audit and critic could have noticed anything."""
     if head is None or (head.n_subjects or 0) < MIN_SUBJECTS:
         return Verdict(question="enough data", light="red",
-                       says=f"Fewer than {MIN_SUBJECTS} test subjects: nothing can be said about other patients.")
+                       says=f"Fewer than {MIN_SUBJECTS} test subjects: nothing can be told of other patients.")
     subjects, images = head.n_subjects or 0, head.n_synthetic or 0
     details = {r.name: r.details for r in reversed(results) if r.details}
     audit, critic = details.get("Copies"), details.get("Critic-JS")

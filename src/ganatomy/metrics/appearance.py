@@ -129,8 +129,8 @@ def _interval(value: float, real: Profiles, synthetic: Profiles, distance: Dista
               seed: int) -> tuple[float, float] | None:
     rng = np.random.default_rng((seed, 400))
     draws = distance(*(p.mean(multinomial_weights(len(p.names), BOOTSTRAPS, rng)) for p in (real, synthetic)))
-    found = bootstrap_interval(value, draws, min(len(real.names), max(2, len(synthetic.names))))
-    return None if found is None else (max(0.0, found[0]), found[1])
+    interval = bootstrap_interval(value, draws, min(len(real.names), max(2, len(synthetic.names))))
+    return None if interval is None else (max(0.0, interval[0]), interval[1])
 
 
 def _floor(real: Profiles, synthetic: Profiles, distance: Distance, seed: int) -> dict[str, Any]:
@@ -161,8 +161,8 @@ def reference(samples: Samples, against: str, train: Profiles | None, test: Prof
     """The same distance between real train and real test, beside the figure against test."""
     if against != "test" or train is None:
         return None
-    found = compare("", "", test, train, distance, samples.seed, evidence=False)
-    return {"what": "real train against real test", "value": found.value, "interval": found.interval,
+    between = compare("", "", test, train, distance, samples.seed, evidence=False)
+    return {"what": "real train against real test", "value": between.value, "interval": between.interval,
             "n_images": len(train.values)}
 
 

@@ -1,6 +1,6 @@
 """What every metric is given, what it gives back, and what it declares of itself.
 
-A metric is one file of this package, found by `registry`. It has `compute(samples) -> list[Result]` and `ABOUT`, an
+A metric is one file of this package, listed by `registry`. It has `compute(samples) -> list[Result]` and `ABOUT`, an
 `About` for each of its values; and may have
 
 - `ORDER`: its place in tables, the headline's is 0;

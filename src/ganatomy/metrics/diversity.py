@@ -79,7 +79,7 @@ def fault(result: Result) -> str:
         return ""
     text = f"{result.name} is {result.ratio:.2f} times that of real images."
     if result.ratio < HALF:
-        return Grave(text)
+        return Grave(f"{text} The generator repeats itself.")
     return text if result.ratio < LESS and result.ratio_interval and result.ratio_interval[1] < 1 else ""
 
 

@@ -351,12 +351,12 @@ class _People:
     apart: Array
 
     @classmethod
-    def of(cls, real: Sample, made: Sample) -> _People:
-        blocks = Blocks.of(real, made)
-        number = {name: i for i, name in enumerate(dict.fromkeys((*real.names, *made.names)))}
+    def of(cls, real: Sample, translated: Sample) -> _People:
+        blocks = Blocks.of(real, translated)
+        number = {name: i for i, name in enumerate(dict.fromkeys((*real.names, *translated.names)))}
         x, y = (np.array([number[name] for name in (sample.names if sample.n_subjects > 1
                                                     else sample.names * sample.n_images)], np.intp)
-                for sample in (real, made))
+                for sample in (real, translated))
         apart = (x[:, None] != y[None]).astype(np.float64)
         if not apart.any():  # one person in all: of the same slices, pairs of one slice are left out instead
             apart = 1 - np.eye(len(x)) if len(x) == len(y) else np.ones_like(apart)
@@ -369,11 +369,11 @@ class _People:
         pairs = ((wx @ (np.outer(blocks.nx, blocks.ny) * self.apart)) * wy).sum(1)
         cross = np.divide(sums, pairs, out=np.full(len(weights), np.nan), where=pairs > 0.5)
         within = between_mean(blocks.xx, blocks.nx, wx) + between_mean(blocks.yy, blocks.ny, wy)
-        found: Array = within - 2 * cross
-        return found
+        distance: Array = within - 2 * cross
+        return distance
 
 
-def translated_distance(real: Sample, made: Sample, seed: int = 0) -> Result:
+def translated_distance(real: Sample, translated: Sample, seed: int = 0) -> Result:
     """Squared MMD between real images and translations, some or all of which may be of the same patients.
 
     A translation and a real image of one patient would seem nearer than two independent images are. Pairs of one
@@ -381,7 +381,7 @@ def translated_distance(real: Sample, made: Sample, seed: int = 0) -> Result:
 
     Args:
         real: images of the target's contrast.
-        made: translations, of the same slices in the same order or of others. Subjects of the same name are the same
+        translated: of the same slices in the same order or of others. Subjects of the same name are the same
             person.
         seed: of the bootstrap over persons, which draws a person with all its images, real and translated.
 
@@ -389,15 +389,15 @@ def translated_distance(real: Sample, made: Sample, seed: int = 0) -> Result:
         The figure; without interval where either sample has fewer than five subjects. The images of a sample of one
         subject stand in for subjects; if both are of that one, pairs of one slice are left out instead.
     """
-    people = _People.of(real, made)
+    people = _People.of(real, translated)
     value, interval = float(people.distance(np.ones((1, people.count)))[0]), None
-    fewest = min(real.n_subjects, made.n_subjects)
+    fewest = min(real.n_subjects, translated.n_subjects)
     if fewest >= MIN_SUBJECTS:
         draws = people.distance(multinomial_weights(people.count, BOOTSTRAPS, np.random.default_rng((seed, 12))))
         interval = bootstrap_interval(value, draws, fewest)
-    caveat = "" if fewest > 1 else ONE_SUBJECT if real.names == made.names else f"{ONE_SUBJECT} {TOO_HIGH}"
+    caveat = "" if fewest > 1 else ONE_SUBJECT if real.names == translated.names else f"{ONE_SUBJECT} {TOO_HIGH}"
     return Result(name=real.extractor.metric("KD"), value=value, n_images=real.n_images, n_subjects=real.n_subjects,
-                  n_synthetic=made.n_images, interval=interval, caveat=caveat)
+                  n_synthetic=translated.n_images, interval=interval, caveat=caveat)
 
 
 def real_distance(one: Sample, other: Sample, seed: int = 0) -> dict[str, object] | None:

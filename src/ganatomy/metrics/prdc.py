@@ -145,7 +145,7 @@ class Comparison:
 
     All four depend on the numbers of images, and recall and coverage rise with more synthetic ones. So of the larger
     sample, parts as large as the smaller one are dealt until all its images have been used, and every image's result
-    is averaged over the parts that it was in. Radii are found within each part. A part has at most 2,000 images a side.
+    is averaged over the parts that it was in. Radii are taken within each part. A part has at most 2,000 images a side.
 
     Between independent samples of one population density is about 1 and coverage about 0.97. With several images a
     patient, balls reach across clusters, and density lies above 1; between real images it does too.
@@ -174,9 +174,9 @@ class Comparison:
     def images(self) -> dict[str, Array]:
         """For each real or (precision) synthetic image its mean over the parts that it was in."""
         means = {}
-        for name, found in zip(NAMES, zip(*(part.images() for part in self.parts), strict=True), strict=True):
+        for name, values in zip(NAMES, zip(*(part.images() for part in self.parts), strict=True), strict=True):
             drawn = self.dealt[name == PRECISION].ravel()
-            means[name] = np.bincount(drawn, np.concatenate(found)) / np.bincount(drawn)
+            means[name] = np.bincount(drawn, np.concatenate(values)) / np.bincount(drawn)
         return means
 
     @cached_property
@@ -194,8 +194,8 @@ class Comparison:
     def only(self) -> Array:
         """Shares of real images that each synthetic one alone recalls, and covers: [2, m]."""
         drawn = self.dealt[1].ravel()
-        found = np.concatenate([part.only for part in self.parts], axis=1) / self.draws
-        return np.stack([np.bincount(drawn, shares) for shares in found])
+        alone = np.concatenate([part.only for part in self.parts], axis=1) / self.draws
+        return np.stack([np.bincount(drawn, shares) for shares in alone])
 
     def value(self, name: str) -> float | None:
         """The figure; None if there are too few images."""
@@ -224,7 +224,7 @@ class Comparison:
         return wilson(value, sum(map(jackknife_variance, left_out)), subjects, self.real.n_images)
 
     def _density_interval(self, value: float) -> tuple[float, float] | None:
-        """Radii found anew without each of at most 20 groups of subjects: the few balls in dense places count for
+        """Radii taken anew without each of at most 20 groups of subjects: the few balls in dense places count for
         much, and with fixed radii the interval would hold the expectation in three of four cohorts only."""
         groups = jackknife_groups(self.real.n_subjects, np.random.default_rng((self.seed, 504)))
         left_out = self._density_without(groups)
@@ -232,8 +232,8 @@ class Comparison:
             return None
         counts = np.concatenate([part.inside.sum(0) / K for part in self.parts])
         drawn = self.dealt[1].ravel()
-        made = _left_out(np.bincount(drawn, counts) / np.bincount(drawn), self.synthetic.subjects)
-        variance = jackknife_variance(left_out) + jackknife_variance(made)
+        without_one = _left_out(np.bincount(drawn, counts) / np.bincount(drawn), self.synthetic.subjects)
+        variance = jackknife_variance(left_out) + jackknife_variance(without_one)
         if variance == 0:  # all 0: no width can be told
             return None
         low, high = student(value, float(np.sqrt(variance)), len(groups))

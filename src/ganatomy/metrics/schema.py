@@ -474,10 +474,10 @@ class TranslationMetrics(Evaluation):
 
 
 def size_warning(subjects: int) -> list[str]:
-    """What must be said of so few test subjects."""
+    """The warning of so few test subjects."""
     if subjects < MIN_SUBJECTS:
         return [f"Only {grouped(subjects, 'test subject')}: values per subject, no intervals, no noise floor; nothing "
-                "can be said about other patients."]
+                "can be told of other patients."]
     return [f"Only {subjects} test subjects: intervals are wide and rough."] if subjects < 2 * MIN_SUBJECTS else []
 
 

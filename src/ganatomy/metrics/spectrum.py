@@ -130,7 +130,7 @@ def compute(samples: Samples) -> list[Result]:
     """The spectrum's distance and the sharpness of synthetic images, against test and against train."""
     synthetic = Spectra.of(samples.synthetic, samples.seed)
     real = {against: Spectra.of(sample, samples.seed) for against, sample in samples.real()}
-    size, made = samples.test.images.shape[-1], []
+    size, results = samples.test.images.shape[-1], []
     notes = {against: joined(drawn(sample, "real"), drawn(samples.synthetic, "synthetic"))
              for against, sample in samples.real()}
     for against, own in real.items():
@@ -139,9 +139,9 @@ def compute(samples: Samples) -> list[Result]:
             train = real["train"].radial if "train" in real else None
             fields = {"reference": reference(samples, against, train, own.radial, decibels),
                       "details": _details(own, synthetic, size)}
-        made.append(compare(NAME, against, own.radial, synthetic.radial, decibels, samples.seed, not samples.control,
-                            caveat=joined(_CAVEAT, notes[against]), **fields))
-    return made + [_sharpness(samples, against, own.fine, synthetic.fine, notes[against])
+        results.append(compare(NAME, against, own.radial, synthetic.radial, decibels, samples.seed,
+                               not samples.control, caveat=joined(_CAVEAT, notes[against]), **fields))
+    return results + [_sharpness(samples, against, own.fine, synthetic.fine, notes[against])
                    for against, own in real.items()]
 
 
@@ -273,15 +273,15 @@ def _above(half: Array) -> Array:
     mirrored = np.roll(half[::-1, 1:(size + 1) // 2][:, ::-1], 1, axis=0)
     whole = np.concatenate([half, mirrored], 1)
     far, near = (uniform_filter(whole, width, mode="wrap") * width ** 2 for width in (_FAR, _NEAR))
-    found: Array = (whole - (far - near) / (_FAR ** 2 - _NEAR ** 2))[:, :across]
-    return found
+    above: Array = (whole - (far - near) / (_FAR ** 2 - _NEAR ** 2))[:, :across]
+    return above
 
 
 def _highest(excess: Array) -> Array:
     from scipy.ndimage import maximum_filter
 
-    found: Array = maximum_filter(excess, 3, mode=("wrap", "nearest"))
-    return found
+    highest: Array = maximum_filter(excess, 3, mode=("wrap", "nearest"))
+    return highest
 
 
 def _named(row: int, column: int, size: int, excess: float) -> dict[str, Any]:

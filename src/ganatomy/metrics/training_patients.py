@@ -129,10 +129,10 @@ def filled(test: Sample, train: Sample, synthetic: Sample,
     shares = np.zeros((DRAWS, test.n_images))
     changes = _Changes(test, train), _Changes(test, synthetic)
     for draw in range(DRAWS):
-        real, made = (_two_nearest(test, sample, one_each(sample, k, rng)) for sample in (train, synthetic))
-        shares[draw] = _nearer(made.first, real.first)
-        changes[0].add(real, (_nearer(made.first, real.second) - shares[draw]) * weights)
-        changes[1].add(made, (_nearer(made.second, real.first) - shares[draw]) * weights)
+        real, generated = (_two_nearest(test, sample, one_each(sample, k, rng)) for sample in (train, synthetic))
+        shares[draw] = _nearer(generated.first, real.first)
+        changes[0].add(real, (_nearer(generated.first, real.second) - shares[draw]) * weights)
+        changes[1].add(generated, (_nearer(generated.second, real.first) - shares[draw]) * weights)
     by_subject = np.bincount(test.subjects, shares.mean(0) * weights * test.n_subjects)
     value = float(by_subject.mean())
     if min(test.n_subjects, train.n_subjects, synthetic.n_subjects) < MIN_SUBJECTS:

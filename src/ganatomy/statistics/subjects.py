@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganatomy.statistics.resampling import Array, student
 
-MIN_SUBJECTS = 5  # below this an interval over subjects would be made up
+MIN_SUBJECTS = 5  # below this an interval over subjects would be an invention
 Index = NDArray[np.intp]
 
 
