@@ -192,7 +192,7 @@ def _pictures(file: Slice, notes: Sequence[str]) -> tuple[list[Volume], Skipped]
     except Unreadable as error:
         return [], [(file.name, str(error))]
     spacing = file.frame.spacing
-    known = (spacing[0], spacing[1]) if spacing else None
+    known = (spacing[0], spacing[1]) if len(spacing) == 2 and min(spacing) > 0 else None
     header = Header(shape, np.dtype(file.facts.dtype), file.facts.channels, volumetric=file.pictures > 1,
                     lossy=file.facts.lossy, modality=file.facts.modality, spacing=known)
     return [Volume(file.facts, Path(file.path), file.name, (), header, echo=file.echo, image_type=file.image_type,
