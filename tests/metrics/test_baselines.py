@@ -1,14 +1,155 @@
-"""Baselines that know no anatomy."""
+"""Baselines that know no anatomy, and translators that do no more than they: returned inputs, changed grey values."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from ganatomy.core.errors import UserError
-from ganatomy.metrics.translation.baselines import fit_histogram_match
+from ganatomy.metrics.translation.baselines import (
+    both_histogram_matches,
+    fit_histogram_match,
+    returned_input,
+    returned_unpaired,
+)
 from ganatomy.metrics.translation.paired import foreground, pair_values
-from ganatomy.phantoms.cohort import subject_images
+from tests.metrics.cohorts import MS_MRI, Pairs, ms_mri, phantom
+
+COHORTS = [pytest.param(phantom, id="phantom"),
+           pytest.param(ms_mri, id="ms-mri", marks=pytest.mark.skipif(not MS_MRI.is_dir(), reason="no real data"))]
+
+
+def judged(pairs: Pairs, output: np.ndarray) -> Any:
+    return returned_input(pairs.source, output.astype(np.float32), pairs.target, pairs.mask, pairs.subjects)
+
+
+def noise(images: np.ndarray, sd: float) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, sd, images.shape)
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_the_input_returned_is_found(cohort) -> None:
+    pairs = cohort()
+    blurred = gaussian_filter(pairs.source, (0, 0, 0.5, 0.5))
+    for output in (pairs.source, pairs.source + noise(pairs.source, 0.05), 0.9 * pairs.source + 0.1 * pairs.target,
+                 blurred):
+        result = judged(pairs, output)
+        assert result.finding == "input" and result.no_translation and "returns its input" in result.sentence
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_a_change_of_grey_values_is_found_and_told_from_the_input_returned(cohort) -> None:
+    pairs = cohort()
+    share = (pairs.source + 1) / 2
+    for output in (2 * share**0.5 - 1, 2 * share**2 - 1, -pairs.source, 1 - 4 * (share - 0.5) ** 2):
+        result = judged(pairs, output)
+        assert result.finding == "grey values" and "only changes grey values" in result.sentence
+
+
+def test_histogram_matching_takes_the_falling_map_beats_the_input_returned_and_only_changes_grey_values() -> None:
+    pairs = phantom()
+    match = fit_histogram_match(pairs.source[:9], pairs.target[:9], pairs.subjects[:9])
+    assert not match.rising and "falling map" in match.note
+    matched = match(pairs.source, pairs.subjects)
+    own, returned = (pair_values(pairs.target[9:], images[9:], pairs.mask[9:]).values["MAE foreground"].mean()
+                     for images in (matched, pairs.source))
+    assert own < returned / 3
+    assert judged(pairs, matched).finding == "grey values"
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_real_targets_are_left_in_peace(cohort) -> None:
+    pairs = cohort()
+    blurred = [gaussian_filter(pairs.target, (0, 0, sd, sd)) for sd in (0.7, 1.5)]
+    for output in (pairs.target, pairs.target + noise(pairs.target, 0.06), *blurred,
+                 pairs.target + 0.2 * (pairs.source + 1), 0.8 * pairs.target + 0.2 * pairs.source):
+        result = judged(pairs, output)
+        assert result.finding == "" and not result.no_translation and "does more" in result.sentence
+
+
+def test_a_third_of_what_no_curve_explains_is_enough_to_be_left_in_peace() -> None:
+    pairs = phantom()
+    curve = -pairs.source
+    left = pairs.target - curve
+    straight = np.polyval(np.polyfit(pairs.source.ravel().astype(float), left.ravel(), 7), pairs.source)
+    result = judged(pairs, curve + straight + 0.35 * (left - straight))
+    assert result.curve_made - result.curve_real > 0.8 * (1 - result.curve_real)  # hardly more than a curve
+    assert result.finding == "" and 0.2 < result.reproduced < 0.5
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_what_has_nothing_to_do_with_input_or_truth_is_not_praised(cohort) -> None:
+    pairs = cohort()
+    result = judged(pairs, np.clip(noise(pairs.source, 0.5), -1, 1))
+    assert result.finding == "unrelated" and result.no_translation
+    assert "little to do with its input or the truth" in result.sentence and "does more" not in result.sentence
+
+
+def test_noise_as_strong_as_what_the_curve_leaves_is_neither_accused_nor_praised() -> None:
+    pairs = phantom()
+    result = judged(pairs, -pairs.source + noise(pairs.source, 0.07))
+    assert result.finding == "" and result.reproduced < 0.2
+    assert "little of the truth" in result.sentence and "does more" not in result.sentence
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_without_a_truth_the_input_returned_is_found_and_real_targets_are_left_in_peace(cohort, turned: bool) -> None:
+    pairs = cohort()
+    source, target = (pairs.target, pairs.source) if turned else (pairs.source, pairs.target)
+    maps = both_histogram_matches(target)
+    assert maps is not None
+    matched = [match(source, pairs.subjects) for match in maps]
+
+    def result(output: np.ndarray) -> Any:
+        return returned_unpaired(source, output.astype(np.float32), matched, foreground(source, source), pairs.subjects)
+
+    for output in (source, source + noise(source, 0.05), 0.9 * source + 0.1 * target):
+        assert result(output).finding == "input" and "returns its input" in result(output).sentence
+    for output in (target, gaussian_filter(target, (0, 0, 0.7, 0.7)), *matched):
+        assert result(output).finding == "" and "does not return its input" in result(output).sentence
+    unrelated = result(np.clip(noise(source, 0.5), -1, 1))
+    assert unrelated.finding == "unrelated" and "truth" not in unrelated.sentence
+    json.dumps(unrelated.to_json(), allow_nan=False)
+
+
+def test_without_a_truth_it_may_be_impossible_to_tell() -> None:
+    pairs = phantom()
+    same = both_histogram_matches(pairs.source)
+    assert same is not None
+    for matched in ([match(pairs.source, pairs.subjects) for match in same], []):
+        result = returned_unpaired(pairs.source, pairs.source, matched, pairs.mask, pairs.subjects)
+        assert not result.no_translation and "cannot be told" in result.sentence
+    assert both_histogram_matches(np.full_like(pairs.source, -1)) is None
+
+
+def test_quiet_where_source_and_target_look_alike() -> None:
+    pairs = phantom()
+    alike = pairs._replace(target=(pairs.source + noise(pairs.source, 0.03)).astype(np.float32))
+    assert judged(alike, pairs.source).finding == "alike"
+    curve = pairs._replace(target=(-pairs.source + noise(pairs.source, 0.02)).astype(np.float32))
+    result = judged(curve, -pairs.source)
+    assert result.finding == "alike" and not result.no_translation and "cannot be told" in result.sentence
+
+
+def test_one_grey_or_no_foreground_cannot_be_judged() -> None:
+    pairs = phantom()
+    assert judged(pairs, np.zeros_like(pairs.source)).finding == "cannot tell"
+    result = judged(pairs._replace(mask=np.zeros_like(pairs.mask)), pairs.source)
+    assert result.finding == "cannot tell" and result.n_subjects == 0
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_values_of_a_tenth_of_the_way_and_of_the_truth() -> None:
+    pairs = phantom()
+    tenth, truth = judged(pairs, 0.9 * pairs.source + 0.1 * pairs.target), judged(pairs, pairs.target)
+    assert tenth.moved == pytest.approx(0.1, abs=1e-3) and tenth.n_subjects == 6
+    assert (truth.moved, truth.reproduced) == (pytest.approx(1), pytest.approx(1))
+    assert truth.curve_made == pytest.approx(truth.curve_real)
 
 
 def volume(seed: int, subjects: int = 4, size: int = 24) -> tuple[np.ndarray, list[str]]:
@@ -39,13 +180,13 @@ def test_every_subject_gets_the_training_distribution_and_keeps_its_background()
     target, _ = volume(3)
     match = fit_histogram_match(source, target, subjects)
     new, names = volume(4)
-    made, inside = match(new, names), foreground(new, new)
-    assert (made[:, 0][~inside] == -1).all()
+    output, inside = match(new, names), foreground(new, new)
+    assert (output[:, 0][~inside] == -1).all()
     quantiles = np.linspace(0.05, 0.95, 7)
     for rows in (slice(0, 2), slice(6, 8)):
         expected = np.quantile(match.levels[0], quantiles)
-        assert np.quantile(made[rows, 0][inside[rows]], quantiles) == pytest.approx(expected, abs=0.02)
-        ranks = np.argsort(new[rows, 0][inside[rows]]), np.argsort(made[rows, 0][inside[rows]])
+        assert np.quantile(output[rows, 0][inside[rows]], quantiles) == pytest.approx(expected, abs=0.02)
+        ranks = np.argsort(new[rows, 0][inside[rows]]), np.argsort(output[rows, 0][inside[rows]])
         assert np.array_equal(ranks[0], ranks[1] if match.rising else ranks[1][::-1])
 
 
@@ -53,19 +194,6 @@ def test_subjects_do_not_influence_each_other() -> None:
     source, subjects = volume(5)
     match = fit_histogram_match(source, volume(6)[0], subjects)
     assert np.array_equal(match(source, subjects)[2:4], match(source[2:4], subjects[2:4]))
-
-
-def test_t1_to_t2_takes_the_falling_map_and_beats_the_input_returned() -> None:
-    pairs = [subject_images(i, 0, 64) for i in range(6)]
-    source, target = (np.stack([np.clip(image / top * 2 - 1, -1, 1) for image in images])
-                      for images, top in (([p.t1 for p in pairs], 800), ([p.t2 for p in pairs], 1200)))
-    names = [f"s{i}" for i in range(6)]
-    match = fit_histogram_match(source[:4], target[:4], names[:4])
-    assert not match.rising and "falling map" in match.note
-    mask = foreground(source, target)[4:]
-    matched, returned = (pair_values(target[4:], made, mask).values["MAE foreground"].mean()
-                         for made in (match(source[4:], names[4:]), source[4:]))
-    assert matched < returned / 3
 
 
 def test_empty_training_images_are_refused() -> None:

@@ -1,17 +1,30 @@
-"""The memorisation audit on made-up anatomies: planted copies are found, fresh patients and average images are not."""
+"""The memorisation audit on invented anatomies: planted copies are found, fresh patients and average images are not."""
 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.stats import binom
 
 from ganatomy.metrics.base import Result, Sample, Samples
 from ganatomy.metrics.copies import compute
+from ganatomy.metrics.copies.calibration import (
+    MARGIN,
+    SURE,
+    TARGET,
+    Calibration,
+    Group,
+    by_chance,
+    rank,
+    share_of_copies,
+    verdict,
+)
 
 Images = NDArray[np.float32]
 SIZE, TRAIN, TEST = 64, 60, 40
@@ -37,18 +50,28 @@ def sample(images: Images, subjects: Any = None, prefix: str = "") -> Sample:
     return Sample(images, names, features, ids=[f"{prefix}-{i}" for i in range(n)])
 
 
-def audit(samples: Samples, name: str = "Copies") -> Result:
-    return next(result for result in compute(samples) if result.name == name)
-
-
-def planted(changed: Images, fresh: int = 40, **more: Any) -> Result:
-    """The audit of changed copies of the first training images among fresh ones."""
-    made = np.concatenate([np.clip(changed, -1, 1).astype(np.float32), anatomies(fresh, 3)])
-    return audit(Samples(sample(TESTED, prefix="test"), Sample(made, None, sample(made).features),
-                         sample(KNOWN, prefix="train"), **more))
-
-
 KNOWN, TESTED = anatomies(TRAIN, 1), anatomies(TEST, 2)
+FRESH = anatomies(40, 3)
+BLACK = np.full((9, 1, SIZE, SIZE), -1, np.float32)
+
+
+def synthetic(*parts: Images) -> Sample:
+    images = np.clip(np.concatenate(parts), -1, 1).astype(np.float32)
+    return Sample(images, None, sample(images).features)
+
+
+def audit(generated: Sample, train: Any = KNOWN, test: Any = TESTED, name: str = "Copies") -> Result:
+    train, test = (one if isinstance(one, Sample) else sample(one, prefix=prefix)
+                   for one, prefix in ((train, "train"), (test, "test")))
+    return next(result for result in compute(Samples(test, generated, train)) if result.name == name)
+
+
+def details(generated: Sample, train: Any = KNOWN, test: Any = TESTED, name: str = "Copies") -> dict[str, Any]:
+    values = audit(generated, train, test, name).details
+    assert values is not None
+    return values
+
+
 NOISE = np.random.default_rng(5).normal(0, 0.1, (8, 1, SIZE, SIZE))
 CHANGES = {
     "exact": lambda x: x,
@@ -66,81 +89,64 @@ CHANGES = {
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_changed_copies_are_found_and_traced_to_their_originals(kind: str) -> None:
-    found = planted(CHANGES[kind](KNOWN[:8]))
-    details = found.details
-    assert details is not None and details["verdict"] == "copies"
-    assert details["flagged_images"] == [str(i) for i in range(8)]
-    assert {pair["synthetic"]: pair["real"] for pair in details["pairs"] if pair["flagged"]} == \
+    result = audit(synthetic(CHANGES[kind](KNOWN[:8]), FRESH))
+    own = result.details
+    assert own is not None and own["verdict"] == "copies"
+    assert own["flagged_images"] == [str(i) for i in range(8)]
+    assert {pair["synthetic"]: pair["real"] for pair in own["pairs"] if pair["flagged"]} == \
         {str(i): f"train-{i}" for i in range(8)}
-    assert found.value == pytest.approx((8 / 48 - details["rate"]) / (1 - details["rate"]))
-    assert found.interval is not None
-    assert found.interval[0] < 8 / 48 < found.interval[1]
-    pixels = [pair["view"] for pair in details["pairs"][:8] if pair["channel"] == "pixels"]
+    assert result.value == pytest.approx((8 / 48 - own["rate"]) / (1 - own["rate"]))
+    assert result.interval is not None and result.interval[0] < 8 / 48 < result.interval[1]
+    pixels = {pair["view"] for pair in own["pairs"][:8] if pair["channel"] == "pixels"}
     if kind.startswith(("mirrored", "turned")):
-        assert pixels and set(pixels) == {kind}
+        assert pixels == {kind}
     if kind == "enlarged":
-        assert pixels and set(pixels) == {"as it is, enlarged"}
+        assert pixels == {"as it is, enlarged"}
 
 
 def test_fresh_patients_are_clean() -> None:
-    found = audit(Samples(sample(TESTED), Sample((made := anatomies(200, 6)), None, sample(made).features),
-                          sample(KNOWN, prefix="train")))
-    assert found.details is not None and found.details["verdict"] == "clean"
-    assert found.details["evident"] == 0 and found.details["flagged"] <= 2
-    assert found.interval is not None and found.interval[0] < 0
-    assert found.details["calibration_subjects"] == 100
-    assert found.details["resolution"] == pytest.approx(1 / 71)  # training subjects count half
+    result = audit(synthetic(anatomies(200, 6)))
+    assert result.details is not None and result.details["verdict"] == "clean"
+    assert result.details["evident"] == 0 and result.details["flagged"] <= 2
+    assert result.interval is not None and result.interval[0] < 0
+    assert result.details["calibration_subjects"] == 100
+    assert result.details["resolution"] == pytest.approx(1 / 71)  # training subjects count half
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_average_and_blurred_images_are_no_copies_although_they_are_near_to_everything(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    average = KNOWN.mean(0) + rng.normal(0, 0.03, (20, 1, SIZE, SIZE))
+    average = KNOWN.mean(0) + np.random.default_rng(seed).normal(0, 0.03, (20, 1, SIZE, SIZE))
     blurred = ndimage.gaussian_filter(anatomies(20, 7 + seed), (0, 0, 1.5, 1.5))
-    made = np.clip(np.concatenate([average, blurred]), -1, 1).astype(np.float32)
-    found = audit(Samples(sample(TESTED), Sample(made, None, sample(made).features), sample(KNOWN, prefix="train")))
-    assert found.details is not None and found.details["evident"] == 0 and found.details["verdict"] != "copies"
+    own = details(synthetic(average, blurred))
+    assert own["evident"] == 0 and own["verdict"] != "copies"
 
 
 def test_one_exact_copy_is_evident_although_few_patients_calibrate_it() -> None:
-    made = np.concatenate([KNOWN[:1], anatomies(9, 8)])
-    found = audit(Samples(sample(TESTED[:4]), Sample(made, None, sample(made).features), sample(KNOWN[:6], prefix="t")))
-    assert found.details is not None
-    assert (found.details["verdict"], found.details["evident"]) == ("copies", 1)
-    assert found.details["rate"] == pytest.approx(1 / 8) and "too few for a rate of 1%" in found.caveat
+    own = details(synthetic(KNOWN[:1], anatomies(9, 8)), KNOWN[:6], TESTED[:4])
+    assert (own["verdict"], own["evident"]) == ("copies", 1)
+    assert own["rate"] == pytest.approx(1 / 8) and "too few for a rate of 1%" in own["caveat"]
 
 
 def test_a_patient_under_two_names_in_train_does_not_hide_copies_of_both() -> None:
-    train = np.concatenate([KNOWN, KNOWN[:3]])
-    made = np.concatenate([KNOWN[:3] + 0.5 * NOISE[:3], anatomies(40, 3)]).astype(np.float32)
-    found = audit(Samples(sample(TESTED), Sample(made, None, sample(made).features), sample(train, prefix="train")))
-    assert found.details is not None and found.details["flagged_images"] == ["0", "1", "2"]
+    own = details(synthetic(KNOWN[:3] + 0.5 * NOISE[:3], FRESH), np.concatenate([KNOWN, KNOWN[:3]]))
+    assert own["flagged_images"] == ["0", "1", "2"]
 
 
 def test_a_test_patient_who_is_in_train_is_a_leak_and_does_not_spoil_the_calibration() -> None:
-    test = np.concatenate([TESTED, KNOWN[20:22] + 0.5 * NOISE[:2]]).astype(np.float32)
-    made = np.concatenate([KNOWN[:4] + 0.5 * NOISE[:4], anatomies(40, 3)]).astype(np.float32)
-    samples = Samples(sample(test, prefix="test"), Sample(made, None, sample(made).features),
-                      sample(KNOWN, prefix="train"))
-    leak, copies = audit(samples, "Leak"), audit(samples)
-    assert leak.against == "test" and leak.details is not None and leak.details["verdict"] == "copies"
-    assert leak.details["evident"] == 2
-    assert {(p["test"], p["real"]) for p in leak.details["pairs"][:2]} == \
-        {("test-40", "train-20"), ("test-41", "train-21")}
-    assert copies.details is not None and copies.details["left_out"] == ["test40", "test41"]
-    assert copies.details["flagged_images"] == ["0", "1", "2", "3"]
-    clean = audit(Samples(sample(TESTED), samples.synthetic, samples.train), "Leak")
-    assert clean.details is not None and clean.details["verdict"] == "clean"
+    test = sample(np.concatenate([TESTED, KNOWN[20:22] + 0.5 * NOISE[:2]]).astype(np.float32), prefix="test")
+    copied = synthetic(KNOWN[:4] + 0.5 * NOISE[:4], FRESH)
+    leak, own = details(copied, test=test, name="Leak"), details(copied, test=test)
+    assert leak["verdict"] == "copies" and leak["evident"] == 2
+    assert {(p["test"], p["real"]) for p in leak["pairs"][:2]} == {("test-40", "train-20"), ("test-41", "train-21")}
+    assert own["left_out"] == ["test40", "test41"] and own["flagged_images"] == ["0", "1", "2", "3"]
+    assert details(copied, name="Leak")["verdict"] == "clean"
 
 
-def test_a_generator_that_has_seen_the_test_patients_is_found_beside_one_that_has_not() -> None:
-    def verdicts(source: Images) -> list[str]:
-        made = np.concatenate([source[:6] + 0.5 * NOISE[:6], anatomies(40, 3)]).astype(np.float32)
-        found = compute(Samples(sample(TESTED), Sample(made, None, sample(made).features), sample(KNOWN, prefix="t")))
-        return [(result.details or {})["verdict"] for result in found if result.name in ("Copies", "Copies-test")]
-
-    assert verdicts(TESTED) == ["clean", "copies"]
-    assert verdicts(KNOWN) == ["copies", "clean"]
+@pytest.mark.parametrize(("source", "verdicts"), [(TESTED, ["clean", "copies"]), (KNOWN, ["copies", "clean"])],
+                         ids=["test", "train"])
+def test_it_is_told_from_which_split_patients_are_copied(source: Images, verdicts: list[str]) -> None:
+    copied = synthetic(source[:6] + 0.5 * NOISE[:6], FRESH)
+    assert [details(copied, name=name)["verdict"] for name in ("Copies", "Copies-test")] == verdicts
 
 
 def test_slices_of_one_patient_count_as_one_and_are_not_compared_with_each_other() -> None:
@@ -150,78 +156,56 @@ def test_slices_of_one_patient_count_as_one_and_are_not_compared_with_each_other
 
     train = sample(volume(KNOWN[:30], 1), np.repeat(np.arange(30), 4))
     test = sample(volume(TESTED[:20], 2), np.repeat(np.arange(20), 4) + 100)
-    made = np.concatenate([volume(KNOWN[:2], 3), anatomies(40, 3)])
-    found = audit(Samples(test, Sample(made, None, sample(made).features), train))
-    assert found.details is not None and found.details["calibration_subjects"] == 50
-    assert found.details["left_out"] == [] and found.details["flagged_images"] == [str(i) for i in range(8)]
+    own = details(synthetic(volume(KNOWN[:2], 3), FRESH), train, test)
+    assert own["calibration_subjects"] == 50
+    assert own["left_out"] == [] and own["flagged_images"] == [str(i) for i in range(8)]
 
 
-def test_without_training_images_or_too_few_or_empty_ones_it_says_why() -> None:
-    made = sample(anatomies(5, 4))
-
-    def reason(train: Sample | None, test: Sample | None = None) -> str:
-        found = compute(Samples(test or sample(TESTED), made, train))
-        assert [r.name for r in found] == ["Copies", "Copies-test", "Leak"]
-        assert found[0].value is None and found[0].interval is None and found[2].value is None
-        assert test is not None or found[1].value is not None
-        return found[0].caveat
-
-    assert "no train split" in reason(None)
-    assert "needs 2 subjects" in reason(sample(KNOWN[:1]))
-    assert "needs 2 subjects" in reason(sample(np.full((9, 1, SIZE, SIZE), -1, np.float32)))
-    assert "not finite" in reason(sample(np.where(KNOWN > 0.9, np.nan, KNOWN).astype(np.float32)))
-    black = sample(np.full((9, 1, SIZE, SIZE), -1, np.float32), prefix="b")
-    assert "needs 2 subjects" in reason(black, black)
+@pytest.mark.parametrize(("train", "test", "reason"), [
+    (None, TESTED, "no train split"),
+    (sample(KNOWN[:1]), TESTED, "needs 2 subjects"),
+    (sample(BLACK), TESTED, "needs 2 subjects"),
+    (sample(BLACK), BLACK, "needs 2 subjects"),
+    (sample(np.where(KNOWN > 0.9, np.nan, KNOWN).astype(np.float32)), TESTED, "not finite"),
+    (sample(KNOWN, ["a", "b"] * (TRAIN // 2)), TESTED[:4], "needs 5 subjects")])
+def test_what_cannot_be_judged_has_no_value_and_a_reason(train: Sample | None, test: Images, reason: str) -> None:
+    copies, of_test, leak = compute(Samples(sample(test, prefix="test"), sample(FRESH[:5]), train))
+    assert copies.value is None and copies.interval is None and reason in copies.caveat
+    assert leak.value is None and (of_test.value is None) == (test is BLACK)
 
 
 def test_copies_of_two_training_patients_are_found_and_other_patients_pass() -> None:
     slices = np.concatenate([anatomies(1, seed) + ndimage.gaussian_filter(
         np.random.default_rng(seed + 1).normal(0, 0.5, (6, 1, SIZE, SIZE)), (0, 0, 3, 3)) for seed in (101, 102)])
     train = sample(np.clip(slices, -1, 1).astype(np.float32), ["a"] * 6 + ["b"] * 6)
-    test = sample(TESTED, prefix="test")
-
-    def asked(images: Images) -> dict[str, Any]:
-        details = audit(Samples(test, Sample(images, None, sample(images).features), train)).details
-        assert details is not None and details["calibration_subjects"] == TEST  # not the two
-        return details
-
-    assert asked(anatomies(30, 7))["verdict"] == "clean"
-    assert asked(np.concatenate([train.images[:8], anatomies(8, 8)]))["flagged_images"] == [str(i) for i in range(8)]
-
-
-def test_fewer_than_five_other_patients_cannot_calibrate_an_audit() -> None:
-    train, made = sample(KNOWN, ["a", "b"] * (TRAIN // 2)), sample(anatomies(5, 4))
-    found = audit(Samples(sample(TESTED[:4], prefix="test"), made, train))
-    assert found.value is None and found.caveat.startswith("needs 5 subjects")
+    clean = details(synthetic(anatomies(30, 7)), train)
+    assert clean["verdict"] == "clean" and clean["calibration_subjects"] == TEST  # not the two
+    copied = details(synthetic(train.images[:8], anatomies(8, 8)), train)
+    assert copied["flagged_images"] == [str(i) for i in range(8)]
 
 
 def test_black_images_are_not_judged_and_counted() -> None:
-    black = np.full((3, 1, SIZE, SIZE), -1, np.float32)
-    made = np.concatenate([black, KNOWN[:1], anatomies(20, 4)])
-    train = sample(np.concatenate([KNOWN, black[:1]]), prefix="train")
-    found = audit(Samples(sample(TESTED), Sample(made, None, sample(made).features), train))
-    assert found.details is not None and found.details["flagged_images"] == ["3"]
-    assert found.details["judged"] == 21 and "3 images not judged" in found.caveat
-    only = audit(Samples(sample(TESTED), Sample(black, None, sample(black).features), train))
+    own = details(synthetic(BLACK[:3], KNOWN[:1], anatomies(20, 4)), np.concatenate([KNOWN, BLACK[:1]]))
+    assert own["flagged_images"] == ["3"]
+    assert own["judged"] == 21 and "3 images not judged" in own["caveat"]
+    only = audit(synthetic(BLACK))
     assert only.value is None and "shows enough" in only.caveat
 
 
 @pytest.mark.parametrize("copy", [True, False])
 def test_a_single_synthetic_image(copy: bool) -> None:
-    made = KNOWN[:1] if copy else anatomies(1, 4)
-    found = audit(Samples(sample(TESTED), Sample(made, None, sample(made).features), sample(KNOWN, prefix="t")))
-    assert found.value == float(copy) and found.interval is None
-    assert found.details is not None and found.details["verdict"] == ("copies" if copy else "clean")
+    result = audit(synthetic(KNOWN[:1] if copy else anatomies(1, 4)))
+    assert result.value == float(copy) and result.interval is None
+    assert result.details is not None and result.details["verdict"] == ("copies" if copy else "clean")
 
 
 def test_colour_and_other_sizes() -> None:
     def coloured(seed: int, n: int) -> Images:
         return np.concatenate([anatomies(n, seed + i, 32) for i in (0, 10, 20)], 1)
 
-    train, test = coloured(1, 30), coloured(2, 20)
-    made = np.concatenate([train[:3, :, :, ::-1], coloured(3, 20)])
-    found = audit(Samples(sample(test), Sample(made, None, sample(made).features), sample(train, prefix="t")))
-    assert found.details is not None and found.details["flagged_images"] == ["0", "1", "2"]
+    train = coloured(1, 30)
+    assert details(synthetic(train[:3, :, :, ::-1], coloured(3, 20)), train, coloured(2, 20))["flagged_images"] == \
+        ["0", "1", "2"]
 
 
 def test_images_are_read_a_few_hundred_at_a_time_and_the_result_is_plain_json() -> None:
@@ -240,8 +224,147 @@ def test_images_are_read_a_few_hundred_at_a_time_and_the_result_is_plain_json() 
     samples = Samples(sample(TESTED), Sample(stack, None, sample(stack.images).features), sample(KNOWN, prefix="t"))
     first, again = compute(samples), compute(samples)
     assert stack.most <= 256
-    details = first[0].details
-    assert details is not None and set(details["flagged_images"]) >= {str(i) for i in range(300, 310)}
-    assert len(details["pairs"]) == 12
+    own = first[0].details
+    assert own is not None and set(own["flagged_images"]) >= {str(i) for i in range(300, 310)}
+    assert len(own["pairs"]) == 12
     texts = [json.dumps([r.to_json() for r in results], allow_nan=False) for results in (first, again)]
     assert texts[0] == texts[1]
+
+
+# ---- the rule: its rates hold, its intervals cover, and slices, duplicates and few patients are allowed for
+
+def group(logs: Any, subjects: Any = None, counts: float = 1.0) -> Group:
+    """Both channels alike, unless logs is [n, 2]: of the two; distance as the ratio."""
+    logs = np.asarray(logs, float)
+    both = np.repeat(logs[:, None], 2, 1) if logs.ndim == 1 else logs
+    names = np.array([str(i) for i in (range(len(logs)) if subjects is None else subjects)], dtype=object)
+    return Group(np.repeat(both[:, :, None], 2, 2), names, counts)
+
+
+def calibration(logs: Any, subjects: Any = None, counts: float = 1.0) -> Calibration:
+    rule = Calibration.of([group(logs, subjects, counts)])
+    assert rule is not None
+    return rule
+
+
+def flagged(rule: Calibration, logs: Any) -> np.ndarray:
+    return rule.channels(group(logs)).min(1) < rule.threshold
+
+
+@pytest.mark.parametrize("subjects", [1, 50, 298, 299, 472, 473, 2000])
+def test_the_rank_is_the_highest_that_keeps_the_rate_with_95_percent_confidence(subjects: int) -> None:
+    k = rank(subjects)
+    assert k == 1 or binom.cdf(k - 1, subjects, TARGET) <= 1 - SURE
+    assert binom.cdf(k, subjects, TARGET) > 1 - SURE
+    assert (k > 1) == (subjects >= 473)
+
+
+@pytest.mark.parametrize("draw", ["normal", "heavy"])
+def test_false_alarms_stay_below_one_percent_whoever_calibrates(draw: str) -> None:
+    rng = np.random.default_rng(0)
+
+    def scores(n: int) -> np.ndarray:
+        return 0.1 * (rng.normal(size=(n, 2)) if draw == "normal" else rng.standard_t(4, (n, 2)))
+
+    rates = [flagged(calibration(scores(300)), scores(5000)).mean() for _ in range(60)]
+    assert np.mean(np.array(rates) > TARGET) <= 0.05
+
+
+def test_p_values_of_fresh_patients_are_no_smaller_than_they_say_and_never_below_the_resolution() -> None:
+    rng = np.random.default_rng(1)
+    rules = [calibration(rng.normal(size=(39, 2))) for _ in range(400)]
+    p = np.array([rule.p(rule.channels(group(rng.normal(size=(1, 2)))).min(1))[0] for rule in rules])
+    assert p.min() >= 1 / 40 and p.max() <= 1
+    for level in (0.1, 0.3, 0.5):
+        assert level / 3 < np.mean(p <= level) <= level + 3 * np.sqrt(level * (1 - level) / 400)  # a margin is in them
+
+
+def test_slices_of_a_subject_count_as_one_and_training_subjects_as_half() -> None:
+    logs = np.random.default_rng(2).normal(size=(30, 2)) * 0.1
+    once, thrice = calibration(logs), calibration(np.repeat(logs, 3, 0), np.repeat(np.arange(30), 3))
+    score = np.array([-1.0, 0.0, 2.0])
+    np.testing.assert_allclose(once.p(score), thrice.p(score))
+    assert thrice.n_subjects == 30 and thrice.rate == pytest.approx(1 / 31)
+    half = calibration(logs, counts=0.5)
+    assert half.n_subjects == 30 and half.rate == pytest.approx(1 / 16)
+
+
+def test_reference_subjects_against_each_other_give_half_the_resolution() -> None:
+    """How often is a new point nearer to a cloud than all of its own points are to each other?"""
+    rng, passed = np.random.default_rng(3), 0
+    for _ in range(2000):
+        points = rng.normal(size=(21, 12))
+        apart = np.linalg.norm(points[:, None] - points[None], axis=2) + 99 * np.eye(21)
+        passed += apart[20, :20].min() < apart[:20, :20].min()
+    rate = passed / 2000
+    assert abs(rate - 1 / 10.5) < 0.03 and rate > 1.4 / 21
+
+
+def test_subjects_who_are_copies_themselves_do_not_set_the_scale() -> None:
+    logs = np.random.default_rng(4).normal(size=(60, 2)) * 0.1
+    spoilt = np.concatenate([logs, np.full((3, 2), -4.0)])
+    rule, clean = calibration(spoilt), calibration(logs)
+    assert rule.doubles == ("60", "61", "62") and rule.n_subjects == 60
+    assert rule.threshold == pytest.approx(clean.threshold)
+
+
+def test_one_low_channel_is_enough_and_both_ratio_and_distance_are_needed_to_be_evident() -> None:
+    rule = calibration(np.random.default_rng(5).normal(size=(60, 2)) * 0.1)
+    images = group([[-3.0, 0.0], [0.0, -3.0], [0.0, 0.0]])
+    assert rule.evident(images).tolist() == [True, True, False]
+    images.logs[:2, :, 1] = 0.0  # near only in comparison with the third subject
+    assert not rule.evident(images).any()
+
+
+def test_images_that_are_not_judged_are_never_flagged() -> None:
+    rule = calibration(np.random.default_rng(6).normal(size=(30, 2)) * 0.1)
+    images = group(np.full((2, 2), np.nan))
+    assert np.isinf(rule.channels(images)).all() and not rule.evident(images).any()
+    assert Calibration.of([images]) is None and Calibration.of([]) is None
+
+
+def test_the_share_of_copies_is_never_too_high_on_average_and_its_interval_covers() -> None:
+    rng, share, values, covered = np.random.default_rng(7), 0.1, [], []
+    for _ in range(200):
+        rule = calibration(0.1 * rng.normal(size=(100, 2)))
+        logs = np.where(rng.random((300, 1)) < share, -3.0, 0.1 * rng.normal(size=(300, 2)))
+        value, interval = share_of_copies(float(flagged(rule, logs).mean()), 300, rule)
+        assert interval is not None
+        values.append(value)
+        covered.append(interval[0] <= share <= interval[1])
+    assert share - 0.01 <= np.mean(values) <= share + 0.002  # false alarms are subtracted at the claimed rate
+    assert np.mean(covered) >= 0.93
+
+
+def test_no_flags_give_zero_with_an_interval_that_goes_below_and_above() -> None:
+    rule = calibration(0.1 * np.random.default_rng(8).normal(size=(100, 2)))
+    value, interval = share_of_copies(0.0, 300, rule)
+    assert value == 0 and interval is not None and interval[0] < 0 < interval[1] < 0.02
+    assert share_of_copies(1.0, 300, rule) == (1.0, pytest.approx((0.95, 1.0), abs=0.05))
+    assert share_of_copies(0.5, 4, rule)[1] is None
+
+
+def test_chance_explains_few_flags_and_not_many() -> None:
+    rule = calibration(0.1 * np.random.default_rng(9).normal(size=(100, 2)))
+    odds = [by_chance(k, 300, rule) for k in range(40)]
+    assert odds[0] == 1 and all(a > b for a, b in pairwise(odds))
+    assert odds[1] == pytest.approx(300 / 400)  # the lowest of 400 is one of the 300
+    assert odds[3] > 0.05 > odds[30]
+
+
+@pytest.mark.parametrize(("evident", "chance", "interval", "expected"), [
+    (0, 1.0, (-0.02, 0.01), "clean"),
+    (0, 0.3, None, "clean"),
+    (0, 0.04, (-0.01, 0.05), "suspicious"),
+    (0, 0.06, (0.001, 0.05), "suspicious"),
+    (0, 0.001, (0.02, 0.05), "copies"),
+    (1, 1.0, (-0.02, 0.01), "copies"),
+    (1, 1.0, None, "copies"),
+])
+def test_verdicts(evident: int, chance: float, interval: tuple[float, float] | None, expected: str) -> None:
+    assert verdict(evident, chance, interval) == expected
+
+
+def test_an_image_must_lie_below_all_patients_by_a_margin() -> None:
+    rule = calibration(0.1 * np.random.default_rng(10).normal(size=(100, 2)))
+    assert rule.threshold == pytest.approx(rule.scores[0] - MARGIN)

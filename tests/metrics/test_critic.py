@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 from scipy.ndimage import gaussian_filter
+from scipy.stats import norm
 
 from ganatomy.features.base import Extractor, Features
 from ganatomy.metrics import critic
 from ganatomy.metrics.base import Images, Result, Sample, Samples
 from ganatomy.metrics.critic import judging
 from ganatomy.metrics.critic.critics import (
+    CHI2,
     JS,
+    KL,
     LN2,
+    SWAPPED,
+    Critic,
     ImageCritic,
+    Objective,
     Plan,
     Sides,
     mirrored_and_shifted,
@@ -51,9 +59,9 @@ def sample(n: int, seed: int) -> Sample:
     return Sample(images(n, seed), [f"{seed}-{i}" for i in range(n)], extractor=Few())
 
 
-def samples(n: int, made: Images) -> Samples:
+def samples(n: int, synthetic: Images) -> Samples:
     train, val, test = (sample(count, seed) for seed, count in enumerate((n, n // 3, n // 3)))
-    return Samples(test, Sample(made, extractor=Few()), train, val)
+    return Samples(test, Sample(synthetic, extractor=Few()), train, val)
 
 
 def blur(pictures: Images, sigma: float = 0.5) -> Images:
@@ -73,32 +81,20 @@ def short_plans() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def blurred() -> dict[str, Result]:
     """Of a generator that only blurs."""
-    torch.manual_seed(3)
-    before = torch.random.get_rng_state()
-    results = {result.name: result for result in critic.compute(samples(90, blur(images(150, 9))))}
-    assert torch.equal(before, torch.random.get_rng_state())
-    return results
-
-
-def test_all_figures_come_with_their_interval_floor_and_seeds(blurred: dict[str, Result]) -> None:
-    assert list(blurred) == NAMES
-    for result in blurred.values():
-        assert result.interval is not None
-        assert result.interval[0] <= result.value <= result.interval[1]  # type: ignore[operator]
-        assert result.floor is not None
-        assert result.floor_interval is not None
-        assert result.floor < 0.05 or result.name == "Critic-A"
-        assert result.details is not None
-        assert result.value == pytest.approx(np.mean(result.details["seeds"]))
-        assert (result.against, result.better, result.n_subjects) == ("test", "lower", 30)
+    return {result.name: result for result in critic.compute(samples(90, blur(images(150, 9))))}
 
 
 def test_a_generator_that_blurs_is_found(blurred: dict[str, Result]) -> None:
-    for name in NAMES:
-        result = blurred[name]
-        assert result.details["enough"], name  # type: ignore[index]
+    assert list(blurred) == NAMES
+    for name, result in blurred.items():
+        assert result.interval is not None and result.floor is not None and result.floor_interval is not None
+        assert result.interval[0] <= result.value <= result.interval[1]  # type: ignore[operator]
+        assert result.interval[0] > result.floor_interval[1], name
+        assert result.floor < 0.05 or name == "Critic-A"
+        assert result.details is not None and result.details["enough"], name
         assert "too little" not in result.caveat
-        assert result.interval[0] > result.floor_interval[1], name  # type: ignore[index]
+        assert result.value == pytest.approx(np.mean(result.details["seeds"]))
+        assert (result.against, result.better, result.n_subjects) == ("test", "lower", 30)
     assert 0.3 < blurred["Critic-JS"].value < LN2  # type: ignore[operator]
 
 
@@ -125,7 +121,7 @@ def test_a_handful_of_images_is_too_little_to_tell(monkeypatch: pytest.MonkeyPat
     ({"val": None}, "no val split"), ({"train": None}, "no train split"),
     ({"train": sample(3, 0)}, "train has 3 images, a critic needs 8"),
     ({"synthetic": sample(5, 9)}, "5 synthetic images do not make three parts")])
-def test_what_cannot_be_computed_is_said_and_has_no_value(change: dict[str, Sample | None], reason: str) -> None:
+def test_what_cannot_be_computed_has_no_value_and_a_reason(change: dict[str, Sample | None], reason: str) -> None:
     results = critic.compute(replace(samples(30, images(60, 9)), **change))  # type: ignore[arg-type]
     assert [result.name for result in results] == NAMES
     assert all(result.value is None and reason in result.caveat for result in results)
@@ -137,10 +133,9 @@ def test_it_is_computed_only_when_asked_for() -> None:
 
 
 def test_the_three_parts_of_synthetic_images_share_none_and_use_all() -> None:
-    made = np.float32(np.arange(100)[:, None, None, None] / 100 * np.ones((1, 1, 16, 16)))
-    parts = judging.image_parts(samples(60, made))
-    numbers = [part.fake[:, 0, 0, 0] for part in parts.values()]
-    assert sorted(np.concatenate(numbers)) == sorted(made[:, 0, 0, 0])
+    fakes = np.float32(np.arange(100)[:, None, None, None] / 100 * np.ones((1, 1, 16, 16)))
+    numbers = [part.fake[:, 0, 0, 0] for part in judging.image_parts(samples(60, fakes)).values()]
+    assert sorted(np.concatenate(numbers)) == sorted(fakes[:, 0, 0, 0])
     assert len(numbers[0]) > 2 * len(numbers[1])
 
 
@@ -199,3 +194,135 @@ def test_both_sides_are_mirrored_and_shifted_alike() -> None:
 @pytest.mark.parametrize("size", [16, 48, 100])
 def test_a_critic_takes_images_of_any_side_from_16(size: int) -> None:
     assert ImageCritic(size, 3)(torch.randn(2, 3, size, size)).shape == (2,)
+
+
+# ---- the bounds, against the divergences of known distributions
+
+PLAN = Plan(steps=600, batch=256, rate=3e-3, betas=(0.9, 0.999), decay=1e-4, every=25, patience=6)
+BOUNDS = (JS, CHI2, KL)
+N = 10_000
+
+
+def network(dimensions: int = 1, width: int = 32) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(dimensions, width), torch.nn.SiLU(), torch.nn.Linear(width, 1))
+
+
+def gaussians(n: int, separation: float, rng: np.random.Generator) -> Sides:
+    real, fake = (rng.standard_normal((n, 1)) + side * separation / 2 for side in (1, -1))
+    return Sides(real.astype(np.float32), fake.astype(np.float32))
+
+
+def divergences(p: Any, q: Any) -> dict[str, Any]:
+    """What each part of two distributions contributes."""
+    m = (p + q) / 2
+    return {"JS": (p * np.log(p / m) + q * np.log(q / m)) / 2, "chi2": (p - m) ** 2 / m, "KL": p * np.log(p / q)}
+
+
+def divergence(name: str, separation: float) -> float:
+    """Between two unit Gaussians so far apart, by numerical integration over densities alone."""
+    return float(quad(lambda x: divergences(norm.pdf(x, separation / 2), norm.pdf(x, -separation / 2))[name],
+                      -12, 12)[0])
+
+
+def trained(objective: Objective, separation: float, repeat: int) -> tuple[Critic, np.random.Generator]:
+    rng = np.random.default_rng((repeat, BOUNDS.index(objective), round(10 * separation)))
+    sides = [gaussians(N, separation, rng) for _ in range(2)]
+    return train_critic(network, sides[0], sides[1], objective, PLAN, repeat), rng
+
+
+def expected(objective: Objective, critic: Critic, separation: float) -> float:
+    """The critic's figure over the Gaussians themselves, integrated numerically."""
+    grid = np.linspace(-12, 12, 20_001)
+    real, fake = objective.gains(*[critic.scores(np.float32(grid[:, None]))] * 2)
+    p, q = norm.pdf(grid, separation / 2), norm.pdf(grid, -separation / 2)
+    return float((p * real + q * fake).sum() * (grid[1] - grid[0]))
+
+
+EACH = pytest.mark.parametrize("objective", BOUNDS, ids=lambda o: o.name)
+
+
+@EACH
+@pytest.mark.parametrize("separation", [0.5, 1.0, 2.0])
+def test_two_gaussians_have_the_known_divergence_and_never_more(objective: Objective, separation: float) -> None:
+    truth = divergence(objective.name, separation)
+    critic, rng = trained(objective, separation, 0)
+    assert 0.9 * truth < expected(objective, critic, separation) <= truth + 1e-6
+    fresh = gaussians(100_000, separation, rng)
+    gains = objective.gains(critic.scores(fresh.real), critic.scores(fresh.fake))
+    error = np.sqrt(sum(part.var() / len(part) for part in gains))
+    assert abs(critic.value(objective, fresh) - expected(objective, critic, separation)) < 4 * error
+
+
+@pytest.mark.slow
+@EACH
+@pytest.mark.parametrize("separation", [0.5, 1.0, 2.0])
+def test_the_mean_over_repeats_is_never_above_the_known_divergence(objective: Objective, separation: float) -> None:
+    values = []
+    for repeat in range(40):
+        critic, rng = trained(objective, separation, repeat)
+        values.append(critic.value(objective, gaussians(N, separation, rng)))
+    truth = divergence(objective.name, separation)
+    assert np.mean(values) <= truth + 2 * np.std(values, ddof=1) / np.sqrt(len(values))
+    assert np.mean(values) >= 0.9 * truth
+
+
+@EACH
+def test_the_log_ratio_attains_the_divergence_and_no_other_score_exceeds_it(objective: Objective) -> None:
+    """On ten values with known probabilities, where the expectations are sums."""
+    rng = np.random.default_rng(0)
+    p, q = rng.dirichlet(np.ones(10), 2)
+    truth = divergences(p, q)[objective.name].sum()
+
+    def figure(scores: np.ndarray) -> float:
+        real, fake = objective.gains(scores, scores)
+        return float(p @ real + q @ fake)
+
+    best = np.log(p / q)
+    assert figure(best) == pytest.approx(truth)
+    assert figure(np.zeros(10)) == pytest.approx(0)
+    assert all(figure(best + rng.normal(0, spread, 10)) < truth for spread in (0.01, 0.3, 3) for _ in range(20))
+
+
+@EACH
+def test_a_lower_loss_is_a_higher_figure_by_the_same_formula(objective: Objective) -> None:
+    """BCE = ln 2 - JS, MSE = (1 - chi2) / 4, and -KL itself."""
+    scores = np.random.default_rng(1).normal(0, 1.5, (2, 50)).clip(-2.9, 2.9)
+    loss = float(objective.loss(*map(torch.from_numpy, scores)))
+    value = objective.value(*scores)
+    assert loss == pytest.approx({"JS": LN2 - value, "chi2": (1 - value) / 4, "KL": -value}[objective.name])
+
+
+def test_the_kullback_leibler_loss_stays_finite_where_a_fake_scores_high() -> None:
+    loss = KL.loss(torch.zeros(4), torch.tensor([0.0, 0.0, 0.0, 500.0]))
+    assert torch.isfinite(loss)
+    assert loss < 1e4
+
+
+def test_the_published_figure_is_large_far_apart_and_ln_2_without_knowledge() -> None:
+    assert SWAPPED.value(np.zeros(3), np.zeros(3)) == pytest.approx(LN2)
+    assert SWAPPED.value(np.full(3, 6.0), np.full(3, -6.0)) == pytest.approx(6, abs=0.01)
+    assert SWAPPED.value(np.full(3, -6.0), np.full(3, 6.0)) < 0.01
+
+
+def test_training_is_a_function_of_its_seed_and_leaves_torch_as_it_was() -> None:
+    rng = np.random.default_rng(4)
+    sides = [gaussians(200, 1.0, rng) for _ in range(2)]
+    torch.manual_seed(7)
+    numbers = torch.rand(3)
+    torch.manual_seed(7)
+    critics = [train_critic(network, *sides, JS, PLAN, seed) for seed in (1, 1, 2)]
+    assert torch.equal(torch.rand(3), numbers)
+    scores = [critic.scores(sides[0].real) for critic in critics]
+    assert np.array_equal(scores[0], scores[1])
+    assert not np.array_equal(scores[0], scores[2])
+
+
+def test_a_critic_of_equal_samples_is_stopped_before_it_learns_them_by_heart() -> None:
+    rng = np.random.default_rng(5)
+    sides = [Sides(*rng.standard_normal((2, 40, 20)).astype(np.float32)) for _ in range(3)]
+
+    plan = Plan(steps=300, rate=3e-3)
+    stopped, trained = (train_critic(lambda: network(20, 64), sides[0], held_out, JS, plan, 0)
+                        for held_out in (sides[1], None))
+    assert trained.value(JS, sides[0]) > 0.5 > 0.1 > stopped.value(JS, sides[0])
+    assert trained.value(JS, sides[2]) < stopped.value(JS, sides[2]) < 0.1

@@ -75,7 +75,7 @@ LESIONS = {"n_images": 5, "n_subjects": N, "n_lesions": 30, "n_clear": 29, "sent
            "vanished": 0.03, "vanished_interval": [-0.02, 0.08],
            "invented": {"per_100": 69.0, "missing_per_100": 38.0, "interval": None,
                         "worst": [{"image": 1, "image_id": "image-007", "place": [16, 16], "response": 9.0}]},
-           "worst": [{"image": 0, "image_id": "image-006", "place": [10, 12], "real": 17.9, "made": -4.9}]}
+           "worst": [{"image": 0, "image_id": "image-006", "place": [10, 12], "real": 17.9, "synthetic": -4.9}]}
 
 
 def write_metrics(run: Run, *directions: dict[str, Any], **more: Any) -> None:

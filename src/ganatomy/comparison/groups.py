@@ -14,7 +14,7 @@ import numpy as np
 from ganatomy.comparison.runs import COPIES, SEVERITY, Column, Estimate, Evaluated, typical
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import flat
-from ganatomy.metrics.schema import Interval
+from ganatomy.core.text import Interval
 from ganatomy.statistics.resampling import student
 
 CLAIM_SEEDS = 5  # a side; with fewer, a difference is an indication

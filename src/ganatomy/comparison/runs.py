@@ -12,6 +12,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
+from ganatomy.core.text import Interval
 from ganatomy.metrics import registry
 from ganatomy.metrics.schema import (
     HISTOGRAM_MATCHED,
@@ -21,7 +22,6 @@ from ganatomy.metrics.schema import (
     Better,
     Control,
     Direction,
-    Interval,
     Metrics,
     PairedResult,
     Result,

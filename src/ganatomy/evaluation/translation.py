@@ -23,16 +23,10 @@ from ganatomy.evaluation.samples import at_most, dataset_warnings, same_channels
 from ganatomy.features.choose import choose
 from ganatomy.generators.folder import load_generator
 from ganatomy.generators.sampler import Sampler
-from ganatomy.metrics.base import Images, Sample, finite
+from ganatomy.metrics import schema
+from ganatomy.metrics.base import Images, Sample
 from ganatomy.metrics.kernel import real_distance, translated_distance
-from ganatomy.metrics.schema import (
-    HISTOGRAM_MATCHED,
-    INPUT_RETURNED,
-    MODEL,
-    MOST_IMAGES,
-    TranslationMetrics,
-    size_warning,
-)
+from ganatomy.metrics.schema import HISTOGRAM_MATCHED, INPUT_RETURNED, MODEL, MOST_IMAGES, size_warning
 from ganatomy.metrics.translation.anatomy import anatomy
 from ganatomy.metrics.translation.baselines import (
     HistogramMatch,
@@ -52,10 +46,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Translating:
-    """What is measured: the model, the runs beside it, and the dataset.
-
-    `samplers` holds (name, sampler) with the model first.
-    """
+    """What is measured: the dataset, and the samplers by name, the model's first, then those of the runs beside it."""
 
     dataset: Dataset
     samplers: dict[str, Sampler]
@@ -67,19 +58,17 @@ class Translating:
 
     @property
     def size(self) -> int:
-        """Side of the images, pixels."""
         return self.samplers[MODEL].size
 
 
 @dataclass
 class Direction:
-    """The test images of one direction.
+    """The test images of one direction, which is `backward` from the contrast that was the target in training.
 
     Attributes:
-        rows, inputs: of the source's contrast. real, truth: rows and images of the target's; of the same slices where
-            `paired`.
+        rows, inputs: of the source's contrast.
+        real, truth: rows and images of the target's contrast; of the same slices where `paired`.
         mask: foreground of the real images, [n, s, s].
-        backward: from the contrast that was the target in training.
     """
 
     task: Translating
@@ -93,7 +82,6 @@ class Direction:
 
     @property
     def subjects(self) -> list[str]:
-        """Of each input."""
         return [row.subject for row in self.rows]
 
 
@@ -123,7 +111,7 @@ def translations(direction: Direction, say: Say) -> tuple[dict[str, Images], str
     outputs[INPUT_RETURNED] = direction.inputs
     if not direction.paired:
         return outputs, ""
-    rows = whole_subjects(task.dataset.rows(direction.rows[0].domain, "train", task.label), MOST_TRAINING, task.seed)
+    rows = training_rows(direction, direction.rows[0].domain)
     if not rows:
         return outputs, "no training images: histogram matching is left out"
     truth = task.dataset.images(partners(task.dataset, rows, direction.real[0].domain), task.size)
@@ -134,10 +122,15 @@ def translations(direction: Direction, say: Say) -> tuple[dict[str, Images], str
 
 def to_targets(direction: Direction) -> list[Images]:
     """The inputs with their grey values matched to training targets, rising and falling; empty without any."""
-    task = direction.task
-    rows = whole_subjects(task.dataset.rows(direction.real[0].domain, "train", task.label), MOST_TRAINING, task.seed)
+    task, rows = direction.task, training_rows(direction, direction.real[0].domain)
     maps = both_histogram_matches(task.dataset.images(rows, task.size)) if rows else None
     return [_matched(direction, match) for match in maps or ()]
+
+
+def training_rows(direction: Direction, domain: str) -> list[Row]:
+    """Of as many whole training subjects as histogram matching learns from."""
+    task = direction.task
+    return whole_subjects(task.dataset.rows(domain, "train", task.label), MOST_TRAINING, task.seed)
 
 
 def whole_subjects(rows: list[Row], most: int, seed: int) -> list[Row]:
@@ -158,8 +151,7 @@ def _matched(direction: Direction, match: HistogramMatch) -> Images:
     for subject, places in rows_of(direction.subjects):
         whole = [row for row in rows if row.subject == subject]
         images = match(task.dataset.images(whole, task.size), [subject] * len(whole))
-        place = {row.row: i for i, row in enumerate(whole)}
-        outputs[places] = images[[place[direction.rows[i].row] for i in places]]
+        outputs[places] = images[[whole.index(direction.rows[i]) for i in places]]
     return outputs
 
 
@@ -198,7 +190,7 @@ def translates(path: str | Path) -> bool:
 
 
 def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Path | None,
-                         beside: Sequence[str | Path], say: Say) -> TranslationMetrics:
+                         beside: Sequence[str | Path], say: Say) -> schema.TranslationMetrics:
     """What metrics.json holds of a run that translates. Arguments as for `evaluate`."""
     task = _task(path, seed, data, beside)
     directions = [False, True] if task.samplers[MODEL].model.two_way else [False]
@@ -211,7 +203,7 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
         measured.append(entry)
         digest.update(outputs.tobytes())
     notes = task.samplers[MODEL].notes or {}
-    return TranslationMetrics.model_validate(
+    return schema.TranslationMetrics.model_validate(
         {"extractor": choose().name, "dataset": task.dataset.info.content, "synthetic": digest.hexdigest(),
          "step": notes.get("step"), "seed": seed, "n": n, "source": task.source, "domain": task.target,
          "label": task.label, "size": task.size, "directions": measured,
@@ -258,33 +250,31 @@ def _measure(direction: Direction, say: Say) -> tuple[dict[str, Any], Images]:
         entry |= _against_truth(direction, outputs)
     else:
         entry["returned"] = returned_unpaired(direction.inputs, outputs[MODEL], to_targets(direction), direction.mask,
-                                              subjects).to_json()
+                                              subjects)
     say("anatomy ...")
-    kept = anatomy(direction.inputs, outputs[MODEL], direction.mask, subjects, spacing=spacing(direction),
-                   targets=direction.truth if direction.paired else None)
-    entry["anatomy"] = kept.to_json()
+    entry["anatomy"] = anatomy(direction.inputs, outputs[MODEL], direction.mask, subjects, spacing=spacing(direction),
+                               targets=direction.truth if direction.paired else None)
     outlined = lesion_masks(direction)
     if outlined is not None:
-        entry["lesions"] = lesions(direction.truth, outputs[MODEL], outlined, direction.mask, subjects,
-                                   task.seed).to_json()
+        entry["lesions"] = lesions(direction.truth, outputs[MODEL], outlined, direction.mask, subjects, task.seed)
     if task.samplers[MODEL].model.two_way:
         entry |= _there_and_back(direction, outputs[MODEL])
     task.warnings += size_warning(len(set(subjects)))
-    named: dict[str, Any] = _with_ids(finite(entry), [row.image_id for row in direction.rows])
-    return named, outputs[MODEL]
+    values: dict[str, Any] = _with_ids(schema.Direction(**entry).to_json(), [row.image_id for row in direction.rows])
+    return values, outputs[MODEL]
 
 
-def _kernel(direction: Direction, outputs: dict[str, Images], real: Sample, say: Say) -> dict[str, Any]:
+def _kernel(direction: Direction, outputs: dict[str, Images], real: Sample, say: Say) -> schema.Kernel:
     """KD-Lite0 of every translator's images, and between real images of train and test."""
     say(f"features of {choose().name} ...")
     task, reference = direction.task, None
-    translators = {name: translated_distance(real, Sample(images, direction.subjects), task.seed).to_json()
+    translators = {name: translated_distance(real, Sample(images, direction.subjects), task.seed)
                    for name, images in outputs.items()}
     rows = at_most(task.dataset.rows(direction.real[0].domain, "train", task.label), MOST_TRAINING, task.seed)
     if rows:
         train = Sample(task.dataset.images(rows, task.size), [row.subject for row in rows])
         reference = real_distance(real, train, task.seed)
-    return {"translators": translators, "reference": reference}
+    return schema.Kernel(translators=translators, reference=reference)
 
 
 def _against_truth(direction: Direction, outputs: dict[str, Images]) -> dict[str, Any]:
@@ -295,10 +285,9 @@ def _against_truth(direction: Direction, outputs: dict[str, Images]) -> dict[str
              for name, images in outputs.items()}
     comparisons = {name: compare((MODEL, pairs[MODEL]), (name, own), subjects)
                    for name, own in pairs.items() if name != MODEL}
-    returned = returned_input(direction.inputs, outputs[MODEL], direction.truth, direction.mask, subjects)
-    return {"translators": {name: [r.to_json() for r in summarise(own, subjects)] for name, own in pairs.items()},
-            "comparisons": {name: [c.to_json() for c in own] for name, own in comparisons.items()},
-            "headlines": {name: headline(own) for name, own in comparisons.items()}, "returned": returned.to_json()}
+    return {"translators": {name: summarise(own, subjects) for name, own in pairs.items()}, "comparisons": comparisons,
+            "headlines": {name: headline(own) for name, own in comparisons.items()},
+            "returned": returned_input(direction.inputs, outputs[MODEL], direction.truth, direction.mask, subjects)}
 
 
 def _there_and_back(direction: Direction, outputs: Images) -> dict[str, Any]:
@@ -306,10 +295,9 @@ def _there_and_back(direction: Direction, outputs: Images) -> dict[str, Any]:
     sampler, seed = direction.task.samplers[MODEL], direction.task.seed
     again = sampler.translate(outputs, seed, not direction.backward)
     same = sampler.translate(direction.truth, seed, direction.backward)
-    cycle = summarise(pair_values(direction.inputs, again, direction.mask), direction.subjects)
-    identity = summarise(pair_values(direction.truth, same, foreground(direction.truth, direction.truth)),
-                         [row.subject for row in direction.real])
-    return {"cycle": [r.to_json() for r in cycle], "identity": [r.to_json() for r in identity]}
+    mask = foreground(direction.truth, direction.truth)
+    return {"cycle": summarise(pair_values(direction.inputs, again, direction.mask), direction.subjects),
+            "identity": summarise(pair_values(direction.truth, same, mask), [row.subject for row in direction.real])}
 
 
 def _with_ids(value: Any, ids: list[str]) -> Any:

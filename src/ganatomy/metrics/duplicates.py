@@ -97,12 +97,16 @@ class Yardstick:
         subjects = int(real.subjects.max()) + 1
         size = min(subjects, most)
         draws = 1 if len(real.subjects) == subjects == size else _DRAWS
-        picks = [_one_each(real.subjects, size, rng) for _ in range(draws)]
+        picks = []
+        for _ in range(draws):
+            order = rng.permutation(len(real.subjects))
+            first = order[np.unique(real.subjects[order], return_index=True)[1]]
+            picks.append(rng.permutation(first)[:size])
         usual = [np.median([_nearest(d, p) for p in picks]) / t for d, t in zip(real.distances, typical, strict=True)]
         if min(usual) <= 0:
             return None
         scale = float(usual[0]), float(usual[1])
-        together = combined(real, typical, scale)
+        together = _combined(real, typical, scale)
         nearest = np.sort(np.concatenate([_nearest(together, p) for p in picks]))
         # nearest images come in pairs, which share their distance: half as many observations stand behind a quantile
         rank, observed = max(1, int(RATE * (size / 2 + 1))), size / 2
@@ -112,7 +116,7 @@ class Yardstick:
         return cls(scale, typical, size, near, rank / (observed + 1), high, float((nearest < near).mean()), pairs)
 
 
-def combined(channels: Channels, typical: tuple[float, float], scale: tuple[float, float]) -> Array:
+def _combined(channels: Channels, typical: tuple[float, float], scale: tuple[float, float]) -> Array:
     """The smaller of both channels: [n, n], 1 is what is usual between a real image and its nearest.
 
     Distances are taken in typical distances of the same sample: blur or low contrast brings all images nearer to each
@@ -125,19 +129,12 @@ def combined(channels: Channels, typical: tuple[float, float], scale: tuple[floa
     return smaller
 
 
-def _one_each(subjects: NDArray[np.intp], size: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    order = rng.permutation(len(subjects))
-    first = order[np.unique(subjects[order], return_index=True)[1]]
-    rows: NDArray[np.intp] = rng.permutation(first)[:size].astype(np.intp)
-    return rows
-
-
 def _nearest(distances: Array, rows: NDArray[np.intp]) -> Array:
     nearest: Array = distances[np.ix_(rows, rows)].min(1)
     return nearest
 
 
-def duplicated(distances: Array, near: float, size: int, seed: int) -> Array:
+def _duplicated(distances: Array, near: float, size: int, seed: int) -> Array:
     """How often each image has a duplicate among `size` - 1 others: [n], 0 to 1.
 
     The nearest of many is nearer than the nearest of few, so equally many are compared as of the real images: parts of
@@ -160,29 +157,28 @@ def compute(samples: Samples) -> list[Result]:
     return [_result(samples, against, real) for against, real in samples.real()]
 
 
-def _result(samples: Samples, against: str, sample: Sample) -> Result:
-    real, made, found, why = None, None, None, ""
-    if samples.synthetic.n_images < 2 or sample.n_subjects < MIN_SUBJECTS:
-        why = f"needs two synthetic images, and {MIN_SUBJECTS} real subjects to tell how alike patients are"
-    else:
-        both = sample, samples.synthetic
+def _result(samples: Samples, against: str, real: Sample) -> Result:
+    values: dict[str, Any] = {"value": None}
+    why = f"needs two synthetic images, and {MIN_SUBJECTS} real subjects to tell how alike patients are"
+    if samples.synthetic.n_images >= 2 and real.n_subjects >= MIN_SUBJECTS:
+        both = real, samples.synthetic
         centre = np.mean([s.features[chosen_rows(s, 415, samples.seed)].mean(0) for s in both], axis=0)  # favours none
-        real, made = (Channels.of(s, centre, samples.seed) for s in both)
-        found = Yardstick.of(real, len(made.ids), samples.seed)
-        why = "" if found else "real images of different subjects are the same here, so nothing can be called a copy"
-    extra: dict[str, Any] = {"value": None}
-    if found and made:
-        extra = _judged(made, found, against, samples.seed)
-        why = f"judged with {found.rate:.1%} false alarms among {found.size} images at a time (with {SURELY:.0%} " \
-              f"confidence below {found.rate_high:.1%})"
-    caveat = joined(why, drawn(sample, "real"), drawn(samples.synthetic, "synthetic"))
-    return samples.result(samples.extractor.metric(NAME), against, better="lower", ranked=False, caveat=caveat, **extra)
+        own, synthetic = (Channels.of(s, centre, samples.seed) for s in both)
+        yardstick = Yardstick.of(own, len(synthetic.ids), samples.seed)
+        why = "real images of different subjects are the same here, so nothing can be called a copy"
+        if yardstick:
+            values = _judged(synthetic, yardstick, against, samples.seed)
+            why = f"judged with {yardstick.rate:.1%} false alarms among {yardstick.size} images at a time (with " \
+                  f"{SURELY:.0%} confidence below {yardstick.rate_high:.1%})"
+    caveat = joined(why, drawn(real, "real"), drawn(samples.synthetic, "synthetic"))
+    name = samples.extractor.metric(NAME)
+    return samples.result(name, against, better="lower", ranked=False, caveat=caveat, **values)
 
 
-def _judged(made: Channels, yardstick: Yardstick, against: str, seed: int) -> dict[str, Any]:
+def _judged(synthetic: Channels, yardstick: Yardstick, against: str, seed: int) -> dict[str, Any]:
     """Value, interval (over synthetic images, the yardstick as given), floor, reference and details."""
-    together = combined(made, yardstick.typical, yardstick.scale)
-    each = duplicated(together, yardstick.near, yardstick.size, seed)
+    together = _combined(synthetic, yardstick.typical, yardstick.scale)
+    each = _duplicated(together, yardstick.near, yardstick.size, seed)
     value, n = float(each.mean()), len(each)
     # duplicates come in pairs, so that half as many images are independent
     interval = wilson(value, value * (1 - value) / max(1, n // 2), max(2, n // 2), n)
@@ -191,7 +187,7 @@ def _judged(made: Channels, yardstick: Yardstick, against: str, seed: int) -> di
                  "n_images": yardstick.size}
     close = together < yardstick.near
     details = {"rate": yardstick.rate, "rate_high": yardstick.rate_high, "compared": yardstick.size,
-               "groups": _groups(close, made.ids),
+               "groups": _groups(close, synthetic.ids),
                "effective": _effective(close, yardstick) if interval[0] > yardstick.rate_high else None}
     return {"value": value, "interval": interval, "floor": yardstick.share, "floor_interval": expected,
             "reference": reference, "details": details}
@@ -225,10 +221,10 @@ def _effective(close: NDArray[np.bool_], yardstick: Yardstick) -> float | None:
 def judged(results: Sequence[Result]) -> Result | None:
     """The check that rests on more real subjects: training patients are as good a yardstick as others.
 
-    None where it could not be made, or where so few are alike by chance that hardly anything would be called one.
+    None where there is none, or where it must allow for so many false alarms that it shows nothing.
     """
     best = max((r for r in results if r.details), key=lambda r: r.n_subjects or 0, default=None)
-    return best if best is not None and best.details and best.details["rate_high"] <= DULL else None
+    return best if best and best.details and best.details["rate_high"] <= DULL else None
 
 
 def fault(result: Result) -> str:

@@ -24,7 +24,7 @@ from pydantic import (
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
-from ganatomy.core.text import grouped
+from ganatomy.core.text import Interval, grouped
 from ganatomy.statistics.subjects import MIN_SUBJECTS
 
 SCHEMA_VERSION = 1
@@ -54,12 +54,8 @@ def finite(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def _both_ends(value: Any) -> Any:
-    return None if value is not None and None in [*value] else value
-
-
-Interval = tuple[float, float]
-Span = Annotated[Interval | None, BeforeValidator(_both_ends)]
+Span = Annotated[Interval | None,
+                 BeforeValidator(lambda ends: None if ends is not None and None in [*ends] else ends)]
 
 
 class Part(BaseModel):
@@ -104,10 +100,8 @@ class Reference(Part):
 class EqualN(Part):
     """The value with as many images as the floor's halves have: where a value depends on n, only this compares with it.
 
-    Attributes:
-        value: the mean over halvings.
-        n_images: the mean number of images of a half.
-        side: where it lies beside the floor in all but 2.5% of the halvings: "above", "below", or "" for neither.
+    `value` and `n_images` are means over halvings; `side` is where the value lies beside the floor in all but 2.5% of
+    them, "" for neither.
     """
 
     value: float
@@ -228,8 +222,8 @@ class Metrics(Evaluation):
     @property
     def test(self) -> Count | None:
         """As counted; of old files as the headline counts."""
-        head = next((r for r in self.results if r.against == "test" and r.n_images is not None), None)
-        old = Count(images=head.n_images, subjects=head.n_subjects) if head and head.n_images is not None else None
+        old = next((Count(images=r.n_images, subjects=r.n_subjects) for r in self.results
+                    if r.against == "test" and r.n_images is not None), None)
         return self.counts.get("test", old)
 
 
@@ -253,9 +247,8 @@ class PairedResult(Part):
 class Comparison(Part):
     """Two translators on the same images by one value.
 
-    `difference` is the mean over subjects of first minus second, `interval` 95%, Student's t; `first_ahead` and
-    `second_ahead` count the subjects on which each is better by more than is negligible; `ahead` names the translator
-    that is ahead by the interval.
+    `difference` is the mean over subjects of first minus second; `first_ahead` and `second_ahead` count the subjects on
+    which each is better by more than is negligible; `ahead` is who leads by the interval (95%, Student's t).
     """
 
     name: str
@@ -271,12 +264,16 @@ class Comparison(Part):
     ahead: str | None = None
 
     @property
+    def inside(self) -> bool:
+        """Whether it is a value inside the foreground that needs no units."""
+        return self.name.endswith(INSIDE) and " in " not in self.name and self.difference is not None
+
+    @property
     def leader(self) -> str | None:
         """Who leads; where there is no interval, who is better on every one of the subjects."""
         if self.interval is not None or not self.n_subjects:
             return self.ahead
-        wins = {(self.n_subjects, 0): self.first, (0, self.n_subjects): self.second}
-        return wins.get((self.first_ahead, self.second_ahead))
+        return {self.first_ahead: self.first, self.second_ahead: self.second}.get(self.n_subjects)
 
 
 class Kernel(Part):
@@ -287,26 +284,22 @@ class Kernel(Part):
 
 
 class Worst(Part):
-    """An image that stands out by a value; lesions and blobs have a place (y, x)."""
+    """An image that stands out by a value; or a lesion or blob, with its place (y, x) and a lesion's contrasts."""
 
     image: int
     image_id: str = ""
     subject: str | None = None
     value: float | None = None
     place: tuple[int, int] | None = None
-    pixels: int | None = None
-    response: float | None = None
     real: float | None = None
-    made: float | None = None
-    spread: float | None = None
-    error: float | None = None
+    synthetic: float | None = None
 
 
 class AnatomyResult(Part):
     """One value of the anatomy: of every image, then of every subject, then the mean over subjects.
 
-    `reference` is the same of real pairs (or of the input against itself), `limit` what at most 5% of these are worse
-    than, `beyond` the share of the images that are, `allowed` what it may be at most.
+    `reference` is that of real pairs (or of the input against itself), `limit` what at most 5% of these are worse than,
+    `beyond` the share of the images that are, and `allowed` the most that it may be.
     """
 
     name: str
@@ -345,14 +338,12 @@ class Blobs(Part):
     """Spots like lesions per 100 images, per subject, then the mean over subjects; interval 95%, over subjects.
 
     `per_100` in the synthetic target where the real one has nothing such, `missing_per_100` the other way round: where
-    it is as high, the two differ in general. `floor_per_100` in a copy of the real target with as much noise again;
-    `threshold` is the median real lesion's response, in % of the range.
+    it is as high, the two differ in general. `floor_per_100` in a copy of the real target with as much noise again.
     """
 
     per_100: float
     missing_per_100: float = 0.0
     floor_per_100: float = 0.0
-    threshold: float | None = None
     n_images: int = 0
     n_subjects: int = 0
     sentence: str = ""
@@ -381,7 +372,6 @@ class Lesions(Part):
     contrast: float | None = None
     slope: float | None = None
     slope_interval: Span = None
-    correlation: float | None = None
     vanished: float | None = None
     vanished_interval: Span = None
     floor_slope: float | None = None
@@ -398,15 +388,14 @@ class Returned(Part):
         finding: "input" is returned; only "grey values" are changed; "unrelated" to input and truth; "alike", source
             and target too much so to tell; "cannot tell", nothing to judge by; "", none of these.
         moved: distance of output and input over that of real target (without one, matched input) and input.
-        same_made, same_real: share of the variance of output and real target that the input itself explains.
-        curve_made, curve_real: likewise the best curve of the input's grey value.
+        same_real: share of the real target's variance that the input itself explains.
+        curve_made, curve_real: share of output and real target that the best curve of the input's grey value explains.
         reproduced: of what that curve leaves of the real target, the share that the output has too.
         truth_made: share of the output's variance that the best curve of the real target's grey value explains.
     """
 
     finding: Finding = ""
     moved: float | None = None
-    same_made: float | None = None
     same_real: float | None = None
     curve_made: float | None = None
     curve_real: float | None = None
@@ -424,8 +413,7 @@ class Returned(Part):
 class Direction(Part):
     """All that was measured of a translation from one contrast to another."""
 
-    left_out = ("translators", "comparisons", "headlines", "returned", "anatomy", "lesions", "cycle",
-                "identity")
+    left_out = ("translators", "comparisons", "headlines", "returned", "anatomy", "lesions", "cycle", "identity")
     source: str
     target: str
     paired: bool = False
@@ -454,8 +442,7 @@ class Direction(Part):
 
     def compared(self, other: str) -> list[Comparison]:
         """The model against another translator by the values inside the foreground that need no units."""
-        return [c for c in self.comparisons.get(other, ())
-                if c.name.endswith(INSIDE) and " in " not in c.name and c.difference is not None]
+        return [c for c in self.comparisons.get(other, ()) if c.inside]
 
 
 class TranslationMetrics(Evaluation):

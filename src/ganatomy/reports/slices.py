@@ -284,7 +284,7 @@ def _beyond(result: AnatomyResult, one: Worst) -> bool:
 
 
 def _lesion(one: Worst) -> str:
-    if one.real is None or one.made is None:
+    if one.real is None or one.synthetic is None:
         return "a lesion lost most of its contrast (marked)"
-    return (f"a lesion's contrast to its surroundings is {number(one.made)}% of the range, in the truth "
+    return (f"a lesion's contrast to its surroundings is {number(one.synthetic)}% of the range, in the truth "
             f"{number(one.real)}% (marked)")

@@ -16,7 +16,6 @@ from ganatomy.metrics.copies.calibration import (
     Group,
     by_chance,
     share_of_copies,
-    summary,
     verdict,
 )
 from ganatomy.metrics.copies.nearest import CHANNELS, FEWEST_SUBJECTS, Index, Nearest, Reference, nearest, view_name
@@ -43,13 +42,10 @@ _BLIND = "copies that are turned by more than a few degrees, cut up or strongly 
 
 @dataclass(frozen=True)
 class Audit:
-    """One question: which images of `query` are copies of images of `reference`?
+    """One question: which images of the sample `query` are copies of images of the sample `reference`?
 
-    Attributes:
-        name: of the result.
-        query, reference: names of samples.
-        calibrated: names of samples of patients who have nothing to do with the query; the reference's own images
-            are compared with its other subjects.
+    It is calibrated by samples of patients who have nothing to do with the query; the reference's own images are
+    compared with its other subjects.
     """
 
     name: str
@@ -81,10 +77,8 @@ def compute(samples: Samples) -> list[Result]:
     references = {name: Reference(sample) for name, sample in present.items() if name in ("train", "test")}
     usable = {name: reference for name, reference in references.items() if not _unusable(reference)}
     rows = {name: _rows(sample, name, samples.seed) for name, sample in present.items()}
-    nearness: dict[str, dict[str, Nearest]] = {}
-    for name, sample in present.items() if usable else ():
-        parts = nearest(sample, list(usable.values()), rows[name])
-        nearness[name] = dict(zip(usable, parts, strict=True))
+    nearness = {name: dict(zip(usable, nearest(sample, list(usable.values()), rows[name]), strict=True))
+                for name, sample in present.items() if usable}
     return [_result(audit, _Material(present, references, rows, nearness)) for audit in AUDITS]
 
 
@@ -118,9 +112,7 @@ class _Material:
 
 
 def _result(audit: Audit, material: _Material) -> Result:
-    reference = material.references.get(audit.reference)
-    reason = _unusable(reference)
-    calibration = None
+    reason, calibration = _unusable(material.references.get(audit.reference)), None
     if not reason:
         known = [name for name in audit.calibrated if name in material.present]
         calibration = Calibration.of([material.group(name, audit.reference) for name in known])
@@ -140,6 +132,7 @@ def _result(audit: Audit, material: _Material) -> Result:
 def _judged(audit: Audit, material: _Material, calibration: Calibration) -> dict[str, Any]:
     """Value, interval, details and caveat."""
     group = material.group(audit.query, audit.reference)
+    queries = [material.present[audit.query].ids[row] for row in material.rows[audit.query]]
     channels, evident = calibration.channels(group), calibration.evident(group)
     scores = channels.min(1)
     flagged = (scores < calibration.threshold) | evident
@@ -148,27 +141,25 @@ def _judged(audit: Audit, material: _Material, calibration: Calibration) -> dict
     share = float((group.judged().weights() * flagged[judged]).sum()) / of
     value, interval = share_of_copies(share, of, calibration)
     chance = by_chance(round(share * of), of, calibration)
-    details = {"verdict": verdict(int(evident.sum()), chance, interval), **summary(calibration),
-               "flagged": int(flagged.sum()), "expected": calibration.usual() * int(judged.sum()),
-               "p_by_chance": chance, "evident": int(evident.sum()), "judged": int(judged.sum()),
-               "flagged_images": _ids(audit, material, np.flatnonzero(flagged)[:MOST_LISTED]),
-               "pairs": [_pair(audit, material, int(i), channels[i]) | {"p": float(calibration.p(scores[i:i + 1])[0]),
-                         "flagged": bool(flagged[i])} for i in np.argsort(scores, kind="stable")[:WORST] if judged[i]]}
+    details = {
+        "verdict": verdict(int(evident.sum()), chance, interval), "rate": calibration.rate,
+        "rate_at_most": calibration.rate_at_most(), "resolution": 1 / (calibration.size + 1),
+        "calibration_subjects": calibration.n_subjects, "counted_as": calibration.size,
+        "left_out": list(calibration.doubles), "flagged": int(flagged.sum()),
+        "expected": calibration.usual() * int(judged.sum()), "p_by_chance": chance, "evident": int(evident.sum()),
+        "judged": int(judged.sum()), "flagged_images": [queries[i] for i in np.flatnonzero(flagged)[:MOST_LISTED]],
+        "pairs": [{audit.query: queries[i], **_pair(audit, material, i, channels[i]),
+                   "p": float(calibration.p(scores[i:i + 1])[0]), "flagged": bool(flagged[i])}
+                  for i in np.argsort(scores, kind="stable")[:WORST] if judged[i]]}
     caveat = _caveat(calibration, len(judged) - int(judged.sum()))
     return {"value": value, "interval": interval, "details": details | {"caveat": caveat}, "caveat": caveat}
 
 
-def _ids(audit: Audit, material: _Material, chosen: Index) -> list[str]:
-    return [material.present[audit.query].ids[row] for row in material.rows[audit.query][chosen]]
-
-
 def _pair(audit: Audit, material: _Material, i: int, scores: Array) -> dict[str, Any]:
-    """An image and what it is nearest to, in the channel [2] that has the lower score."""
+    """What the i-th image is nearest to, in the channel [2] that has the lower score."""
     nearness, channel = material.nearness[audit.query][audit.reference], int(scores.argmin())
-    query, real = material.present[audit.query], material.references[audit.reference].sample
-    return {audit.query: query.ids[material.rows[audit.query][i]], "real": real.ids[nearness.row[i, channel]],
-            "channel": CHANNELS[channel],
-            "view": view_name(int(nearness.view[i])) if channel else view_name(0),
+    return {"real": material.present[audit.reference].ids[nearness.row[i, channel]], "channel": CHANNELS[channel],
+            "view": view_name(int(nearness.view[i]) if channel else 0),
             "distance": float(nearness.distance[i, channel]), "ratio": float(nearness.ratio[i, channel])}
 
 

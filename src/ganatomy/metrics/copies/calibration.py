@@ -13,19 +13,19 @@ S T pairs with T others and S with a new one would be one of the new one's with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.core.text import Interval
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.copies.nearest import Nearest
 from ganatomy.statistics.resampling import Array
 
 Verdict = Literal["clean", "suspicious", "copies"]
-Interval = tuple[float, float]
 TARGET, SURE = 0.01, 0.95
 """At most this rate of false alarms, with this confidence over the draw of the calibration subjects: the k-th lowest of
 S subjects has P(Binomial(S, rate) < k) of being passed more often than the rate (Wilks, Annals of Math. Stat. 1941).
@@ -45,12 +45,9 @@ _LEAST, _LEAST_SPREAD = 1e-3, 0.02
 
 @dataclass(frozen=True)
 class Group:
-    """Images and the names [n] of their subjects.
+    """Images and the names [n] of their subjects, each of which `counts` as one, of the reference's own as a half.
 
-    Attributes:
-        logs: [n, 2, 2], the logarithms of ratio and distance in both channels; NaN for images that are not judged.
-        subjects: [n].
-        counts: how much a subject counts, a half for the reference's own.
+    `logs` [n, 2, 2] are the logarithms of ratio and distance in both channels; NaN for images that are not judged.
     """
 
     logs: Array
@@ -59,28 +56,21 @@ class Group:
 
     @classmethod
     def of(cls, near: Nearest, subjects: NDArray[np.object_], counts: float = 1.0) -> Group:
-        """From how near they are in both channels."""
         return cls(np.log(np.maximum(np.stack([near.ratio, near.distance], 2), _LEAST)), subjects, counts)
 
-    def without(self, names: set[str]) -> Group:
-        """The others."""
-        keep = np.array([name not in names for name in self.subjects], bool)
-        return Group(self.logs[keep], self.subjects[keep], self.counts)
-
-    def judged(self) -> Group:
-        """Those that were."""
-        keep = np.isfinite(self.logs).all((1, 2))
+    def judged(self, without: Collection[str] = ()) -> Group:
+        """The images that can be judged, of subjects other than some."""
+        keep = np.isfinite(self.logs).all((1, 2)) & np.array([name not in without for name in self.subjects], bool)
         return Group(self.logs[keep], self.subjects[keep], self.counts)
 
     def weights(self) -> Array:
         """What a subject counts / its images, [n]: what drawing one image a subject gives on average."""
         _, owner, counts = np.unique(self.subjects, return_inverse=True, return_counts=True)
-        weights: Array = self.counts / counts[owner] if len(owner) else np.zeros(0)
+        weights: Array = self.counts / counts[owner]
         return weights
 
     @property
     def n_subjects(self) -> int:
-        """How many subjects there are."""
         return len(set(self.subjects))
 
 
@@ -123,7 +113,7 @@ class Calibration:
             return None
         first = cls._of([largest], ())
         doubles = {str(name) for group in groups for name in group.subjects[first.evident(group)]}
-        kept = [group.without(doubles) for group in groups]
+        kept = [group.judged(doubles) for group in groups]
         return cls._of(kept, tuple(sorted(doubles))) if any(group.n_subjects for group in kept) else None
 
     @classmethod
@@ -209,11 +199,9 @@ def rank(subjects: float) -> int:
 def share_of_copies(flagged: float, of: int, calibration: Calibration) -> tuple[float, Interval | None]:
     """(F - F_cal) / (1 - F_cal), clipped at 0, and its 95% interval, not clipped; None below five on either side.
 
-    Args:
-        flagged: the share F of images that are flagged, over subjects.
-        of: of how many independent images or subjects.
-        calibration: F_cal is what is expected of a perfect generator, k / (S + 1). (The calibration's own images below
-            their own threshold are fewer, none for k = 1, which would count false alarms as copies.)
+    F is the share `flagged` `of` so many independent images or subjects; F_cal what is expected of a perfect generator,
+    k / (S + 1). (The calibration's own images below their own threshold are fewer, none for k = 1, which would count
+    false alarms as copies.)
 
     Source: F has Clopper and Pearson's interval (Biometrika 1934), which has a width at 0 too; the rate at which fresh
     patients pass the k-th lowest of S has the distribution Beta(k, S + 1 - k); their difference is put together as in
@@ -255,13 +243,6 @@ def verdict(evident: int, chance: float, interval: Interval | None) -> Verdict:
     if evident or (interval is not None and interval[0] > MATERIAL):
         return "copies"
     return "suspicious" if chance < CHANCE or (interval is not None and interval[0] > 0) else "clean"
-
-
-def summary(calibration: Calibration) -> dict[str, Any]:
-    """What a reader needs to know of the calibration."""
-    return {"rate": calibration.rate, "rate_at_most": calibration.rate_at_most(),
-            "resolution": 1 / (calibration.size + 1), "calibration_subjects": calibration.n_subjects,
-            "counted_as": calibration.size, "left_out": list(calibration.doubles)}
 
 
 def _quantile(values: Array, weights: Array, q: float) -> float:

@@ -60,32 +60,29 @@ class Nearest:
 
 
 def view_name(view: int) -> str:
-    """In words."""
+    """An index of `Nearest.view` in words."""
     zoom = ZOOMS[view // len(FLIPS)]
-    size = "" if zoom == 1 else f", {'reduced' if zoom > 1 else 'enlarged'}"
-    return FLIPS[view % len(FLIPS)] + size
+    return FLIPS[view % len(FLIPS)] + ("" if zoom == 1 else ", reduced" if zoom > 1 else ", enlarged")
 
 
-def content(images: Images) -> Array:
+def _content(images: Images) -> Array:
     """Standard deviation of each image's grey values: [n]."""
     spread: Array = images.mean(1).std((1, 2), dtype=np.float64)
     return spread
 
 
 class Reference:
-    """The images in which nearest ones are looked for.
+    """The images of a sample in which nearest ones are looked for; 20,000 of 64 pixels take 0.5 GB.
 
     Attributes:
-        sample: all of them.
         rows: those that show enough to be judged, the subjects in one piece each.
         least: the contrast below which an image shows too little.
         finite: whether all values are.
     """
 
     def __init__(self, sample: Sample) -> None:
-        """Read a sample once; 20,000 images take 0.5 GB."""
         self.sample = sample
-        contents = np.concatenate([content(sample.images[i:i + _CHUNK]) for i in range(0, sample.n_images, _CHUNK)])
+        contents = np.concatenate([_content(sample.images[i:i + _CHUNK]) for i in range(0, sample.n_images, _CHUNK)])
         self.finite = bool(np.isfinite(contents).all())
         self.least = LEAST_CONTENT * float(np.median(contents[contents > 0])) if (contents > 0).any() else np.inf
         usable = np.flatnonzero(contents >= self.least)
@@ -135,22 +132,22 @@ class Reference:
         return cosines
 
     def _others_mean(self, subject: int) -> Float:
-        """Where the mean of the other subjects' features lies, from that of all, [d]."""
+        """Where the mean of the other subjects' features lies, from that of all: [d]."""
         rows = self._features[self.owners == subject]
         mean: Float = -rows.sum(0) / max(len(self.rows) - len(rows), 1)
         return mean
 
-    def by_pixels(self, seen: Sequence[Float], own: Index | None) -> tuple[Array, Array, Index, Index]:
+    def by_pixels(self, images: Sequence[Float], own: Index | None) -> tuple[Array, Array, Index, Index]:
         """The same in pixels, and how they lie (see `Nearest`), of images in all their views, [n, 64, 64] each.
 
         Candidates have a similar power spectrum, which no shift and no half turn changes; laid over each other are the
         most similar image of each of the ten subjects with the most similar ones.
         """
-        best, which = self._candidates(seen, own)
+        best, which = self._candidates(images, own)
         n, k = np.arange(len(best)), min(SHORTLIST, self.n_subjects)
         per_subject = np.maximum.reduceat(best, self.starts, axis=1)
         order = np.argsort(-per_subject, axis=1, kind="stable")[:, :k]
-        queries = np.stack([spectra(detail(view)) for view in seen])
+        queries = np.stack([spectra(detail(view)) for view in images])
         rows, lies = np.empty((2, len(best), k), np.intp)
         distances = np.empty((len(best), k))
         for j in range(k):
@@ -167,11 +164,11 @@ class Reference:
         ratio, distance = self._ratio(distances)
         return ratio, distance, self.rows[rows[n, first]], lies[n, first]
 
-    def _candidates(self, seen: Sequence[Float], own: Index | None) -> tuple[Float, Index]:
+    def _candidates(self, images: Sequence[Float], own: Index | None) -> tuple[Float, Index]:
         """The similarity of power spectra in the best view [n, rows], and which view that is."""
-        best = np.full((len(seen[0]), len(self.rows)), -2, np.float32)
+        best = np.full((len(images[0]), len(self.rows)), -2, np.float32)
         which = np.zeros(best.shape, np.int8)
-        for number, view in enumerate(seen):
+        for number, view in enumerate(images):
             likeness = unit(_power(view) - self._usual) @ self._power.T
             which[likeness > best] = number
             np.maximum(best, likeness, out=best)
@@ -196,28 +193,24 @@ class Reference:
         return np.where(first <= _SAME, np.where(later > _SAME, 0.0, 1.0), ratio), first
 
 
-def nearest(query: Sample, references: Sequence[Reference], rows: Index | None = None) -> list[Nearest]:
+def nearest(query: Sample, references: Sequence[Reference], rows: Index) -> list[Nearest]:
     """What is nearest to the images of a sample in each of several references, a few hundred images at a time.
 
     Images of a reference's own sample are compared with its other subjects only.
 
-    Args:
-        query: any number of images.
-        references: of at least two subjects each; of two, their own images cannot be judged.
-        rows: of the query; all if not given.
+    References have at least two subjects each; of two, their own images cannot be judged. `rows` are of the query.
     """
-    rows = np.arange(query.n_images) if rows is None else rows
     parts: list[list[Nearest]] = [[] for _ in references]
     for start in range(0, len(rows), _CHUNK):
         chosen = rows[start:start + _CHUNK]
         images, features = query.images[chosen], query.features[chosen]
-        seen = list(views(_small(images), ZOOMS))
+        turned = list(views(_small(images), ZOOMS))
         for part, reference in zip(parts, references, strict=True):
             own = query.subjects[chosen] if query is reference.sample else None
-            *in_pixels, view = reference.by_pixels(seen, own)
+            *in_pixels, view = reference.by_pixels(turned, own)
             ratio, distance, row = (np.stack(both, 1) for both in
                                     zip(reference.by_features(features, own), in_pixels, strict=True))
-            empty = ~(content(images) >= reference.least)
+            empty = ~(_content(images) >= reference.least)
             alone = own is not None and reference.n_subjects < 3  # one other subject is left, and nothing to divide by
             part.append(Nearest(np.where(empty[:, None] | alone, np.nan, ratio), distance, row, view))
     return [Nearest(*(np.concatenate([getattr(one, field.name) for one in part]) for field in fields(Nearest)))

@@ -35,7 +35,7 @@ def compute(samples: Samples) -> list[Result]:
     `details` holds the value of each seed and how many steps it was trained, the number of images of each part, the
     value of blurred real images (`blur`), and whether it is detected (`enough`).
     """
-    from ganatomy.metrics.critic.judging import feature_parts, image_parts, kinds, too_little
+    from ganatomy.metrics.critic.judging import feature_parts, image_parts, kinds, too_little  # with torch
 
     reason = too_little(samples)
     if reason:

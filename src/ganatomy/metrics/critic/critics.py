@@ -49,7 +49,7 @@ class Objective:
 
     Attributes:
         name: behind "Critic-".
-        loss: from scores [n] of real samples and [m] of fakes to what the critic minimises.
+        loss: what the critic minimises, from scores [n] of real samples and [m] of fakes.
         real, fake: from scores [n] to gains [n]; the value is the mean gain of real samples plus that of fakes.
         none: the value of a critic that knows nothing.
         most: the largest value there can be; infinite where there is none.
@@ -110,12 +110,8 @@ SWAPPED = Objective("A", binary_cross_entropy, lambda s: _softplus(s) / 2, lambd
 class ImageCritic(nn.Module):
     """Images [n, c, s, s] to scores [n]: 3x3 convolutions of stride 2 with 32, 64, 128 and 256 channels.
 
-    Batch norm (not on the first), dropout 0.25, LeakyReLU 0.2, then one score (Schilling 2020).
-
-    Args:
-        size: s, at least 16.
-        channels: c.
-        from_nothing: the last layer starts at 0, so that the untrained critic's bound is exactly 0.
+    Batch norm (not on the first), dropout 0.25, LeakyReLU 0.2, then one score (Schilling 2020). `size` is s, at least
+    16. `from_nothing` starts the last layer at 0, so that the untrained critic's bound is exactly 0.
     """
 
     def __init__(self, size: int, channels: int, from_nothing: bool = True) -> None:
@@ -126,8 +122,7 @@ class ImageCritic(nn.Module):
             _zero(self.last)
 
     def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.last(self.features(images))
-        return scores.flatten()
+        return self.last(self.features(images)).flatten()  # type: ignore[no-any-return]
 
 
 class FeatureCritic(nn.Module):
@@ -140,8 +135,7 @@ class FeatureCritic(nn.Module):
         _zero(self.last)
 
     def forward(self, features: Tensor) -> Tensor:
-        scores: Tensor = self.last(self.norm(features[:, :, None, None]).flatten(1))
-        return scores.flatten()
+        return self.last(self.norm(features[:, :, None, None]).flatten(1)).flatten()  # type: ignore[no-any-return]
 
 
 def _zero(layer: nn.Linear) -> None:
@@ -188,16 +182,14 @@ class Plan:
 PUBLISHED = Plan(steps=100, batch=30, decay=0.0)  # Adam 2e-4, beta1 0.5; nothing stops it early
 
 
+@dataclass(frozen=True)
 class Critic:
-    """A trained critic.
+    """A critic on its device, trained for `steps` up to the state that was kept; judges `chunk` samples at a time."""
 
-    Attributes:
-        steps: how long it was trained, up to the state that was kept.
-        chunk: how many samples it judges at a time.
-    """
-
-    def __init__(self, network: nn.Module, steps: int, device: torch.device, chunk: int = CHUNK) -> None:
-        self.network, self.steps, self.device, self.chunk = network.eval(), steps, device, chunk
+    network: nn.Module
+    steps: int
+    device: torch.device
+    chunk: int = CHUNK
 
     @torch.no_grad()
     def scores(self, samples: Values) -> Array:
@@ -217,17 +209,10 @@ def train_critic(build: Build, train: Sides, held_out: Sides | None, objective: 
                  device: torch.device | None = None) -> Critic:
     """A critic trained on `train`; of its states the one with the best value on `held_out`, where that is given.
 
-    The untrained critic is one of those states. First weights, batches and all else at random are functions of `seed`;
-    torch's global generators are left as they were.
-
-    Args:
-        build: makes the network, [n, ...] to scores [n] or [n, 1].
-        train: what it learns from, at least one sample a side.
-        held_out: None trains for all the plan's steps.
-        objective: what it minimises.
-        plan: how.
-        seed: 0 to 2^31 - 1.
-        device: the CPU by default.
+    The untrained critic is one of those states; without `held_out` it is trained for all the plan's steps. First
+    weights, batches and all else at random are functions of `seed` (0 to 2^31 - 1); torch's global generators are left
+    as they were. `build` gives the network, [n, ...] to scores [n] or [n, 1]; it is placed on `device`, the CPU by
+    default.
     """
     device = device or torch.device("cpu")
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
@@ -293,16 +278,14 @@ def _settle(network: nn.Module, train: Sides) -> None:
 
 def _batches(sides: Sides, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Equally many of both kinds, in random order, every pass a new one; without end."""
-    streams = [_rows(len(values), size, np.random.default_rng((seed, 200, i)))
-               for i, values in enumerate((sides.real, sides.fake))]
-    for real, fake in zip(*streams, strict=True):
-        yield torch.from_numpy(sides.real[real]), torch.from_numpy(sides.fake[fake])
+    return zip(*(_drawn(side, size, np.random.default_rng((seed, 200, i)))
+                 for i, side in enumerate((sides.real, sides.fake))), strict=True)
 
 
-def _rows(n: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+def _drawn(side: Values, size: int, rng: np.random.Generator) -> Iterator[Tensor]:
     order = np.empty(0, np.intp)
     while True:
         while len(order) < size:
-            order = np.concatenate([order, rng.permutation(n)])
-        yield order[:size]
+            order = np.concatenate([order, rng.permutation(len(side))])
+        yield torch.from_numpy(side[order[:size]])
         order = order[size:]

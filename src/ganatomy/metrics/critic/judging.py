@@ -6,7 +6,6 @@ Each split holds real images beside fakes, and no two splits share an image.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,7 +41,6 @@ from ganatomy.statistics.resampling import (
     multinomial_weights,
 )
 
-SPLITS = ("train", "val", "test")
 LEAST = {"train": 8, "val": 2, "test": 2}  # images a side
 MOST = {"train": 2000, "val": 500, "test": 2000}
 MOST_BLURRED = 500  # of which features are computed
@@ -69,11 +67,9 @@ class Part:
 
     @property
     def n_subjects(self) -> int:
-        """How many subjects."""
         return int(self.subjects.max()) + 1
 
     def sides(self) -> Sides:
-        """Real samples against fakes."""
         return Sides(self.real, self.fake)
 
     def planted(self) -> Sides:
@@ -91,7 +87,7 @@ Parts = dict[str, Part]
 
 def too_little(samples: Samples) -> str:
     """Why no critic can be trained, in words; "" if one can."""
-    for name, sample in _splits(samples):
+    for name, sample in _splits(samples).items():
         if sample is None:
             return f"a critic learns from train, stops by val and is judged on test, and there is no {name} split"
         if sample.n_images < LEAST[name]:
@@ -104,10 +100,9 @@ def too_little(samples: Samples) -> str:
 
 def image_parts(samples: Samples) -> Parts:
     """The parts as images; `too_little` must have been asked. Fakes are fresh ones where there is a generator."""
-    shape = samples.test.images.shape[1:]
-    cap = max(LEAST["train"], BYTES // (4 * int(np.prod(shape))))
+    cap = max(LEAST["train"], BYTES // (4 * int(np.prod(samples.test.images.shape[1:]))))
     parts, dealt = {}, _dealt(samples)
-    for name, sample in _splits(samples):
+    for name, sample in _splits(samples).items():
         assert sample is not None
         most = min(cap, MOST[name])
         real = sample.take(_some(sample.n_images, most, samples.seed))
@@ -121,24 +116,22 @@ def image_parts(samples: Samples) -> Parts:
 
 
 def feature_parts(samples: Samples, images: Parts) -> Parts:
-    """The parts as features; fakes are always the synthetic sample's, whose features are needed anyway.
-
-    `images` are those of `image_parts`.
-    """
+    """The same real images as in `images` as features; fakes are the synthetic sample's, whose features are known."""
     parts, dealt = {}, _dealt(samples)
-    for name, sample in _splits(samples):
+    for name, sample in _splits(samples).items():
         assert sample is not None
         part = images[name]
         chosen = _some(sample.n_images, len(part.real), samples.seed)
         rows = _some(len(part.real), MOST_BLURRED, samples.seed)
-        real, fake = sample.features[chosen], samples.synthetic.features[dealt[name][:MOST[name]]]
-        features = (each.astype(np.float32) for each in (real, fake, samples.extractor(part.blurred[rows])))
-        parts[name] = Part(next(features), part.subjects, next(features), next(features), rows)
+        fakes = samples.synthetic.features[dealt[name][:MOST[name]]]
+        real, fake, planted = (each.astype(np.float32) for each in (
+            sample.features[chosen], fakes, samples.extractor(part.blurred[rows])))
+        parts[name] = Part(real, part.subjects, fake, planted, rows)
     return parts
 
 
-def _splits(samples: Samples) -> Iterator[tuple[str, Sample | None]]:
-    yield from zip(SPLITS, (samples.train, samples.val, samples.test), strict=True)
+def _splits(samples: Samples) -> dict[str, Sample | None]:
+    return {"train": samples.train, "val": samples.val, "test": samples.test}
 
 
 def _some(n: int, most: int, seed: int) -> Rows:
@@ -150,10 +143,10 @@ def _some(n: int, most: int, seed: int) -> Rows:
 def _dealt(samples: Samples) -> dict[str, Rows]:
     """Synthetic images in three parts, as large to each other as the real splits are."""
     order = np.random.default_rng((samples.seed, 202)).permutation(samples.synthetic.n_images)
-    sizes = np.cumsum([sample.n_images for _, sample in _splits(samples) if sample is not None])
-    least = np.cumsum([LEAST[name] for name in SPLITS])
+    sizes = np.cumsum([sample.n_images for sample in _splits(samples).values() if sample is not None])
+    least = np.cumsum(list(LEAST.values()))
     ends = least + np.round((len(order) - least[-1]) * sizes / sizes[-1]).astype(np.intp)
-    return dict(zip(SPLITS, np.split(order, ends[:-1]), strict=True))
+    return dict(zip(LEAST, np.split(order, ends[:-1]), strict=True))
 
 
 @dataclass(frozen=True)
@@ -161,11 +154,9 @@ class Kind:
     """One kind of critic: what it minimises and is judged by, its network and training, and with how many seeds.
 
     Attributes:
-        name: of the result.
-        caveat: what is to be known of its value.
+        name, caveat: of the result.
         stops: whether it is stopped by the validation split; otherwise it is trained to the plan's end.
         planted: seeds of the critics of real against real and of the blur, which only check the setting.
-        over_features: whether it looks at features instead of images.
     """
 
     name: str

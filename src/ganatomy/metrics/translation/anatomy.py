@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, refuse_not_finite
-from ganatomy.metrics.schema import Anatomy, AnatomyResult, Better, Reference, Worst
+from ganatomy.metrics.schema import Anatomy, AnatomyResult, Reference, Worst
 from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, NAMES, SHIFT, Masks, measure
 from ganatomy.statistics.resampling import Array
 from ganatomy.statistics.subjects import by_subject, clipped, over_subjects
@@ -74,10 +74,6 @@ def anatomy(inputs: Images, outputs: Images, masks: Masks, subjects: Sequence[st
     return Anatomy(kept=kept, sentence=sentence, figures=results)
 
 
-def _better(name: str) -> Better:
-    return "higher" if name == KEPT else "lower"
-
-
 def _result(name: str, values: Array, real: Array | None, rows: _Rows) -> AnatomyResult:
     means = by_subject(values, rows.subjects)
     value, interval = over_subjects(means)
@@ -91,7 +87,7 @@ def _result(name: str, values: Array, real: Array | None, rows: _Rows) -> Anatom
     badness = _badness(name, values)
     order = [i for i in np.argsort(-badness, kind="stable") if rows.usable[i] and badness[i] > -np.inf]
     return AnatomyResult(
-        name=name, unit=rows.unit if name in LENGTHS else "", value=value, better=_better(name),
+        name=name, unit=rows.unit if name in LENGTHS else "", value=value, better="higher" if name == KEPT else "lower",
         n_images=int(np.isfinite(values).sum()), n_subjects=len(means), interval=clipped(interval, 0.0, most),
         per_subject=means if len(means) < MIN_SUBJECTS else None, reference=reference, limit=limit, beyond=beyond,
         allowed=None if beyond is None else max(ALLOWED, (usual or 0.0) + ALLOWED - TAIL),
@@ -139,8 +135,7 @@ def _judgement(results: Mapping[str, AnatomyResult], pixel: float) -> tuple[str,
         return f"The anatomy is in place: {parts}{_note(shift, pixel)}", True
     if shift.value is None:
         return "The anatomy is not kept: the outputs have nothing in common with their inputs", False
-    parts = "; ".join(f"{_phrase(result)} and {result.beyond or 0:.0%} of the images are beyond "
-                      f"{_amount(result, result.limit)}{_usual(result)}" for result in wrong)
+    parts = "; ".join(_excess(result) for result in wrong)
     return f"The anatomy is not kept: {parts}{_note(shift, pixel)}", False
 
 
@@ -162,9 +157,11 @@ def _phrase(result: AnatomyResult) -> str:
     return _PHRASES[result.name].format(_amount(result, result.value)) + beside
 
 
-def _usual(result: AnatomyResult) -> str:
-    beyond = (result.reference or Reference()).beyond or 0.0
-    return f" (of the real pairs {beyond:.0%})" if beyond > TAIL else ""
+def _excess(result: AnatomyResult) -> str:
+    usual = (result.reference or Reference()).beyond or 0.0
+    beside = f" (of the real pairs {usual:.0%})" if usual > TAIL else ""
+    return f"{_phrase(result)} and {result.beyond or 0:.0%} of the images are beyond " \
+           f"{_amount(result, result.limit)}{beside}"
 
 
 def _amount(result: AnatomyResult, value: float | None) -> str:

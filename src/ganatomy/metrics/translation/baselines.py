@@ -46,13 +46,13 @@ class HistogramMatch:
         rising: whether bright becomes bright; if not, bright becomes dark, as from T1 to T2.
         outside: what the background becomes, [c].
         errors: mean absolute error inside the foreground of the training pairs, % of range: of the rising and of the
-            falling map. The smaller one decided. NaN without pairs.
+            falling map. The smaller one decided.
     """
 
     levels: Array
     rising: bool
     outside: Array
-    errors: tuple[float, float]
+    errors: tuple[float, float] = (np.nan, np.nan)
 
     @property
     def note(self) -> str:
@@ -64,7 +64,19 @@ class HistogramMatch:
 
     def __call__(self, source: Images, subjects: Sequence[str]) -> Images:
         """Translate source images [n, c, s, s] in [-1, 1], all slices of a subject together."""
-        return _matched(source, foreground(source, source), subjects, self)
+        from scipy.stats import rankdata
+
+        inside = foreground(source, source)
+        output = np.broadcast_to(self.outside.astype(np.float32)[:, None, None], source.shape).copy()
+        for _, rows in rows_of(subjects):
+            mask = inside[rows]
+            for channel, levels in enumerate(self.levels):
+                values = source[rows, channel][mask]
+                shares = (rankdata(values) - 0.5) / max(1, values.size)
+                picture = output[rows, channel]
+                picture[mask] = np.interp(shares if self.rising else 1 - shares, _QUANTILES, levels)
+                output[rows, channel] = picture
+        return output
 
 
 def fit_histogram_match(source: Images, target: Images, subjects: Sequence[str]) -> HistogramMatch:
@@ -85,18 +97,14 @@ def fit_histogram_match(source: Images, target: Images, subjects: Sequence[str])
                         fix="look at the dataset's contact-sheet.png")
     maps = _maps(target, inside)
     mask = foreground(source, target)
-    rising, falling = (_error(_matched(source, inside, subjects, one), target, mask, subjects) for one in maps)
+    rising, falling = (_error(one(source, subjects), target, mask, subjects) for one in maps)
     return replace(maps[0 if rising <= falling else 1], errors=(rising, falling))
 
 
 def both_histogram_matches(target: Images) -> tuple[HistogramMatch, HistogramMatch] | None:
-    """The rising and the falling map to training targets, for contrasts without pairs: nothing says which is right.
+    """Without pairs either may be right: the rising and the falling map to training targets, [n, c, s, s].
 
-    Args:
-        target: training images of the target's contrast, float32 [n, c, s, s] in [-1, 1].
-
-    Returns:
-        None where the targets have no foreground.
+    None where the targets have no foreground.
     """
     inside = foreground(target, target)
     return _maps(target, inside) if inside.any() else None
@@ -107,25 +115,7 @@ def _maps(target: Images, inside: NDArray[np.bool_]) -> tuple[HistogramMatch, Hi
     values, around = channels[:, inside], channels[:, ~inside]
     levels: Array = np.quantile(values, _QUANTILES, axis=1).T
     outside: Array = np.median(around, axis=1) if around.size else np.full(len(levels), LOWEST)
-    rising, falling = (HistogramMatch(levels, up, outside, (np.nan, np.nan)) for up in (True, False))
-    return rising, falling
-
-
-def _matched(source: Images, inside: NDArray[np.bool_], subjects: Sequence[str], how: HistogramMatch) -> Images:
-    from scipy.stats import rankdata
-
-    output = np.broadcast_to(how.outside.astype(np.float32)[:, None, None], source.shape).copy()
-    for _, rows in rows_of(subjects):
-        mask = inside[rows]
-        for channel, levels in enumerate(how.levels):
-            values = source[rows, channel][mask]
-            if not values.size:
-                continue
-            shares = (rankdata(values) - 0.5) / values.size
-            picture = output[rows, channel]
-            picture[mask] = np.interp(shares if how.rising else 1 - shares, _QUANTILES, levels)
-            output[rows, channel] = picture
-    return output
+    return HistogramMatch(levels, True, outside), HistogramMatch(levels, False, outside)
 
 
 def _error(output: Images, target: Images, mask: NDArray[np.bool_], subjects: Sequence[str]) -> float:
@@ -183,8 +173,8 @@ def returned_input(source: Images, output: Images, target: Images, mask: Mask, s
         return _NOTHING
     values = {key: float(np.median([one[key] for one in shares])) for key in shares[0]}
     finding = _finding(**values)
-    unlike = "little" if not finding and not values["reproduced"] > REPRODUCED else finding
-    return Returned(finding=finding, n_subjects=len(shares), sentence=_told(_PAIRED[unlike], values), **values)
+    case = "little" if not finding and not values["reproduced"] > REPRODUCED else finding
+    return Returned(finding=finding, n_subjects=len(shares), sentence=_sentence(_PAIRED[case], values), **values)
 
 
 def returned_unpaired(source: Images, output: Images, matched: Sequence[Images], mask: Mask,
@@ -197,14 +187,12 @@ def returned_unpaired(source: Images, output: Images, matched: Sequence[Images],
     and T2 lie farther apart than that.
 
     Args:
-        source, output: float32 [n, c, s, s] in [-1, 1]; of colour images the mean of the channels counts.
-        matched: the source's images with their grey values matched, each like `source`; none if there is nothing to
-            match with.
-        mask, subjects: as for `returned_input`.
+        source, output, mask, subjects: as for `returned_input`.
+        matched: the source's images with their grey values matched; none if there is nothing to match with.
     """
     rows = []
-    for one, other, *ways in _pixels((source, output, *matched), mask, subjects) if matched else ():
-        nearest = min(ways, key=lambda values: float(np.square(values - one).mean()))
+    for one, other, *matches in _pixels((source, output, *matched), mask, subjects) if matched else ():
+        nearest = min(matches, key=lambda values: float(np.square(values - one).mean()))
         rows.append((_moved(one, other, nearest), _explained(nearest - one, nearest),
                      _explained(other - _curve(_classes(one), other), other)))
     if not rows:
@@ -213,7 +201,7 @@ def returned_unpaired(source: Images, output: Images, matched: Sequence[Images],
     finding: Finding = "unrelated" if curve < UNRELATED else "alike" if same >= ALIKE else \
         "input" if moved <= NEAR else ""
     values = {"moved": moved, "curve_made": curve}
-    return Returned(finding=finding, n_subjects=len(rows), sentence=_told(_UNPAIRED[finding], values), **values)
+    return Returned(finding=finding, n_subjects=len(rows), sentence=_sentence(_UNPAIRED[finding], values), **values)
 
 
 def _pixels(images: Sequence[Images], mask: Mask, subjects: Sequence[str]) -> Iterator[list[Array]]:
@@ -230,9 +218,8 @@ def _shares(source: Array, output: Array, target: Array) -> dict[str, float]:
     classes = _classes(source)
     left_made, left_real = (values - _curve(classes, values) for values in (output, target))
     unexplained = np.square(left_real).sum()
-    return {"moved": _moved(source, output, target), "same_made": _explained(output - source, output),
-            "same_real": _explained(target - source, target), "curve_made": _explained(left_made, output),
-            "curve_real": _explained(left_real, target),
+    return {"moved": _moved(source, output, target), "same_real": _explained(target - source, target),
+            "curve_made": _explained(left_made, output), "curve_real": _explained(left_real, target),
             "reproduced": (left_made * left_real).sum() / unexplained if unexplained > _CONSTANT else np.nan,
             "truth_made": _explained(output - _curve(_classes(target), output), output)}
 
@@ -260,7 +247,7 @@ def _explained(left: Array, values: Array) -> float:
 
 
 def _finding(*, moved: float, same_real: float, curve_made: float, curve_real: float, reproduced: float,
-             truth_made: float, **_: float) -> Finding:
+             truth_made: float) -> Finding:
     if max(curve_made, truth_made) < UNRELATED:
         return "unrelated"
     if same_real >= ALIKE:
@@ -274,5 +261,5 @@ def _finding(*, moved: float, same_real: float, curve_made: float, curve_real: f
     return ""
 
 
-def _told(sentence: str, values: dict[str, float]) -> str:
-    return sentence.format(**{key: percent(max(0.0, value)) for key, value in values.items()})
+def _sentence(text: str, values: dict[str, float]) -> str:
+    return text.format(**{key: percent(max(0.0, value)) for key, value in values.items()})

@@ -32,14 +32,9 @@ _SPECKLE = 0.0005
 
 @dataclass(frozen=True)
 class PairValues:
-    """Values of each pair of images.
+    """Values of n pairs of images by name, such as "SSIM foreground": [n], NaN where the mask is empty; their units."""
 
-    Attributes:
-        values: by name, such as "SSIM foreground" or "MAE whole image": float64 [n]; NaN where the mask is empty.
-        units: by name: "% of range", "dB", "HU"; "" for those without.
-    """
-
-    values: dict[str, Array]
+    values: dict[str, Array] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
 
 
@@ -77,26 +72,18 @@ def foreground(source: Images, target: Images) -> Mask:
     Returns:
         [n, s, s].
     """
-    from scipy.ndimage import binary_fill_holes
+    from scipy.ndimage import binary_fill_holes, label
 
-    apart = _stands_out(source) | _stands_out(target)
-    return np.stack([_without_specks(binary_fill_holes(one)) for one in apart]) if len(apart) else apart
-
-
-def _stands_out(images: Images) -> Mask:
-    level = background(images).astype(np.float32)[:, None, None, None]
-    apart: Mask = (np.isnan(level) | (np.abs(images - level) > FOREGROUND * DATA_RANGE)).any(1)
-    return apart
-
-
-def _without_specks(mask: Mask) -> Mask:
-    from scipy.ndimage import label
-
-    parts, _ = label(mask)
-    large = np.bincount(parts.ravel()) >= _SPECKLE * mask.size
-    large[0] = False
-    kept: Mask = large[parts]
-    return kept
+    mask = np.zeros((len(source), *source.shape[2:]), bool)
+    for images in (source, target):
+        level = background(images).astype(np.float32)[:, None, None, None]
+        mask |= (np.isnan(level) | (np.abs(images - level) > FOREGROUND * DATA_RANGE)).any(1)
+    for i, one in enumerate(mask):
+        parts, _ = label(binary_fill_holes(one))
+        large = np.bincount(parts.ravel()) >= _SPECKLE * one.size
+        large[0] = False
+        mask[i] = large[parts]
+    return mask
 
 
 def pair_values(target: Images, output: Images, mask: Mask, *, scale: float | Array | None = None,
@@ -129,7 +116,7 @@ def pair_values(target: Images, output: Images, mask: Mask, *, scale: float | Ar
     refuse_not_finite(output)
     level = np.nan_to_num(background(target), nan=LOWEST).astype(np.float32)[:, None, None, None]
     inside = [np.where(mask[:, None], images, level) for images in (target, output)]
-    pairs = PairValues({}, {})
+    pairs = PairValues()
     _add(pairs, INSIDE, inside[0], inside[1], mask, scale, units)
     _add(pairs, WHOLE, target, output, None, scale, units)
     return pairs
@@ -162,17 +149,12 @@ def _mean(values: Images, mask: Mask | None) -> Array:
 
 
 def summarise(pairs: PairValues, subjects: Sequence[str]) -> list[PairedResult]:
-    """Every value over the subjects.
-
-    Args:
-        pairs: of n images.
-        subjects: [n], whose image each is.
-    """
+    """Every value over the `subjects` [n], whose image each is."""
     results = []
     for name, values in pairs.values.items():
         each = by_subject(values, subjects)
         mean, interval = over_subjects(each)
-        results.append(PairedResult(name=name, value=mean, units=pairs.units.get(name, ""), n_subjects=len(each),
+        results.append(PairedResult(name=name, value=mean, units=pairs.units[name], n_subjects=len(each),
                                     n_images=int((~np.isnan(values)).sum()), better=better(name), interval=interval,
                                     per_subject=each))
     return results
@@ -180,42 +162,34 @@ def summarise(pairs: PairValues, subjects: Sequence[str]) -> list[PairedResult]:
 
 def compare(first: tuple[str, PairValues], second: tuple[str, PairValues],
             subjects: Sequence[str]) -> list[Comparison]:
-    """Two translators, each with its name, on the same images in the same order: one comparison a value.
-
-    Args:
-        first, second: name and values.
-        subjects: [n], whose image each is.
-    """
-    return [_compare(name, first, second, subjects) for name in first[1].values if name in second[1].values]
+    """Two translators (name and values) on the same images of `subjects` [n]: one comparison a value."""
+    return [_compare(name, first, second, subjects) for name in first[1].values]
 
 
 def _compare(name: str, first: tuple[str, PairValues], second: tuple[str, PairValues],
              subjects: Sequence[str]) -> Comparison:
     left, right = (by_subject(pairs.values[name], subjects) for _, pairs in (first, second))
-    each = {subject: left[subject] - right[subject] for subject in left if subject in right}
+    each = {subject: value - right[subject] for subject, value in left.items()}
     mean, interval = over_subjects(each)
     sign = -1 if better(name) == "lower" else 1
     least = next(value for part, value in NEGLIGIBLE.items() if name.startswith(part)) if " in " not in name else 0.0
     ahead = None
     if interval is not None and not interval[0] <= 0 <= interval[1]:
         ahead = first[0] if sign * interval[0] > 0 else second[0]
-    return Comparison(name=name, first=first[0], second=second[0], difference=mean, units=first[1].units.get(name, ""),
+    return Comparison(name=name, first=first[0], second=second[0], difference=mean, units=first[1].units[name],
                       n_subjects=len(each), better=better(name), interval=interval, ahead=ahead,
                       first_ahead=sum(sign * value > least for value in each.values()),
                       second_ahead=sum(sign * value < -least for value in each.values()))
 
 
 def headline(comparisons: Sequence[Comparison]) -> str:
-    """Who is ahead by the values inside the foreground, and where they disagree, in one sentence.
+    """Which of two translators is ahead by the values inside the foreground, and where they disagree, in one sentence.
 
     SSIM and MS-SSIM rise with blur: a lead by them alone ranks nothing, nor does it undo one by MAE or PSNR.
     Below five subjects a translator counts as ahead by a value if it is better on every subject, and the sentence
     says that this may be chance.
-
-    Args:
-        comparisons: of the same two translators, as `compare` gives them.
     """
-    kept = [c for c in comparisons if c.name.endswith(INSIDE) and c.difference is not None and " in " not in c.name]
+    kept = [c for c in comparisons if c.inside]
     if not kept:
         return "The translators cannot be compared: no image has a foreground."
     first, second, subjects = kept[0].first, kept[0].second, min(c.n_subjects for c in kept)

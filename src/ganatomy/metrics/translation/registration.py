@@ -22,7 +22,6 @@ BLOCK_MATCHED, BLOCK_LOST = 0.55, 0.35
 """A block has fewer structures, and so a higher correlation by chance: only above the one is its shift believed, only
 below the other is it gone. Between them it is noisy or blurred."""
 STRONG, WEAK = 0.9, 0.8  # quantiles of the gradient in the foreground
-_SIGMA = 1.0
 _TAPER = 0.1
 _SMALLEST_BLOCK = 24  # pixels: smaller ones match by chance
 _FINE = 10  # steps a pixel before the parabola
@@ -34,17 +33,11 @@ class Shifts(NamedTuple):
 
     Attributes:
         vectors: float64 [..., 2], pixels along y and x; NaN where nothing matches.
-        correlation: float64 [...], of the structures when laid on each other, at most 1; NaN for a block without
-            content.
+        correlation: float64 [...], of the structures when laid on each other; NaN for a block without content.
     """
 
     vectors: Array
     correlation: Array
-
-    def length(self, spacing: Array) -> Array:
-        """Lengths of the shifts [...] in the unit of `spacing`, which is [..., 2] and broadcast."""
-        lengths: Array = np.sqrt(np.square(self.vectors * spacing).sum(-1))
-        return lengths
 
 
 def grey(images: Images) -> NDArray[np.float32]:
@@ -53,11 +46,11 @@ def grey(images: Images) -> NDArray[np.float32]:
     return mean
 
 
-def gradients(images: NDArray[np.float32], sigma: float = _SIGMA) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Derivatives along y and x [n, s, s], of images smoothed by a Gaussian of `sigma` pixels."""
+def gradients(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Derivatives of the grey images along y and x [n, s, s], smoothed by a Gaussian of one pixel."""
     from scipy.ndimage import gaussian_filter
 
-    along_y, along_x = (gaussian_filter(images, (0, sigma, sigma), order=order, mode="nearest")
+    along_y, along_x = (gaussian_filter(grey(images), (0, 1, 1), order=order, mode="nearest")
                         for order in ((0, 1, 0), (0, 0, 1)))
     return along_y, along_x
 
@@ -74,7 +67,7 @@ def structure(images: Images, masks: Masks) -> Structure:
 
     Source: Fitch et al., Orientation correlation, BMVC 2002, with the doubled angle in place of the sign.
     """
-    y, x = gradients(grey(images))
+    y, x = gradients(images)
     magnitude = np.hypot(y, x)
     inside = np.where(masks.any((1, 2), keepdims=True), masks, True)
     typical = (magnitude * inside).sum((1, 2), keepdims=True) / inside.sum((1, 2), keepdims=True)
@@ -92,12 +85,6 @@ def image_shifts(first: Structure, second: Structure) -> Shifts:
     Source: the peak is refined by a small inverse Fourier transform around it, Guizar-Sicairos et al., Optics
     Letters 2008.
     """
-    step = max(1, _BATCH_PIXELS // first[0].size)
-    parts = [_image_shifts(first[i:i + step], second[i:i + step]) for i in range(0, len(first), step)]
-    return Shifts(np.concatenate([p.vectors for p in parts]), np.concatenate([p.correlation for p in parts]))
-
-
-def _image_shifts(first: Structure, second: Structure) -> Shifts:
     from scipy import fft
     from scipy.signal.windows import tukey
 
@@ -144,9 +131,11 @@ def block_shifts(first: Structure, second: Structure, masks: Masks) -> Shifts:
         first, second: of `structure`, [n, s, s].
         masks: [n, s, s], the foreground.
     """
+    from scipy.signal.windows import hann
+
     n, size, _ = first.shape
     side = min(size, max(_SMALLEST_BLOCK, size // BLOCKS))
-    reach, window = side // 4, _hann(side)
+    reach, window = side // 4, np.outer(line := hann(side + 2).astype(np.float32)[1:-1], line)
     starts = np.linspace(0, size - side, 2 * ((size - side) // side) + 3).round().astype(int)
     padded = np.pad(second, ((0, 0), (reach, reach), (reach, reach)))
     strength = np.square(np.abs(first))
@@ -178,13 +167,6 @@ def _block_correlation(block: Structure, region: Structure, window: NDArray[np.f
     return correlation
 
 
-def _hann(side: int) -> NDArray[np.float32]:
-    from scipy.signal.windows import hann
-
-    line = hann(side + 2).astype(np.float32)[1:-1]
-    return np.outer(line, line)
-
-
 def measure(first: Images, second: Images, masks: Masks, pixel: Array) -> dict[str, Array]:
     """How well every pair agrees, by name: float64 [n]; NaN where there is nothing to measure.
 
@@ -199,13 +181,13 @@ def measure(first: Images, second: Images, masks: Masks, pixel: Array) -> dict[s
         masks: [n, s, s], the foreground.
         pixel: mm a pixel [n, 2], or ones.
     """
-    parts = []
-    for i in range(0, len(first), _BATCH):
-        rows = slice(i, i + _BATCH)
+    parts, step = [], max(1, min(_BATCH, _BATCH_PIXELS // first[0, 0].size)) if len(first) else 1
+    for i in range(0, len(first), step):
+        rows = slice(i, i + step)
         one, two, mask = first[rows], second[rows], masks[rows]
         shapes = structure(one, mask), structure(two, mask)
         moved, blocks = image_shifts(*shapes), block_shifts(*shapes, mask)
-        lengths = np.where(mask.any((1, 2)), moved.length(pixel[rows]), np.nan)
+        lengths = np.where(mask.any((1, 2)), np.linalg.norm(moved.vectors * pixel[rows], axis=1), np.nan)
         deformation = _deformation(blocks.vectors * pixel[rows, None], blocks.correlation)
         parts.append(np.stack([lengths, *deformation, *edge_agreement(one, two, mask)]))
     joined = np.concatenate(parts, 1) if parts else np.zeros((len(NAMES), 0))
@@ -231,12 +213,12 @@ def edge_agreement(first: Images, second: Images, masks: Masks) -> tuple[Array, 
     mask's gradients. One is kept if the other image has an edge in *its* top 20% within one pixel, diagonals included.
     """
     (strong, weak), (strong_two, weak_two) = _edges(first, masks), _edges(second, masks)
-    return _share(strong, weak_two), 1 - _share(strong_two, weak)
+    return _matched(strong, weak_two), 1 - _matched(strong_two, weak)
 
 
 def _edges(images: Images, masks: Masks) -> tuple[Masks, Masks]:
     """Strong edges and edges at all: bool [n, s, s] each."""
-    y, x = gradients(grey(images))
+    y, x = gradients(images)
     size = np.hypot(y, x)
     padded = np.pad(size, ((0, 0), (1, 1), (1, 1)))
     direction = np.round(np.arctan2(y, x) / (np.pi / 4)).astype(int) % 4
@@ -251,7 +233,7 @@ def _edges(images: Images, masks: Masks) -> tuple[Masks, Masks]:
     return strong, weak
 
 
-def _share(edges: Masks, partners: Masks) -> Array:
+def _matched(edges: Masks, partners: Masks) -> Array:
     """The share of the edges of each image [n] that have a partner within one pixel; NaN without edges."""
     from scipy.ndimage import maximum_filter
 
