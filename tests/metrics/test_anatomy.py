@@ -29,6 +29,7 @@ from ganatomy.phantoms.cohort import subject_images
 from tests.metrics.cohorts import MS_MRI, ms_mri
 
 SUBJECTS = 8
+NAMES = [f"s{i}" for i in range(SUBJECTS)]
 
 
 @cache
@@ -53,10 +54,10 @@ def blurred(images: np.ndarray, sigma: float = 1.0) -> np.ndarray:
     return ndimage.gaussian_filter(images, (0, 0, sigma, sigma))
 
 
-def judged(outputs: np.ndarray, **options: object) -> Anatomy:
-    t1, t2, masks = pairs()
-    names = [f"s{i}" for i in range(SUBJECTS)]
-    return anatomy(t1, outputs, masks, names, **{"targets": t2, **options})  # type: ignore[arg-type]
+def judged(outputs: np.ndarray, n: int = SUBJECTS, **options: object) -> Anatomy:
+    """Outputs for the first `n` T1."""
+    t1, t2, masks = (x[:n] for x in pairs())
+    return anatomy(t1, outputs, masks, **{"subjects": NAMES[:n], "targets": t2, **options})  # type: ignore[arg-type]
 
 
 def shifts_between(first: np.ndarray, second: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -110,7 +111,7 @@ def test_strong_noise_is_no_deformation() -> None:
 
 
 def test_edges_of_squares() -> None:
-    """Of two squares one is kept; a third is new: half of the edges kept, half of the result ones invented."""
+    """Of two squares one is kept; a third is new: half of the edges kept, half of the others invented."""
     first, second = (np.full((1, 1, 64, 64), -1, np.float32) for _ in range(2))
     for image, corners in ((first, ((8, 8), (8, 40))), (second, ((8, 8), (40, 40)))):
         for y, x in corners:
@@ -181,10 +182,9 @@ def test_the_truth_itself_is_never_called_not_kept(rows: list[tuple[str, str]]) 
 @pytest.mark.parametrize("n", [2, 6])
 def test_of_few_images_one_that_is_moved_is_found(n: int) -> None:
     """The limit is that of the worst real pair then, and not below it."""
-    t1, t2, masks = (x[:n] for x in pairs())
-    names, outputs = [str(i) for i in range(n)], t2.copy()
-    outputs[1:2] = moved(t2[1:2], (2.0, 0.0))
-    result = anatomy(t1, outputs, masks, names, targets=t2)
+    outputs = pairs()[1][:n].copy()
+    outputs[1:2] = moved(outputs[1:2], (2.0, 0.0))
+    result = judged(outputs, n)
     assert result.kept is False and result[SHIFT].beyond == pytest.approx(1 / n) and result[SHIFT].worst[0].image == 1
 
 
@@ -201,15 +201,14 @@ def test_one_badly_registered_patient_does_not_excuse_the_others() -> None:
 
 
 def test_real_pairs_without_a_match_are_counted_like_outputs() -> None:
-    t1, t2, masks = pairs()
-    names, t2 = [str(i) for i in range(SUBJECTS)], t2.copy()
+    t2 = pairs()[1].copy()
     t2[:2] = np.random.default_rng(0).uniform(-1, 1, t2[:2].shape)
-    truth = anatomy(t1, t2, masks, names, targets=t2)
+    truth = judged(t2, targets=t2)
     assert truth.kept and truth[SHIFT].beyond == truth[SHIFT].reference.beyond == 0.25
-    lost = anatomy(t1, np.concatenate([t2[:4], t2[:4]]), masks, names, targets=t2)
+    lost = judged(np.concatenate([t2[:4], t2[:4]]), targets=t2)
     assert lost.kept is False and "(of the real pairs 25%)" in lost.sentence
     unlike = np.random.default_rng(1).uniform(-1, 1, t2.shape).astype(np.float32)
-    nothing = anatomy(t1, unlike, masks, names, targets=unlike)
+    nothing = judged(unlike, targets=unlike)
     assert nothing.kept is None and "real pairs have nothing in common themselves" in nothing.sentence
 
 
@@ -227,36 +226,34 @@ def test_intervals_stay_within_what_the_figures_can_be() -> None:
 
 def test_unrelated_and_empty_images_get_a_plain_answer() -> None:
     t1, t2, masks = pairs()
-    names = ["a"] * SUBJECTS
     for outputs in (np.zeros_like(t1), np.full_like(t1, -1)):
         result = judged(outputs)
         assert result.kept is False and "nothing in common" in result.sentence
         assert result[SHIFT].value is None and result[SHIFT].beyond == 1 and result[SHIFT].n_images == 0
         json.dumps(result.to_json(), allow_nan=False)
-    nothing = anatomy(t1, t2, np.zeros_like(masks), names, targets=t2)
+    nothing = anatomy(t1, t2, np.zeros_like(masks), NAMES, targets=t2)
     assert nothing.kept is None and "no foreground" in nothing.sentence
     json.dumps(nothing.to_json(), allow_nan=False)
     assert anatomy(t1[:0], t2[:0], masks[:0], []).kept is None
     with pytest.raises(UserError, match="not finite"):
-        anatomy(t1, t2 * np.float32(np.nan), masks, names)
+        anatomy(t1, t2 * np.float32(np.nan), masks, NAMES)
     with pytest.raises(ValueError, match="3 masks"):
-        anatomy(t1, t2, masks[:3], names)
+        anatomy(t1, t2, masks[:3], NAMES)
 
 
 def test_rows_without_foreground_are_left_out() -> None:
     t1, t2, masks = pairs()
     masks = masks.copy()
     masks[1] = False
-    result = anatomy(t1, t2, masks, [f"s{i}" for i in range(SUBJECTS)], targets=t2)
+    result = anatomy(t1, t2, masks, NAMES, targets=t2)
     assert result[LOST].n_images == SUBJECTS - 1 and result[LOST].n_subjects == SUBJECTS - 1 and result.kept
     assert all(one.image != 1 for figure in result.figures for one in figure.worst)
 
 
 def test_values_are_means_over_subjects() -> None:
-    t1, t2, masks = pairs()
-    outputs = t2.copy()
-    outputs[:4] = moved(t2[:4], (2.0, 0.0))
-    shift = anatomy(t1, outputs, masks, ["a"] * 4 + ["b", "b", "c", "c"], targets=t2)[SHIFT]
+    outputs = pairs()[1].copy()
+    outputs[:4] = moved(outputs[:4], (2.0, 0.0))
+    shift = judged(outputs, subjects=["a"] * 4 + ["b", "b", "c", "c"])[SHIFT]
     assert shift.n_subjects == 3 and shift.interval is None
     assert shift.per_subject["a"] == pytest.approx(2, abs=0.1) and shift.per_subject["c"] < 0.1
     assert shift.value == pytest.approx(2 / 3, abs=0.1) and shift.beyond == pytest.approx(1 / 3)

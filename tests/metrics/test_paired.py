@@ -35,8 +35,8 @@ def noisy(images: np.ndarray, sd: float, seed: int = 1) -> np.ndarray:
     return (images + np.random.default_rng(seed).normal(0, sd, images.shape)).astype(np.float32)
 
 
-def disc(size: int, radius: float, centre: float = 0.5) -> np.ndarray:
-    y, x = np.mgrid[:size, :size] / size - centre
+def disc(size: int, radius: float) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] / size - 0.5
     return np.hypot(y, x) < radius
 
 
@@ -112,18 +112,6 @@ def test_inside_figures_are_means_over_the_masks_pixels() -> None:
     assert result["MAE whole image"][0] == pytest.approx(50 / 64**2, rel=1e-5)
     apart = 1 - result["SSIM foreground"][0], 1 - result["SSIM whole image"][0]
     assert apart[0] / apart[1] == pytest.approx(64**2 / mask.sum(), rel=1e-3)  # the fault lies well inside
-
-
-def test_more_background_around_changes_nothing_inside() -> None:
-    mask = np.repeat(disc(64, 0.3)[None], 2, 0)
-    target = np.where(mask[:, None], textures(2, 64), -1).astype(np.float32)
-    output = noisy(target, 0.2)
-    wide = [np.pad(images, ((0, 0), (0, 0), (32, 32), (32, 32)), constant_values=-1) for images in (target, output)]
-    first = pair_values(target, output, mask).values
-    second = pair_values(*wide, np.pad(mask, ((0, 0), (32, 32), (32, 32)))).values
-    for name in ("MAE", "PSNR", "SSIM", "MS-SSIM-3"):
-        assert second[f"{name} foreground"] == pytest.approx(first[f"{name} foreground"], rel=1e-5)
-        assert second[f"{name} whole image"] != pytest.approx(first[f"{name} whole image"], rel=1e-2)
 
 
 def test_order_of_the_batch_does_not_matter() -> None:
@@ -209,11 +197,9 @@ def test_a_figure_that_no_image_has_is_none() -> None:
 
 
 def test_intervals_over_subjects_cover_as_often_as_they_should() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
+    rng, hits = np.random.default_rng(0), 0
     for _ in range(200):
-        own = rng.normal(10, 2, 8)
-        each = np.repeat(own, 5) + rng.normal(0, 0.1, 40)
+        each = np.repeat(rng.normal(10, 2, 8), 5) + rng.normal(0, 0.1, 40)
         result = summarise(values_of(list(each), [0.5] * 40), [f"s{i // 5}" for i in range(40)])[0]
         assert result.interval is not None
         hits += result.interval[0] <= 10 <= result.interval[1]
@@ -232,12 +218,6 @@ def test_a_difference_within_subjects_shows_although_subjects_differ_more() -> N
     back = compare(("input", other), ("unet", one), subjects)[0]
     assert back.ahead == "unet" and back.difference == pytest.approx(-mae.difference)
     json.dumps(mae.to_json(), allow_nan=False)
-
-
-def test_two_alike_cannot_be_told_apart() -> None:
-    rng = np.random.default_rng(2)
-    one, other = (values_of(list(rng.normal(10, 1, 10)), list(rng.normal(0.8, 0.01, 10))) for _ in range(2))
-    assert [c.ahead for c in compare(("a", one), ("b", other), [str(i) for i in range(10)])] == [None, None]
 
 
 def test_below_five_subjects_it_counts_and_says_so() -> None:
