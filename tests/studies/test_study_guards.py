@@ -183,14 +183,6 @@ def test_a_report_is_of_its_study_and_of_whole_results(copy: StudyFolder, change
     assert "to its end" in str(caught.value.fix) and not copy.report_file.exists()
 
 
-def test_a_study_with_a_lost_cell_has_no_report_until_it_is_there_again(copy: StudyFolder) -> None:
-    copy.cell(FIRST).predictions("ORG").unlink()
-    with pytest.raises(UserError, match="1 cell not done, the first is k0004-fold0-seed0"):
-        report(copy.path)
-    go_on(copy)
-    assert report(copy.path).is_file()
-
-
 @pytest.mark.parametrize("broken", ["[]", '{"schema_version": 1}',
                                     '{"schema_version": 1, "dataset": "a", "external": null, "settings": {}}'])
 def test_a_broken_study_file_is_told(copy: StudyFolder, broken: str) -> None:

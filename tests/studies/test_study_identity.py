@@ -21,7 +21,7 @@ from tests.builders import TINY
 from tests.studies.study_dataset import OPTIONS, wait_for, write_labelled
 
 pytestmark = pytest.mark.slow
-TWO_CELLS = {**OPTIONS, "seeds": 1, "set": TINY, "device": "cpu"}
+TWO_CELLS = {**OPTIONS, "seeds": 1, "set": TINY, "device": "cpu", "classifier": {"updates": 200}}
 
 
 def result(path: Path) -> dict[str, str]:

@@ -12,10 +12,8 @@ from scipy.stats import t
 from sklearn.metrics import average_precision_score, f1_score
 
 from ganatomy.core.errors import UserError
-from ganatomy.studies.answers import HELPS, answer_of
 from ganatomy.studies.inference import (
     Grid,
-    estimate,
     measure,
     over_refits,
     over_seeds,
@@ -186,16 +184,6 @@ def test_resampled_subjects_vary_as_independent_strata_of_whole_subjects_do() ->
     assert (weights @ values).var() == pytest.approx(sum(len(s) * np.var(s, ddof=1) for s in strata), rel=0.05)
 
 
-def test_noise_is_seldom_said_to_help() -> None:
-    """At most 5 of 100; benchmarks/study_coverage.py has many more studies."""
-    told, grid = [], Grid((50,), (0, 1, 2), (0, 1), TWO)
-    for seed in range(100):
-        pool = pool_images(outcomes(TWO, subjects=56, ks=(50,), refit=0.3, own=0.8, seed=seed), grid, ["lesion"])
-        measured = measure(pool, f1, replicate_weights(pool, 200, seed))
-        told.append(answer_of(estimate(measured, [0], 1, 0, pool.freedom()), 0.02, None))
-    assert told.count(HELPS) <= 5
-
-
 def test_few_positive_subjects_have_no_interval() -> None:
     said = {key: replace(p, labels=tuple("lesion" if label == "lesion" and s < "s008" else "none"
                                          for s, label in zip(p.subjects, p.labels, strict=True)))
@@ -209,12 +197,6 @@ def test_few_positive_subjects_have_no_interval() -> None:
              for s, label, f in zip(p.subjects, p.labels, p.decisions["lesion"], strict=True) if s == "s003"]
     assert result["per_subject"]["GAN"]["s003"] == pytest.approx(np.mean(right))
     assert len(result["per_subject"]["GAN"]) == 60
-
-
-def test_one_seed_says_what_it_leaves_open() -> None:
-    result = analysed(outcomes(TWO, seeds=1), TWO, seeds=1)
-    assert contrast(result, "GAN", "OVERSAMPLE")["floor"] is None
-    assert any("one seed" in why for why in result["answer"]["why"])
 
 
 def test_several_positive_classes_are_averaged() -> None:

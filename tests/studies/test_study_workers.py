@@ -82,14 +82,6 @@ def test_as_many_run_at_a_time_as_there_are_workers(folder: StudyFolder, crew: i
     assert tries(folder) == [1, 1, 1, 1]
 
 
-def test_what_is_done_is_not_done_again(folder: StudyFolder) -> None:
-    go(folder)
-    folder.cell(folder.all_cells()[2]).done_file.unlink()
-    lines, _ = go(folder)
-    assert tries(folder) == [1, 1, 2, 1]
-    assert lines[0] == "3 of 4 cells are done already"
-
-
 def test_a_killed_worker_costs_its_own_cell_only(folder: StudyFolder) -> None:
     lines, _ = go(folder, "if cell.endswith('fold1-seed0') and attempt == 1: os.kill(os.getpid(), signal.SIGKILL)")
     assert tries(folder) == [1, 1, 2, 1]
