@@ -114,7 +114,7 @@ class Cache:
     computed; nothing is kept image by image, since a network's last bits may depend on what else is in its batch.
 
     Features of patients may be told apart by them, so the folder has mode 0700 and its files 0600. A cache is only a
-    help: entries that are damaged count as missing, and where nothing can be written, nothing is kept and nothing said.
+    help: entries that are damaged count as missing, and where nothing can be written, nothing is kept, silently.
     """
 
     def __init__(self, identity: str, folder: Path | None = None) -> None:

@@ -63,23 +63,23 @@ class Custom(Extractor):
 
     def _part(self, images: NDArray[np.float32], device: str) -> Features:
         try:
-            found = self._run(images, device)
+            output = self._run(images, device)
         except MemoryError:
             raise
         except Exception as error:  # whatever the user's network raises
             raise self._wrong(f"fails on images of shape {list(images.shape)} ({_line(error)})") from error
-        if not isinstance(found, np.ndarray):
-            raise self._wrong(f"gives a {type(found).__name__}, not one array")
-        if found.ndim == 4:
-            found = found.mean((2, 3), dtype=np.float64)
-        if found.ndim != 2 or len(found) != len(images) or found.shape[1] < 2:
-            raise self._wrong(f"gives {list(found.shape)} for {len(images)} images")
-        if self.dimensions not in (0, found.shape[1]):
-            raise self._wrong(f"gives {self.dimensions} features of some images and {found.shape[1]} of others")
-        if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        if not isinstance(output, np.ndarray):
+            raise self._wrong(f"gives a {type(output).__name__}, not one array")
+        if output.ndim == 4:
+            output = output.mean((2, 3), dtype=np.float64)
+        if output.ndim != 2 or len(output) != len(images) or output.shape[1] < 2:
+            raise self._wrong(f"gives {list(output.shape)} for {len(images)} images")
+        if self.dimensions not in (0, output.shape[1]):
+            raise self._wrong(f"gives {self.dimensions} features of some images and {output.shape[1]} of others")
+        if output.dtype.kind not in "fiu" or not np.isfinite(output).all():
             raise self._wrong("gives features that are not finite numbers")
-        self.dimensions = found.shape[1]
-        rows: Features = found.astype(np.float64)
+        self.dimensions = output.shape[1]
+        rows: Features = output.astype(np.float64)
         return rows
 
     def _torchscript(self) -> Run:
@@ -93,8 +93,8 @@ class Custom(Extractor):
 
         def run(images: NDArray[np.float32], device: str) -> Any:
             with torch.inference_mode():
-                found = net.to(device)(torch.from_numpy(images.copy()).to(device))
-            return found.cpu().numpy() if isinstance(found, torch.Tensor) else found
+                output = net.to(device)(torch.from_numpy(images.copy()).to(device))
+            return output.cpu().numpy() if isinstance(output, torch.Tensor) else output
 
         return run
 
@@ -114,8 +114,8 @@ class Custom(Extractor):
                             fix="write one with torch.onnx.export") from error
         if first.shape and isinstance(first.shape[0], int):
             self._batch = first.shape[0]
-        output = session.get_outputs()[0].name
-        return lambda images, device: session.run([output], {first.name: images})[0]
+        last = session.get_outputs()[0].name
+        return lambda images, device: session.run([last], {first.name: images})[0]
 
     def _wrong(self, what: str) -> UserError:
         return UserError(f"this network {what}", where=self._path, fix=_CONTRACT)
