@@ -18,13 +18,13 @@ from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.pictures import error_colours, sheet
 from ganatomy.generators.folder import load_generator
-from ganatomy.metrics.schema import Direction
+from ganatomy.metrics.schema import Direction, standing
 from ganatomy.reports import slices
 from ganatomy.reports.blocks import Pictures
 from ganatomy.reports.context import Context
 from ganatomy.reports.image_sections import letting_go, read_progress
 from ganatomy.reports.report import report
-from ganatomy.reports.translation_sections import findings, lede, standing
+from ganatomy.reports.translation_sections import findings, lede
 from ganatomy.training.train import train
 from tests.builders import SMALL, write_contrasts
 from tests.reports.test_report import HOSTILE, Page, holds
@@ -141,7 +141,7 @@ def test_ssim_alone_ranks_nothing() -> None:
                                       compared("SSIM foreground", "unet", 0.1, "model"),
                                       compared("MS-SSIM-3 foreground", "unet", 0.1, "model")]}}
     found = Direction.model_validate(direction(**alone))
-    assert standing(found, "unet") == "ssim" and "nearer to the truth" not in lede(found)
+    assert standing(found.compared("unet")) == "ssim" and "nearer to the truth" not in lede(found)
     answer = next(f for f in findings(found) if "unet" in f.question)
     assert answer.answer == "Cannot be told" and "blur" in answer.words
 
@@ -160,7 +160,7 @@ def test_a_lead_by_mae_and_psnr_is_not_undone_by_ssim() -> None:
             compared("SSIM foreground", "unet", -1.0, other), compared("MS-SSIM-3 foreground", "unet", 0.0, None)]}))
 
     ahead, behind = found("model", "unet"), found("unet", "model")
-    assert (standing(ahead, "unet"), standing(behind, "unet")) == ("ahead", "behind")
+    assert (standing(ahead.compared("unet")), standing(behind.compared("unet"))) == ("ahead", "behind")
     assert "is nearer to the truth than the run unet (SSIM disagrees)" in lede(ahead)
     assert "is farther from the truth than the run unet (SSIM disagrees)" in lede(behind)
     answer = next(f for f in findings(ahead) if "unet" in f.question)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from pydantic import AliasChoices, Field, ValidationError
 
 from ganatomy.core.text import estimate, grouped, number, percent
 from ganatomy.metrics import appearance, spectrum
-from ganatomy.metrics.schema import Result
+from ganatomy.metrics.schema import Part, Result
 from ganatomy.reports import drawings
 from ganatomy.reports.blocks import COPIED, Block, Columns, Drawing, Heading, Picture, Pictures, Stack, Words
 from ganatomy.reports.context import Context, verdict_of
@@ -27,38 +28,47 @@ A_COPY = ("this is the version made for sharing, and a copy shows a patient as m
 SUSPECT = "this is the version made for sharing, and these images lie suspiciously near to training images."
 
 
-class Pair(NamedTuple):
+class Pair(Part):
     """An image and the nearest training image."""
 
-    left: str
-    right: str
-    p: float | None
-    channel: str
-    view: str
-    flagged: bool | None
+    left: str = Field(validation_alias=AliasChoices("synthetic", "test"))
+    right: str = Field(validation_alias=AliasChoices("real", "train"))
+    p: float | None = None
+    channel: str = ""
+    view: str = ""
+    flagged: bool | None = None
 
 
-def pairs_of(result: Result | None) -> list[Pair]:
-    """The worst pairs of an audit, as many as are shown; entries that cannot be read are left out."""
-    given = (result.details or {}).get("pairs") if result else None
-    entries = [e for e in given if isinstance(e, Mapping)] if isinstance(given, list) else []
-    pairs = []
-    for e in entries:
-        left, right = (next((str(e[key]) for key in keys if isinstance(e.get(key), str | int)), "")
-                       for keys in (("synthetic", "test"), ("real", "train")))
-        p, flagged = e.get("p"), e.get("flagged")
-        pairs.append(Pair(left, right, p if isinstance(p, int | float) else None, str(e.get("channel") or ""),
-                          str(e.get("view") or ""), flagged if isinstance(flagged, bool) else None))
-    return [pair for pair in pairs if pair.left][:MOST_PAIRS]
+class Audit(Part):
+    """What an audit of copies has counted, and what an audit of repeats."""
+
+    verdict: str = "suspicious"
+    flagged: int | None = None
+    rate: float | None = None
+    expected: float | None = None
+    evident: int = 0
+    calibration_subjects: int | None = None
+    resolution: float | None = None
+    flagged_images: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    compared: int | None = None
+    effective: float | None = None
+    groups: tuple[tuple[str, ...], ...] = ()
+
+
+def audit_of(result: Result) -> Audit:
+    """A result's details; none where another version has written them in a form that cannot be read."""
+    try:
+        return Audit.model_validate(result.details or {})
+    except ValidationError:
+        return Audit()
 
 
 def suspects(context: Context) -> set[str]:
     """Numbers of the generated images that the audit has flagged, or that lie nearest where it does not say which."""
     names = set[str]()
-    for result in context.audits():
-        listed = (result.details or {}).get("flagged_images")
-        names |= {str(name) for name in listed} if isinstance(listed, list) else set()
-        names |= {pair.left for pair in pairs_of(result) if pair.flagged is not False}
+    for audit in map(audit_of, context.audits()):
+        names |= {*audit.flagged_images, *(pair.left for pair in audit.pairs[:MOST_PAIRS] if pair.flagged is not False)}
     return names
 
 
@@ -75,7 +85,7 @@ def copies(context: Context) -> Iterator[Block]:
     answer, tone = ANSWERS[context.audit]
     first, *more = _words(context, result)
     yield Words(first, lead=f"{answer}.", tone=tone, items=more, style="answer")
-    if context.stale and pairs_of(result):
+    if context.stale and audit_of(result).pairs:
         yield Words("The pairs are left out: the figures are of other weights or data.", style="none")
         return
     shown = [*_pairs(context, result)]
@@ -88,20 +98,18 @@ def copies(context: Context) -> Iterator[Block]:
 
 def _words(context: Context, result: Result) -> Iterator[str]:
     """The audit's finding, how sure it is, and what the neighbouring metrics say."""
-    d = result.details or {}
+    audit = audit_of(result)
     yield f"Estimated share of copies among {grouped(result.n_synthetic or 0, 'generated image')}: {share(result)}."
-    flagged, rate, expected = (d.get(key) for key in ("flagged", "rate", "expected"))
-    if isinstance(flagged, int) and isinstance(rate, float | int):
-        chance = f"; by chance alone {expected:.1f} would be" if isinstance(expected, int | float) else ""
-        yield (f"{grouped(flagged, 'image')} {'lies' if flagged == 1 else 'lie'} nearer to a training image than "
-               f"{percent(1 - rate)} of other patients' images do (false-alarm rate {percent(rate)}){chance}.")
-    if isinstance(d.get("evident"), int) and d["evident"]:
-        yield f"Evident copies: {d['evident']:,}."
-    subjects, resolution = d.get("calibration_subjects"), d.get("resolution")
-    if isinstance(subjects, int):
-        limit = f", so that no rate below {percent(resolution)} can be claimed" \
-            if isinstance(resolution, int | float) else ""
-        yield f"Calibrated on {grouped(subjects, 'subject')}{limit}."
+    if audit.flagged is not None and audit.rate is not None:
+        chance = f"; by chance alone {audit.expected:.1f} would be" if audit.expected is not None else ""
+        yield (f"{grouped(audit.flagged, 'image')} {'lies' if audit.flagged == 1 else 'lie'} nearer to a training "
+               f"image than {percent(1 - audit.rate)} of other patients' images do (false-alarm rate "
+               f"{percent(audit.rate)}){chance}.")
+    if audit.evident:
+        yield f"Evident copies: {audit.evident:,}."
+    if audit.calibration_subjects is not None:
+        limit = f", so that no rate below {percent(audit.resolution)} can be claimed" if audit.resolution else ""
+        yield f"Calibrated on {grouped(audit.calibration_subjects, 'subject')}{limit}."
     sentences: dict[str, Callable[[Result], str]] = {
         "Copies-test": lambda r: "The same audit against test images, which the generator never saw, gives "
                                  f"{share(r)}.",
@@ -118,7 +126,7 @@ def _words(context: Context, result: Result) -> Iterator[str]:
 
 
 def _leak(result: Result) -> str:
-    if not result.value or (result.details or {}).get("verdict") == "clean":
+    if not result.value or verdict_of(result) == "clean":
         return f"No sign that test images are copies of training images: {share(result)}."
     return (f"Test images resemble training images too much, by a share of {share(result)}: one patient may be in both "
             "splits, and figures against test then flatter.")
@@ -132,14 +140,15 @@ def _pairs(context: Context, result: Result) -> Iterator[Block]:
         groups.append(("The generated images nearest to test images", seen, "Generated no.", "Test"))
     if leak and verdict_of(leak) != "clean":
         groups.append(("The test images nearest to training images", leak, "Test", "Training"))
-    lefts = generated(context, {pair.left for _, r, label, _ in groups if label != "Test" for pair in pairs_of(r)})
-    names = {name for _, r, label, _ in groups for pair in pairs_of(r)
+    lefts = generated(context, {pair.left for _, r, label, _ in groups if label != "Test"
+                                for pair in audit_of(r).pairs[:MOST_PAIRS]})
+    names = {name for _, r, label, _ in groups for pair in audit_of(r).pairs[:MOST_PAIRS]
              for name in (pair.right, *([pair.left] if label == "Test" else []))}
     rows = [row for row in context.rows(None) if row.image_id in names]
     pixels = real(context, rows)
     rights = {} if pixels is None else dict(zip((row.image_id for row in rows), pixels, strict=True))
     for title, r, label, beside in groups:
-        shown = [block for pair in pairs_of(r)
+        shown = [block for pair in audit_of(r).pairs[:MOST_PAIRS]
                  if (block := _pair(pair, (rights if label == "Test" else lefts).get(pair.left), rights.get(pair.right),
                                     label, beside))]
         if shown:
@@ -179,23 +188,20 @@ def artefacts(context: Context) -> Iterator[Block]:
 
 
 def _repeated(result: Result) -> str:
-    d = result.details or {}
-    among = f" among {d['compared']:,}" if isinstance(d.get("compared"), int) else ""
+    audit = audit_of(result)
+    among = f" among {audit.compared:,}" if audit.compared is not None else ""
     parts = [f"95% interval {percent(max(0.0, result.interval[0]))} to {percent(result.interval[1])}"] \
         if result.interval else []
     parts += [f"real against real {percent(result.floor)}"] if result.floor is not None else []
     beside = f" ({'; '.join(parts)})" if parts else ""
-    effective = d.get("effective")
-    amount = f" They amount to about {number(effective, 0)} different images of {result.n_synthetic:,}." \
-        if isinstance(effective, int | float) and result.n_synthetic else ""
+    amount = f" They amount to about {number(audit.effective, 0)} different images of {result.n_synthetic:,}." \
+        if audit.effective is not None and result.n_synthetic else ""
     return f"{percent(result.value or 0.0)} of the generated images have a near-duplicate{among}{beside}.{amount}"
 
 
 def _strips(context: Context, result: Result) -> Iterator[Block]:
     """The largest groups of generated images that are all but the same."""
-    given = (result.details or {}).get("groups")
-    groups = [[str(i) for i in group] for group in given if isinstance(group, list) and len(group) > 1] \
-        if isinstance(given, list) else []
+    groups = [group for group in audit_of(result).groups if len(group) > 1]
     groups = sorted(groups, key=len, reverse=True)[:MOST_GROUPS]
     images = generated(context, {name for group in groups for name in group[:MOST_IN_GROUP]})
     doubtful = suspects(context)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError
 
 from ganatomy.core.text import Interval, number
+from ganatomy.metrics.schema import Part
 from ganatomy.reports.blocks import Picture
 from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, named
 from ganatomy.studies.protocol import CONTROLS
@@ -173,24 +174,33 @@ def standing(name: str, marks: Sequence[Mark], k: float = 1.0) -> Picture:
     return svg(figure, f"{name}: " + ", ".join(f"{label} {k * value:.3g}" for label, value, *_ in marks))
 
 
-def curve(details: Mapping[str, Any], *names: str) -> Array | None:
-    """The first list of finite numbers of those names; None where there is none."""
-    for name in names:
-        values = details.get(name)
-        if isinstance(values, list) and len(values) > 1 and all(
-                isinstance(v, int | float) and math.isfinite(v) for v in values):
-            return np.array(values, dtype=float)
-    return None
+class Peak(Part):
+    """A frequency with far more power than in real images."""
+
+    period_px: float = Field(gt=0)
+    excess_db: float
 
 
-def peaks(details: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """Period in pixels and excess in dB of frequencies with far more power than in real images; strongest first."""
-    given = details.get("peaks")
-    pairs = [(entry.get("period_px"), entry.get("excess_db")) for entry in given if isinstance(entry, dict)] \
-        if isinstance(given, list) else []
-    whole = [(float(p), float(x)) for p, x in pairs
-             if isinstance(p, int | float) and p > 0 and isinstance(x, int | float)]
-    return sorted(whole, key=lambda peak: -peak[1])[:MOST_PEAKS]
+class Curves(Part):
+    """What the details of Spectrum and Histogram hold."""
+
+    real: tuple[float, ...]
+    synthetic: tuple[float, ...]
+    frequency: tuple[float, ...] = ()
+    grey: tuple[float, ...] | None = None
+    real_low: tuple[float, ...] | None = None
+    real_high: tuple[float, ...] | None = None
+    peaks: tuple[Peak, ...] = ()
+
+    @classmethod
+    def of(cls, details: Mapping[str, Any], length: str = "real") -> Curves | None:
+        """Read them; None where they cannot be read, or `real`, `synthetic` and the field `length` differ in length."""
+        try:
+            curves = cls.model_validate(details)
+        except ValidationError:
+            return None
+        lengths = {len(curves.real), len(curves.synthetic), len(getattr(curves, length))}
+        return curves if len(lengths) == 1 and len(curves.real) > 1 else None
 
 
 def spectrum(details: Mapping[str, Any]) -> Picture | None:
@@ -198,19 +208,20 @@ def spectrum(details: Mapping[str, Any]) -> Picture | None:
 
     None of details that do not hold it, or hold it broken.
     """
-    x, real, fake = (curve(details, name) for name in ("frequency", "real", "synthetic"))
-    if x is None or real is None or fake is None or not len(x) == len(real) == len(fake):
+    curves = Curves.of(details, "frequency")
+    if curves is None:
         return None
+    x = curves.frequency
     figure, axes = frame("power, dB", "spatial frequency, cycles a pixel")
-    low, high = curve(details, "real_low"), curve(details, "real_high")
-    if low is not None and high is not None and len(low) == len(high) == len(x):
-        axes.fill_between(x, low, high, color=COLOURS[2], alpha=0.22, linewidth=0, label="real, by subject")
-    axes.plot(x, real, color=COLOURS[2], linewidth=2.0, label="real")
-    axes.plot(x, fake, color=COLOURS[1], linewidth=2.0, linestyle=DASHED, label="generated")
-    for period, excess in peaks(details):
-        at = min(1 / period, float(x[-1]))
-        y, last = float(np.interp(at, x, fake)), at > 0.8 * float(x[-1])
-        axes.annotate(f"{period:g} px, +{excess:.0f} dB", (at, y), textcoords="offset points",
+    if curves.real_low and curves.real_high:
+        axes.fill_between(x, curves.real_low, curves.real_high, color=COLOURS[2], alpha=0.22, linewidth=0,
+                          label="real, by subject")
+    axes.plot(x, curves.real, color=COLOURS[2], linewidth=2.0, label="real")
+    axes.plot(x, curves.synthetic, color=COLOURS[1], linewidth=2.0, linestyle=DASHED, label="generated")
+    for peak in sorted(curves.peaks, key=lambda peak: -peak.excess_db)[:MOST_PEAKS]:
+        at = min(1 / peak.period_px, x[-1])
+        y, last = float(np.interp(at, x, curves.synthetic)), at > 0.8 * x[-1]
+        axes.annotate(f"{peak.period_px:g} px, +{peak.excess_db:.0f} dB", (at, y), textcoords="offset points",
                       xytext=(-2, 22) if last else (6, 16), ha="right" if last else "left",
                       arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8})
     legend(axes)
@@ -219,11 +230,11 @@ def spectrum(details: Mapping[str, Any]) -> Picture | None:
 
 def histogram(details: Mapping[str, Any]) -> Picture | None:
     """Share of the pixels against grey value, real and generated, on a scale that shows rare greys, too."""
-    real, fake = curve(details, "real"), curve(details, "synthetic")
-    if real is None or fake is None or len(real) != len(fake):
+    curves = Curves.of(details)
+    if curves is None:
         return None
-    x = curve(details, "grey", "levels", "centres", "quantiles")
-    x = x if x is not None and len(x) == len(real) else np.linspace(0, 1, len(real))
+    real, fake = np.array(curves.real), np.array(curves.synthetic)
+    x = curves.grey or np.linspace(0, 1, len(real))
     figure, axes = frame("share of pixels, %", "grey value, 0 black to 1 white")
     axes.plot(x, 100 * real, color=COLOURS[2], linewidth=2.0, label="real", drawstyle="steps-mid")
     axes.plot(x, 100 * fake, color=COLOURS[1], linewidth=2.0, linestyle=DASHED, label="generated",

@@ -14,7 +14,7 @@ from ganatomy.core.text import Interval, estimate, grouped, number, p_value
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row as ManifestRow
 from ganatomy.data.pictures import tiles, to_uint8
-from ganatomy.reports import drawings, study_words
+from ganatomy.reports import drawings, study_context
 from ganatomy.reports.blocks import (
     COPIED,
     Block,
@@ -85,7 +85,7 @@ def study_page(folder: StudyFolder, say: Any) -> Page:
     if context.settings.needs_gan:
         notices.append(Words("They were drawn by models. Neither they nor these classifiers must be used to decide on "
                              "anyone's care.", lead="Synthetic images. Not for diagnosis.", style="warn"))
-    warnings = study_words.warnings(context)
+    warnings = study_context.warnings(context)
     notices += [Words(lead="Before you believe the answer", items=warnings, style="warn")] if warnings else []
     return Page(f"Augmentation study, {context.positives}", "augmentation study",
                 [Heading(title, level=1), _light(context.results)], notices,
@@ -464,7 +464,7 @@ def _calibration(context: StudyContext) -> Iterator[Block]:
 
 def _methods(context: StudyContext) -> Iterator[Block]:
     yield Heading("For a methods section", "methods")
-    for text in study_words.methods(context):
+    for text in study_context.methods(context):
         yield Words(text)
     yield Heading("How to make it again", level=3)
     commands = recorded_commands(context.folder.path / "commands.json")
@@ -475,4 +475,4 @@ def _methods(context: StudyContext) -> Iterator[Block]:
     if context.settings.needs_gan:
         yield Fold([Words(context.settings.recipe.to_yaml(), style="code")], title="The full recipe of the GANs")
     yield Heading("References", level=3)
-    yield Words(items=[f"{text} {what}" for text, what in study_words.REFERENCES])
+    yield Words(items=[f"{text} {what}" for text, what in study_context.REFERENCES])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ganatomy.core import table
 from ganatomy.core.text import NOTHING, Interval, estimate, grouped, listed, number
@@ -18,6 +18,8 @@ from ganatomy.metrics.schema import (
     Comparison,
     Direction,
     PairedResult,
+    Standing,
+    standing,
 )
 from ganatomy.metrics.translation.anatomy import ALLOWED, JUDGED
 from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
@@ -40,7 +42,6 @@ MEANINGS = {
 }
 BY_SUBJECT = ("MAE", "PSNR", "SSIM")
 GONE = 0.1  # from this share of vanished lesions on, the answer is printed as a warning
-Standing = Literal["ahead", "behind", "mixed", "ssim", "open"]
 # the answer to "is it nearer?", and the same in a sentence
 STANDINGS: dict[Standing, tuple[str, str]] = {
     "ahead": ("Yes", "is nearer to the truth than {}"), "behind": ("No", "is farther from the truth than {}"),
@@ -188,18 +189,9 @@ def methods(context: Context) -> str:
     return " ".join([*texts, *context.notes])
 
 
-def standing(direction: Direction, other: str) -> Standing:
-    """Is the model nearer to the truth than `other`? A lead by SSIM and MS-SSIM alone ranks nothing."""
-    leaders = [(c.name, c.leader) for c in direction.compared(other) if c.leader is not None]
-    won = [who == MODEL for name, who in leaders if "SSIM" not in name]
-    if not won:
-        return "ssim" if leaders else "open"
-    return "ahead" if all(won) else "mixed" if any(won) else "behind"
-
-
 def _disagreeing(direction: Direction, other: str) -> str:
     """SSIM and MS-SSIM where they lead the other way than the values that decide: `SSIM disagrees`; else ""."""
-    loser = {"ahead": other, "behind": MODEL}.get(standing(direction, other))
+    loser = {"ahead": other, "behind": MODEL}.get(standing(direction.compared(other)))
     names = [_short(c.name) for c in direction.compared(other)
              if "SSIM" in c.name and loser is not None and c.leader == loser]
     return f"{listed(names)} {'disagree' if len(names) > 1 else 'disagrees'}" if names else ""
@@ -215,7 +207,7 @@ def _standings(direction: Direction) -> str:
     by: dict[Standing, list[str]] = {}
     for other in _others(direction):
         against = _disagreeing(direction, other)
-        by.setdefault(standing(direction, other), []).append(
+        by.setdefault(standing(direction.compared(other)), []).append(
             NAMES.get(other, f"the run {other}") + (f" ({against})" if against else ""))
     return listed([text.format(listed(by[key])) for key, (_, text) in STANDINGS.items() if key in by]) \
         or "cannot be compared"
@@ -231,7 +223,7 @@ def findings(direction: Direction) -> list[Finding]:
 
 
 def _nearer(direction: Direction, other: str) -> Finding:
-    place, compared = standing(direction, other), direction.compared(other)
+    place, compared = standing(direction.compared(other)), direction.compared(other)
     n = min(c.n_subjects for c in compared)
     answer = STANDINGS[place][0]
     if n < MIN_SUBJECTS and place in ("ahead", "behind"):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ganatomy.core.text import counted, listed
 from ganatomy.data.intensity import BORDER_SHARE, FOREGROUND, border_value
 from ganatomy.metrics.base import MIN_SUBJECTS, Images, refuse_not_finite
-from ganatomy.metrics.schema import INSIDE, WHOLE, Better, Comparison, PairedResult
+from ganatomy.metrics.schema import INSIDE, WHOLE, Better, Comparison, PairedResult, standing
 from ganatomy.metrics.similarity import DATA_RANGE, ms_ssim_name, similarity, weighted_mean
 from ganatomy.statistics.resampling import Array
 from ganatomy.statistics.subjects import by_subject, over_subjects
@@ -199,12 +199,12 @@ def headline(comparisons: Sequence[Comparison]) -> str:
     of = f" ({counted(subjects, 'subject')}{f'; {NO_INTERVAL}' if subjects < MIN_SUBJECTS else ''})."
     if not led[first] and not led[second]:
         return f"{first} and {second} cannot be told apart by {listed(led[None])}{of}"
-    ranked = [who for who in (first, second) if any("SSIM" not in name for name in led[who])]
+    place = standing(kept)
     leads = " and ".join(f"by {listed(led[who])} {who} is ahead" for who in (first, second) if led[who])
-    text = f"The values disagree: {leads}; neither ranks above the other" if ranked else \
+    text = f"The values disagree: {leads}; neither ranks above the other" if place != "ssim" else \
         f"{leads[0].upper()}{leads[1:]}, but these alone can rise with blur: that ranks neither"
-    if len(ranked) == 1:
-        winner, loser = (first, second) if ranked == [first] else (second, first)
+    if place in ("ahead", "behind"):
+        winner, loser = (first, second) if place == "ahead" else (second, first)
         text = f"{winner} is ahead of {loser} by {listed(led[winner])}"
         if led[loser]:
             text += f"; by {listed(led[loser])} it is behind, which can rise with blur and ranks nobody alone"
