@@ -54,7 +54,7 @@ def test_fewer_than_two_images_or_patients_get_a_clear_answer() -> None:
     rng = np.random.default_rng(3)
     one = results(Samples(sample(rng.uniform(-1, 1, (6, 1, 4, 4)), list("aabbcc")), sample(np.zeros((1, 1, 4, 4)))))
     alone = results(Samples(sample(rng.uniform(-1, 1, (6, 1, 4, 4)), ["a"] * 6), sample(rng.normal(size=(9, 1, 4, 4)))))
-    for name in ("Diversity-Lite0",):
-        assert one[name].value is None and "two synthetic images" in one[name].caveat
-        assert alone[name].value is not None and alone[name].reference is None and alone[name].interval is None
-        assert "no two real patients" in alone[name].caveat
+    first, second = one["Diversity-Lite0"], alone["Diversity-Lite0"]
+    assert first.value is None and "two synthetic images" in first.caveat
+    assert second.value is not None and second.reference is None and second.interval is None
+    assert "no two real patients" in second.caveat

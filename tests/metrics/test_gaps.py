@@ -66,9 +66,3 @@ def test_too_few_or_no_training_images() -> None:
         assert found.value is None and "at least two" in found.caveat
     few = filled(cohort(rng, 4), made, cohort(rng, 9))
     assert few.value is not None and few.interval is None
-
-
-def test_the_same_seed_gives_the_same_figure() -> None:
-    rng = np.random.default_rng(3)
-    args = cohort(rng, 10, 2), cohort(rng, 50), cohort(rng, 20, 3)
-    assert filled(*args).to_json() == filled(*args).to_json()

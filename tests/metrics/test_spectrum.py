@@ -8,11 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from ganatomy.metrics import spectrum
 from ganatomy.metrics.base import Result, Sample, Samples
-from tests.metrics.textures import textures
-
-
-def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
-    return Sample(images.astype(np.float32), subjects, np.zeros((len(images), 2)))
+from tests.metrics.textures import sample, textures
 
 
 def results(real: Sample, synthetic: Sample) -> dict[str, Result]:

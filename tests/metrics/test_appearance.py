@@ -7,30 +7,21 @@ import pytest
 
 from ganatomy.metrics import appearance
 from ganatomy.metrics.base import Result, Sample, Samples
-from tests.metrics.textures import textures
-
-
-def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
-    return Sample(images.astype(np.float32), subjects, np.zeros((len(images), 2)))
+from tests.metrics.textures import sample, textures
 
 
 def against_test(real: Sample, synthetic: Sample) -> Result:
     return next(r for r in appearance.compute(Samples(real, synthetic)) if r.against == "test")
 
 
-def test_two_uniform_distributions_are_apart_by_the_difference_of_their_means() -> None:
-    ramp = np.linspace(0, 0.5, 4096).reshape(1, 1, 64, 64)  # uniform from -1 to -0.5, then from 0 to 0.5
-    real, synthetic = np.repeat(2 * ramp - 1, 6, 0), np.repeat(2 * ramp, 6, 0)
-    assert against_test(sample(real), sample(synthetic)).value == pytest.approx(0.5, abs=1e-3)
-
-
-def test_a_wider_uniform_distribution_is_apart_by_a_quarter_of_what_it_is_wider() -> None:
-    # quantiles p and 1/4 + p/2 differ by |p/2 - 1/4|: on average 1/8
-    ramp = np.linspace(0, 1, 4096).reshape(1, 1, 64, 64)
-    real, synthetic = np.repeat(2 * ramp - 1, 6, 0), np.repeat(ramp - 0.5, 6, 0)
-    result = against_test(sample(real), sample(synthetic))
-    assert result.value == pytest.approx(1 / 8, abs=1e-3)
-    assert result.details is not None and result.details["brighter"] == pytest.approx(0, abs=1e-6)
+@pytest.mark.parametrize(("real", "synthetic", "apart", "brighter"), [
+    ((-1, 0), (0, 1), 0.5, 0.5), ((-1, 1), (-0.5, 0.5), 1 / 8, 0)])
+def test_uniform_distributions_are_apart_by_the_area_between_their_quantiles(
+        real: tuple[int, int], synthetic: tuple[float, float], apart: float, brighter: float) -> None:
+    one, other = (np.repeat(np.linspace(*ends, 4096).reshape(1, 1, 64, 64), 6, 0) for ends in (real, synthetic))
+    result = against_test(sample(one), sample(other))
+    assert result.value == pytest.approx(apart, abs=1e-3)
+    assert result.details is not None and result.details["brighter"] == pytest.approx(brighter, abs=1e-3)
 
 
 def test_eight_bit_values_are_counted_exactly() -> None:
