@@ -42,8 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         large = noise_dataset(Path(folder) / "large", 256, n=2000)
         small = noise_dataset(Path(folder) / "small", 64)
-        feed = Feed(small, small.rows(), 64, recipe.batch_size, 0, device)
-        rows = large.rows()
+        feed = Feed(small, small.rows("T1"), 64, recipe.batch_size, 0, device)
+        rows = large.rows("T1")
         read = median_ms(lambda: large.pixels(random.sample(rows, 64)), 50)
         loop = our_loop(recipe, feed, "bf16" if native_bf16(device) else "fp32")
         median_ms(loop, 5)
