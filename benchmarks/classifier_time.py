@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ganatomy.cli.main import tune_process
 from ganatomy.studies.classifiers import TrainingSet, train_classifier
 from ganatomy.studies.protocol import Augment, ClassifierSettings
 
@@ -42,6 +43,7 @@ def seconds(name: str, train: TrainingSet, judged: NDArray[np.float32], augment:
 
 
 def main() -> None:
+    tune_process()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--images", type=int, default=500)

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ganatomy.cli.main import tune_process
 from ganatomy.features import inception
 from ganatomy.features.inception_network import EPS, STAGES, Block, Conv, Step
 from ganatomy.features.weights import load
@@ -116,6 +117,7 @@ def timed(work: Callable[[], float]) -> tuple[float, float]:
 
 
 def main() -> None:
+    tune_process()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=300, help="On either side.")
     parser.add_argument("--rounds", type=int, default=3)

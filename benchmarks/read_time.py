@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
+from ganatomy.cli.main import tune_process
 from ganatomy.core.hardware import native_bf16
 from ganatomy.core.recipe import load
 from ganatomy.data.batches import Feed
@@ -34,6 +35,7 @@ def median_ms(work: Callable[[], object], rounds: int) -> float:
 
 
 def main() -> None:
+    tune_process()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     torch.set_num_threads(parser.parse_args().threads)

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from ganatomy import gans
+from ganatomy.cli.main import tune_process
 from ganatomy.core.hardware import choose_device, native_bf16
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.data.batches import Feed
@@ -119,6 +120,7 @@ def our_loop(recipe: Recipe, feed: Feed, precision: str) -> Callable[[], tuple[f
 
 
 def main() -> None:
+    tune_process()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="dcgan-brain-128")
     parser.add_argument("--size", type=int, default=128)

@@ -78,5 +78,5 @@ def test_importing_changes_nothing_in_the_host_process() -> None:
             "sys.addaudithook(lambda event, args: asked.append(args[1]) if event == 'ctypes.dlsym' else None); "
             "import ganatomy; ganatomy.train; ganatomy.prepare; changed = dict(os.environ) != before; "
             "print('mallopt' in asked, changed); "
-            "import ganatomy.cli.main as m; m._tune_process(); print('mallopt' in asked)")
+            "import ganatomy.cli.main as m; m.tune_process(); print('mallopt' in asked)")
     assert python(code).split() == ["False", "False", str(sys.platform == "linux")]

@@ -274,7 +274,7 @@ def recipes_show(name: str) -> None:
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 our fault, 2 the input's fault, 3 a gate failed, 130 interrupted."""
-    _tune_process()
+    tune_process()
     try:
         cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -298,7 +298,7 @@ def main() -> None:
         _ours()
 
 
-def _tune_process() -> None:
+def tune_process() -> None:
     """Settings of this process and of those that it starts, which a library must not force on its host.
 
     Waiting threads must not spin: a step takes several times as long as soon as anything else runs on the machine.
