@@ -21,6 +21,7 @@ CODE = """
 import sys, time, torch
 torch.set_num_threads(int(sys.argv[2]))
 from ganatomy.cli.main import tune_process
+tune_process()
 from ganatomy import evaluate
 start = last = time.perf_counter()
 def say(text):
@@ -58,7 +59,6 @@ def seconds(run: Path, threads: int, cache: str) -> float:
 
 
 def main() -> None:
-    tune_process()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=2)
