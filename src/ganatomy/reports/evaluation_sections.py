@@ -24,6 +24,15 @@ ORDER = {"test": 0, "val": 1, "train": 2}
 CONTROLS = {"mean image": "the mean training image", "untrained generator": "the images of an untrained generator"}
 EXTRACTORS = {"Lite0": "EfficientNet-Lite0, trained on photographs (ImageNet)",
               "Inception": "InceptionV3 (weights of 2015, ImageNet)", "Random": "a network with fixed random weights"}
+# sentences for a methods section, with the metrics in each and what they are called there
+MEASURED = {
+    "With five nearest neighbours of other subjects:": {
+        "Precision": "precision", "Recall": "recall", "Density": "density", "Coverage": "coverage"},
+    "Diversity over pairs of images:": {"Diversity": "", "MS-SSIM": ""},
+    "Independent critics were trained on the training split against generated images, stopped early on validation and "
+    "judged on test; their lower bounds:": {"Critic-JS": "JS", "Critic-KL": "KL", "Critic-chi2": "chi2"},
+    "Distances between": {"Histogram": "grey-value histograms (1-Wasserstein, share of the grey range)",
+                          "Spectrum": "radial power spectra (root mean square, dB)"}}
 NOT_YET = "Not evaluated yet: run `ganatomy evaluate RUN`, then `ganatomy report RUN` again."
 GLOSSARY = [
     ("Kernel distance (KD)", "The squared maximum mean discrepancy with a cubic polynomial kernel, after Bińkowski et "
@@ -36,8 +45,6 @@ GLOSSARY = [
     ("Independent critic", "A network trained after the GAN to tell real from generated images and judged on subjects "
      "it has not seen. Its Jensen-Shannon, chi-squared and Kullback-Leibler figures are lower bounds: no critic can "
      "exceed the truth on average."),
-    ("Share of copies", "Of the generated images, how many more are as near to a training image as few images of other "
-     "patients are, at the false-alarm rate given."),
     ("p of a pair", "Conformal: the share of images of other patients at least as near to a training image. It cannot "
      "be below 1 in (subjects + 1)."),
     ("t-SNE", "A map that keeps near neighbours near; van der Maaten and Hinton, 2008. Distances between groups mean "
@@ -311,8 +318,7 @@ class _Methods:
             if any(r.interval for r in self.metrics.results) else ""
         warnings = [text for text in self.metrics.warnings
                     if not (controls and text.startswith("The control “"))]
-        texts = [self._sample(), self._neighbours(), self._diversity(), self._critic(), self._appearance(),
-                 self._audit(), spans, controls, *warnings]
+        texts = [self._sample(), *self._measured(), self._audit(), spans, controls, *warnings]
         return " ".join(filter(None, texts))
 
     def _test(self, *names: str) -> list[Result]:
@@ -333,29 +339,15 @@ class _Methods:
         also = "".join(f" The Fréchet distance ({r.name}) was {_beside(r)}." for r in self._test("FID", "FD")[:1])
         return f"{images} compared with {real}{seed}. The primary measure was {measure}: {_beside(head)}.{also}"
 
-    def _neighbours(self) -> str:
-        own = [f"{name.lower()} {_beside(r)}" for name in ("Precision", "Recall", "Density", "Coverage")
-               for r in self._test(name)]
-        return f"With five nearest neighbours of other subjects: {'. '.join(own)}." if own else ""
-
-    def _diversity(self) -> str:
-        own = [f"{r.name} {_beside(r)}" for r in self._test("Diversity", "MS-SSIM")]
+    def _measured(self) -> Iterator[str]:
+        """The other measures against test, a sentence a kind."""
+        for sentence, names in MEASURED.items():
+            own = [f"{what or r.name} {_beside(r)}" for name, what in names.items() for r in self._test(name)]
+            if own:
+                yield f"{sentence} {'. '.join(own)}."
         repeated = self.context.result("Duplicates")
-        more = f" {percent(repeated.value)} of the generated images repeated another." \
-            if repeated and repeated.value is not None else ""
-        return (f"Diversity over pairs of images: {'. '.join(own)}." if own else "") + more
-
-    def _critic(self) -> str:
-        own = [f"{r.name.removeprefix('Critic-')} "
-               f"{_beside(r)}" for r in self._test("Critic-JS", "Critic-KL", "Critic-chi2")]
-        return ("Independent critics were trained on the training split against generated images, stopped early on "
-                f"validation and judged on test; their lower bounds: {'. '.join(own)}.") if own else ""
-
-    def _appearance(self) -> str:
-        own = [f"{what} {_beside(r)}" for name, what in (
-            ("Histogram", "grey-value histograms (1-Wasserstein, share of the grey range)"),
-            ("Spectrum", "radial power spectra (root mean square, dB)")) for r in self._test(name)]
-        return f"Distances between {'. '.join(own)}." if own else ""
+        if repeated and repeated.value is not None:
+            yield f"{percent(repeated.value)} of the generated images repeated another."
 
     def _audit(self) -> str:
         result = self.context.result("Copies", "train")
