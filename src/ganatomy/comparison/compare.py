@@ -27,7 +27,8 @@ from ganatomy.comparison.runs import (
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted, duration, estimate
 from ganatomy.metrics.registry import factor
-from ganatomy.metrics.schema import OF_DATASET, OTHER_DATASET, Direction, TranslationMetrics, finite, size_warning
+from ganatomy.metrics.schema import OF_DATASET, OTHER_DATASET, Direction, TranslationMetrics, finite
+from ganatomy.statistics.subjects import size_warning
 
 SCHEMA_VERSION = 1
 UNEQUAL = 0.1  # of the larger: by more than this, updates or times are not equal

@@ -21,7 +21,8 @@ from ganatomy.generators.sampler import check_seed
 from ganatomy.metrics import registry
 from ganatomy.metrics.base import Samples
 from ganatomy.metrics.floors import UNTRAINED, controls
-from ganatomy.metrics.schema import MOST_IMAGES, Control, Count, Evaluation, Metrics, Result, size_warning
+from ganatomy.metrics.schema import MOST_IMAGES, Control, Count, Evaluation, Metrics, Result
+from ganatomy.statistics.subjects import size_warning
 
 __all__ = ["check_gates", "evaluate", "table"]
 

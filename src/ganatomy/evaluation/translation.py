@@ -26,7 +26,7 @@ from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics import schema
 from ganatomy.metrics.base import Images, Sample
 from ganatomy.metrics.kernel import real_distance, translated_distance
-from ganatomy.metrics.schema import HISTOGRAM_MATCHED, INPUT_RETURNED, MODEL, MOST_IMAGES, size_warning
+from ganatomy.metrics.schema import HISTOGRAM_MATCHED, INPUT_RETURNED, MODEL, MOST_IMAGES
 from ganatomy.metrics.translation.anatomy import anatomy
 from ganatomy.metrics.translation.baselines import (
     HistogramMatch,
@@ -37,7 +37,7 @@ from ganatomy.metrics.translation.baselines import (
 )
 from ganatomy.metrics.translation.lesions import lesions
 from ganatomy.metrics.translation.paired import compare, foreground, headline, pair_values, summarise
-from ganatomy.statistics.subjects import rows_of
+from ganatomy.statistics.subjects import rows_of, size_warning
 from ganatomy.training.draws import partners
 
 MOST_TRAINING = MOST_IMAGES // 4  # to learn a histogram from, and for the distance of real train to real test

@@ -25,8 +25,7 @@ from pydantic import (
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
-from ganatomy.core.text import Interval, grouped
-from ganatomy.statistics.subjects import MIN_SUBJECTS
+from ganatomy.core.text import Interval
 
 SCHEMA_VERSION = 1
 NOISE, TRANSLATION = "noise to image", "translation"
@@ -478,14 +477,6 @@ class TranslationMetrics(Evaluation):
         """Of the first direction."""
         first = next(iter(self.directions), None)
         return Count(images=first.n_images, subjects=first.n_subjects) if first else None
-
-
-def size_warning(subjects: int) -> list[str]:
-    """The warning of so few test subjects."""
-    if subjects < MIN_SUBJECTS:
-        return [f"Only {grouped(subjects, 'test subject')}: values per subject, no intervals, no noise floor; nothing "
-                "can be told of other patients."]
-    return [f"Only {subjects} test subjects: intervals are wide and rough."] if subjects < 2 * MIN_SUBJECTS else []
 
 
 def parse_metrics(values: Any) -> Metrics | TranslationMetrics:

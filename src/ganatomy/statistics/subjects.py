@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.core.text import grouped
 from ganatomy.statistics.resampling import Array, student
 
 MIN_SUBJECTS = 5  # below this an interval over subjects would be an invention
@@ -99,3 +100,11 @@ def dealt(sample: Grouped, most: int, groups: int, rng: np.random.Generator) -> 
         return sample
     group = rng.permutation(sample.n_subjects) % groups
     return Points(sample.features, group[sample.subjects].astype(np.intp))
+
+
+def size_warning(subjects: int) -> list[str]:
+    """The warning of so few test subjects."""
+    if subjects < MIN_SUBJECTS:
+        return [f"Only {grouped(subjects, 'test subject')}: values per subject, no intervals, no noise floor; nothing "
+                "can be told of other patients."]
+    return [f"Only {subjects} test subjects: intervals are wide and rough."] if subjects < 2 * MIN_SUBJECTS else []
