@@ -28,6 +28,7 @@ def cli() -> None:
     """Learn to synthesise 2-D medical images from small data sets, and tell the truth about the result.
 
     \b
+    phantom OUT              virtual patients, to try things out
     prepare SOURCE DATASET   scans to a dataset folder
     train DATASET RUN        a dataset folder to a run folder
     generate RUN OUT         synthetic images, again as a dataset folder

@@ -53,6 +53,11 @@ def compare(runs: Sequence[str | Path], *, primary: Primary = "kd", say: Say = l
     Raises:
         UserError: no run folder, a run that was not evaluated, runs that cannot be compared, two runs of one recipe
             and seed, or no value of the primary outcome.
+
+    Example:
+        >>> board = ganatomy.compare(["run"])
+        >>> board["tables"][0]["primary"]
+        'KD-Lite0'
     """
     if primary not in get_args(Primary):
         raise UserError(f"there is no primary outcome {primary!r}", where="--primary",

@@ -61,6 +61,9 @@ class Run:
         self.private_progress = private_path(self.path) / "progress"
         self._checkpoints = self.path / "checkpoints"
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """A run that exists. Raises `UserError` if the folder is missing or is no run folder."""
