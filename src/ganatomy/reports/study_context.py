@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
@@ -45,6 +47,90 @@ REFERENCES = (
                  "critical review. arXiv:2104.10603, 2021.",
                  "Gains were found out of distribution, if at all; hence a second test set from elsewhere."),
 )
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Answer(_Shape):
+    verdict: str
+    sentence: str
+    why: list[str]
+
+
+class _Score(_Shape):
+    arm: str
+    k: int | None
+    metric: str
+    better: str
+    value: Number | None
+    interval: Interval | None
+    floor: Number | None
+
+
+class _Contrast(_Shape):
+    treatment: str
+    reference: str
+    metric: str
+    k: int | None
+    difference: Number | None
+    interval: Interval | None
+    p: Number | None
+    p_holm: Number | None
+    floor: Number | None
+    answer: str | None
+    primary: bool
+    sentence: str
+
+
+class _Control(_Shape):
+    treatment: str
+    says: str
+    as_expected: bool
+
+
+class _Part(_Shape):
+    """Of one set of test images."""
+
+    answer: _Answer
+    scores: list[_Score]
+    contrasts: list[_Contrast]
+    controls: list[_Control] = []
+    n_images: int
+    n_subjects: int
+    n_positive_subjects: dict[str, int]
+    per_subject: dict[str, dict[str, Number | None]] | None = None
+
+
+class _Value(_Shape):
+    name: str
+    against: str
+    value: Number | None
+    interval: Interval | None = None
+    floor: Number | None = None
+    ratio: Number | None = None
+
+
+class _Audit(_Shape):
+    cell: str
+    k: int
+    fold: int
+    seed: int
+    label: str
+    training_subjects: int
+    results: list[_Value]
+    copies: dict[str, str | None]
+
+
+class _Results(_Part):
+    settings: dict[str, Any]
+    arms: list[str]
+    ks: list[int]
+    audits: list[_Audit]
+    external: _Part | None
 
 
 @dataclass(frozen=True)
@@ -107,8 +193,15 @@ def read_results(folder: StudyFolder, settings: StudySettings) -> dict[str, Any]
     results, about = read_json(folder.results_file), folder.about()
     if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
         raise UserError("is not of a study that this ganatomy can read", where=folder.results_file, fix=TO_ITS_END)
-    if [results.get("settings"), results.get("dataset"), results.get("external_dataset")] != \
-            [settings.model_dump(mode="json"), about["dataset"], about["external"]]:
+    try:
+        _Results.model_validate(results)
+        of = StudySettings.model_validate(results["settings"])
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"is broken ({error.error_count()} faults, the first at {place})", where=folder.results_file,
+                        fix=TO_ITS_END) from error
+    if of != settings or [results.get("dataset"), results.get("external_dataset")] != \
+            [about["dataset"], about["external"]] or (results["external"] is None) != (about["external"] is None):
         raise UserError("is of another study than study.json: its settings or datasets differ",
                         where=folder.results_file, fix=TO_ITS_END)
     return results
