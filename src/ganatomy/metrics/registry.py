@@ -22,7 +22,7 @@ def _modules() -> tuple[ModuleType, ...]:
 def forget() -> None:
     """Look for metrics again, where there may be other files than before."""
     _modules.cache_clear()
-    _declared.cache_clear()
+    about.cache_clear()
 
 
 def every(asked: frozenset[str] | None = frozenset()) -> list[ModuleType]:
@@ -31,14 +31,15 @@ def every(asked: frozenset[str] | None = frozenset()) -> list[ModuleType]:
             or m.__name__.rpartition(".")[2] in asked]
 
 
-def module_of(name: str) -> ModuleType | None:
-    """The metric that gives results of this name; None if it is not known."""
-    return _declared(name)[0]
-
-
+@cache
 def about(name: str) -> About | None:
-    """What the metric of a result's name, such as KD-Lite0 or MS-SSIM-3, says of it; None if it is not known."""
-    return _declared(name)[1]
+    """What the metric of a result's name, such as KD-Lite0 or MS-SSIM-3, says of it; None if it is not known.
+
+    By the longest declared name that the result's is, or begins with before a hyphen.
+    """
+    known = [(own, one) for module in _modules() for one in module.ABOUT for own in (one.name, one.also) if own]
+    fitting = [entry for entry in known if name == entry[0] or name.startswith(f"{entry[0]}-")]
+    return max(fitting, key=lambda entry: len(entry[0]), default=("", None))[1]
 
 
 def factor(name: str) -> float:
@@ -50,12 +51,3 @@ def factor(name: str) -> float:
 def shown(name: str) -> str:
     """A result's name with the factor it is shown by: KD-Lite0 × 1000."""
     return name if factor(name) == 1 else f"{name} × {factor(name):g}"
-
-
-@cache
-def _declared(name: str) -> tuple[ModuleType | None, About | None]:
-    """By the longest declared name that the result's is, or begins with before a hyphen."""
-    known = [(own, module, one) for module in _modules() for one in module.ABOUT for own in (one.name, one.also) if own]
-    fitting = [entry for entry in known if name == entry[0] or name.startswith(f"{entry[0]}-")]
-    _, module, one = max(fitting, key=lambda entry: len(entry[0]), default=("", None, None))
-    return module, one
