@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ganatomy.comparison.groups import difference, differences, holm, over_seeds
+from ganatomy.comparison.groups import difference, differences, over_seeds
+from ganatomy.statistics.resampling import holm
 
 
 def test_interval_over_seeds_is_students() -> None:

@@ -15,7 +15,7 @@ from ganatomy.comparison.runs import COPIES, SEVERITY, Column, Estimate, Evaluat
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import flat
 from ganatomy.core.text import Interval
-from ganatomy.statistics.resampling import student
+from ganatomy.statistics.resampling import holm, student
 
 CLAIM_SEEDS = 5  # a side; with fewer, a difference is an indication
 LEVEL = 0.05
@@ -74,18 +74,6 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
     test = ttest_rel(b, a) if paired else ttest_ind(b, a, equal_var=False)
     low, high = map(float, test.confidence_interval(0.95))
     return Difference(ahead_by, (low, high), PAIRED if paired else WELCH, float(test.df), float(test.pvalue), seeds)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values: at most 1, in the order given.
-
-    Source: Holm, Scandinavian Journal of Statistics 1979.
-    """
-    adjusted, largest = [0.0] * len(p), 0.0
-    for done, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        largest = max(largest, min(1.0, (len(p) - done) * p[i]))
-        adjusted[i] = largest
-    return adjusted
 
 
 def differences(groups: Sequence[Mapping[int, float]]) -> list[Difference]:

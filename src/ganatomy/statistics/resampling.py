@@ -1,8 +1,9 @@
-"""Drawing subjects: bootstrap weights, halvings, jackknife groups, and the intervals that follow from them."""
+"""Drawing subjects: bootstrap weights, halvings, jackknife groups; the intervals that follow, and Holm's p-values."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,18 @@ def wilson(share: float, variance: float, subjects: int, most: int) -> tuple[flo
     z = float(t.ppf(0.975, subjects - 1)) ** 2 / n
     centre, half = (share + z / 2) / (1 + z), float(np.sqrt(z * spread + z * z / 4)) / (1 + z)
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values: at most 1, in the order given.
+
+    Source: Holm, Scandinavian Journal of Statistics 1979.
+    """
+    adjusted, largest = [0.0] * len(p), 0.0
+    for done, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        largest = max(largest, min(1.0, (len(p) - done) * p[i]))
+        adjusted[i] = largest
+    return adjusted
 
 
 def bootstrap_interval(value: float, draws: Array, subjects: int) -> tuple[float, float] | None:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy import __version__
-from ganatomy.comparison.groups import holm
 from ganatomy.core import text
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, write_json, write_text
@@ -22,6 +21,7 @@ from ganatomy.core.table import Table
 from ganatomy.core.text import counted, number, p_value
 from ganatomy.data.manifest import Row
 from ganatomy.metrics.base import MIN_SUBJECTS, finite
+from ganatomy.statistics.resampling import holm
 from ganatomy.studies.answers import (
     CANT_TELL,
     DOES_NOT,
