@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
+from torch import nn
 
 from ganatomy import gans
 from ganatomy.cli.main import tune_process
@@ -51,11 +52,22 @@ def noise_dataset(folder: Path, size: int, n: int = 256, domains: tuple[str, ...
     return Dataset.open(folder)
 
 
+def two_steps(layer: UpConv2d) -> nn.Sequential:
+    """The same function as upsampling, padding and an ordinary convolution; weights are copied."""
+    a, b, k, _ = layer.weight.shape
+    convolution = nn.Conv2d(a, b, k, bias=layer.bias is not None).to(layer.weight)
+    convolution.weight.data.copy_(layer.weight.detach().flip(2, 3).transpose(0, 1))
+    if layer.bias is not None and convolution.bias is not None:
+        convolution.bias.data.copy_(layer.bias.detach())
+    pad = nn.ZeroPad2d((layer.before, layer.after, layer.before, layer.after))
+    return nn.Sequential(nn.Upsample(scale_factor=2.0, mode="nearest"), pad, convolution)
+
+
 def unfuse(module: torch.nn.Module) -> None:
     """Put upsampling and an ordinary convolution in the place of every `UpConv2d`."""
     for name, child in module.named_children():
         if isinstance(child, UpConv2d):
-            setattr(module, name, child.as_two_steps())
+            setattr(module, name, two_steps(child))
         else:
             unfuse(child)
 

@@ -14,8 +14,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.gans.base import GAN, Batch
 from ganatomy.generators.sampler import Sampler
-from ganatomy.networks.patchgan import PatchGAN
-from ganatomy.networks.resnet import Residual
+from ganatomy.networks.image_to_image import PatchGAN, Residual
 from tests.builders import SMALL
 from tests.gans.models import START, a_batch, small
 

@@ -18,7 +18,7 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.generators.folder import load_generator
 from ganatomy.generators.generation import generate
 from ganatomy.generators.sampler import Sampler
-from ganatomy.networks.unet import UNet
+from ganatomy.networks.image_to_image import UNet
 from ganatomy.training.draws import with_domains
 from ganatomy.training.plan import plan
 from ganatomy.training.train import Interrupted, TrainingStopped, train

@@ -29,12 +29,8 @@ from ganatomy.gans.base import (
     initialise,
     require_power_of_two,
 )
-from ganatomy.networks.patchgan import PatchGAN, StridedScores
-from ganatomy.networks.resnet import ResNet
-from ganatomy.networks.unet import UNet, widths
-
-BACKGROUND = -0.8
-"""Pixels below are background, whose grey values stay what they are."""
+from ganatomy.gans.unet import BACKGROUND
+from ganatomy.networks.image_to_image import PatchGAN, ResNet, StridedScores, UNet, widths
 
 
 class Config(GANConfig):
@@ -162,14 +158,10 @@ def _discriminator(config: Config, shape: Shape) -> nn.Module:
 class ImagePool(nn.Module):
     """Gives a discriminator older fakes beside new ones, so that it does not forget what it has learnt.
 
+    Until its `size` images are there, images pass and are kept. Then each is, with probability one half, kept in the
+    place of a random older one, which is handed out instead. The pool is part of a model's state.
+
     Source: Shrivastava et al. 2017, section 2.3.
-
-    Until it is full, images pass and are kept. Then each image is, with probability one half, kept in the place of a
-    random older one, which is handed out instead. The pool is part of a model's state.
-
-    Args:
-        size: images it holds; 0 hands out what it is given.
-        shape: of one image, [c, h, w].
     """
 
     images: Tensor
@@ -201,12 +193,9 @@ class ImagePool(nn.Module):
 
 @torch.no_grad()
 def with_greys_of(like: Tensor, images: Tensor, falling: bool) -> Tensor:
-    """`images` [n, c, h, w] with the foreground's grey values of `like` [n, c, h, w], image by image, in [-1, 1].
+    """`images` [n, c, h, w] in [-1, 1] with the foreground's grey values of `like`, which need not show the same.
 
-    Args:
-        like: where the values come from; it need not show the same.
-        images: where the anatomy comes from.
-        falling: the brightest pixel gets the darkest value, and so on; otherwise the brightest the brightest.
+    The brightest pixel of an image gets the brightest value of its partner and so on; where `falling`, the darkest.
     """
     out = images.clone()
     for changed, image, other in zip(out, images, like, strict=True):

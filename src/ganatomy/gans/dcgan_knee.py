@@ -68,17 +68,14 @@ class Model(BCEGAN):
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
-        _require_doublings(shape.size, config.start_side)
+        size, start = shape.size, config.start_side
+        times = size // start
+        if size % start or times < 2 or times & (times - 1) or size % 2 ** len(DOWN):
+            raise UserError(f"dcgan_knee makes images whose side is a multiple of {2 ** len(DOWN)}, and 2, 4, 8, ... "
+                            f"times start_side ({start}), not {size}", where="size", fix="use the sizes 64, 128 or 256")
         self.generator = Generator(config, shape)
         self.discriminator = Discriminator(shape)
         self.apply(_initialise)
-
-
-def _require_doublings(size: int, start: int) -> None:
-    times = size // start
-    if size % start or times < 2 or times & (times - 1) or size % 2 ** len(DOWN):
-        raise UserError(f"dcgan_knee makes images whose side is a multiple of {2 ** len(DOWN)}, and 2, 4, 8, ... times "
-                        f"start_side ({start}), not {size}", where="size", fix="use the sizes 64, 128 or 256")
 
 
 def _initialise(module: nn.Module) -> None:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ganatomy.gans import dcgan
 from ganatomy.gans.base import Batch, Context, Fakes, Losses, Shape, bce, initialise, judged
-from ganatomy.gans.unet import L1Config, UNetGAN, l1
+from ganatomy.gans.unet import UNetConfig, UNetGAN, l1
 
 
-class Config(L1Config):
+class Config(UNetConfig):
     """Settings of hybrid; those of the U-Net must be the pix2pix run's."""
 
     stages: tuple[float, ...] = Field(tuple(i / 10 for i in range(11)), min_length=1, max_length=1000,
@@ -56,7 +56,7 @@ class Model(UNetGAN):
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Tensor:
         image = torch.from_numpy(rng.standard_normal((n, self._pixels), np.float32))
-        return torch.cat([image, self.draw_switches(n, rng)], 1)
+        return torch.cat([image, super().draw_noise(n, rng)], 1)
 
     @property
     def _pixels(self) -> int:

@@ -11,11 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from ganatomy.gans.base import Batch, Context, Fakes, Losses, Shape, bce, initialise, judged
-from ganatomy.gans.unet import L1Config, UNetGAN, l1
-from ganatomy.networks.patchgan import PatchGAN
+from ganatomy.gans.unet import UNetConfig, UNetGAN, l1
+from ganatomy.networks.image_to_image import PatchGAN
 
 
-class Config(L1Config):
+class Config(UNetConfig):
     """Settings of pix2pix."""
 
     d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")

@@ -13,14 +13,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.gans.base import GAN, Batch, Context, Fakes, GANConfig, Losses, Shape, initialise, require_power_of_two
-from ganatomy.networks.unet import UNet, widths
+from ganatomy.networks.image_to_image import UNet, widths
 
 BACKGROUND = -0.8
 """A pixel is background where source and target are both below: a tenth of the range above its low end."""
 
 
 class UNetConfig(GANConfig):
-    """Settings of the U-Net generator."""
+    """Settings of a U-Net generator that is held to the truth."""
 
     width: int = Field(64, ge=1, le=1024, description="channels at half the image's side; doubles downwards")
     most_channels: int = Field(512, ge=1, le=4096, description="cap on the channels")
@@ -32,10 +32,6 @@ class UNetConfig(GANConfig):
     full_skip: bool = Field(False, description="the last layer sees the input too, for what is one pixel wide")
     dropout: float = Field(0.25, ge=0, lt=1, description="in the first three stages of the decoder: it is the noise")
     dropout_at_test: bool = Field(True, description="keep it on, seeded, in generation")
-
-
-class L1Config(UNetConfig):
-    """Settings of a generator that is held to the truth."""
 
     l1_weight: float = Field(100.0, ge=0, description="of the mean absolute error")
     background_weight: float = Field(1.0, ge=0, le=1,
@@ -60,9 +56,6 @@ class UNetGAN(GAN):
         return (self.generator.switches,)
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Tensor:
-        return self.draw_switches(n, rng)
-
-    def draw_switches(self, n: int, rng: np.random.Generator) -> Tensor:
         """Dropout's factors [n, switches], 0 or 1 / (1 - probability)."""
         kept = rng.random((n, self.generator.switches), np.float32) >= self.config.dropout
         return torch.from_numpy(kept.astype(np.float32) / np.float32(1 - self.config.dropout))
@@ -90,7 +83,7 @@ def l1(images: Tensor, batch: Batch, background_weight: float) -> Tensor:
     return (weight * error).sum() / weight.sum().clamp(min=1e-6)
 
 
-class Config(L1Config):
+class Config(UNetConfig):
     """Settings of unet."""
 
 

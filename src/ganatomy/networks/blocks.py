@@ -19,11 +19,7 @@ class UpConv2d(nn.Module):
     transposed kernel can have.
 
     `weight` is [in, out, k, k], the convolution's kernel mirrored: w[i, o, y, x] = conv[o, i, k - 1 - y, k - 1 - x].
-
-    Args:
-        in_channels, out_channels: as in `nn.Conv2d`.
-        kernel_size: k; padded with (k - 1) // 2 zeros before and the rest after.
-        bias: whether to add a bias.
+    Padding is (k - 1) // 2 zeros before and the rest after.
     """
 
     spread: Tensor
@@ -47,22 +43,11 @@ class UpConv2d(nn.Module):
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=self.after,
                                   output_padding=self.after - self.before)
 
-    def as_two_steps(self) -> nn.Sequential:
-        """The same function as upsampling, padding and an ordinary convolution; weights are copied."""
-        a, b, k, _ = self.weight.shape
-        convolution = nn.Conv2d(a, b, k, bias=self.bias is not None).to(self.weight)
-        convolution.weight.data.copy_(self.weight.detach().flip(2, 3).transpose(0, 1))
-        if self.bias is not None and convolution.bias is not None:
-            convolution.bias.data.copy_(self.bias.detach())
-        pad = nn.ZeroPad2d((self.before, self.after, self.before, self.after))
-        return nn.Sequential(nn.Upsample(scale_factor=2.0, mode="nearest"), pad, convolution)
-
 
 class MinibatchStd(nn.Module):
     """Appends one channel: the standard deviation over a group of samples, averaged over features (Karras et al. 2018).
 
-    Args:
-        group: samples a group; a batch that it does not divide is one group.
+    A batch that `group` does not divide is one group.
     """
 
     def __init__(self, group: int = 8) -> None:
@@ -83,14 +68,8 @@ class MinibatchStd(nn.Module):
 class MinibatchDiscrimination(nn.Module):
     """Appends to each sample's features how near the other samples of the batch are, one number a kernel.
 
-    M_i = f(x_i) T, of `kernels` rows of `dims`; o(x_i)_b = sum over j other than i of exp(-|M_i,b - M_j,b|_1). A batch
-    of real and one of generated images are to be given apart, so that neither tells anything of the other. Over a
-    mixed-precision pass the distances are taken in fp32.
-
-    Args:
-        features: length of a sample's features, A.
-        kernels: B, how many numbers are appended.
-        dims: C, dimensions in which a kernel measures its distance.
+    M_i = f(x_i) T, of `kernels` rows of `dims`; o(x_i)_b = sum over j other than i of exp(-|M_i,b - M_j,b|_1), in fp32.
+    A batch of real and one of generated images are to be given apart, so that neither tells anything of the other.
 
     Source: Salimans et al., Improved Techniques for Training GANs, NeurIPS 2016, section 3.2. There j includes i, which
     adds 1 to every number.
@@ -143,16 +122,10 @@ def refresh_batch_norm(module: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 def translate(images: Tensor, ratio: float) -> Tensor:
-    """Shift every image by its own random whole number of pixels, filling with background; gradients pass.
+    """Images [n, c, h, w] in [-1, 1], each shifted by its own random whole number of pixels; gradients pass.
 
-    An augmentation applied alike to real and generated images (Zhao et al. 2020).
-
-    Args:
-        images: [n, c, h, w] in [-1, 1].
-        ratio: largest shift as a share of the side; 0 leaves the images alone.
-
-    Returns:
-        [n, c, h, w].
+    Background fills the gap; the largest shift is `ratio` of the side. An augmentation that is applied alike to real
+    and generated images (Zhao et al. 2020).
     """
     n, _, h, w = images.shape
     reach = int(h * ratio + 0.5)

@@ -1,4 +1,4 @@
-"""U-Net: an image to another of the same size, with skip connections (Ronneberger et al. 2015; Isola et al. 2017)."""
+"""Networks of translation: two generators that turn an image into another, two discriminators that judge its parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Upsampling = Literal["nearest", "transposed"]
 
 
 class UNet(nn.Module):
-    """Images [n, c, size, size] to images [n, c, size, size] in [-1, 1].
+    """Images [n, c, size, size] to images [n, c, size, size] in [-1, 1] (Ronneberger et al. 2015; Isola et al. 2017).
 
     Strided convolutions halve the side until `smallest`; a mirrored path doubles it, and at every size takes in the
     encoder's features by concatenation. All but the first layer and those at one pixel are normalised: there, a
@@ -100,3 +100,96 @@ def _up(kind: Upsampling, a: int, b: int, kernel: int, bias: bool) -> nn.Module:
     if kind == "nearest":
         return UpConv2d(a, b, kernel, bias=bias)
     return nn.ConvTranspose2d(a, b, kernel, 2, 1, output_padding=kernel % 2, bias=bias)
+
+
+class Residual(nn.Module):
+    """x + f(x), f two mirrored 3x3 convolutions with instance norm: [n, c, h, w] to the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(*_conv(channels, channels, 3), nn.ReLU(inplace=True), *_conv(channels, channels, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        changed: Tensor = x + self.net(x)
+        return changed
+
+
+class ResNet(nn.Module):
+    """Images [n, c, s, s] to images [n, c, s, s] in [-1, 1], s a multiple of 4 (Johnson et al. 2016; Zhu et al. 2017).
+
+    Two halvings of the side, each doubling the `width` feature channels of the first layer, residual `blocks`, and two
+    doublings of the side.
+    """
+
+    def __init__(self, channels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [*_conv(channels, width, 7), nn.ReLU(inplace=True)]
+        for w in (width, 2 * width):
+            layers += [nn.Conv2d(w, 2 * w, 3, 2, 1, bias=False), norm_layer("instance", 2 * w), nn.ReLU(inplace=True)]
+        layers += [Residual(4 * width) for _ in range(blocks)]
+        for w in (2 * width, width):
+            layers += [nn.ConvTranspose2d(2 * w, w, 3, 2, 1, output_padding=1, bias=False), norm_layer("instance", w),
+                       nn.ReLU(inplace=True)]
+        self.net = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        images: Tensor = self.net(x)
+        return images
+
+
+def _conv(a: int, b: int, kernel: int) -> list[nn.Module]:
+    """Mirrored edges instead of zeros, so that the border is no landmark."""
+    return [nn.ReflectionPad2d(kernel // 2), nn.Conv2d(a, b, kernel, bias=False), norm_layer("instance", b)]
+
+
+class PatchGAN(nn.Module):
+    """Images [n, c, s, s] to logits [n, 1, m, m], each of a square of the image (Isola et al. 2017, sec. 6.1.2).
+
+    `layers` strided 4x4 convolutions and two of stride 1; with three layers each logit sees 70x70 pixels, and 256x256
+    pixels give 30x30 logits.
+
+    `width` feature channels after the first layer, doubling up to eightfold; the first and the last layer have no norm.
+
+    Raises:
+        UserError: images too small for so many layers.
+    """
+
+    def __init__(self, size: int, channels: int, width: int, layers: int = 3, norm: Norm = "batch") -> None:
+        super().__init__()
+        if size >> layers < 4:  # the two layers of stride 1 take a pixel each, and norms need more than one
+            raise UserError(f"a discriminator of patches with {layers} strided layers takes images of at least "
+                            f"{4 << layers} pixels, not {size}", where="size",
+                            fix="prepare the dataset with a larger --size, or use fewer layers (pix2pix: --set "
+                                "model.d_layers=...)")
+        widths = [width * min(8, 2**i) for i in range(layers + 1)]
+        parts: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        for i, (a, b) in enumerate(itertools.pairwise(widths)):
+            parts += [nn.Conv2d(a, b, 4, 2 if i < layers - 1 else 1, 1, bias=False), norm_layer(norm, b),
+                      nn.LeakyReLU(0.2, inplace=True)]
+        self.net = nn.Sequential(*parts, nn.Conv2d(widths[-1], 1, 4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits.float()
+
+
+class StridedScores(nn.Module):
+    """Images [n, c, s, s] to logits [n, 1, 4, 4]: strided 3x3 convolutions down to 4x4, then one to a single map.
+
+    `width` feature channels after the first layer, doubling up to `most`; the first and the last layer have no norm.
+    """
+
+    def __init__(self, size: int, channels: int, width: int, most: int, norm: Norm = "instance") -> None:
+        super().__init__()
+        parts: list[nn.Module] = []
+        a, b = channels, width
+        while size > 4:
+            first = not parts
+            parts += [nn.Conv2d(a, b, 3, 2, 1, bias=first), *([] if first else [norm_layer(norm, b)]),
+                      nn.LeakyReLU(0.2, inplace=True)]
+            a, b, size = b, min(most, 2 * b), size // 2
+        self.net = nn.Sequential(*parts, nn.Conv2d(a, 1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits.float()
