@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from ganatomy.features.base import Extractor
+from ganatomy.metrics import metric_modules
 from ganatomy.metrics.base import Sample, Samples
-from ganatomy.metrics.registry import every
 
 SIZE, SLICES = 128, 3
 BLOCK = 2000
@@ -101,7 +101,7 @@ def measure(folder: Path, names: list[str], counts: dict[str, int]) -> dict[str,
     for sample in (*real.values(), synthetic):
         assert len(sample.features)
     seconds["features"] = time.process_time() - started
-    for module in every():
+    for module in metric_modules():
         name = module.__name__.rpartition(".")[2]
         if name in names:
             started = time.process_time()
@@ -135,7 +135,7 @@ def main() -> None:
         print(json.dumps(measure(Path(given["folder"]), given["names"], given["counts"])))
         return
     counts = {name: getattr(asked, name) for name in ("synthetic", "train", "test", "val")}
-    names = asked.metrics or [m.__name__.rpartition(".")[2] for m in every()]
+    names = asked.metrics or [m.__name__.rpartition(".")[2] for m in metric_modules()]
     with tempfile.TemporaryDirectory() as folder:
         for seed, (name, count) in enumerate(counts.items()):
             write(Path(folder) / name, count, seed)

@@ -13,7 +13,6 @@ from ganatomy.comparison.compare import compare
 from ganatomy.comparison.table import table as board
 from ganatomy.core.run import Run
 from ganatomy.evaluation.evaluate import evaluate, table
-from ganatomy.metrics import registry
 from ganatomy.reports.report import report
 
 BRIGHTNESS = '''
@@ -38,9 +37,9 @@ def brightness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "brightness.py").write_text(BRIGHTNESS)
     monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path / "metrics")])
-    registry.forget()
+    metrics.forget()
     yield
-    registry.forget()
+    metrics.forget()
 
 
 @pytest.mark.usefixtures("brightness")

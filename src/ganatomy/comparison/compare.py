@@ -26,7 +26,7 @@ from ganatomy.comparison.runs import (
 )
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted, duration, estimate
-from ganatomy.metrics.registry import factor
+from ganatomy.metrics import factor
 from ganatomy.metrics.schema import OF_DATASET, OTHER_DATASET, Direction, TranslationMetrics, finite
 from ganatomy.statistics.subjects import size_warning
 

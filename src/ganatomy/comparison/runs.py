@@ -13,7 +13,7 @@ from ganatomy.core.files import read_json
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
 from ganatomy.core.text import Interval
-from ganatomy.metrics import registry
+from ganatomy.metrics import about, metric_modules, shown
 from ganatomy.metrics.schema import (
     HISTOGRAM_MATCHED,
     INPUT_RETURNED,
@@ -76,14 +76,14 @@ class Column:
     def entry(self, entries: Sequence[Entry]) -> Entry | None:
         """The first of these values that is this column's."""
         for entry in entries:
-            about = registry.about(entry.name)
-            if entry.name.replace("-3 ", " ") == self.name or (about is not None and about.name == self.name):
+            declared = about(entry.name)
+            if entry.name.replace("-3 ", " ") == self.name or (declared is not None and declared.name == self.name):
                 return entry
         return None
 
     def shown(self, name: str) -> str:
         """The head; distances carry the extractor's name, and kernel distances the factor they are shown by."""
-        return registry.shown(name) if self.key in ("kd", "fd") else self.head
+        return shown(name) if self.key in ("kd", "fd") else self.head
 
 
 TRANSLATION_COLUMNS = (
@@ -94,7 +94,7 @@ TRANSLATION_COLUMNS = (
 
 def noise_columns() -> tuple[Column, ...]:
     """Those that metrics declare, in the order that they ask for."""
-    known = [(one.column, one) for module in registry.every(None) for one in module.ABOUT if one.column]
+    known = [(one.column, one) for module in metric_modules(None) for one in module.ABOUT if one.column]
     return tuple(Column(c.key, c.head, one.name, one.better, c.ratio, c.share)
                  for c, one in sorted(known, key=lambda pair: pair[0].order))
 

@@ -18,7 +18,7 @@ from ganatomy.evaluation.translation import evaluate_translation, translates
 from ganatomy.evaluation.verdicts import FEW_SYNTHETIC, check_gates, verdicts
 from ganatomy.features.choose import choose
 from ganatomy.generators.sampler import check_seed
-from ganatomy.metrics import registry
+from ganatomy.metrics import metric_modules
 from ganatomy.metrics.base import Samples
 from ganatomy.metrics.floors import UNTRAINED, controls
 from ganatomy.metrics.schema import MOST_IMAGES, Control, Count, Evaluation, Metrics, Result
@@ -120,7 +120,7 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> M
     say(f"{samples.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
         f"{whose}; features of {samples.extractor.name} ...")
     results = list[Result]()
-    for metric in registry.every(asked):
+    for metric in metric_modules(asked):
         say(f"{metric.__name__.rpartition('.')[2]} ...")
         results += metric.compute(samples)
     say("controls ...")
@@ -155,7 +155,7 @@ def _controls(task: Task, samples: Samples, results: Sequence[Result]) -> tuple[
     for name, sample in controls(samples.train or samples.test, n, untrained, samples.seed).items():
         caveat = task.untrained_caveat if name == UNTRAINED else ""
         bad = samples.with_control(sample)
-        values = [r for m in registry.every() if getattr(m, "CONTROLS", True) for r in m.compute(bad)]
+        values = [r for m in metric_modules() if getattr(m, "CONTROLS", True) for r in m.compute(bad)]
         own = [Control(control=name, name=r.name, value=r.value, interval=r.interval, n_synthetic=sample.n_images,
                        behind_model=behind_model(models[r.name], r.value), caveat=caveat)
                for r in values if r.value is not None and models[r.name].value is not None]

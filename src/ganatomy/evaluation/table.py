@@ -7,7 +7,7 @@ from typing import Any
 
 from ganatomy.core.table import Table
 from ganatomy.core.text import NOTHING, counted, estimate, interval, number
-from ganatomy.metrics.registry import factor, shown
+from ganatomy.metrics import factor, shown
 from ganatomy.metrics.schema import (
     Control,
     Direction,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ganatomy.core.errors import GateError, UserError
 from ganatomy.core.text import grouped, interval, listed, number, percent
-from ganatomy.metrics import duplicates, registry
+from ganatomy.metrics import about, duplicates, factor, metric_modules, shown
 from ganatomy.metrics.base import MIN_SUBJECTS, Grave
 from ganatomy.metrics.schema import Control, Light, Question, Result, Verdict
 
@@ -27,7 +27,7 @@ def verdicts(results: Sequence[Result], controls: Sequence[Control] = ()) -> tup
     """The four verdicts from the results and controls of an evaluation."""
     results = [r for r in results if r.value is not None]
     of_test = {r.name: r for r in reversed(results) if r.against == "test"}
-    head = next((r for name, r in of_test.items() if registry.factor(name) == 1000), None)
+    head = next((r for name, r in of_test.items() if factor(name) == 1000), None)
     return (_realistic(head, controls, faults(results, "realistic")), _diverse(of_test, results), copies(results),
             _enough(head, results))
 
@@ -35,9 +35,9 @@ def verdicts(results: Sequence[Result], controls: Sequence[Control] = ()) -> tup
 def faults(results: Sequence[Result], question: Question) -> list[str]:
     """What the metrics of a question object to; a `Grave` objection weighs more."""
     texts = []
-    for module in registry.every(None):
+    for module in metric_modules(None):
         for name in (one.name for one in module.ABOUT if one.question == question and hasattr(module, "fault")):
-            own = [r for r in results if (one := registry.about(r.name)) is not None and one.name == name]
+            own = [r for r in results if (one := about(r.name)) is not None and one.name == name]
             judged = module.judged(own) if hasattr(module, "judged") else \
                 next((r for r in own if r.against == "test"), None)
             texts.append(module.fault(judged) if judged else "")
@@ -66,29 +66,29 @@ def _realistic(head: Result | None, controls: Sequence[Control], objections: Seq
     def verdict(light: Light, *sentences: str) -> Verdict:
         return Verdict(question="realistic", light=light, says=" ".join(sentences))
 
-    name, k = head.name, registry.factor(head.name)
+    name, k = head.name, factor(head.name)
     floor = head.floor_interval or ((head.floor, head.floor) if head.floor is not None else None)
-    shown = f"{registry.shown(name)} is {number(k * head.value)}"
-    shown += f", between halves of real patients {interval(floor, k)}" if floor else ""
+    distance = f"{shown(name)} is {number(k * head.value)}"
+    distance += f", between halves of real patients {interval(floor, k)}" if floor else ""
     nearest = min((c for c in controls if c.name == name), key=lambda c: c.value, default=None)
     if nearest is not None and nearest.value <= max(0.0, *(floor or (0.0,))):
         return verdict("grey", f"{name} takes the control “{nearest.control}” for real: it is blind here.")
     if nearest is not None and nearest.behind_model is False:  # few patients forbid a yes, not a no
         at = f"“{nearest.control}” ({number(k * nearest.value)})"
-        return verdict("red", f"No nearer to real images than the control {at}: {shown}.", *objections)
+        return verdict("red", f"No nearer to real images than the control {at}: {distance}.", *objections)
     if head.floor is None:
         return verdict("grey", NO_FLOOR)
     if nearest is not None:  # real against real is 0 on average over halvings, by construction
         share = head.value / nearest.value
-        shown += f"; that is {max(0.0, share):.0%} of the way to the nearest control, {nearest.control}"
+        distance += f"; that is {max(0.0, share):.0%} of the way to the nearest control, {nearest.control}"
         if share > NEAR:
-            return verdict("red", f"Nearer to a bad control than to real images: {shown}.", *objections)
+            return verdict("red", f"Nearer to a bad control than to real images: {distance}.", *objections)
     apart = head.p_no_difference is not None and head.p_no_difference <= LEVEL
     if apart or objections:
         start = "Can be told apart from real images" if apart else \
             "Not told apart from real images by its features, but"
-        return verdict("amber", f"{start}: {shown}.", *objections)
-    return verdict("green", f"Not told apart from real images at this number of subjects: {shown}.")
+        return verdict("amber", f"{start}: {distance}.", *objections)
+    return verdict("green", f"Not told apart from real images at this number of subjects: {distance}.")
 
 
 def _diverse(of_test: Mapping[str, Result], results: Sequence[Result]) -> Verdict:
@@ -103,8 +103,8 @@ def _diverse(of_test: Mapping[str, Result], results: Sequence[Result]) -> Verdic
     ratios = {name: r for name, r in of_test.items() if name.startswith("Diversity") and r.ratio is not None}
     if check is None or not any(r.ratio_interval for r in ratios.values()):
         return verdict("grey", "Too few real subjects to tell: a generator that repeats itself would not be noticed.")
-    shown = listed(f"{name} {r.ratio:.2f}" for name, r in ratios.items())
-    return verdict("green", f"About as diverse as real images of different patients ({shown} times), and no more "
+    values = listed(f"{name} {r.ratio:.2f}" for name, r in ratios.items())
+    return verdict("green", f"About as diverse as real images of different patients ({values} times), and no more "
                             "duplicates than among these.")
 
 

@@ -1,7 +1,7 @@
 """What every metric is given, what it gives back, and what it declares of itself.
 
-A metric is one file of this package, listed by `registry`. It has `compute(samples) -> list[Result]` and `ABOUT`, an
-`About` for each of its values; and may have
+A metric is one file of this package. It has `compute(samples) -> list[Result]` and `ABOUT`, an `About` for each of its
+values; and may have
 
 - `ORDER`: its place in tables, the headline's is 0;
 - `ON_DEMAND = True`: computed only when asked for by the file's name;

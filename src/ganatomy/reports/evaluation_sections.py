@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ganatomy.core import table
 from ganatomy.core.text import estimate, grouped, listed, p_value, percent
-from ganatomy.metrics.registry import about, factor, shown
+from ganatomy.metrics import about, factor, shown
 from ganatomy.metrics.schema import Control, Metrics, Result
 from ganatomy.reports import drawings
 from ganatomy.reports.blocks import Block, Columns, Drawing, Fold, Heading, Light, Lights, Stack, Table, Words
