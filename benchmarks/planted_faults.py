@@ -26,8 +26,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from ganatomy import prepare
 from ganatomy.data.dataset import Dataset
-from ganatomy.features.base import Images
-from ganatomy.features.choose import choose
+from ganatomy.features.base import Images, choose
 from ganatomy.metrics import duplicates, histogram, spectrum
 from ganatomy.metrics.base import Result, Sample, Samples
 from ganatomy.phantoms.cohort import subject_images

@@ -10,9 +10,8 @@ import torch
 
 from ganatomy.core.errors import UserError
 from ganatomy.features import fused
-from ganatomy.features.choose import choose
-from ganatomy.features.lite0 import Lite0
-from ganatomy.features.random import Random, _kernels
+from ganatomy.features.base import choose
+from ganatomy.features.builtin import Lite0, Random, _kernels
 from tests.builders import discs
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from ganatomy.features import base
-from ganatomy.features.base import Extractor, cache_folder
-from ganatomy.features.choose import choose
+from ganatomy.features.base import Extractor, cache_folder, choose
 
 
 @pytest.fixture(autouse=True)

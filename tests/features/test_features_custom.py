@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ganatomy.core.errors import UserError
-from ganatomy.features.choose import choose
+from ganatomy.features.base import choose
 from ganatomy.features.custom import Custom
 
 warnings.filterwarnings("ignore", message=".*torch.jit.*")

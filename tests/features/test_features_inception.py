@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ganatomy.core.errors import UserError
-from ganatomy.features.choose import choose
+from ganatomy.features.base import choose
 from ganatomy.features.inception import Inception2015, resize
 from ganatomy.features.inception_network import MAX, MEAN, STAGES, Inception, _module, shapes
 from ganatomy.features.weights import load

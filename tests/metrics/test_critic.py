@@ -16,7 +16,7 @@ from scipy.stats import norm
 from ganatomy.features.base import Extractor, Features
 from ganatomy.metrics import critic, metric_modules
 from ganatomy.metrics.base import Images, Result, Sample, Samples
-from ganatomy.metrics.critic import judging
+from ganatomy.metrics.critic import Sides, critics
 from ganatomy.metrics.critic.critics import (
     CHI2,
     JS,
@@ -27,7 +27,6 @@ from ganatomy.metrics.critic.critics import (
     ImageCritic,
     Objective,
     Plan,
-    Sides,
     mirrored_and_shifted,
     published_critic,
     train_critic,
@@ -71,9 +70,9 @@ def blur(pictures: Images, sigma: float = 0.5) -> Images:
 def short_plans() -> Iterator[None]:
     """Small images of one disc need no more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "OURS", replace(judging.OURS, steps=90, batch=16, every=30, patience=2, rate=2e-3))
-        patch.setattr(judging, "LINEAR", replace(judging.LINEAR, steps=100))
-        patch.setattr(judging, "PUBLISHED", replace(judging.PUBLISHED, steps=90, batch=16, rate=2e-3))
+        patch.setattr(critics, "OURS", replace(critics.OURS, steps=90, batch=16, every=30, patience=2, rate=2e-3))
+        patch.setattr(critics, "LINEAR", replace(critics.LINEAR, steps=100))
+        patch.setattr(critics, "PUBLISHED", replace(critics.PUBLISHED, steps=90, batch=16, rate=2e-3))
         yield
 
 
@@ -99,9 +98,9 @@ def test_a_generator_that_blurs_is_found(blurred: dict[str, Result]) -> None:
 
 def test_images_of_further_subjects_cannot_be_told_apart() -> None:
     given = samples(90, images(150, 9))
-    parts = judging.image_parts(given)
-    for kind, own in zip(judging.kinds(given, 50)[:2], (parts, judging.feature_parts(given, parts)), strict=True):
-        judged = judging.against_fakes(kind, own, 0)
+    parts = critic.image_parts(given)
+    for kind, own in zip(critics.kinds(given, 50)[:2], (parts, critic.feature_parts(given, parts)), strict=True):
+        judged = critic.against_fakes(kind, own, 0)
         assert judged.interval is not None
         assert judged.interval[0] <= 0.005
         assert judged.value < 0.02
@@ -109,7 +108,7 @@ def test_images_of_further_subjects_cannot_be_told_apart() -> None:
 
 def test_a_handful_of_images_is_too_little_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     for plan in ("OURS", "PUBLISHED"):
-        monkeypatch.setattr(judging, plan, replace(getattr(judging, plan), steps=4))
+        monkeypatch.setattr(critics, plan, replace(getattr(critics, plan), steps=4))
     results = critic.compute(samples(9, images(40, 9)))
     assert all("too little data to tell" in result.caveat for result in results)
     assert all(result.details is not None and not result.details["enough"] for result in results)
@@ -133,7 +132,7 @@ def test_it_is_computed_only_when_asked_for() -> None:
 
 def test_the_three_parts_of_synthetic_images_share_none_and_use_all() -> None:
     fakes = np.float32(np.arange(100)[:, None, None, None] / 100 * np.ones((1, 1, 16, 16)))
-    numbers = [part.fake[:, 0, 0, 0] for part in judging.image_parts(samples(60, fakes)).values()]
+    numbers = [part.fake[:, 0, 0, 0] for part in critic.image_parts(samples(60, fakes)).values()]
     assert sorted(np.concatenate(numbers)) == sorted(fakes[:, 0, 0, 0])
     assert len(numbers[0]) > 2 * len(numbers[1])
 
@@ -145,7 +144,7 @@ def test_a_generator_draws_fresh_fakes_for_every_part() -> None:
         drawn.append((n, seed))
         return images(n, seed)
 
-    parts = judging.image_parts(replace(samples(300, images(3, 9)), fresh=fresh))
+    parts = critic.image_parts(replace(samples(300, images(3, 9)), fresh=fresh))
     assert [n for n, _ in drawn] == [300, 200, 200] == [len(part.fake) for part in parts.values()]
     assert len({seed for _, seed in drawn}) == 3
 
@@ -153,7 +152,7 @@ def test_a_generator_draws_fresh_fakes_for_every_part() -> None:
 def test_the_interval_of_independent_images_is_that_of_two_means() -> None:
     rng = np.random.default_rng(0)
     real, fake = rng.normal(0.2, 0.3, 200), rng.normal(0.1, 0.2, 300)
-    low, high = judging.interval(real, fake, np.arange(200), np.arange(300), 0)  # type: ignore[misc]
+    low, high = critic.interval(real, fake, np.arange(200), np.arange(300), 0)  # type: ignore[misc]
     expected = 2 * 1.972 * np.sqrt(real.var(ddof=1) / 200 + fake.var(ddof=1) / 300)
     assert high - low == pytest.approx(expected, rel=0.1)
 
@@ -161,10 +160,10 @@ def test_the_interval_of_independent_images_is_that_of_two_means() -> None:
 def test_slices_of_one_patient_do_not_narrow_the_interval() -> None:
     rng = np.random.default_rng(0)
     real, fake = rng.normal(0.2, 0.3, 30), rng.normal(0.1, 0.2, 300)
-    spans = [judging.interval(np.repeat(real, k), fake, np.repeat(np.arange(30), k), np.arange(300), 0)
+    spans = [critic.interval(np.repeat(real, k), fake, np.repeat(np.arange(30), k), np.arange(300), 0)
              for k in (1, 10)]
     assert spans[0] == pytest.approx(spans[1])
-    assert judging.interval(real, fake, np.arange(30) // 8, np.arange(300), 0) is None  # four subjects
+    assert critic.interval(real, fake, np.arange(30) // 8, np.arange(300), 0) is None  # four subjects
 
 
 def test_a_critic_that_is_sure_of_its_training_images_is_as_sure_when_judged() -> None:

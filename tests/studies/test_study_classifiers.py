@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganatomy.features.choose import choose
+from ganatomy.features.base import choose
 from ganatomy.gans.base import Shape
 from ganatomy.studies import classifiers
 from ganatomy.studies.classifiers import NETWORKS, TrainingSet, flip, generator, strong, train_classifier

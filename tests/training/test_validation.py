@@ -14,8 +14,8 @@ from ganatomy.core.recipe import Recipe, load, names
 from ganatomy.data.dataset import Dataset
 from ganatomy.generators.folder import load_generator
 from ganatomy.metrics.base import Sample
-from ganatomy.metrics.critic import critics
-from ganatomy.metrics.critic.critics import LN2, SWAPPED, Sides, train_critic
+from ganatomy.metrics.critic import Sides, critics
+from ganatomy.metrics.critic.critics import LN2, SWAPPED, train_critic
 from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import kernel_distance
 from ganatomy.training.draws import make_feed

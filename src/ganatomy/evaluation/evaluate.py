@@ -16,7 +16,7 @@ from ganatomy.evaluation.samples import Task, of_datasets, of_run, samples_of
 from ganatomy.evaluation.table import table
 from ganatomy.evaluation.translation import evaluate_translation, translates
 from ganatomy.evaluation.verdicts import FEW_SYNTHETIC, check_gates, verdicts
-from ganatomy.features.choose import choose
+from ganatomy.features.base import choose
 from ganatomy.generators.sampler import check_seed
 from ganatomy.metrics import metric_modules
 from ganatomy.metrics.base import Samples

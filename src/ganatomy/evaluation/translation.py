@@ -20,7 +20,7 @@ from ganatomy.core.text import counted
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.evaluation.samples import at_most, dataset_warnings, same_channels
-from ganatomy.features.choose import choose
+from ganatomy.features.base import choose
 from ganatomy.generators.folder import load_generator
 from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics import schema

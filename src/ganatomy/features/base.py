@@ -1,12 +1,13 @@
-"""What every feature extractor is: a network that turns images into rows of numbers, kept on disk once computed."""
+"""Feature extractors: networks that turn images into rows of numbers, which are kept on disk once computed."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import os
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +25,7 @@ Images = NDArray[np.float32]
 CHUNK = 256  # images read, and their features kept, at a time
 MOST_BYTES = 10**9
 MOST_ENTRIES = 10_000
+NAMES = {"lite0": "builtin.Lite0", "inception": "inception.Inception2015", "random": "builtin.Random"}
 _SUFFIX = ".features"
 _DIGEST = 32  # bytes of a sha256, before the array in every file
 
@@ -92,6 +94,30 @@ class Extractor:
     def metric(self, kind: str) -> str:
         """The name of a metric over these features: KD-Lite0."""
         return f"{kind}-{self.name}"
+
+
+def choose(name: str = "lite0") -> Extractor:
+    """The extractor of that name (lite0, inception, random), or that of a TorchScript or ONNX file.
+
+    Raises:
+        UserError: no such extractor or file, weights that are not installed, or a file that holds no network.
+    """
+    if name in NAMES:
+        return _named(name)
+    from ganatomy.features.custom import SUFFIXES, Custom
+
+    path = Path(name)
+    if path.suffix.lower() in SUFFIXES:
+        return Custom(path)
+    raise UserError(f"no feature extractor is called {name!r}", where="--features",
+                    fix=f"choose from {', '.join(NAMES)}, or give a file ({', '.join(SUFFIXES)})")
+
+
+@lru_cache(maxsize=4)
+def _named(name: str) -> Extractor:
+    module, _, kind = NAMES[name].partition(".")
+    extractor: Extractor = getattr(importlib.import_module(f"ganatomy.features.{module}"), kind)()
+    return extractor
 
 
 def cache_folder() -> Path | None:

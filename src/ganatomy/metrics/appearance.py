@@ -34,12 +34,11 @@ _CHUNK_VALUES = 2**22  # pixels read at a time
 Distance = Callable[[Array, Array], Array]
 
 
-def chosen_rows(sample: Sample, stream: int, seed: int, most: int = MOST_IMAGES) -> NDArray[np.intp]:
-    """All rows of a sample, or at most `most` drawn at random, in their order."""
-    if sample.n_images <= most:
-        return np.arange(sample.n_images)
-    rows = np.random.default_rng((seed, stream)).choice(sample.n_images, most, replace=False)
-    return np.sort(rows).astype(np.intp)
+def chosen_rows(n: int, stream: int, seed: int, most: int = MOST_IMAGES) -> NDArray[np.intp]:
+    """All numbers below `n`, or `most` of them drawn at random, ascending."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng((seed, stream)).choice(n, most, replace=False)).astype(np.intp)
 
 
 def drawn(sample: Sample, what: str, most: int = MOST_IMAGES) -> str:
@@ -227,7 +226,7 @@ def compute(samples: Samples) -> list[Result]:
 
 
 def _profiles(sample: Sample, seed: int) -> Profiles:
-    rows = chosen_rows(sample, 401, seed)
+    rows = chosen_rows(sample.n_images, 401, seed)
     values = [histograms(chunk).reshape(len(chunk), -1) for chunk in chunks(sample, rows)]
     return Profiles.of(np.concatenate(values), sample, rows)
 

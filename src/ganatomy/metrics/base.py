@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
-from ganatomy.features.base import Extractor, Features, Images, Stack
-from ganatomy.features.choose import choose
+from ganatomy.features.base import Extractor, Features, Images, Stack, choose
 from ganatomy.metrics.schema import Better, Question, Result, finite
 from ganatomy.statistics.subjects import MIN_SUBJECTS
 

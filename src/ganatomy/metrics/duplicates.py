@@ -45,7 +45,7 @@ class Channels:
     @classmethod
     def of(cls, sample: Sample, centre: Features, seed: int) -> Channels:
         """Of at most 2,000 images, drawn at random; features' angles are taken about `centre` [d]."""
-        rows = chosen_rows(sample, 415, seed)
+        rows = chosen_rows(sample.n_images, 415, seed)
         _, subjects = np.unique(sample.subjects[rows], return_inverse=True)
         small = np.concatenate([block_means(c, THUMBNAIL).reshape(len(c), -1) for c in chunks(sample, rows)])
         angles = sample.features[rows] - centre
@@ -162,7 +162,8 @@ def _result(samples: Samples, against: str, real: Sample) -> Result:
     why = f"needs two synthetic images, and {MIN_SUBJECTS} real subjects to tell how alike patients are"
     if samples.synthetic.n_images >= 2 and real.n_subjects >= MIN_SUBJECTS:
         both = real, samples.synthetic
-        centre = np.mean([s.features[chosen_rows(s, 415, samples.seed)].mean(0) for s in both], axis=0)  # favours none
+        # which favours none
+        centre = np.mean([s.features[chosen_rows(s.n_images, 415, samples.seed)].mean(0) for s in both], axis=0)
         own, synthetic = (Channels.of(s, centre, samples.seed) for s in both)
         yardstick = Yardstick.of(own, len(synthetic.ids), samples.seed)
         why = "real images of different subjects are the same here, so nothing can be called a copy"

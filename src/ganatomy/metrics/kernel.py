@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.features.base import Features
-from ganatomy.features.choose import choose
+from ganatomy.features.base import Features, choose
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Images, Result, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
 from ganatomy.statistics.resampling import (

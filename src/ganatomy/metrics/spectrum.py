@@ -90,7 +90,7 @@ class Spectra:
     @classmethod
     def of(cls, sample: Sample, seed: int) -> Spectra:
         """Measure them; of more than 2,000 images, 2,000 drawn at random."""
-        rows, size = chosen_rows(sample, 410, seed), sample.images.shape[-1]
+        rows, size = chosen_rows(sample.n_images, 410, seed), sample.images.shape[-1]
         radius, weight = frequencies(size)
         ring = np.rint(radius * size).astype(np.intp)
         rings = _rings(ring, weight, size // 2)

@@ -17,7 +17,7 @@ from ganatomy.core.files import disk_errors, read_json, write_json
 from ganatomy.data.dataset import Dataset, new_dataset
 from ganatomy.data.manifest import Row
 from ganatomy.evaluation.verdicts import copies as audited
-from ganatomy.features.choose import choose
+from ganatomy.features.base import choose
 from ganatomy.generators.generation import generate
 from ganatomy.metrics import copies, diversity, kernel
 from ganatomy.metrics.base import Sample, Samples

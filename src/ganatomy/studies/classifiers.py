@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganatomy.core.hardware import make_deterministic, place
-from ganatomy.features.base import CHUNK, Extractor, Features, Images, Stack
-from ganatomy.features.choose import choose
+from ganatomy.features.base import CHUNK, Extractor, Features, Images, Stack, choose
 from ganatomy.gans.base import Shape, initialise
 from ganatomy.gans.dcgan_mammo import channels_downwards, strided
 from ganatomy.studies.protocol import Augment, ClassifierSettings

@@ -10,7 +10,8 @@ from ganatomy.core.recipe import Recipe
 from ganatomy.data.batches import Feed
 from ganatomy.data.manifest import Row
 from ganatomy.generators.sampler import Sampler
-from ganatomy.metrics.critic.critics import JS, LEAST_SIDE, SWAPPED, Critic, Sides, published_critic
+from ganatomy.metrics.critic import Sides
+from ganatomy.metrics.critic.critics import JS, LEAST_SIDE, SWAPPED, Critic, published_critic
 from ganatomy.metrics.frechet import frechet_distance
 from ganatomy.metrics.kernel import KDScorer
 from ganatomy.training.draws import thin

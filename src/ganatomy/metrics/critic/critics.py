@@ -26,10 +26,11 @@ from torch import Tensor, nn
 
 from ganatomy.core.hardware import place
 from ganatomy.gans.dcgan import DENSE_WIDTHS, dense_features
+from ganatomy.metrics.base import Samples
+from ganatomy.metrics.critic import Sides, Values
 from ganatomy.networks.blocks import refresh_batch_norm, translate
 
 Array = NDArray[np.float64]
-Values = NDArray[np.float32]
 Build = Callable[[], nn.Module]
 LN2 = math.log(2)
 CLIP = 10.0  # of |s|: a ratio of e^10 cannot be learnt of fewer than 20,000 samples; a clipped critic is a critic still
@@ -41,6 +42,7 @@ SHIFT = 1 / 32  # of the side, at most
 CHUNK = 256  # samples judged at a time
 SETTLED = 128  # samples a side whose statistics the batch norms take
 CLOSE = 0.01  # to the largest value there can be, as a share: nothing is left to learn
+BOUND = "a lower bound in expectation: small may also mean that the critic is weak; blind to copies of patients"
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,7 @@ def _kullback_leibler(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _softplus(scores: Array) -> Array:
-    raised: Array = np.logaddexp(0.0, scores)
-    return raised
+    return np.asarray(np.logaddexp(0.0, scores))
 
 
 def _sigmoid(scores: Array) -> Array:
@@ -150,14 +151,6 @@ def mirrored_and_shifted(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Sides:
-    """Samples of two kinds: `real` [n, ...] and `fake` [m, ...], float32."""
-
-    real: Values
-    fake: Values
-
-
-@dataclass(frozen=True)
 class Plan:
     """How a critic is trained.
 
@@ -179,6 +172,8 @@ class Plan:
     augment: Callable[[Tensor], Tensor] | None = None
 
 
+OURS = Plan(rate=5e-4, patience=4, augment=mirrored_and_shifted)
+LINEAR = Plan(rate=1e-3)
 PUBLISHED = Plan(steps=100, batch=30, decay=0.0)  # Adam 2e-4, beta1 0.5; nothing stops it early
 
 
@@ -289,3 +284,55 @@ def _drawn(side: Values, size: int, rng: np.random.Generator) -> Iterator[Tensor
             order = np.concatenate([order, rng.permutation(len(side))])
         yield torch.from_numpy(side[order[:size]])
         order = order[size:]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of critic: what it minimises and is judged by, its network and training, and with how many seeds.
+
+    Attributes:
+        name, caveat: of the result.
+        stops: whether it is stopped by the validation split; otherwise it is trained to the plan's end.
+        planted: seeds of the critics of real against real and of the blur, which only check the setting.
+    """
+
+    name: str
+    caveat: str
+    objective: Objective
+    build: Build
+    plan: Plan
+    stops: bool = True
+    seeds: int = 3
+    planted: int = 1
+    over_features: bool = False
+
+    def critics(self, train: Sides, val: Sides, seed: int, count: int) -> list[Critic]:
+        return [train_critic(self.build, train, val if self.stops else None, self.objective, self.plan,
+                             (seed + i) % 2**31) for i in range(count)]
+
+
+def kinds(samples: Samples, held_out: int) -> list[Kind]:
+    """The critics that are trained, of images and of features.
+
+    Args:
+        samples: what is compared.
+        held_out: the number of fakes by which critics are stopped. A ratio of densities above it was never checked on
+            one, and a single fake that is wrongly scored that high would decide the whole mean of exp(s).
+    """
+    _, channels, size, _ = samples.test.images.shape
+    clip = min(KL.clip, math.log(held_out))
+
+    def network() -> ImageCritic:
+        return ImageCritic(size, channels)
+
+    return [
+        Kind("Critic-JS", f"nats, at most ln 2 = 0.693; {BOUND}", JS, network, OURS),
+        Kind(samples.extractor.metric("Critic-JS"),
+             f"nats, at most ln 2 = 0.693; of a linear critic over features; {BOUND}", JS,
+             lambda: FeatureCritic(samples.extractor.dimensions), LINEAR, planted=3, over_features=True),
+        Kind("Critic-chi2", f"at most 1; {BOUND}", CHI2, network, OURS),
+        Kind("Critic-KL", f"nats, of real against synthetic; {BOUND}", replace(KL, clip=clip, most=1 + clip), network,
+             OURS),
+        Kind("Critic-A", "cross-entropy with labels swapped (Schilling 2020), large means far apart; of a critic "
+             "trained for 100 batches, about ln 2 = 0.693 or a little more where it can tell nothing", SWAPPED,
+             lambda: ImageCritic(size, channels, from_nothing=False), PUBLISHED, stops=False, seeds=1)]
