@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
+from ganatomy.core.errors import UserError
 from ganatomy.studies.answers import (
     Frame,
     answer_of,
     companion_of,
     controls_of,
-    named,
     pairs_of,
     primary_of,
     verdict,
 )
 from ganatomy.studies.inference import Estimate
+from ganatomy.studies.protocol import named
 from tests.studies.study_outcomes import SIX
 
 FRAME = Frame(0.02, {"lesion": (24, 31)}, (25, 50), 3, 2, 6)
@@ -69,8 +70,8 @@ def test_the_primary_comparison_is_named_beforehand(arms: tuple[str, ...], prima
 
 def test_names_come_apart() -> None:
     assert named("AUG2_GAN_ONLY@0.5").source == "GAN_ONLY"
-    assert (named("AUG2_GAN").prefix, named("AUG_GAN@1.5").factor, named("GAN").factor) == ("AUG2_", "1.5", "")
-    with pytest.raises(ValueError, match="no arm"):
+    assert (named("AUG2_GAN").prefix, named("AUG_GAN@1.5").at, named("GAN").at) == ("AUG2_", "1.5", "")
+    with pytest.raises(UserError, match="no arm is called 'GANS'"):
         named("GANS")
     assert companion_of(("AUG_GAN@5", "AUG_OVERSAMPLE@5"), ("GAN@5", "OVERSAMPLE@5")) == ("GAN@5", "OVERSAMPLE@5")
     assert companion_of(("GAN", "OVERSAMPLE"), SIX) is None

@@ -137,6 +137,6 @@ def test_a_factor_is_named_where_there_are_several() -> None:
     assert [a.name for a in parse_arms(["ORG", "AUG_GAN"], [0.5, 1.5])] == ["ORG", "AUG_GAN@0.5", "AUG_GAN@1.5"]
     assert [(a.source, a.augment, a.added(25)) for a in parse_arms(["AUG2_GAN_ONLY"], [1.5])] == [
         ("GAN_ONLY", "strong", 38)]
-    for wrong in (["GAN", "GAN"], ["gan"], ["AUG3_GAN"], ["FLIP"]):
+    for wrong in (["GAN", "GAN"], ["gan"], ["AUG3_GAN"], ["GAN@0.5"]):
         with pytest.raises(UserError):
             parse_arms(wrong, [1.5])

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from ganatomy import __version__
-from ganatomy.cli.options import FOLDER, say, seconds
 from ganatomy.cli.prepare import prepare
 from ganatomy.cli.study import study
+from ganatomy.cli.terminal import FOLDER, Progress, say, seconds
 from ganatomy.core.errors import UserError
 
 EXIT_OURS, EXIT_INTERRUPTED = 1, 130
@@ -99,11 +99,10 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
 
         click.echo(plan(load(recipe, overrides | flags), dataset, device))
         return
-    from ganatomy.cli.progress import TrainingProgress
     from ganatomy.training.train import Interrupted
     from ganatomy.training.train import train as start
 
-    with TrainingProgress() as progress:
+    with Progress() as progress:
         try:
             start(dataset, run, recipe, set=overrides | flags, device=device, budget=seconds(budget), debug=debug,
                   say=progress.say, on_log=progress.on_log)

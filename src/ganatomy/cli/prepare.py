@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
-from ganatomy.cli.options import FOLDER, say
+from ganatomy.cli.terminal import FOLDER, say
 from ganatomy.core.errors import GateError, UserError
 
 if TYPE_CHECKING:

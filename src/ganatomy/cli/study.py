@@ -2,67 +2,44 @@
 
 from __future__ import annotations
 
-import math
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import click
 
-from ganatomy.cli.options import FOLDER, names, say, seconds
-from ganatomy.core.text import duration, printable
-
-if TYPE_CHECKING:
-    from ganatomy.studies.workers import Count
+from ganatomy.cli.terminal import FOLDER, Progress, say, seconds
 
 
-def _numbers(kind: type[int] | type[float]) -> Any:
-    def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+def _several(kind: Callable[[str], Any]) -> Any:
+    """Values with commas between; given but empty, as an empty variable of a script is, must not mean the default."""
+    def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[Any, ...] | None:
         if value is None:
             return None
         try:
-            parsed = tuple(kind(part) for part in value.split(","))
+            parsed = tuple(kind(part.strip()) for part in value.split(",") if part.strip())
         except ValueError as error:
             raise click.BadParameter(f"{value!r} is not numbers with commas between") from error
-        return _finite(context, parameter, parsed)
+        if not parsed:
+            raise click.BadParameter("it is empty")
+        return parsed
 
     return convert
-
-
-def _finite(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """One number or several, none of which is nan or infinite."""
-    if value is not None and not all(map(math.isfinite, value if isinstance(value, tuple) else (value,))):
-        raise click.BadParameter("a number is not finite")
-    return value
-
-
-def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Names with commas between; given but empty, as an empty variable of a script is, must not mean the default."""
-    parsed = names(context, parameter, value)
-    if value is not None and not parsed:
-        raise click.BadParameter("no name is given")
-    return parsed
-
-
-def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not value.strip():
-        raise click.BadParameter("it is empty")
-    return value
 
 
 @click.command()
 @click.argument("dataset", type=FOLDER)
 @click.argument("study", type=FOLDER)
-@click.option("--k", callback=_numbers(int), metavar="N,N,...", help="Real positive training images.  [25,50,100]")
+@click.option("--k", callback=_several(int), metavar="N,N,...", help="Real positive training images.  [25,50,100]")
 @click.option("--folds", type=int, help="Parts of the subjects, each held out once.  [3]")
 @click.option("--seeds", type=int, help="Repetitions in each fold.  [2]")
-@click.option("--arms", callback=_names, metavar="NAME,...",
+@click.option("--arms", callback=_several(str), metavar="NAME,...",
               help="ORG, OVERSAMPLE, GAN, GAN_ONLY; controls FRESH, COPIES, NOISE; each also with AUG_ (flips) or "
                    "AUG2_ (rotation, contrast, elastic).  [ORG, OVERSAMPLE, GAN, each also with AUG_]")
-@click.option("--imbalance", type=float, callback=_finite, help="Real negatives for each real positive.  [10]")
-@click.option("--synthetic", callback=_numbers(float), metavar="X,X,...",
+@click.option("--imbalance", type=float, help="Real negatives for each real positive.  [10]")
+@click.option("--synthetic", callback=_several(float), metavar="X,X,...",
               help="Images added, as multiples of k.  [1.5]")
-@click.option("--positive", "positives", callback=_names, metavar="CLASS,...",
+@click.option("--positive", "positives", callback=_several(str), metavar="CLASS,...",
               help="Which classes are rare and get synthetic images.  [of two, the rarer]")
 @click.option("--domain", help="Which contrast, where the dataset has several.")
 @click.option("--recipe", help="Of the GANs: a recipe's name or a YAML file.  [rpgan-64]")
@@ -71,14 +48,14 @@ def _not_empty(context: click.Context, parameter: click.Parameter, value: str | 
 @click.option("--budget", help="Time to train each GAN in, such as 4m; turned into steps once, by a short trial.")
 @click.option("--classifier", type=click.Choice(["fcn", "resnet", "features"]), help="[fcn]")
 @click.option("--updates", type=int, help="Gradient updates of a classifier, the same in every arm.  [500]")
-@click.option("--margin", type=float, callback=_finite, help="Smallest difference in F1 that would matter.  [0.02]")
+@click.option("--margin", type=float, help="Smallest difference in F1 that would matter.  [0.02]")
 @click.option("--seed", type=int, help="[0]")
 @click.option("--external", type=FOLDER, metavar="DATASET", help="A second test set, from elsewhere.")
 @click.option("--workers", type=click.IntRange(min=1),
               help="Processes that run cells, each with one thread; with --slurm tasks.  [1; as many as cells]")
-@click.option("--ray", callback=_not_empty, metavar="ADDRESS",
+@click.option("--ray", metavar="ADDRESS",
               help="Run the cells on a Ray cluster: its address, auto, or local.")
-@click.option("--gpu-share", type=click.FloatRange(0, 1), callback=_finite,
+@click.option("--gpu-share", type=click.FloatRange(0, 1),
               help="Of one GPU, for each worker on Ray.  [0.25 with GPUs]")
 @click.option("--slurm", is_flag=True, help="Write job scripts for SLURM and print how to submit them; run nothing.")
 @click.option("--dry-run", is_flag=True, help="Show folds, cells and hours; write nothing.")
@@ -97,6 +74,8 @@ def study(dataset: Path, study: Path, worker: bool, parent: int | None, slurm: b
         raise SystemExit(work(dataset, study, options["external"], options["device"], parent, say))
     if slurm + dry_run + (options["ray"] is not None) > 1:
         raise click.UsageError("give one of --slurm, --ray and --dry-run")
+    if slurm or dry_run:
+        del options["gpu_share"]
     _run(dataset, study, _given(options), slurm, dry_run)
 
 
@@ -113,69 +92,38 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _run(dataset: Path, study: Path, given: dict[str, Any], slurm: bool, dry_run: bool) -> None:
     from ganatomy.studies.workers import INTERRUPTED, sigterm_interrupts
-    from ganatomy.training.train import Interrupted
 
-    start = _write_jobs if slurm else _describe if dry_run else _study
-    try:
-        with sigterm_interrupts():
+    with sigterm_interrupts():
+        from ganatomy.training.train import Interrupted
+
+        start = _write_jobs if slurm else _describe if dry_run else _study
+        try:
             start(dataset, study, given)
-    except (KeyboardInterrupt, Interrupted):  # the second comes from a trial
-        say("stopped; run the same command again to go on")
-        raise SystemExit(INTERRUPTED) from None
+        except (KeyboardInterrupt, Interrupted):  # the second comes from a trial
+            say("stopped; run the same command again to go on")
+            raise SystemExit(INTERRUPTED) from None
 
 
 def _study(dataset: Path, study: Path, given: dict[str, Any]) -> None:
     from ganatomy.studies.results import table
     from ganatomy.studies.study import study as run
 
-    with _Bar() as bar:
-        results = run(dataset, study, say=bar.say, show=bar.show, **given)
+    with Progress() as progress:
+        results = run(dataset, study, say=progress.say, show=progress.on_count, **given)
     click.echo(table(results))
 
 
 def _describe(dataset: Path, study: Path, given: dict[str, Any]) -> None:
     from ganatomy.studies.study import dry_run
 
-    given.pop("gpu_share", None)
     click.echo(dry_run(dataset, study, say=say, **given))
 
 
 def _write_jobs(dataset: Path, study: Path, given: dict[str, Any]) -> None:
     from ganatomy.studies.study import jobs
 
-    given.pop("gpu_share", None)
     lines = jobs(dataset, study, say=say, **given)
     if lines:
         say(f"wrote {study / 'slurm.sh'} and {study / 'slurm-gather.sh'}: edit partition, account, memory and GPU "
             "there, then submit with the lines below; `ganatomy report STUDY` after that")
     click.echo("\n".join(lines))
-
-
-class _Bar:
-    """Where a study stands: a bar on a terminal; elsewhere the lines that tell of every finished cell are enough."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
-                   TimeElapsedColumn())
-        self.bar = Progress(*columns, console=self.console, disable=not sys.stderr.isatty())
-        self.task = self.bar.add_task("cells", total=None, text="")
-
-    def say(self, text: str) -> None:
-        """A line for the user."""
-        self.console.print("\n".join(map(printable, text.split("\n"))), markup=False)
-
-    def show(self, count: Count) -> None:
-        """Move the bar."""
-        left = "time left not known yet" if count.seconds_left is None else f"about {duration(count.seconds_left)} left"
-        self.bar.update(self.task, total=count.total, completed=count.done, text=left)
-
-    def __enter__(self) -> Self:
-        self.bar.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.bar.__exit__(*error)

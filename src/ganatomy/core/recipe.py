@@ -204,3 +204,10 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             items[f"{prefix}{key}"] = item
     return items
+
+
+def differences(before: Frozen, now: Frozen) -> str:
+    """The keys in which settings differ, and how: "batch_size was 4, now 5; ..."; "" if in none."""
+    old, new = (flat(settings.model_dump(mode="json")) for settings in (before, now))
+    return "; ".join(f"{key} was {old.get(key)}, now {new.get(key)}" for key in sorted(old.keys() | new.keys())
+                     if old.get(key) != new.get(key))

@@ -23,7 +23,7 @@ from ganatomy.core.files import (
     write_json,
     write_text,
 )
-from ganatomy.core.recipe import Recipe, flat, parse, text
+from ganatomy.core.recipe import Recipe, differences, parse, text
 
 if TYPE_CHECKING:
     import torch
@@ -104,11 +104,9 @@ class Run:
         write_json(private_folder(self.path) / "dataset.json", {"path": str(dataset.resolve())}, mode=0o600)
 
     def _refuse_difference(self, recipe: Recipe, dataset_content: str) -> None:
-        old, new = flat(self.recipe().model_dump(mode="json")), flat(recipe.model_dump(mode="json"))
-        differ = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-        if differ:
-            what = "; ".join(f"{k} was {old.get(k)}, now {new.get(k)}" for k in differ)
-            raise UserError(f"was started with another recipe: {what}", where=self.path,
+        changes = differences(self.recipe(), recipe)
+        if changes:
+            raise UserError(f"was started with another recipe: {changes}", where=self.path,
                             fix="use the same settings to resume; to change or lengthen it, choose another run folder")
         if self.dataset_content() != dataset_content:
             raise UserError("was started on another dataset, or the dataset has changed since", where=self.path,

@@ -15,8 +15,8 @@ from pydantic import Field, ValidationError
 from ganatomy.core.text import Interval, number
 from ganatomy.metrics.schema import Part
 from ganatomy.reports.blocks import Picture
-from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, named
-from ganatomy.studies.protocol import CONTROLS
+from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS
+from ganatomy.studies.protocol import CONTROLS, named
 
 Array = NDArray[np.float64]
 Points = list[tuple[int, float]]
@@ -261,10 +261,10 @@ class Panel:
 def panels(arms: Sequence[str]) -> list[Panel]:
     """Arms with the same augmentation and factor together; where there are controls, these beside OVERSAMPLE alone."""
     known, drawn = [named(name) for name in arms], []
-    factors = list(dict.fromkeys(a.factor for a in known if a.source != "ORG")) or [""]
+    factors = list(dict.fromkeys(a.at for a in known if a.source != "ORG")) or [""]
     for prefix in dict.fromkeys(a.prefix for a in known):
         for factor in factors:
-            own = [a for a in known if a.prefix == prefix and (a.factor == factor or a.source == "ORG")]
+            own = [a for a in known if a.prefix == prefix and (a.at == factor or a.source == "ORG")]
             title = AUGMENTED[prefix] + (f", {factor} × k added" if factor else "")
             main = tuple(a.name for a in own if a.source not in CONTROLS)
             checks = [a.name for a in own if a.source in CONTROLS]

@@ -73,7 +73,7 @@ def report(run: str | Path, *, data: str | Path | None = None, shareable: bool =
         >>> ganatomy.report("run", shareable=True).name
         'report.html'
     """
-    if StudyFolder.is_study(run):
+    if StudyFolder(run).exists():
         if data is not None:
             raise UserError("the report of a study needs no dataset", where="--data", fix="leave it out")
         folder = StudyFolder.open(run)

@@ -10,7 +10,7 @@ import numpy as np
 from ganatomy.core import table
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import recorded_commands
-from ganatomy.core.text import Interval, estimate, grouped, number, p_value
+from ganatomy.core.text import Interval, estimate, grouped, number
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row as ManifestRow
 from ganatomy.data.pictures import tiles, to_uint8
@@ -35,10 +35,11 @@ from ganatomy.reports.blocks import (
 from ganatomy.reports.drawings import Array
 from ganatomy.reports.image_sections import GAP, GAP_GREY, picture, reduce, spread
 from ganatomy.reports.study_context import StudyContext
-from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, Named, named
+from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, by_parts_of
 from ganatomy.studies.cell_gans import figure_of, light_of, read_audit
 from ganatomy.studies.folder import Cell, GanFolder, StudyFolder
 from ganatomy.studies.predictions import Predictions, f1, read_predictions
+from ganatomy.studies.results import by_k, called_right, comparisons, name_of
 
 Row = Mapping[str, Any]
 LIGHTS = {HELPS: ("green", "Helps"), DOES_NOT: ("amber", "Does not help"), HURTS: ("red", "Hurts"),
@@ -101,7 +102,7 @@ def _key(context: StudyContext) -> list[tuple[str, str]]:
     results, settings = context.results, context.settings
     primary = next((c for c in results["contrasts"]
                     if c["primary"] and c["answer"] is not None and c["difference"] is not None), None)
-    rows = [(f"{_name(primary)}, "
+    rows = [(f"{name_of(primary)}, "
              "F1", drawings.difference(primary["difference"], primary["interval"]))] if primary else []
     return [*rows, ("Smallest that would matter", f"{settings.margin:g}"), ("Test "
                                                                             "subjects", f"{results['n_subjects']:,}"),
@@ -109,16 +110,12 @@ def _key(context: StudyContext) -> list[tuple[str, str]]:
             ("Folds × seeds", f"{settings.folds} × {settings.seeds}")]
 
 
-def _name(contrast: Row) -> str:
-    return f"{contrast['treatment']} − {contrast['reference']}"
-
-
 # ------------------------------------------------------------------ the answer, for one set of test images
 
 def _why(context: StudyContext) -> Iterator[Block]:
     yield Heading("What the answer rests on", "why")
     primary = next((c for c in context.results["contrasts"] if c["primary"] and c["answer"] is not None), None)
-    text = (f"The primary comparison, named before any result was known: {_name(primary)}, the difference in F1 "
+    text = (f"The primary comparison, named before any result was known: {name_of(primary)}, the difference in F1 "
             "averaged over k. The reference repeats real images as often as the other arm adds synthetic ones, so that "
             "what is seen is new images and not balance.") if primary else ""
     yield Words(text, items=context.results["answer"]["why"])
@@ -165,15 +162,12 @@ def _compared(context: StudyContext, part: Row) -> Iterator[Block]:
     if not answers:
         yield Words("The arms of this study allow no comparison.", style="note")
         return
-    rows = [[_name(c) + (" (primary)" if c["primary"] else ""), _three(c["difference"], c["interval"], sign=True),
-             p_value(c["p"]), p_value(c["p_holm"]), _three(c["floor"]), c["answer"]] for c in answers]
-    heads = ["Comparison", "Difference in F1", "p", "Holm's p", "Two seeds differ by", "Answer"]
-    yield Fold([Table(table.Table(heads, rows), marks={i: "primary" for i, c in enumerate(answers) if c["primary"]}),
+    yield Fold([Table(comparisons(answers), marks={i: "primary" for i, c in enumerate(answers) if c["primary"]}),
                 Words(items=[c["sentence"] for c in answers])], title="The comparisons in figures and words")
     for i, metric in enumerate(dict.fromkeys(c["metric"] for c in contrasts)):
-        own = {(_name(c), c["k"]): c for c in contrasts if c["metric"] == metric}
+        own = {(name_of(c), c["k"]): c for c in contrasts if c["metric"] == metric}
         note = "Single k are descriptions, not claims." if i == 0 else "A description, not a claim."
-        yield Fold([_by_k(context, "Comparison", own, "difference", note=note)],
+        yield Fold([Table(by_k("Comparison", own, settings.k, note=note), "figures")],
                    title=f"Difference in {TITLES.get(metric, metric)}, for every k")
 
 
@@ -195,41 +189,17 @@ def _scores(context: StudyContext, part: Row) -> Iterator[Block]:
     for i, metric in enumerate(dict.fromkeys(s["metric"] for s in part["scores"])):
         own = {(s["arm"], s["k"]): s for s in part["scores"] if s["metric"] == metric}
         first = next(iter(own.values()))
-        floor = next((s["floor"] for s in own.values() if s["floor"] is not None), None)
-        note = f"{MEANINGS.get(metric, '')} Small: 95% intervals."
-        yield Fold([_by_k(context, "Arm", own, "value", floor, f"Knows nothing ({FLOORS.get(metric, '')})", note)],
+        figures = by_k("Arm", own, context.settings.k, f"Knows nothing ({FLOORS.get(metric, '')})",
+                       f"{MEANINGS.get(metric, '')} Small: 95% intervals.")
+        yield Fold([Table(figures, "figures")],
                    title=TITLES.get(metric, metric), beside=f"{first['better']} is better", open=i == 0)
     shares = part.get("per_subject")
     if shares:
-        arms = list(shares)
-        rows = [["subject "
-                 f"{i}", *(f"{share:.0%}" if (share := shares[arm].get(name)) is not None else "" for arm in arms)]
-                for i, name in enumerate(shares[arms[0]], start=1)]
-        note = ("There are fewer than five subjects with or without a class, too few for intervals. Mean over k and "
-                "seeds.")
-        yield Fold([Table(table.Table(["Subject", *arms], rows, notes=[note]), "figures")],
+        numbered = [f"subject {i + 1}" for i in range(len(next(iter(shares.values()))))]
+        yield Fold([Table(called_right(shares, numbered), "figures"),
+                    Words("There are fewer than five subjects with or without a class, too few for intervals. Mean "
+                          "over k and seeds.", style="note")],
                    title="Share of each subject's images that are called right", open=True)
-
-
-def _by_k(context: StudyContext, first: str, own: Mapping[tuple[str, int | None], Row], key: str,
-          floor: float | None = None, floor_name: str = "", note: str = "") -> Table:
-    """A line an arm or comparison, a column a k, the mean over k where there are several; the floor last."""
-    ks: list[int | None] = [*context.settings.k, *([None] if len(context.settings.k) > 1 else [])]
-    sign = key == "difference"
-    cells = [[_three(row[key], row["interval"], sign=sign) if (row := own.get((name, k))) else "" for k in ks]
-             for name in dict.fromkeys(name for name, _ in own)]
-    rows = [[name, *line] for name, line in zip(dict.fromkeys(name for name, _ in own), cells, strict=True)]
-    rows += [[floor_name, *([_three(floor)] * len(ks))]] if floor is not None else []
-    heads = [first, *("mean over k" if k is None else f"k = {k:,}" for k in ks)]
-    return Table(table.Table(heads, rows, notes=[note]), "figures")
-
-
-def _three(value: float | None, span: Interval | None = None, sign: bool = False) -> str:
-    """With three decimals, so that the values of a table can be compared; differences with their sign."""
-    if value is None:
-        return ""
-    first, *ends = (number(x, 3, sign) for x in (value, *(span or ())))
-    return first + (f" ({ends[0]} to {ends[1]})" if ends else "")
 
 
 def _external(context: StudyContext) -> Iterator[Block]:
@@ -309,16 +279,13 @@ def _relation(context: StudyContext) -> Iterator[Block]:
 
 def _gan_arms(arms: Sequence[str]) -> tuple[list[tuple[str, str | None]], bool]:
     """The arms with synthetic images and their OVERSAMPLE arms; where none has one, without."""
-    known = {name: named(name) for name in arms}
-
-    def partner(arm: Named) -> str | None:
-        wanted = arm.prefix, "OVERSAMPLE", arm.factor
-        return next((n for n, other in known.items() if (other.prefix, other.source, other.factor) == wanted), None)
-
-    pairs = [(name, beside) for name, arm in known.items() if arm.source == "GAN" and (beside := partner(arm))]
-    if pairs:
-        return list(pairs), True
-    return [(name, None) for name, arm in known.items() if arm.source in ("GAN", "GAN_ONLY")], False
+    known = by_parts_of(arms)
+    pairs = [(name, known.get((prefix, "OVERSAMPLE", at))) for (prefix, source, at), name in known.items()
+             if source == "GAN"]
+    beside = [pair for pair in pairs if pair[1]]
+    if beside:
+        return beside, True
+    return [(name, None) for (_, source, _), name in known.items() if source in ("GAN", "GAN_ONLY")], False
 
 
 def _gain(folder: StudyFolder, audit: Row, pairs: Sequence[tuple[str, str | None]]) -> float | None:

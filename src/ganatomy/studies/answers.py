@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ganatomy.core.text import counted, estimate, grouped, number, p_value
 from ganatomy.studies.inference import Estimate
-from ganatomy.studies.protocol import CONTROLS, PREFIXES, SOURCES
+from ganatomy.studies.protocol import CONTROLS, Arm, named
 
 Answer = Literal["helps", "hurts", "does not help", "can't tell"]
 HELPS: Answer = "helps"
@@ -35,31 +35,6 @@ _METRICS = {"f1": "F1", "average_precision": "average precision", "roc_auc": "RO
 
 
 @dataclass(frozen=True)
-class Named:
-    """An arm's name in parts: [AUG_|AUG2_]SOURCE[@factor]; `factor` is the text behind the @, "" without."""
-
-    name: str
-    prefix: str
-    source: str
-    factor: str
-
-    def words(self) -> str:
-        """The arm in words: synthetic images, with flips (AUG_GAN)."""
-        factor = f", {self.factor} x k of them" if self.factor else ""
-        return f"{_SOURCES[self.source]}{factor}{_AUGMENTED[self.prefix]} ({self.name})"
-
-
-def named(name: str) -> Named:
-    """An arm's name in parts. Raises `ValueError` for a name that is no arm's."""
-    plain, _, factor = name.partition("@")
-    prefix = next(p for p in sorted(PREFIXES, key=len, reverse=True) if plain.startswith(p))
-    source = plain.removeprefix(prefix)
-    if source not in SOURCES:
-        raise ValueError(f"{name!r} is no arm")
-    return Named(name, prefix, source, factor)
-
-
-@dataclass(frozen=True)
 class Pair:
     """Treatment against reference."""
 
@@ -75,7 +50,7 @@ def pairs_of(arms: Sequence[str]) -> list[Pair]:
     ones; against ORG, which adds nothing; OVERSAMPLE against ORG. Then augmentation against none, the stronger against
     flips, and synthetic images alone against real ones.
     """
-    by_parts, primary = _by_parts(arms), primary_of(arms)
+    by_parts, primary = by_parts_of(arms), primary_of(arms)
     pairs = [Pair(arm.name, reference, (arm.name, reference) == primary)
              for arm in map(named, arms) for reference in _references(arm, by_parts)]
     return sorted(pairs, key=lambda pair: not pair.primary)
@@ -87,35 +62,41 @@ def primary_of(arms: Sequence[str]) -> tuple[str, str] | None:
     It is GAN - OVERSAMPLE with AUG_, if these arms are not there without augmentation, then with AUG2_; of several
     factors the first. Without any of them FRESH, then COPIES, then NOISE take the place of GAN.
     """
-    by_parts = _by_parts(arms)
+    by_parts = by_parts_of(arms)
     for source, prefix in itertools.product(ADDING, PRIMARY_PREFIXES):
         for arm in (a for a in map(named, arms) if (a.source, a.prefix) == (source, prefix)):
-            if reference := by_parts.get((prefix, "OVERSAMPLE", arm.factor)):
+            if reference := by_parts.get((prefix, "OVERSAMPLE", arm.at)):
                 return arm.name, reference
     return None
 
 
 def companion_of(primary: tuple[str, str], arms: Sequence[str]) -> tuple[str, str] | None:
     """The same comparison without augmentation, which must agree before it is concluded that images help."""
-    by_parts, arm = _by_parts(arms), named(primary[0])
-    treatment, reference = (by_parts.get(("", source, arm.factor)) for source in (arm.source, "OVERSAMPLE"))
+    by_parts, arm = by_parts_of(arms), named(primary[0])
+    treatment, reference = (by_parts.get(("", source, arm.at)) for source in (arm.source, "OVERSAMPLE"))
     return (treatment, reference) if arm.prefix and treatment and reference else None
 
 
-def _references(arm: Named, by_parts: Mapping[tuple[str, str, str], str]) -> list[str]:
+def _references(arm: Arm, by_parts: Mapping[tuple[str, str, str], str]) -> list[str]:
     if arm.source == "ORG":  # the next weaker augmentation that is there
         weaker = {"AUG_": ("",), "AUG2_": ("AUG_", "")}.get(arm.prefix, ())
         return [by_parts[prefix, "ORG", ""] for prefix in weaker if (prefix, "ORG", "") in by_parts][:1]
-    wanted = [(arm.prefix, "OVERSAMPLE", arm.factor)] if arm.source in ADDING else []
+    wanted = [(arm.prefix, "OVERSAMPLE", arm.at)] if arm.source in ADDING else []
     return [by_parts[parts] for parts in (*wanted, (arm.prefix, "ORG", "")) if parts in by_parts]
 
 
-def _by_parts(arms: Sequence[str]) -> dict[tuple[str, str, str], str]:
+def by_parts_of(arms: Sequence[str]) -> dict[tuple[str, str, str], str]:
     """The names of arms by prefix, source and factor."""
-    return {(arm.prefix, arm.source, arm.factor): arm.name for arm in map(named, arms)}
+    return {(arm.prefix, arm.source, arm.at): arm.name for arm in map(named, arms)}
 
 
 # -- the answer for one pair
+
+
+def _in_words(arm: Arm) -> str:
+    """Such as: synthetic images, with flips (AUG_GAN)."""
+    factor = f", {arm.at} x k of them" if arm.at else ""
+    return f"{_SOURCES[arm.source]}{factor}{_AUGMENTED[arm.prefix]} ({arm.name})"
 
 
 @dataclass(frozen=True)
@@ -182,7 +163,8 @@ def sentence(row: Row, frame: Frame) -> str:
     floor = "" if row["floor"] is None else f"; two seeds of {row['reference']} differ by {number(row['floor'], 3)}"
     holm = "" if row["p_holm"] is None else \
         f", Holm's p among {grouped(frame.compared, 'comparison')} {p_value(row['p_holm'])}"
-    return (f"Classifiers with {named(row['treatment']).words()} against {named(row['reference']).words()}: {gain}, "
+    treatment, reference = (_in_words(named(row[side])) for side in ("treatment", "reference"))
+    return (f"Classifiers with {treatment} against {reference}: {gain}, "
             f"{frame.words()}{floor}. {row['answer'].capitalize()} ({frame.margin:g} would matter{holm}).")
 
 
@@ -275,7 +257,7 @@ def _ignorance(names: tuple[str, str], scores: Sequence[Row]) -> list[str]:
 
 def _sentence(answer: Answer, primary: Row, frame: Frame) -> str:
     arm = named(primary["treatment"])
-    what = f"synthetic images{f' ({arm.factor} x k)' if arm.factor else ''}" if arm.source == "GAN" else arm.words()
+    what = f"synthetic images{f' ({arm.at} x k)' if arm.at else ''}" if arm.source == "GAN" else _in_words(arm)
     words = {HELPS: f"Yes: adding {what} makes this classifier better than",
              HURTS: f"No: adding {what} makes this classifier worse than",
              DOES_NOT: f"No: adding {what} brings no gain of {frame.margin:g} or more over",

@@ -26,7 +26,7 @@ from ganatomy.core.files import (
     write_json,
     write_text,
 )
-from ganatomy.core.recipe import flat
+from ganatomy.core.recipe import differences
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.folds import Place
 from ganatomy.studies.protocol import StudySettings
@@ -97,11 +97,6 @@ class StudyFolder:
             raise UserError("is not a study folder (it has no study.json)", where=folder.path,
                             fix="start one with `ganatomy study DATASET STUDY`")
         return folder
-
-    @classmethod
-    def is_study(cls, path: str | Path) -> bool:
-        """Whether the folder looks like a study."""
-        return cls(path).exists()
 
     def exists(self) -> bool:
         """Whether the study has been started."""
@@ -185,11 +180,9 @@ class StudyFolder:
 
     def refuse_difference(self, settings: StudySettings, dataset: Dataset, external: Dataset | None) -> None:
         """Raise `UserError` if the study was started with other settings (naming the keys that differ) or data."""
-        old, new = (flat(s.model_dump(mode="json")) for s in (self.settings(), settings))
-        differ = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-        if differ:
-            what = "; ".join(f"{k} was {old.get(k)}, now {new.get(k)}" for k in differ)
-            raise UserError(f"was started with other settings: {what}", where=self.path,
+        changes = differences(self.settings(), settings)
+        if changes:
+            raise UserError(f"was started with other settings: {changes}", where=self.path,
                             fix="leave the options out to go on with it, or choose another folder")
         about = self.about()
         for name, called, given in (("dataset", "dataset", dataset), ("external", "external dataset", external)):

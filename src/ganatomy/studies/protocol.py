@@ -1,18 +1,17 @@
 """What a study is: everything that decides its result, in one frozen, validated value kept in study.json.
 
-An arm is what a classifier is trained on, and how its images are changed on the fly. Its name is
-[AUG_|AUG2_]SOURCE[@factor]. ORG has the real images alone. The other sources add factor x k positive images:
-OVERSAMPLE the training positives again, GAN synthetic ones; GAN_ONLY has synthetic images alone, of every class.
-Three more are controls, which tell what the study itself can see: FRESH adds real images of further patients (the
-most that a generator could give), COPIES random draws of the training positives (a generator that has learnt by
-heart), NOISE grey noise.
+An arm is what a classifier is trained on, and how its images are changed on the fly. ORG has the real images alone. The
+other sources add factor x k positive images: OVERSAMPLE the training positives again, GAN synthetic ones; GAN_ONLY has
+synthetic images alone, of every class. Three are controls, which tell what the study itself can see: FRESH adds real
+images of further patients (the most that a generator could give), COPIES random draws of the training positives (a
+generator that has learnt by heart), NOISE grey noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, get_args
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -21,10 +20,9 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Frozen, Recipe, validation_error
 from ganatomy.data.dataset import Dataset
 
-Source = Literal["ORG", "OVERSAMPLE", "GAN", "GAN_ONLY", "FRESH", "COPIES", "NOISE"]
 Augment = Literal["none", "flips", "strong"]
-SOURCES: tuple[Source, ...] = get_args(Source)
-CONTROLS: tuple[Source, ...] = ("FRESH", "COPIES", "NOISE")
+CONTROLS = ("FRESH", "COPIES", "NOISE")
+SOURCES = ("ORG", "OVERSAMPLE", "GAN", "GAN_ONLY", *CONTROLS)
 PREFIXES: dict[str, Augment] = {"": "none", "AUG_": "flips", "AUG2_": "strong"}
 DEFAULT = ("ORG", "AUG_ORG", "OVERSAMPLE", "AUG_OVERSAMPLE", "GAN", "AUG_GAN")
 Factor = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
@@ -33,12 +31,18 @@ Images = Annotated[int, Field(ge=2, le=100_000)]
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm. `factor` is how many images are added, as a multiple of k; 0 for ORG."""
+    """One arm: the parts of its name, [AUG_|AUG2_]SOURCE[@factor].
+
+    Attributes:
+        at: what stands behind the @; "" without.
+        factor: how many images are added, as a multiple of k; 0 for ORG.
+    """
 
     name: str
     prefix: str
-    source: Source
-    factor: float
+    source: str
+    at: str = ""
+    factor: float = 0.0
 
     @property
     def augment(self) -> Augment:
@@ -55,6 +59,18 @@ class Arm:
         return round(self.factor * k)
 
 
+def named(name: str) -> Arm:
+    """The arm of a name, without its factor. Raises `UserError` for a name that is no arm's."""
+    plain, _, at = name.partition("@")
+    prefix = next(p for p in sorted(PREFIXES, key=len, reverse=True) if plain.startswith(p))
+    source = plain.removeprefix(prefix)
+    if source not in SOURCES:
+        raise UserError(f"no arm is called {name!r}", where="--arms",
+                        fix=f"use {', '.join(SOURCES)}, each also with AUG_ (flips) or AUG2_ (rotation, contrast, "
+                            "elastic) before it")
+    return Arm(name, prefix, source, at)
+
+
 def parse_arms(names: Sequence[str], factors: Sequence[float]) -> tuple[Arm, ...]:
     """The arms of these names, each that adds images once for every factor.
 
@@ -63,18 +79,17 @@ def parse_arms(names: Sequence[str], factors: Sequence[float]) -> tuple[Arm, ...
     Raises:
         UserError: an unknown or repeated name.
     """
-    arms = []
-    for name in names:
-        prefix = next(p for p in sorted(PREFIXES, key=len, reverse=True) if name.startswith(p))
-        source = next((s for s in SOURCES if s == name.removeprefix(prefix)), None)
-        if source is None:
-            raise UserError(f"no arm is called {name!r}", where="--arms",
-                            fix=f"use {', '.join(SOURCES)}, each also with AUG_ (flips) or AUG2_ (rotation, contrast, "
-                                "elastic) before it")
-        if source == "ORG":
-            arms.append(Arm(name, prefix, source, 0.0))
-            continue
-        arms += [Arm(name if len(factors) == 1 else f"{name}@{f:g}", prefix, source, f) for f in factors]
+    arms: list[Arm] = []
+    for arm in map(named, names):
+        if arm.at:
+            raise UserError(f"the factor of {arm.name} has an option of its own", where="--arms",
+                            fix=f"give --synthetic {arm.at}")
+        if arm.source == "ORG":
+            arms.append(arm)
+        elif len(factors) == 1:
+            arms.append(replace(arm, factor=factors[0]))
+        else:
+            arms += [replace(arm, name=f"{arm.name}@{f:g}", at=f"{f:g}", factor=f) for f in factors]
     if len({a.name for a in arms}) < len(arms):
         raise UserError("an arm or a factor is given twice", where="--arms, --synthetic", fix="name each once")
     return tuple(arms)
@@ -109,7 +124,7 @@ class StudySettings(Frozen):
     k: tuple[Images, ...] = Field((25, 50, 100), description="numbers of real positive training images")
     folds: int = Field(3, ge=2, le=20, description="parts of the subjects, each held out once")
     seeds: int = Field(2, ge=1, le=100, description="repetitions in each fold: subset, GAN, initial weights")
-    arms: tuple[str, ...] = Field(DEFAULT, min_length=1, description="see arms.py")
+    arms: tuple[str, ...] = Field(DEFAULT, min_length=1, description="see `Arm`")
     imbalance: float = Field(10.0, gt=0, le=1000, description="real negatives for each real positive")
     synthetic: tuple[Factor, ...] = Field((1.5,), description="images added, as multiples of k")
     positives: tuple[str, ...] = Field(description="classes that are rare and get synthetic images")

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy import __version__
-from ganatomy.core import text
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, write_json, write_text
 from ganatomy.core.table import Table
@@ -179,28 +178,64 @@ def _answer(results: Entry) -> str:
 
 def _tables(results: Entry, ks: Sequence[int]) -> list[str]:
     """Scores, comparisons with an answer and, where subjects are few, each one's share, of one set of test images."""
-    shown: list[int | None] = [*ks, *([None] if len(ks) > 1 else [])]
     f1 = {(s["arm"], s["k"]): s for s in results["scores"] if s["metric"] == "f1"}
-    rows = [[arm, *(text.estimate(f1[arm, k]["value"], f1[arm, k]["interval"]) for k in shown)]
-            for arm in dict.fromkeys(arm for arm, _ in f1)]
-    floor = next((s["floor"] for (_, k), s in f1.items() if k is None), None)
-    if floor is not None:
-        rows.append(["all called positive", *([number(floor, 3)] * len(shown))])
-    scores = Table(["F1", *(f"k = {k}" if k is not None else "mean over k" for k in shown)], rows,
-                   notes=["In brackets 95% intervals."])
-    contrasts = Table(["F1, mean over k", "difference", "p", "Holm's p", "answer"], [
-        [f"{c['treatment']} - {c['reference']}" + (" (primary)" if c["primary"] else ""),
-         text.estimate(c["difference"], c["interval"], sign=True), p_value(c["p"]), p_value(c["p_holm"]), c["answer"]]
-        for c in results["contrasts"] if c["answer"] is not None])
-    return [scores.text(), contrasts.text(), _per_subject(results.get("per_subject") or {}).text()]
+    scores = by_k("F1", f1, ks, "all called positive", "In brackets 95% intervals.")
+    shares = results.get("per_subject") or {}
+    subjects = list(next(iter(shares.values()), {}))
+    right = called_right(shares, subjects).text() if len(subjects) <= MOST_SUBJECTS else ""
+    return [scores.text(), comparisons(results["contrasts"]).text(), right]
 
 
-def _per_subject(shares: Mapping[str, Mapping[str, float]]) -> Table:
-    """The share of each subject's images that is called right; no rows where there are many subjects, or none."""
-    subjects = list(dict.fromkeys(subject for own in shares.values() for subject in own))
-    few = shares if len(subjects) <= MOST_SUBJECTS else {}
-    return Table(["called right", *subjects], [[arm, *(number(own.get(s), 3) for s in subjects)]
-                                               for arm, own in few.items()])
+# -- tables for terminal and report
+
+
+def by_k(first: str, rows: Mapping[tuple[str, int | None], Entry], ks: Sequence[int], floor: str = "",
+         note: str = "") -> Table:
+    """Scores or contrasts of one metric by arm, or name of a comparison, and k: a line each, a column a k.
+
+    Args:
+        first: the first column's head.
+        rows: by arm or comparison, and k.
+        ks: the columns; the mean over k comes last where there are several.
+        floor: words for what knows nothing, whose value is the last line; "" for none.
+        note: a sentence below.
+    """
+    shown: list[int | None] = [*ks, *([None] if len(ks) > 1 else [])]
+    lines = [[name, *(_with_interval(rows.get((name, k))) for k in shown)]
+             for name in dict.fromkeys(name for name, _ in rows)]
+    value = next((row["floor"] for row in rows.values() if row["floor"] is not None), None)
+    if floor and value is not None:
+        lines.append([floor, *([number(value, 3)] * len(shown))])
+    return Table([first, *("mean over k" if k is None else f"k = {k:,}" for k in shown)], lines, notes=[note])
+
+
+def comparisons(contrasts: Sequence[Entry]) -> Table:
+    """Those that have an answer."""
+    return Table(["Comparison", "Difference in F1", "p", "Holm's p", "Two seeds differ by", "Answer"], [
+        [name_of(c) + (" (primary)" if c["primary"] else ""), _with_interval(c), p_value(c["p"]), p_value(c["p_holm"]),
+         number(c["floor"], 3), c["answer"]] for c in contrasts if c["answer"] is not None])
+
+
+def called_right(shares: Mapping[str, Mapping[str, float | None]], names: Sequence[str]) -> Table:
+    """The share of each subject's images that is called right, by arm; `names` for the subjects, in their order."""
+    subjects = next(iter(shares.values()), {})
+    return Table(["Called right", *shares], [
+        [name, *(number(own.get(subject), 2) for own in shares.values())]
+        for name, subject in zip(names, subjects, strict=True)])
+
+
+def name_of(contrast: Entry) -> str:
+    """A comparison's name: treatment − reference."""
+    return f"{contrast['treatment']} − {contrast['reference']}"
+
+
+def _with_interval(row: Entry | None) -> str:
+    """A score or difference with its interval, three decimals each, so that those of a table can be compared."""
+    value = None if row is None else row.get("value", row.get("difference"))
+    if row is None or value is None:
+        return ""
+    first, *ends = (number(x, 3, sign="difference" in row) for x in (value, *(row["interval"] or ())))
+    return first + (f" ({ends[0]} to {ends[1]})" if ends else "")
 
 
 def _audits(audits: Sequence[Entry]) -> list[str]:
