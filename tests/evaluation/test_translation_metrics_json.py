@@ -17,7 +17,7 @@ from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.evaluation import translation as evaluation_translation
 from ganatomy.evaluation.evaluate import evaluate, table
-from ganatomy.evaluation.translation import direction_of, translations, whole_subjects
+from ganatomy.evaluation.translation import Slices, translated, whole_subjects
 from ganatomy.generators.sampler import Sampler
 from ganatomy.training.train import train
 from tests.builders import SMALL, TINY, write_contrasts
@@ -115,9 +115,9 @@ def test_fewer_slices_are_matched_as_they_are_among_all(pix2pix: Path) -> None:
     """A subject's histogram is that of all its test slices, however few of them are measured."""
     by_id = []
     for n in (None, 5):
-        direction = direction_of(evaluation_translation._task(pix2pix, 0, None, []), False, n)
-        matched = translations(direction, lambda text: None)[0][MATCHED]
-        by_id.append({row.image_id: image for row, image in zip(direction.rows, matched, strict=True)})
+        slices = Slices(evaluation_translation._task(pix2pix, 0, None, []), False, n)
+        matched = translated(slices, lambda text: None)[0][MATCHED]
+        by_id.append({row.image_id: image for row, image in zip(slices.rows, matched, strict=True)})
     whole, part = by_id
     assert (len(whole), len(part)) == (12, 5)
     assert all((part[name] == whole[name]).all() for name in part)

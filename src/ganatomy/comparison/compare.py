@@ -15,7 +15,6 @@ from ganatomy.comparison.runs import (
     Estimate,
     Evaluated,
     Primary,
-    Say,
     noise_columns,
     read_runs,
     refuse_incomparable,
@@ -25,7 +24,7 @@ from ganatomy.comparison.runs import (
     with_values,
 )
 from ganatomy.core.errors import UserError
-from ganatomy.core.text import counted, duration, estimate
+from ganatomy.core.text import Say, counted, duration, estimate
 from ganatomy.metrics import factor
 from ganatomy.metrics.schema import OF_DATASET, OTHER_DATASET, Direction, TranslationMetrics, finite
 from ganatomy.statistics.subjects import size_warning

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -12,7 +12,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
-from ganatomy.core.text import Interval
+from ganatomy.core.text import Interval, Say
 from ganatomy.metrics import about, metric_modules, shown
 from ganatomy.metrics.schema import (
     HISTOGRAM_MATCHED,
@@ -29,7 +29,6 @@ from ganatomy.metrics.schema import (
     read_metrics,
 )
 
-Say = Callable[[str], None]
 Primary = Literal["kd", "critic", "fd"]
 Entry = Result | Control | PairedResult
 COPIES = "copies"

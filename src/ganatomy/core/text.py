@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Interval = tuple[float, float]
+Say = Callable[[str], None]  # what is called with lines for the user
 MOST_DECIMALS = 6
 NOTHING = "-"  # of a value that there is not
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_json
 from ganatomy.core.run import Run
-from ganatomy.core.text import command_line, grouped, listed
+from ganatomy.core.text import Say, command_line, grouped, listed
 from ganatomy.evaluation.map import write_map
 from ganatomy.evaluation.samples import Task, of_datasets, of_run, samples_of
 from ganatomy.evaluation.table import table
@@ -28,7 +28,6 @@ __all__ = ["check_gates", "evaluate", "table"]
 
 MOST_ASKED = 1_000_000
 
-Say = Callable[[str], None]
 
 
 def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | None = None, seed: int = 0,
@@ -125,8 +124,13 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> M
         results += metric.compute(samples)
     say("controls ...")
     judged, blind = _controls(task, samples, results)
+    warnings = [*task.warnings, *size_warning(samples.test.n_subjects)]
+    if samples.train is None:
+        warnings.append("No train split: nothing stands beside the values against test.")
+    if samples.synthetic.n_images < FEW_SYNTHETIC:
+        warnings.append(f"Only {samples.synthetic.n_images} synthetic images: use at least {FEW_SYNTHETIC}.")
+    warnings += [*blind, *_missing(results)]
     known = tuple(r for r in results if r.value is not None)
-    warnings = [*task.warnings, *_size_warnings(samples), *blind, *_missing(results)]
     return about.model_copy(update={"verdicts": verdicts(known, judged), "results": known, "controls": tuple(judged),
                                     "warnings": tuple(warnings)})
 
@@ -175,12 +179,3 @@ def behind_model(model: Result, control: float) -> bool | None:
         reference = model.reference.value if model.reference else None
         return None if reference is None else abs(control - reference) > abs(model.value - reference)
     return control > model.value if model.better == "lower" else control < model.value
-
-
-def _size_warnings(samples: Samples) -> list[str]:
-    warnings = size_warning(samples.test.n_subjects)
-    if samples.train is None:
-        warnings.append("No train split: nothing stands beside the values against test.")
-    if samples.synthetic.n_images < FEW_SYNTHETIC:
-        warnings.append(f"Only {samples.synthetic.n_images} synthetic images: use at least {FEW_SYNTHETIC}.")
-    return warnings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ganatomy.core.files import write_json
 from ganatomy.core.run import Run
+from ganatomy.core.text import Say
 from ganatomy.data.images import averaged
 from ganatomy.data.pictures import grid, write_png
 from ganatomy.features.base import Features, Images
@@ -32,13 +32,13 @@ KINDS = ("train", "test", "synthetic")
 def image_map(samples: Samples) -> dict[str, Any]:
     """Coordinates of at most 300 images of each kind, by t-SNE and by principal components of their features.
 
-    Both are scaled to -1 to 1 about their middle, keeping their proportions; t-SNE's units mean nothing anyway. They
-    are the same every time on one machine: t-SNE starts from the principal components and runs in one thread.
+    Both are scaled to -1 to 1 about their middle, keeping their proportions, and the same every time on one machine:
+    t-SNE starts from the principal components and runs in one thread.
 
     Returns:
-        `kinds` (how many of each), and, point by point, `kind`, `id`, `row` in its sample, `tsne` and `pca` ([x, y]);
-        `perplexity`, `explained` (shares of the variance that the two principal components show) and `seed`.
-        Without points where there are fewer than four images.
+        `kinds` (how many of each), and, point by point, `kind`, `id`, `row` in its sample, `tsne` and `pca` ([x, y];
+        none for fewer than four images); `perplexity`, `explained` (shares of the variance that the two components
+        show), `seed`.
 
     Source: van der Maaten and Hinton, Visualizing data using t-SNE, JMLR 2008.
     """
@@ -49,14 +49,15 @@ def image_map(samples: Samples) -> dict[str, Any]:
     head = {"schema_version": SCHEMA_VERSION, "extractor": samples.extractor.name, "seed": samples.seed, "kinds": kinds}
     if sum(kinds.values()) < FEWEST:
         return head | {"kind": [], "id": [], "row": [], "tsne": [], "pca": [], "perplexity": None, "explained": None}
-    features = np.concatenate([_features(sample, rows) for _, sample, rows in parts])
+    features = np.concatenate([sample.features if len(rows) == sample.n_images else sample.take(rows).features
+                               for _, sample, rows in parts])
     plane = _plane(features, samples.seed)
     return head | plane | {"kind": [kind for kind, _, rows in parts for _ in rows],
                            "id": [sample.ids[row] for _, sample, rows in parts for row in rows],
                            "row": [int(row) for _, _, rows in parts for row in rows]}
 
 
-def write_map(run: Run, samples: Samples, metrics: Metrics, say: Callable[[str], None]) -> None:
+def write_map(run: Run, samples: Samples, metrics: Metrics, say: Say) -> None:
     """Write RUN/map.json and the thumbnails of its generated images, RUN/map.png. No real image is kept there."""
     say("map ...")
     points = image_map(samples)
@@ -72,8 +73,7 @@ def write_map(run: Run, samples: Samples, metrics: Metrics, say: Callable[[str],
 
 def thumbnails(images: Images) -> Images:
     """Images [n, c, h, w] reduced by a whole number, by averaging, until no side is longer than 64 pixels."""
-    factor = -(-max(images.shape[2:]) // THUMB)
-    return averaged(images, factor)
+    return averaged(images, -(-max(images.shape[2:]) // THUMB))
 
 
 def _chosen(sample: Sample | None, seed: int, stream: int) -> NDArray[np.intp]:
@@ -82,10 +82,6 @@ def _chosen(sample: Sample | None, seed: int, stream: int) -> NDArray[np.intp]:
     if n <= MOST_POINTS:
         return np.arange(n, dtype=np.intp)
     return np.sort(np.random.default_rng((seed, stream)).choice(n, MOST_POINTS, replace=False)).astype(np.intp)
-
-
-def _features(sample: Sample, rows: NDArray[np.intp]) -> Features:
-    return sample.features if len(rows) == sample.n_images else sample.take(rows).features
 
 
 def _plane(features: Features, seed: int) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domain
     domain, label = dataset.domain(learnt["domain"]), learnt["label"]
     same_channels(dataset, sampler.channels, "the run")
     test = dataset.require("test", domain, label)
-    images, content = _drawn(sampler, n or default_n(len(test)), seed, path)
+    images, content = _drawn(sampler, n or min(max(len(test), FEWEST_SYNTHETIC), MOST_IMAGES), seed, path)
     warnings = dataset_warnings(dataset, run.dataset_content())
 
     def untrained(count: int) -> Images:
@@ -126,11 +126,6 @@ def of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str |
 
     return Task(dataset, domain, label, size, _sample(second, chosen, size, extractor, alone=synthetic),
                 second.info.content, untrained, None, warnings, DEFAULT_NETWORK)
-
-
-def default_n(n_test: int) -> int:
-    """How many synthetic images are drawn for a test split of that many, unless asked otherwise."""
-    return min(max(n_test, FEWEST_SYNTHETIC), MOST_IMAGES)
 
 
 def _sample(dataset: Dataset, rows: list[Row], size: int, extractor: Extractor, alone: bool = False) -> Sample:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
-from ganatomy.core.text import counted
+from ganatomy.core.text import Say, counted
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.evaluation.samples import at_most, dataset_warnings, same_channels
@@ -41,11 +41,10 @@ from ganatomy.statistics.subjects import rows_of, size_warning
 from ganatomy.training.draws import partners
 
 MOST_TRAINING = MOST_IMAGES // 4  # to learn a histogram from, and for the distance of real train to real test
-Say = Callable[[str], None]
 
 
 @dataclass
-class Translating:
+class TranslationTask:
     """What is measured: the dataset, and the samplers by name, the model's first, then those of the runs beside it."""
 
     dataset: Dataset
@@ -54,82 +53,66 @@ class Translating:
     target: str
     label: str | None
     seed: int
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str]
 
     @property
     def size(self) -> int:
         return self.samplers[MODEL].size
 
+    @property
+    def two_way(self) -> bool:
+        return self.samplers[MODEL].model.two_way
 
-@dataclass
-class Direction:
-    """The test images of one direction, which is `backward` from the contrast that was the target in training.
+
+class Slices:
+    """The test slices of one direction, which is `backward` from the contrast that was the target in training.
 
     Attributes:
-        rows, inputs: of the source's contrast.
-        real, truth: rows and images of the target's contrast; of the same slices where `paired`.
+        rows, inputs: of the contrast `source`.
+        real, truth: rows and images of the contrast `target`; of the same slices where `paired`.
         mask: foreground of the real images, [n, s, s].
+        subjects: of the rows.
     """
 
-    task: Translating
-    rows: list[Row]
-    inputs: Images
-    real: list[Row]
-    truth: Images
-    mask: Any
-    paired: bool
-    backward: bool
+    def __init__(self, task: TranslationTask, backward: bool, n: int | None) -> None:
+        dataset, self.task, self.backward = task.dataset, task, backward
+        self.source, self.target = (task.target, task.source) if backward else (task.source, task.target)
 
-    @property
-    def subjects(self) -> list[str]:
-        return [row.subject for row in self.rows]
+        def chosen(domain: str) -> list[Row]:
+            return at_most(dataset.require("test", domain, task.label), n or MOST_IMAGES, task.seed)
 
-
-def direction_of(task: Translating, backward: bool, n: int | None) -> Direction:
-    source, target = (task.target, task.source) if backward else (task.source, task.target)
-    dataset = task.dataset
-    rows = at_most(dataset.require("test", source, task.label), n or MOST_IMAGES, task.seed)
-    paired = dataset.info.paired
-    real = partners(dataset, rows, target) if paired \
-        else at_most(dataset.require("test", target, task.label), n or MOST_IMAGES, task.seed)
-    inputs, truth = dataset.images(rows, task.size), dataset.images(real, task.size)
-    return Direction(task, rows, inputs, real, truth, foreground(inputs, truth if paired else inputs), paired,
-                      backward)
+        self.rows, self.paired = chosen(self.source), dataset.info.paired
+        self.real = partners(dataset, self.rows, self.target) if self.paired else chosen(self.target)
+        self.inputs, self.truth = dataset.images(self.rows, task.size), dataset.images(self.real, task.size)
+        self.mask = foreground(self.inputs, self.truth if self.paired else self.inputs)
+        self.subjects = [row.subject for row in self.rows]
 
 
-def translations(direction: Direction, say: Say) -> tuple[dict[str, Images], str]:
+def translated(slices: Slices, say: Say) -> tuple[dict[str, Images], str]:
     """Every translator's images, the model's first, and a note on the baselines."""
-    task, outputs = direction.task, dict[str, Images]()
+    task, outputs = slices.task, dict[str, Images]()
     for name, sampler in task.samplers.items():
-        if direction.backward and not sampler.model.two_way:
+        if slices.backward and not sampler.model.two_way:
             continue
         say(f"translating with {name} ...")
-        images = sampler.translate(direction.inputs, task.seed, direction.backward)
+        images = sampler.translate(slices.inputs, task.seed, slices.backward)
         if not np.isfinite(images).all():
             raise UserError("the generator gives images that hold NaN or infinity", where=name, fix="train it again")
         outputs[name] = images
-    outputs[INPUT_RETURNED] = direction.inputs
-    if not direction.paired:
+    outputs[INPUT_RETURNED] = slices.inputs
+    if not slices.paired:
         return outputs, ""
-    rows = training_rows(direction, direction.rows[0].domain)
+    rows = _training_rows(task, slices.source)
     if not rows:
         return outputs, "no training images: histogram matching is left out"
-    truth = task.dataset.images(partners(task.dataset, rows, direction.real[0].domain), task.size)
+    truth = task.dataset.images(partners(task.dataset, rows, slices.target), task.size)
     match = fit_histogram_match(task.dataset.images(rows, task.size), truth, [row.subject for row in rows])
-    outputs[HISTOGRAM_MATCHED] = _matched(direction, match)
+    outputs[HISTOGRAM_MATCHED] = _matched(slices, match)
     return outputs, match.note
 
 
-def to_targets(direction: Direction) -> list[Images]:
-    """The inputs with their grey values matched to training targets, rising and falling; empty without any."""
-    task, rows = direction.task, training_rows(direction, direction.real[0].domain)
-    maps = both_histogram_matches(task.dataset.images(rows, task.size)) if rows else None
-    return [_matched(direction, match) for match in maps or ()]
-
-
-def training_rows(direction: Direction, domain: str) -> list[Row]:
+def _training_rows(task: TranslationTask, domain: str) -> list[Row]:
     """Of as many whole training subjects as histogram matching learns from."""
-    task = direction.task
     return whole_subjects(task.dataset.rows(domain, "train", task.label), MOST_TRAINING, task.seed)
 
 
@@ -144,42 +127,34 @@ def whole_subjects(rows: list[Row], most: int, seed: int) -> list[Row]:
     return [row for row in rows if row.subject in chosen]
 
 
-def _matched(direction: Direction, match: HistogramMatch) -> Images:
+def _matched(slices: Slices, match: HistogramMatch) -> Images:
     """The inputs matched: each ranks among all test slices of its subject, however few of them are measured."""
-    task, outputs = direction.task, np.empty_like(direction.inputs)
-    rows = task.dataset.rows(direction.rows[0].domain, "test", task.label)
-    for subject, places in rows_of(direction.subjects):
+    task, outputs = slices.task, np.empty_like(slices.inputs)
+    rows = task.dataset.rows(slices.source, "test", task.label)
+    for subject, places in rows_of(slices.subjects):
         whole = [row for row in rows if row.subject == subject]
         images = match(task.dataset.images(whole, task.size), [subject] * len(whole))
-        outputs[places] = images[[whole.index(direction.rows[i]) for i in places]]
+        outputs[places] = images[[whole.index(slices.rows[i]) for i in places]]
     return outputs
 
 
-def physical(direction: Direction) -> tuple[Any, str]:
+def _physical(slices: Slices) -> tuple[Any, str]:
     """Units for a step of 1 in the images, of each row, and their name; (None, "") for arbitrary units."""
-    info = direction.task.dataset.info
-    intensity = info.intensity.get(direction.real[0].domain)
+    info = slices.task.dataset.info
+    intensity = info.intensity.get(slices.target)
     if intensity is None or intensity.units.startswith("arbitrary"):
         return None, ""
     low, high = info.value_range
-    return np.array([(high - low) / 2 * row.scale for row in direction.real]), intensity.units
+    return np.array([(high - low) / 2 * row.scale for row in slices.real]), intensity.units
 
 
-def spacing(direction: Direction) -> tuple[float, float] | None:
-    dataset, size = direction.task.dataset, direction.task.size
-    if dataset.info.spacing is None:
-        return None
-    factor = dataset.size / size
-    return dataset.info.spacing[0] * factor, dataset.info.spacing[1] * factor
-
-
-def lesion_masks(direction: Direction) -> Any:
+def _lesion_masks(slices: Slices) -> Any:
     """Where lesions are outlined, [n, s, s]; None where nothing is, or the images are smaller than stored."""
-    dataset = direction.task.dataset
+    dataset = slices.task.dataset
     values = [value for name, value in dataset.info.mask_values.items() if "lesion" in name.lower()]
-    if not values or not direction.paired or direction.task.size != dataset.size:
+    if not values or not slices.paired or slices.task.size != dataset.size:
         return None
-    return np.isin(dataset.masks(direction.rows), values)
+    return np.isin(dataset.masks(slices.rows), values)
 
 
 def translates(path: str | Path) -> bool:
@@ -193,13 +168,12 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
                          beside: Sequence[str | Path], say: Say) -> schema.TranslationMetrics:
     """What metrics.json holds of a run that translates. Arguments as for `evaluate`."""
     task = _task(path, seed, data, beside)
-    directions = [False, True] if task.samplers[MODEL].model.two_way else [False]
     measured, digest = [], hashlib.sha256()
-    for backward in directions:
-        direction = direction_of(task, backward, n)
-        say(f"{direction.rows[0].domain} to {direction.real[0].domain}: {len(direction.rows)} test slices of "
-            f"{counted(len(set(direction.subjects)), 'subject')}")
-        entry, outputs = _measure(direction, say)
+    for backward in (False, True) if task.two_way else (False,):
+        slices = Slices(task, backward, n)
+        say(f"{slices.source} to {slices.target}: {len(slices.rows)} test slices of "
+            f"{counted(len(set(slices.subjects)), 'subject')}")
+        entry, outputs = _measure(slices, say)
         measured.append(entry)
         digest.update(outputs.tobytes())
     notes = task.samplers[MODEL].notes or {}
@@ -210,20 +184,20 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
          "warnings": list(dict.fromkeys(task.warnings))})
 
 
-def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str | Path]) -> Translating:
+def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str | Path]) -> TranslationTask:
     run, sampler = Run.open(path), load_generator(path)
     notes = sampler.notes or {}
     dataset = Dataset.open(data or run.dataset_path())
     source, target = (dataset.domain(notes[key]) for key in ("source_domain", "domain"))
     same_channels(dataset, sampler.channels, "the run")
-    task = Translating(dataset, {MODEL: sampler}, source, target, run.recipe().label, seed,
+    task = TranslationTask(dataset, {MODEL: sampler}, source, target, run.recipe().label, seed,
                        dataset_warnings(dataset, run.dataset_content()))
     for other in beside:
         _add_beside(task, Path(other), run.dataset_content())
     return task
 
 
-def _add_beside(task: Translating, path: Path, content: str) -> None:
+def _add_beside(task: TranslationTask, path: Path, content: str) -> None:
     """Put another run's generator beside the model. Raises `UserError` if it does something else."""
     run, sampler = Run.open(path), load_generator(path)
     notes = sampler.notes or {}
@@ -236,68 +210,72 @@ def _add_beside(task: Translating, path: Path, content: str) -> None:
     task.samplers[name if number == 1 else f"{name} #{number}"] = sampler
 
 
-def _measure(direction: Direction, say: Say) -> tuple[dict[str, Any], Images]:
+def _measure(slices: Slices, say: Say) -> tuple[dict[str, Any], Images]:
     """The values of one direction as JSON, and the model's images."""
-    task, subjects = direction.task, direction.subjects
-    outputs, note = translations(direction, say)
-    real = Sample(direction.truth, [row.subject for row in direction.real])
+    task, subjects = slices.task, slices.subjects
+    outputs, note = translated(slices, say)
+    info, real = task.dataset.info, Sample(slices.truth, [row.subject for row in slices.real])
     entry: dict[str, Any] = {
-        "source": direction.rows[0].domain, "target": direction.real[0].domain, "paired": direction.paired,
+        "source": slices.source, "target": slices.target, "paired": slices.paired,
         "n_images": len(subjects), "n_subjects": len(set(subjects)), "note": note,
-        "kernel": _kernel(direction, outputs, real, say)}
-    if direction.paired:
+        "kernel": _kernel(slices, outputs, real, say)}
+    if slices.paired:
         say("against the truth ...")
-        entry |= _against_truth(direction, outputs)
+        entry |= _against_truth(slices, outputs)
     else:
-        entry["returned"] = returned_unpaired(direction.inputs, outputs[MODEL], to_targets(direction), direction.mask,
-                                              subjects)
+        rows = _training_rows(task, slices.target)
+        maps = both_histogram_matches(task.dataset.images(rows, task.size)) if rows else None
+        entry["returned"] = returned_unpaired(slices.inputs, outputs[MODEL], [_matched(slices, m) for m in maps or ()],
+                                              slices.mask, subjects)
     say("anatomy ...")
-    entry["anatomy"] = anatomy(direction.inputs, outputs[MODEL], direction.mask, subjects, spacing=spacing(direction),
-                               targets=direction.truth if direction.paired else None)
-    outlined = lesion_masks(direction)
+    factor = task.dataset.size / task.size
+    spacing = (info.spacing[0] * factor, info.spacing[1] * factor) if info.spacing else None
+    entry["anatomy"] = anatomy(slices.inputs, outputs[MODEL], slices.mask, subjects, spacing=spacing,
+                               targets=slices.truth if slices.paired else None)
+    outlined = _lesion_masks(slices)
     if outlined is not None:
-        entry["lesions"] = lesions(direction.truth, outputs[MODEL], outlined, direction.mask, subjects, task.seed)
-    if task.samplers[MODEL].model.two_way:
-        entry |= _there_and_back(direction, outputs[MODEL])
+        entry["lesions"] = lesions(slices.truth, outputs[MODEL], outlined, slices.mask, subjects, task.seed)
+    if task.two_way:
+        entry |= _there_and_back(slices, outputs[MODEL])
     task.warnings += size_warning(len(set(subjects)))
-    values: dict[str, Any] = _with_ids(schema.Direction(**entry).to_json(), [row.image_id for row in direction.rows])
+    values: dict[str, Any] = _with_ids(schema.Direction(**entry).to_json(), [row.image_id for row in slices.rows])
     return values, outputs[MODEL]
 
 
-def _kernel(direction: Direction, outputs: dict[str, Images], real: Sample, say: Say) -> schema.Kernel:
+def _kernel(slices: Slices, outputs: dict[str, Images], real: Sample, say: Say) -> schema.Kernel:
     """KD-Lite0 of every translator's images, and between real images of train and test."""
     say(f"features of {choose().name} ...")
-    task, reference = direction.task, None
-    translators = {name: translated_distance(real, Sample(images, direction.subjects), task.seed)
+    task, reference = slices.task, None
+    translators = {name: translated_distance(real, Sample(images, slices.subjects), task.seed)
                    for name, images in outputs.items()}
-    rows = at_most(task.dataset.rows(direction.real[0].domain, "train", task.label), MOST_TRAINING, task.seed)
+    rows = at_most(task.dataset.rows(slices.target, "train", task.label), MOST_TRAINING, task.seed)
     if rows:
         train = Sample(task.dataset.images(rows, task.size), [row.subject for row in rows])
         reference = real_distance(real, train, task.seed)
     return schema.Kernel(translators=translators, reference=reference)
 
 
-def _against_truth(direction: Direction, outputs: dict[str, Images]) -> dict[str, Any]:
+def _against_truth(slices: Slices, outputs: dict[str, Images]) -> dict[str, Any]:
     """Paired values of every translator, who is ahead of whom, and whether the model returns its input."""
-    subjects = direction.subjects
-    scale, units = physical(direction)
-    pairs = {name: pair_values(direction.truth, images, direction.mask, scale=scale, units=units)
+    subjects = slices.subjects
+    scale, units = _physical(slices)
+    pairs = {name: pair_values(slices.truth, images, slices.mask, scale=scale, units=units)
              for name, images in outputs.items()}
     comparisons = {name: compare((MODEL, pairs[MODEL]), (name, own), subjects)
                    for name, own in pairs.items() if name != MODEL}
     return {"translators": {name: summarise(own, subjects) for name, own in pairs.items()}, "comparisons": comparisons,
             "headlines": {name: headline(own) for name, own in comparisons.items()},
-            "returned": returned_input(direction.inputs, outputs[MODEL], direction.truth, direction.mask, subjects)}
+            "returned": returned_input(slices.inputs, outputs[MODEL], slices.truth, slices.mask, subjects)}
 
 
-def _there_and_back(direction: Direction, outputs: Images) -> dict[str, Any]:
+def _there_and_back(slices: Slices, outputs: Images) -> dict[str, Any]:
     """Cycle error: an input there and back again. Identity error: a real target through the same generator."""
-    sampler, seed = direction.task.samplers[MODEL], direction.task.seed
-    again = sampler.translate(outputs, seed, not direction.backward)
-    same = sampler.translate(direction.truth, seed, direction.backward)
-    mask = foreground(direction.truth, direction.truth)
-    return {"cycle": summarise(pair_values(direction.inputs, again, direction.mask), direction.subjects),
-            "identity": summarise(pair_values(direction.truth, same, mask), [row.subject for row in direction.real])}
+    sampler, seed = slices.task.samplers[MODEL], slices.task.seed
+    again = sampler.translate(outputs, seed, not slices.backward)
+    same = sampler.translate(slices.truth, seed, slices.backward)
+    mask = foreground(slices.truth, slices.truth)
+    return {"cycle": summarise(pair_values(slices.inputs, again, slices.mask), slices.subjects),
+            "identity": summarise(pair_values(slices.truth, same, mask), [row.subject for row in slices.real])}
 
 
 def _with_ids(value: Any, ids: list[str]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,7 +13,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.core.hardware import choose_device
 from ganatomy.core.run import Run
-from ganatomy.core.text import command_line
+from ganatomy.core.text import Say, command_line
 from ganatomy.data.dataset import Dataset, DatasetInfo, DatasetWriter, Intensity, new_dataset
 from ganatomy.data.images import Pixels, denormalise
 from ganatomy.data.manifest import Row
@@ -29,7 +28,7 @@ MOST = 10_000_000
 
 def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, format: Format = "png8",
              weights: Weights = "selected", device: str = "auto", overwrite: bool = False,
-             say: Callable[[str], None] = lambda text: None) -> Dataset:
+             say: Say = lambda text: None) -> Dataset:
     """Write `n` synthetic images as a dataset folder marked synthetic.
 
     Args:

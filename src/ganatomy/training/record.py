@@ -12,7 +12,7 @@ import csv
 import io
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from safetensors.torch import save
 from ganatomy.core.files import atomic_path, disk_errors, private_folder, write_json, write_text
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
+from ganatomy.core.text import Say
 from ganatomy.data.batches import Feed
 from ganatomy.data.contrast import Contrast, learn_contrast
 from ganatomy.data.manifest import Row
@@ -189,7 +190,7 @@ def _outputs(sampler: Sampler, source: Array, ctx: Context) -> Array:
 class Debug:
     """Keeps the parts of a training after every epoch."""
 
-    def __init__(self, run: Run, feed: Feed, say: Callable[[str], None]) -> None:
+    def __init__(self, run: Run, feed: Feed, say: Say) -> None:
         self._run, self._feed = run, feed
         self._real: tuple[Sample, Sample] | None = None
         self._preview: Preview | None = None

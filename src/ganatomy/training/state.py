@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import place, prefers_channels_last
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run, damaged, read_checkpoint, write_checkpoint
+from ganatomy.core.text import Say
 from ganatomy.gans.base import GAN
 from ganatomy.generators.folder import load_generator
 from ganatomy.generators.sampler import Sampler, trained_sampler
@@ -131,7 +131,7 @@ class TrainingState:
         return (self.ema.target if self.ema else self.model.generator).state_dict()
 
 
-def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: Callable[[str], None],
+def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: Say,
            first: dict[str, Tensor] | None = None) -> TrainingState:
     """The state of the newest sound checkpoint of a run, or a new one if there is none.
 
@@ -168,7 +168,7 @@ def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: C
 
 
 def initial_weights(recipe: Recipe, run: Run, model: GAN,
-                    say: Callable[[str], None]) -> tuple[Recipe, dict[str, Tensor] | None]:
+                    say: Say) -> tuple[Recipe, dict[str, Tensor] | None]:
     """The weights that `init_from` names, and the recipe with their fingerprint in the place of the path.
 
     A path may name a person, and weights may change behind it: the run's recipe says which weights they were. A run

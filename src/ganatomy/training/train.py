@@ -18,7 +18,7 @@ from ganatomy.core.files import read_json, write_json
 from ganatomy.core.hardware import choose_device, choose_precision, environment, make_deterministic
 from ganatomy.core.recipe import Recipe, load, parse
 from ganatomy.core.run import Run
-from ganatomy.core.text import command_line, counted
+from ganatomy.core.text import Say, command_line, counted
 from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
 from ganatomy.gans.base import Context
@@ -43,7 +43,6 @@ FLAGS = ("steps", "epochs", "batch_size", "seed", "domain", "source", "label", "
 LOG_EVERY = 50
 DRAW_EVERY = 30.0  # seconds between drawings of the losses, at least
 LOWER_RATES = "lower the learning rates, or try --precision fp32"
-Say = Callable[[str], None]
 OnLog = Callable[[dict[str, Any]], None]
 
 

@@ -6,7 +6,6 @@ import math
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder
-from ganatomy.core.text import counted
+from ganatomy.core.text import Say, counted
 from ganatomy.data.images import Unreadable
 from ganatomy.data.intensity import HOUNSFIELD
 from ganatomy.formats.dicom.file import numbers, opened, text, texts, value
@@ -53,7 +52,7 @@ _SAMPLED = 64
 
 
 def write_series(volume: Volume, values: NDArray[Any], out: Path, about: About,
-                 say: Callable[[str], None] = lambda text: None) -> None:
+                 say: Say = lambda text: None) -> None:
     """Write a derived series: a folder of one file a slice, at the places of the source's slices.
 
     SOPInstanceUID, SeriesInstanceUID and StudyInstanceUID are new. FrameOfReferenceUID stays the source's: it names the

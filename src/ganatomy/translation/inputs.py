@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
-from ganatomy.core.text import counted, grouped, printable
+from ganatomy.core.text import Say, counted, grouped, printable
 from ganatomy.data.images import Header, Pixels, Unreadable, check_finite, check_size, simple_dtype
 from ganatomy.data.vocabulary import is_mask_name
 from ganatomy.formats import SYNTHETIC, is_synthetic
@@ -27,7 +27,6 @@ from ganatomy.sources.dicom.series import Volume, build
 from ganatomy.sources.dicom.slices import Skipped
 from ganatomy.sources.entry import is_hidden, is_prepared, walk
 
-Say = Callable[[str], None]
 Headers = list[tuple[str, Path, Facts]]
 TOLD = 3
 """So many files or series of one kind that are left out are told one by one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +16,7 @@ from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path, write_json
 from ganatomy.core.run import Run
-from ganatomy.core.text import printable
+from ganatomy.core.text import Say, printable
 from ganatomy.data.images import Header
 from ganatomy.formats import is_synthetic
 from ganatomy.formats.nifti import opened
@@ -36,7 +35,6 @@ _TEXTS = ("aux_file", "intent_name", "db_name", "data_type")
 _NUMBERS = ("intent_code", "intent_p1", "intent_p2", "intent_p3", "glmin", "glmax", "slice_code", "slice_start",
             "slice_end", "slice_duration", "toffset")
 """Of a NIfTI header: what may name the patient, or is not true of what a model makes."""
-Say = Callable[[str], None]
 
 
 def check_place(source: Path, out: Path, run: Path | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, refuse_occupied, staged_folder
 from ganatomy.core.hardware import choose_device
-from ganatomy.core.text import counted, printable
+from ganatomy.core.text import Say, counted, printable
 from ganatomy.data.images import Header
 from ganatomy.data.parallel import progress
 from ganatomy.generators.folder import load_generator
@@ -24,7 +23,6 @@ from ganatomy.translation.volume import translate_volume
 from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, Translator, Way, choose_way
 
 __all__ = ["translate"]
-Say = Callable[[str], None]
 
 
 @overload

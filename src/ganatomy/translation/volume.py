@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
+from ganatomy.core.text import Say
 from ganatomy.data.contrast import named_otherwise, objection
 from ganatomy.data.geometry import Frame, View, acquired, choose_slices, orientation, planes, restore, view
 from ganatomy.data.images import Header, Pixels, is_coloured, luma, normalise, shrink
@@ -31,7 +32,6 @@ RIM = 3
 """Pixels of the model around the patient in which something may appear: tissue that is dark in one contrast only."""
 BACKGROUND = -1.0
 """What the model makes of nothing."""
-Say = Callable[[str], None]
 
 
 def translate_volume(pixels: Pixels, header: Header, translator: Translator, way: Way, *, name: str = "the volume",
