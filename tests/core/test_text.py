@@ -21,8 +21,8 @@ def test_a_value_shows_what_its_interval_bears_out(value: float, span: tuple[flo
     assert text.estimate(value, span, k) == words
 
 
-def test_differences_have_signs() -> None:
-    assert text.estimate(0.012, (-0.02, 0.044), sign=True) == "+0.012 (−0.020 to +0.044)"
+def test_differences_have_signs_and_values_units() -> None:
+    assert text.estimate(0.012, (-0.02, 0.044), unit=" mm", sign=True) == "+0.012 mm (−0.020 to +0.044)"
     assert text.number(0.0, 2, sign=True) == "0.00"
 
 
@@ -38,6 +38,7 @@ def test_p_values_shares_and_lists() -> None:
     assert [text.listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == \
         ["", "a", "a and b", "a, b and c"]
     assert text.listed(["a", "b"], "or") == "a or b"
+    assert [text.sentence(words) for words in ("", "it is so", "MAE is so.")] == ["", "It is so.", "MAE is so."]
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-9, 1e6))

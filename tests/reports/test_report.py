@@ -135,7 +135,7 @@ def test_figures_come_with_n_interval_floor_and_words(run: Run) -> None:
     text = Page(report(run.path)).text
     for wanted in ("KD-Lite0 × 1000", "81", "63 to 104", "4.7 1.0 to 9.3", "76.2 n = 4", "70", "Only 4 test subjects.",
                    "8 images of 4 subjects / 500 generated", "912", "Yes, as it should be", "lower is better",
-                   "against the images of 4 test subjects: 81 (63 to 104)", "real vs real 4.7"):
+                   "against 8 test images of 4 subjects: 81 (63 to 104)", "real vs real 4.7"):
         assert wanted in text, wanted
 
 

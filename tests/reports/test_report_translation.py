@@ -54,6 +54,7 @@ def direction(n: int = N, **more: Any) -> dict[str, Any]:
     ahead = {"unet": "unet", "histogram matching": "model", "input returned": "model"}
     worst = [{"image": 0, "image_id": "image-006", "value": 9.0}]
     kept = {"name": "Shift", "unit": "mm", "value": 0.12, "n_images": 2 * n, "limit": 0.4, "beyond": 0.25,
+            "allowed": 0.15,
             "reference": {"what": "real pairs", "value": 0.13, "interval": None}, "worst": worst}
     return {"source": "T1", "target": "T2", "paired": True, "n_images": 2 * n, "n_subjects": n, "note": "a note",
             "kernel": {"translators": {name: {"name": "KD-Lite0", "against": "test", "value": value / 1000,

@@ -53,6 +53,11 @@ def listed(words: Iterable[str], last: str = "and") -> str:
     return f"{', '.join(first)} {last} {end}" if first else end
 
 
+def sentence(text: str) -> str:
+    """Words that begin with a capital and end with a full stop; "" of none."""
+    return text[:1].upper() + text[1:].rstrip(".") + "." if text else ""
+
+
 def command_line(verb: str, *places: str, **options: Any) -> str:
     """A command of ganatomy as one would type it, for a record that may travel: no path of this machine is in it.
 
@@ -124,14 +129,18 @@ def interval(value: Sequence[float] | None, k: float = 1.0, sign: bool = False) 
     return f"{number(low, places, sign)} to {number(high, places, sign)}"
 
 
-def estimate(value: float | None, span: Sequence[float] | None = None, k: float = 1.0, *, more: str = "",
-             sign: bool = False) -> str:
-    """k times a value with its interval, and `more`, in brackets: "0.23 (0.12 to 0.34; n = 40)"."""
+def rounded(value: float, span: Sequence[float] | None, k: float = 1.0, sign: bool = False) -> str:
+    """k times a value alone, with the digits that its interval bears out."""
+    return number(k * value, decimals((k * span[0], k * span[1]) if span else None), sign)
+
+
+def estimate(value: float | None, span: Sequence[float] | None = None, k: float = 1.0, *, unit: str = "",
+             more: str = "", sign: bool = False) -> str:
+    """k times a value and its unit, with its interval, and `more`, in brackets: "0.23 mm (0.12 to 0.34; n = 40)"."""
     if value is None:
         return NOTHING
-    scaled = (k * span[0], k * span[1]) if span else None
-    text = number(k * value, decimals(scaled), sign)
-    inside = "; ".join(part for part in (interval(scaled, sign=sign), more) if part)
+    text = rounded(value, span, k, sign) + unit
+    inside = "; ".join(part for part in (interval(span, k, sign), more) if part)
     return f"{text} ({inside})" if inside else text
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from ganatomy.core import table
-from ganatomy.core.text import estimate, grouped, listed, p_value, percent
+from ganatomy.core.text import NOTHING, estimate, grouped, listed, p_value, percent, rounded, sentence
 from ganatomy.metrics import about, factor, shown
 from ganatomy.metrics.schema import Control, Metrics, Result
 from ganatomy.reports import drawings
@@ -70,11 +69,8 @@ def intervals(context: Context) -> tuple[str, str]:
 
 def lights(metrics: Metrics | None) -> Lights:
     """The lights in the file's order; none where it has none."""
-    own = []
-    for verdict in metrics.verdicts if metrics else ():
-        question, link = QUESTIONS[verdict.question]
-        own.append(Light(verdict.light, LIGHTS[verdict.light], verdict.says, question, link))
-    return Lights(own)
+    return Lights([Light(v.light, LIGHTS[v.light], v.says, *QUESTIONS[v.question])
+                   for v in (metrics.verdicts if metrics else ())])
 
 
 def headline(metrics: Metrics) -> Result | None:
@@ -88,11 +84,9 @@ def tile(metrics: Metrics) -> list[tuple[str, str]]:
     head = headline(metrics)
     if head is None:
         return []
-    k = factor(head.name)
-    value, _, _ = estimate(head.value, head.interval, k).partition(" (")
-    floor, _, _ = estimate(head.floor, head.floor_interval, k).partition(" (")
-    return [(f"{shown(head.name)}, {head.against}", value + (" (real vs real "
-                                                             f"{floor})" if head.floor is not None else ""))]
+    floor = "" if head.floor is None else rounded(head.floor, head.floor_interval, factor(head.name))
+    beside = f" (real vs real {floor})" if floor else ""
+    return [(f"{shown(head.name)}, {head.against}", _point(head) + beside)]
 
 
 def good(context: Context) -> Iterator[Block]:
@@ -118,16 +112,11 @@ def good(context: Context) -> Iterator[Block]:
 
 def _by_question(metrics: Metrics) -> dict[str, list[str]]:
     """The metrics by question; those that no question has come last."""
-    names = list(dict.fromkeys(r.name for r in metrics.results))
-    groups = {title: [name for name in names if question_of(name) == title] for title, _ in QUESTIONS.values()}
-    groups[OTHER] = [name for name in names if question_of(name) == OTHER]
-    return {title: own for title, own in groups.items() if own}
-
-
-def question_of(name: str) -> str:
-    """The question that a metric belongs to."""
-    declared = about(name)
-    return QUESTIONS[declared.question][0] if declared else OTHER
+    groups = {title: list[str]() for title in [*(title for title, _ in QUESTIONS.values()), OTHER]}
+    for name in dict.fromkeys(r.name for r in metrics.results):
+        declared = about(name)
+        groups[QUESTIONS[declared.question][0] if declared else OTHER].append(name)
+    return {title: names for title, names in groups.items() if names}
 
 
 def meaning(name: str) -> str:
@@ -148,17 +137,26 @@ def _glance(context: Context, groups: dict[str, list[str]]) -> Table:
     for question, names in groups.items():
         titles[len(rows)] = question
         for name in names:
-            own, k = _of(context.metrics, name), factor(name)
+            own = _of(context.metrics, name)
             train = next((r for r in own if r.against == "train"), None)
             first = next((r for r in own if r is not train), None)
-            beside = "" if train is None else estimate(train.value, train.interval, k) if first is None else \
-                estimate(train.value, train.interval, k).partition(" (")[0]
-            rows.append([shown(name), estimate(first.value, first.interval, k) if first else "",
-                         _real_vs_real(own[0]), beside, BETTER[own[0].better][0]])
+            beside = "" if train is None else _value(train) if first is None else _point(train)
+            rows.append([shown(name), _value(first) if first else "", _real_vs_real(own[0]), beside,
+                         BETTER[own[0].better][0]])
     note = (f"Small: 95% intervals over {context.units}; beside real vs real, the spread of that. What each figure "
             "means, its n, the controls and what to read beside it:")
     return Table(table.Table(["Figure", "Against test", "Real vs real", "Against train", "Better"], rows, notes=[note]),
                  "glance", titles)
+
+
+def _value(result: Result | Control) -> str:
+    """A value with its interval."""
+    return estimate(result.value, result.interval, factor(result.name))
+
+
+def _point(result: Result | Control) -> str:
+    """A value without its interval."""
+    return NOTHING if result.value is None else rounded(result.value, result.interval, factor(result.name))
 
 
 def _real_vs_real(result: Result) -> str:
@@ -172,30 +170,28 @@ def _real_vs_real(result: Result) -> str:
 
 def _in_full(context: Context, metrics: Metrics, name: str) -> Iterator[Block]:
     """All about one metric: what it means, its results, and the controls'."""
-    own, k = _of(metrics, name), factor(name)
+    own = _of(metrics, name)
+    match = own[0].better == "match"
     yield Heading(shown(name), level=3, beside=f"({BETTER[own[0].better][1]})")
     yield Words(meaning(name), style="note")
-    match = own[0].better == "match"
-    rows = [[r.against, estimate(r.value, r.interval, k), _real_vs_real(r),
-             _ratio(r) if match else _equal_n(r), _counted(context, r)] for r in own]
+    heads = ["Against", "Value", "Real vs real", "Ratio to real" if match else "At equal n", "n"]
+    rows = [[r.against, _value(r), _real_vs_real(r), _ratio(r) if match else _equal_n(r), _counted(context, r)]
+            for r in own]
     told = set[str]()  # what was remarked on one line is not repeated on the next
     remarks: dict[int, str] = {}
     for i, result in enumerate(own):
         texts = [text for text in _remarks(result) if text not in told]
         told |= set(texts)
         remarks |= {i: " ".join(texts)} if texts else {}
-    yield Table(table.Table(["Against", "Value", "Real vs real", "Ratio to real" if match else "At equal "
-                                                                                               "n", "n"], rows),
-                "metric", remarks=remarks)
+    yield Table(table.Table(heads, rows), "metric", remarks=remarks)
     controls = [c for c in metrics.controls if c.name == name]
     if controls:
         places = {True: "Yes, as it should be", None: "This figure ranks nothing", False: "No *"}
-        ahead = any(c.behind_model is False for c in controls)
+        tones = {(i, 2): "bad" for i, c in enumerate(controls) if c.behind_model is False}
         note = "* The model is no better than this control, or the measure is blind here; look at the images."
-        lines = [[c.control, estimate(c.value, c.interval, k), places[c.behind_model]] for c in controls]
-        yield Table(table.Table(["Control", "Value", "Ranked behind the model"], lines, notes=[note] if ahead else []),
-                    "metric",
-                    tones={(i, 2): "bad" for i, c in enumerate(controls) if c.behind_model is False})
+        lines = [[c.control, _value(c), places[c.behind_model]] for c in controls]
+        yield Table(table.Table(["Control", "Value", "Ranked behind the model"], lines, notes=[note] if tones else []),
+                    "metric", tones=tones)
 
 
 def _ratio(result: Result) -> str:
@@ -226,18 +222,16 @@ def _remarks(result: Result) -> list[str]:
         texts.append(f"permutation test of no difference, over subjects: p = {p_value(result.p_no_difference)}")
     if result.per_subject:
         texts.append("subject by subject: " + ", ".join(estimate(v, None, k) for v in result.per_subject.values()))
-    return [text[:1].upper() + text[1:].rstrip(".") + "." for text in texts if text]
+    return [sentence(text) for text in texts if text]
 
 
 # ------------------------------------------------------------------ the headline
 
 def _who(context: Context, result: Result) -> str:
-    """What a result is against: the images of 9 test subjects."""
-    if not context.known and result.n_images:
-        return f"the {grouped(result.n_images, result.against + ' image')} (patients unknown)"
-    if result.n_subjects:
-        return f"the images of {grouped(result.n_subjects, result.against + ' subject')}"
-    return f"the {result.against} images"
+    """What a result is against: 8 test images of 4 subjects."""
+    if not result.n_images:
+        return f"the {result.against} images"
+    return grouped(result.n_images, f"{result.against} image") + context.of_subjects(result.n_subjects)
 
 
 def _in_words(context: Context, metrics: Metrics) -> Iterator[Block]:
@@ -258,10 +252,9 @@ def _in_words(context: Context, metrics: Metrics) -> Iterator[Block]:
 
 def _beside(result: Result) -> str:
     """The value with its interval, real against real, and the test of no difference."""
-    k = factor(result.name)
-    parts = [estimate(result.value, result.interval, k)]
+    parts = [_value(result)]
     if result.floor is not None:
-        parts.append(f"real against real, {estimate(result.floor, result.floor_interval, k)}")
+        parts.append(f"real against real, {_real_vs_real(result)}")
     if result.p_no_difference is not None:
         parts.append(f"permutation test of no difference, over subjects, p = {p_value(result.p_no_difference)}")
     return "; ".join(parts)
@@ -277,7 +270,7 @@ def beside_controls(metrics: Metrics) -> str:
     def named(control: Control) -> str:
         return CONTROLS.get(control.control, control.control)
 
-    values = ", ".join(f"{named(c)} {estimate(c.value, c.interval, factor(c.name)).partition(' (')[0]}" for c in own)
+    values = ", ".join(f"{named(c)} {_point(c)}" for c in own)
     ahead = [named(c) for c in own if c.behind_model is False]
     return f"Controls: {values}. Not behind the model: {listed(ahead)}." if ahead else \
         f"Controls, all of them behind the model: {values}."
@@ -288,82 +281,75 @@ def _standing(context: Context, metrics: Metrics) -> Drawing | None:
     head = headline(metrics)
     if head is None:
         return None
-    marks: list[drawings.Mark] = [("real vs real", head.floor, head.floor_interval, "real")] \
-        if head.floor is not None else []
-    marks += [("model vs "
-               f"{r.against}", r.value, r.interval, "model") for r in _of(metrics, head.name) if r.value is not None]
+    marks = list[drawings.Mark]()
+    if head.floor is not None:
+        marks.append(("real vs real", head.floor, head.floor_interval, "real"))
+    marks += [(f"model vs {r.against}", r.value, r.interval, "model") for r in _of(metrics, head.name)
+              if r.value is not None]
     marks += [(c.control, c.value, c.interval, "control") for c in metrics.controls if c.name == head.name]
+    if len(marks) < 2:
+        return None
     spread = "; of “real vs real”, the spread over random halvings of them" if head.floor_interval else ""
-    caption = ("Where the model stands between real images of different subjects and controls that are bad on purpose. "
-               f"Bars: 95% intervals over {context.units}{spread}. Good is close to “real vs real”; the controls must "
-               "lie further out.")
-    return Drawing(drawings.standing(shown(head.name), marks, factor(head.name)), caption=caption) \
-        if len(marks) > 1 else None
+    return Drawing(drawings.standing(shown(head.name), marks, factor(head.name)), caption=(
+        "Where the model stands between real images of different subjects and controls that are bad on purpose. Bars: "
+        f"95% intervals over {context.units}{spread}. Good is close to “real vs real”; the controls must lie further "
+        "out."))
 
 
 # ------------------------------------------------------------------ methods
 
-@dataclass(frozen=True)
-class _Methods:
-    """The evaluation as sentences for a methods section: what was measured and how; only what was computed."""
-
-    context: Context
-    metrics: Metrics
-
-    def paragraph(self) -> str:
-        """Sample, measures, reference, intervals, audit, controls, then what limits them."""
-        controls = beside_controls(self.metrics)
-        over = "images (patients unknown)" if not self.context.known else "subjects"
-        spans = f"In brackets 95% intervals over {over}; real against real is the mean over random halvings of them." \
-            if any(r.interval for r in self.metrics.results) else ""
-        warnings = [text for text in self.metrics.warnings
-                    if not (controls and text.startswith("The control “"))]
-        texts = [self._sample(), *self._measured(), self._audit(), spans, controls, *warnings]
-        return " ".join(filter(None, texts))
-
-    def _test(self, *names: str) -> list[Result]:
-        return [r for name in names if (r := self.context.result(name, "test"))]
-
-    def _sample(self) -> str:
-        head = headline(self.metrics)
-        if head is None:
-            return ""
-        images = f"{grouped(head.n_synthetic, 'generated image')} were" if head.n_synthetic else "Generated images were"
-        real = grouped(head.n_images, f"{head.against} image") + self.context.of_subjects(head.n_subjects) \
-            if head.n_images else f"the {head.against} images"
-        seed = f" (seed {self.metrics.seed})" if self.metrics.seed is not None else ""
-        network = head.name.partition("-")[2]
-        kernel = "the squared maximum mean discrepancy with a cubic kernel over features of " \
-            f"{EXTRACTORS.get(network, network or 'a network')}, between different subjects only"
-        measure = f"{shown(head.name)} ({kernel})" if factor(head.name) == 1000 else shown(head.name)
-        also = "".join(f" The Fréchet distance ({r.name}) was {_beside(r)}." for r in self._test("FID", "FD")[:1])
-        return f"{images} compared with {real}{seed}. The primary measure was {measure}: {_beside(head)}.{also}"
-
-    def _measured(self) -> Iterator[str]:
-        """The other measures against test, a sentence a kind."""
-        for sentence, names in MEASURED.items():
-            own = [f"{what or r.name} {_beside(r)}" for name, what in names.items() for r in self._test(name)]
-            if own:
-                yield f"{sentence} {'. '.join(own)}."
-        repeated = self.context.result("Duplicates")
-        if repeated and repeated.value is not None:
-            yield f"{percent(repeated.value)} of the generated images repeated another."
-
-    def _audit(self) -> str:
-        result = self.context.result("Copies", "train")
-        if result is None or result.value is None:
-            return ""
-        d = result.details or {}
-        subjects = f" ({d['calibration_subjects']:,})" if isinstance(d.get("calibration_subjects"), int) else ""
-        rate = f", at a false-alarm rate of {percent(d['rate'])}" if isinstance(d.get("rate"), int | float) else ""
-        return ("For copies, the distance of each generated image to its nearest training image (features and pixels) "
-                f"was set against that of images of other subjects{subjects}{rate}: the estimated share of copies was "
-                f"{share(result)}.")
-
-
 def methods(context: Context) -> str:
-    """The training and the evaluation as a paragraph for a methods section."""
-    return _Methods(context, context.metrics).paragraph() if context.metrics else " ".join(context.notes)
+    """The evaluation as a paragraph for a methods section; only what was computed."""
+    metrics = context.metrics
+    if metrics is None:
+        return " ".join(context.notes)
+    controls = beside_controls(metrics)
+    over = "subjects" if context.known else "images (patients unknown)"
+    spans = f"In brackets 95% intervals over {over}; real against real is the mean over random halvings of them." \
+        if any(r.interval for r in metrics.results) else ""
+    warnings = [text for text in metrics.warnings if not (controls and text.startswith("The control “"))]
+    texts = [_sample(context, metrics), *_measured(context), _audit(context), spans, controls, *warnings]
+    return " ".join(filter(None, texts))
+
+
+def _sample(context: Context, metrics: Metrics) -> str:
+    """What was compared with what, and the primary measure."""
+    head = headline(metrics)
+    if head is None:
+        return ""
+    images = f"{grouped(head.n_synthetic, 'generated image')} were" if head.n_synthetic else "Generated images were"
+    seed = f" (seed {metrics.seed})" if metrics.seed is not None else ""
+    network = head.name.partition("-")[2]
+    kernel = " (the squared maximum mean discrepancy with a cubic kernel over features of " \
+        f"{EXTRACTORS.get(network, network or 'a network')}, between different subjects only)"
+    measure = shown(head.name) + (kernel if factor(head.name) == 1000 else "")
+    frechet = context.result("FID", "test") or context.result("FD", "test")
+    also = f" The Fréchet distance ({frechet.name}) was {_beside(frechet)}." if frechet else ""
+    return (f"{images} compared with {_who(context, head)}{seed}. The primary measure was {measure}: {_beside(head)}."
+            f"{also}")
+
+
+def _measured(context: Context) -> Iterator[str]:
+    """The other measures against test, a sentence a kind."""
+    for sentence_of, names in MEASURED.items():
+        own = [f"{what or r.name} {_beside(r)}" for name, what in names.items() if (r := context.result(name, "test"))]
+        if own:
+            yield f"{sentence_of} {'. '.join(own)}."
+    repeated = context.result("Duplicates")
+    if repeated and repeated.value is not None:
+        yield f"{percent(repeated.value)} of the generated images repeated another."
+
+
+def _audit(context: Context) -> str:
+    result = context.result("Copies", "train")
+    if result is None or result.value is None:
+        return ""
+    d = result.details or {}
+    subjects = f" ({d['calibration_subjects']:,})" if isinstance(d.get("calibration_subjects"), int) else ""
+    rate = f", at a false-alarm rate of {percent(d['rate'])}" if isinstance(d.get("rate"), int | float) else ""
+    return ("For copies, the distance of each generated image to its nearest training image (features and pixels) was "
+            f"set against that of images of other subjects{subjects}{rate}: the estimated share of copies was "
+            f"{share(result)}.")
 
 
 def share(result: Result) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ganatomy.core import table
-from ganatomy.core.text import NOTHING, Interval, estimate, grouped, listed, number
+from ganatomy.core.text import NOTHING, Interval, estimate, grouped, listed, number, rounded, sentence
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.schema import (
     HISTOGRAM_MATCHED,
@@ -21,7 +21,7 @@ from ganatomy.metrics.schema import (
     Standing,
     standing,
 )
-from ganatomy.metrics.translation.anatomy import ALLOWED, JUDGED
+from ganatomy.metrics.translation.anatomy import JUDGED
 from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
 from ganatomy.reports import drawings
 from ganatomy.reports.blocks import Block, Columns, Drawing, Heading, Table, Terms, Words
@@ -41,13 +41,14 @@ MEANINGS = {
     INVENTED: "Share of the output's strong edges that the input does not have.",
 }
 BY_SUBJECT = ("MAE", "PSNR", "SSIM")
+UNMEASURED, UNKNOWN = "Not measured", "Cannot be told"
 GONE = 0.1  # from this share of vanished lesions on, the answer is printed as a warning
 # the answer to "is it nearer?", and the same in a sentence
 STANDINGS: dict[Standing, tuple[str, str]] = {
     "ahead": ("Yes", "is nearer to the truth than {}"), "behind": ("No", "is farther from the truth than {}"),
     "mixed": ("The figures disagree", "is nearer by some figures and farther by others than {}"),
-    "open": ("Cannot be told", "cannot be told apart from {} by its distance to the truth"),
-    "ssim": ("Cannot be told", "differs from {} by SSIM alone, which ranks neither")}
+    "open": (UNKNOWN, "cannot be told apart from {} by its distance to the truth"),
+    "ssim": (UNKNOWN, "differs from {} by SSIM alone, which ranks neither")}
 GLOSSARY = [
     ("MAE, PSNR", "Mean absolute error in per cent of the grey range, and peak signal-to-noise ratio, between output "
      "and truth. The range is fixed (all that the dataset can hold), as in the SynthRAD challenges (Thummerer et al., "
@@ -83,11 +84,6 @@ class Finding(NamedTuple):
     words: str
 
 
-def beside(direction: Direction) -> list[str]:
-    """The other runs that were measured beside the model."""
-    return [name for name in direction.names if name not in NAMES]
-
-
 def learned_from(context: Context) -> str:
     """The training images in words: 340 pairs of slices of 4 subjects; "" without the dataset."""
     recipe, dataset = context.recipe, context.dataset
@@ -110,18 +106,13 @@ def tiles(context: Context) -> list[tuple[str, str]]:
     own, returned = (direction.value(name, f"MAE {INSIDE}") for name in (MODEL, INPUT_RETURNED))
     if own and own.value is not None:
         other = f" (input returned {number(returned.value)}%)" if returned else ""
-        rows.append(("MAE inside the patient", f"{_value(own.value, own.interval)}%{other}"))
+        rows.append(("MAE inside the patient", f"{rounded(own.value, own.interval)}%{other}"))
     kernel, real = direction.kernel.translators.get(MODEL), direction.kernel.reference
     if kernel and kernel.value is not None:
-        other = "" if real is None or real.value is None else \
-            f" (real train vs test {_value(real.value, real.interval, 1000)})"
-        rows.append((f"{kernel.name} × 1000, test", _value(kernel.value, kernel.interval, 1000) + other))
+        other = f" (real train vs test {rounded(real.value, real.interval, 1000)})" \
+            if real and real.value is not None else ""
+        rows.append((f"{kernel.name} × 1000, test", rounded(kernel.value, kernel.interval, 1000) + other))
     return [*rows, ("Test subjects", f"{direction.n_subjects:,} ({direction.n_images:,} slices)")]
-
-
-def _value(value: float, span: Interval | None, k: float = 1.0) -> str:
-    """The value alone, with the digits that its interval bears out."""
-    return estimate(value, span, k).partition(" (")[0]
 
 
 # ------------------------------------------------------------------ the verdict
@@ -155,8 +146,9 @@ def lede(direction: Direction) -> str:
     if direction.returned and direction.returned.no_translation:
         truth = " or the truth" if direction.paired else ""
         texts.append({"input": "The model returns its input nearly unchanged.",
-                      "grey values": "The model only changes grey values."}.get(
-            direction.returned.finding, f"The model's images have little to do with its input{truth}."))
+                      "grey values": "The model only changes grey values.",
+                      "unrelated": f"The model's images have little to do with its input{truth}."}[
+            direction.returned.finding])
     if direction.comparisons:
         few = "" if direction.n_subjects >= MIN_SUBJECTS else \
             "; with so few no interval is possible, and it may be chance"
@@ -183,23 +175,24 @@ def ledes(context: Context) -> list[str]:
 
 def methods(context: Context) -> str:
     """The same as prose, for a methods section."""
-    directions = context.translation.directions if context.translation else ()
-    texts = [text for d in directions for text in (lede(d), *(f.words for f in findings(d) if f.answer != "Not "
-                                                                                                          "measured"))]
+    texts = []
+    for direction in context.translation.directions if context.translation else ():
+        texts += [lede(direction), *(f.words for f in findings(direction) if f.answer != UNMEASURED)]
     return " ".join([*texts, *context.notes])
 
 
 def _disagreeing(direction: Direction, other: str) -> str:
     """SSIM and MS-SSIM where they lead the other way than the values that decide: `SSIM disagrees`; else ""."""
-    loser = {"ahead": other, "behind": MODEL}.get(standing(direction.compared(other)))
-    names = [_short(c.name) for c in direction.compared(other)
-             if "SSIM" in c.name and loser is not None and c.leader == loser]
+    compared = direction.compared(other)
+    loser = {"ahead": other, "behind": MODEL}.get(standing(compared))
+    names = [_short(c.name) for c in compared if loser is not None and "SSIM" in c.name and c.leader == loser]
     return f"{listed(names)} {'disagree' if len(names) > 1 else 'disagrees'}" if names else ""
 
 
 def _others(direction: Direction) -> list[str]:
-    """The other translators with which the model was compared."""
-    return [name for name in (INPUT_RETURNED, HISTOGRAM_MATCHED, *beside(direction)) if direction.compared(name)]
+    """The other translators with which the model was compared, those that know no anatomy first."""
+    runs = [name for name in direction.names if name not in NAMES]
+    return [name for name in (INPUT_RETURNED, HISTOGRAM_MATCHED, *runs) if direction.compared(name)]
 
 
 def _standings(direction: Direction) -> str:
@@ -217,74 +210,68 @@ def findings(direction: Direction) -> list[Finding]:
     """The questions a reader has of a translation, the most important first."""
     own = [_nearer(direction, other) for other in _others(direction)]
     if not direction.paired:
-        own.append(Finding("Near to the truth?", "Not measured", "", "The two contrasts are not of the same slices, so "
+        own.append(Finding("Near to the truth?", UNMEASURED, "", "The two contrasts are not of the same slices, so "
                            "there is no true image to compare with."))
     return [*own, *_returned(direction), *_anatomy(direction), _lesions(direction), *_looks_real(direction)]
 
 
 def _nearer(direction: Direction, other: str) -> Finding:
-    place, compared = standing(direction.compared(other)), direction.compared(other)
+    compared = direction.compared(other)
+    place = standing(compared)
     n = min(c.n_subjects for c in compared)
-    answer = STANDINGS[place][0]
-    if n < MIN_SUBJECTS and place in ("ahead", "behind"):
-        answer += f", on {'this subject' if n == 1 else f'all {n} subjects'}" if place == "ahead" else \
-            f", not on {'this subject' if n == 1 else f'any of {n} subjects'}"
-    tones: dict[Standing, str] = {"ahead": "good", "behind": "bad"}
-    wins = next((c for c in compared if c.name.startswith("MAE")), compared[0])
+    few, answer = n < MIN_SUBJECTS, STANDINGS[place][0]
+    if few and place in ("ahead", "behind"):
+        answer += f", on {grouped(n, 'subject')} alone"
     words = [", ".join(map(_difference, compared)) + "."]
     if n > 1:
+        wins = next((c for c in compared if c.name.startswith("MAE")), compared[0])
         words.append(f"Nearer by MAE on {wins.first_ahead} of {grouped(wins.n_subjects, 'test subject')}.")
     against = _disagreeing(direction, other)
     words += [f"{against}."] if against else []
-    if against or place == "ssim":
-        words.append("SSIM and MS-SSIM can rise with blur: they rank nothing alone.")
-    if n < MIN_SUBJECTS:
-        words.append("No interval is possible with so few: chance cannot be ruled out.")
-    question = QUESTIONS.get(other, f"Nearer than the run {other}?")
-    return Finding(question, answer, tones.get(place, ""), " ".join(words))
+    words += ["SSIM and MS-SSIM can rise with blur: they rank nothing alone."] if against or place == "ssim" else []
+    words += ["No interval is possible with so few: chance cannot be ruled out."] if few else []
+    tone = {"ahead": "good", "behind": "bad"}.get(place, "")
+    return Finding(QUESTIONS.get(other, f"Nearer than the run {other}?"), answer, tone, " ".join(words))
 
 
 def _difference(comparison: Comparison) -> str:
     """The difference with its interval: MAE -2.1% of range (-2.5 to -1.7)."""
-    value, bracket, rest = estimate(comparison.difference, comparison.interval, sign=True).partition(" (")
-    units = comparison.units if comparison.units.startswith("%") else f" {comparison.units}".rstrip()
-    return f"{_short(comparison.name)} {value}{units}{bracket}{rest}"
+    unit = comparison.units if comparison.units.startswith("%") else f" {comparison.units}".rstrip()
+    return f"{_short(comparison.name)} {estimate(comparison.difference, comparison.interval, unit=unit, sign=True)}"
 
 
 def _returned(direction: Direction) -> Iterator[Finding]:
     if direction.returned is not None:
-        answers: dict[str, tuple[str, str]] = {
-            "": ("No", ""), "input": ("Yes, nearly", "bad"), "grey values": ("It only changes grey values", "bad"),
-            "unrelated": ("No, they have little in common", "bad")}
-        yield Finding("Does it return its input?", *answers.get(direction.returned.finding, ("Cannot be told", "")),
-                      direction.returned.sentence)
+        answers = {"": ("No", ""), "input": ("Yes, nearly", "bad"),
+                   "grey values": ("It only changes grey values", "bad"),
+                   "unrelated": ("No, they have little in common", "bad")}
+        answer, tone = answers.get(direction.returned.finding, (UNKNOWN, ""))
+        yield Finding("Does it return its input?", answer, tone, direction.returned.sentence)
 
 
 def _anatomy(direction: Direction) -> Iterator[Finding]:
     if direction.anatomy is not None:
-        answers: dict[bool | None, tuple[str, str]] = {True: ("Yes", "good"), False: ("No", "bad"),
-                                                        None: ("Cannot be told", "")}
+        answer, tone = {True: ("Yes", "good"), False: ("No", "bad"), None: (UNKNOWN, "")}[direction.anatomy.kept]
         also = " (Whoever returns the input keeps its anatomy, too.)" if direction.returned \
             and direction.returned.finding in ("input", "grey values") else ""
-        yield Finding("Is the anatomy in place?", *answers[direction.anatomy.kept],
-                      f"{direction.anatomy.sentence.rstrip('.')}.{also}")
+        yield Finding("Is the anatomy in place?", answer, tone, sentence(direction.anatomy.sentence) + also)
 
 
 def _lesions(direction: Direction) -> Finding:
     lesions, question = direction.lesions, "Are lesions kept?"
     if lesions is None:
-        return Finding(question, "Not measured", "", "Lesions are not outlined in this dataset at this size, so "
-                       "nothing here says whether some vanish or are invented.")
+        return Finding(question, UNMEASURED, "", "Lesions are not outlined in this dataset at this size, so nothing "
+                       "here says whether some vanish or are invented.")
     if not lesions.n_clear or lesions.vanished is None:
-        return Finding(question, "Cannot be told", "", f"{lesions.sentence.rstrip('.')}.")
+        return Finding(question, UNKNOWN, "", sentence(lesions.sentence))
     floor, new = lesions.floor_vanished, lesions.invented
     noise = f" (of the real target with its own noise again {floor:.0%})" if floor is not None else ""
     words = [f"Of {grouped(lesions.n_clear, 'lesion')} of {grouped(lesions.n_subjects, 'subject')} that stand out in "
              f"the real {direction.target}, {_share(lesions.vanished, lesions.vanished_interval)} vanished{noise}"]
     if lesions.slope is not None:
         noise = f" (with that noise {lesions.floor_slope:.0%})" if lesions.floor_slope is not None else ""
-        value, bracket, rest = estimate(lesions.slope, lesions.slope_interval, 100).partition(" (")
-        words.append(f"{value}%{bracket}{rest} of their contrast is kept{noise}")
+        words.append(f"{estimate(lesions.slope, lesions.slope_interval, 100, unit='%')} of their contrast is "
+                     f"kept{noise}")
     if new is not None:
         span = f" ({max(0.0, new.interval[0]):.0f} to {new.interval[1]:.0f})" if new.interval else ""
         words.append(f"in 100 images {new.per_100:.0f}{span} spots look like lesions and are not in the truth "
@@ -303,12 +290,11 @@ def _looks_real(direction: Direction) -> Iterator[Finding]:
     words = [f"{own.name} × 1000, lower is better: {estimate(own.value, own.interval, 1000)}; {', '.join(others)}"]
     if real is not None and real.value is not None:
         words.append(f"for context, {real.what} {estimate(real.value, real.interval, 1000)}")
-    answer, close = ("Cannot be told", "No interval is possible with so few subjects.") if own.interval is None else \
+    answer, close = (UNKNOWN, "No interval is possible with so few subjects.") if own.interval is None else \
         ("No, they can be told apart", "") if own.interval[0] > 0 else \
         ("No difference shown", "That is no evidence that there is none.")
-    caveat = f"{own.caveat[:1].upper()}{own.caveat[1:]}." if own.caveat else ""
     yield Finding(f"Do the images together look like real {direction.target}?", answer, "",
-                  " ".join(filter(None, ("; ".join(words) + ".", caveat, close))))
+                  " ".join(filter(None, ("; ".join(words) + ".", sentence(own.caveat), close))))
 
 
 def _share(value: float, span: Interval | None) -> str:
@@ -338,21 +324,22 @@ def values(context: Context) -> Iterator[Block]:
 
 def _standing(context: Context, direction: Direction) -> Iterator[Block]:
     """Where the model stands among the others: mean absolute error, and kernel distance with its reference."""
-    def kind(name: str) -> str:
-        return "control" if name in (INPUT_RETURNED, HISTOGRAM_MATCHED) else "model"
+    def mark(name: str, value: float | None, interval: Interval | None) -> list[drawings.Mark]:
+        kind = "control" if name in (INPUT_RETURNED, HISTOGRAM_MATCHED) else "model"
+        return [(HEADS.get(name, name), value, interval, kind)] if value is not None else []
 
-    charts, kernel = [], direction.kernel
-    errors: list[drawings.Mark] = [
-        (HEADS.get(name, name), own.value, own.interval, kind(name)) for name in direction.names
-        if (own := direction.value(name, f"MAE {INSIDE}")) and own.value is not None]
+    charts, errors, distances = [], list[drawings.Mark](), list[drawings.Mark]()
+    real = direction.kernel.reference
+    if real and real.value is not None:
+        distances.append(("Real train vs test", real.value, real.interval, "real"))
+    for name in direction.names:
+        error, distance = direction.value(name, f"MAE {INSIDE}"), direction.kernel.translators.get(name)
+        errors += mark(name, error.value, error.interval) if error else []
+        distances += mark(name, distance.value, distance.interval) if distance else []
     if len(errors) > 1:
         charts.append(Drawing(drawings.standing("MAE inside the patient, % of range", errors)))
-    marks: list[drawings.Mark] = [(HEADS.get(name, name), r.value, r.interval, kind(name)) for name in direction.names
-                                  if (r := kernel.translators.get(name)) and r.value is not None]
-    if kernel.reference and kernel.reference.value is not None:
-        marks.insert(0, ("Real train vs test", kernel.reference.value, kernel.reference.interval, "real"))
-    if len(marks) > 1:
-        charts.append(Drawing(drawings.standing("KD-Lite0 × 1000", marks, 1000.0)))
+    if len(distances) > 1:
+        charts.append(Drawing(drawings.standing("KD-Lite0 × 1000", distances, 1000.0)))
     if charts:
         none = ", none with so few subjects" if direction.n_subjects < MIN_SUBJECTS else ""
         yield Columns(charts)
@@ -373,8 +360,7 @@ def _main_table(context: Context, direction: Direction) -> Table:
                  for r in own]
     if kernel.translators:
         groups[len(rows)] = "All images together, against real ones"
-        notes = [f"{text[:1].upper()}{text[1:]}." for text in
-                 dict.fromkeys(r.caveat for r in kernel.translators.values()) if text]
+        notes = [sentence(text) for text in dict.fromkeys(r.caveat for r in kernel.translators.values()) if text]
         if kernel.reference and kernel.reference.value is not None:
             real = estimate(kernel.reference.value, kernel.reference.interval, 1000)
             notes.append(f"Reference, {kernel.reference.what}: {real}.")
@@ -382,11 +368,11 @@ def _main_table(context: Context, direction: Direction) -> Table:
         distances = [kernel.translators.get(name) for name in names]
         rows.append(["KD-Lite0 × 1000 ↓", *(estimate(d.value, d.interval, 1000) if d else "" for d in distances)])
     spans = ", in brackets 95% intervals over subjects" if direction.n_subjects >= MIN_SUBJECTS else ""
-    extra = f" {direction.note[:1].upper()}{direction.note[1:]}." if direction.note else ""
     note = (f"n = {grouped(direction.n_images, 'slice')}{context.of_subjects(direction.n_subjects)}; means over "
-            f"subjects of the means of their slices{spans}. ↓ lower is better, ↑ higher is better.{extra}")
-    return Table(table.Table(["Figure", *(HEADS.get(name, name) for name in names)], rows, notes=[note]), "figures",
-                 groups, remarks)
+            f"subjects of the means of their slices{spans}. ↓ lower is better, ↑ higher is better. "
+            f"{sentence(direction.note)}").rstrip()
+    heads = ["Figure", *(HEADS.get(name, name) for name in names)]
+    return Table(table.Table(heads, rows, notes=[note]), "figures", groups, remarks)
 
 
 def _by_subject(direction: Direction) -> Iterator[Block]:
@@ -424,14 +410,13 @@ def _anatomy_table(direction: Direction) -> Iterator[Block]:
     if not results:
         return
     rows = [[f"{r.name}\n{MEANINGS[r.name]}", _amount(r, r.value, r.interval), *_against_limit(r)] for r in results]
-    beyond = {i for i, r in enumerate(results)
-              if r.beyond is not None and r.beyond > (ALLOWED if r.allowed is None else r.allowed)}
+    tones = {(i, 3): "bad" for i, result in enumerate(results) if result.faulty}
     keep = "real pairs" if direction.paired else "outputs should"
     yield Heading("Is the anatomy in place?", level=3)
     yield Table(table.Table(["Figure", "Output against input", "Reference", "Beyond the limit"], rows, notes=[
         f"Measured between input and output, without the truth. The limit is what 95% of {keep} keep, never narrower "
         "than noise alone needs; more than 15% of the images beyond it are a fault. A model that returns its input "
-        "keeps the anatomy perfectly: read this beside the error."]), "figures", tones={(i, 3): "bad" for i in beyond})
+        "keeps the anatomy perfectly: read this beside the error."]), "figures", tones=tones)
 
 
 def _against_limit(result: AnatomyResult) -> tuple[str, str]:
@@ -449,8 +434,7 @@ def _amount(result: AnatomyResult, value: float | None, span: Interval | None) -
         return "not measurable"
     span = span if span and span[1] > span[0] else None
     if result.unit:
-        text, bracket, rest = estimate(value, span).partition(" (")
-        return f"{text} {result.unit}{bracket}{rest}"
+        return estimate(value, span, unit=f" {result.unit}")
     if span is None:
         return f"{100 * value:.1f}%"
     low, high = (min(100.0, max(0.0, 100 * end)) for end in span)
