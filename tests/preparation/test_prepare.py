@@ -194,7 +194,7 @@ def test_what_cropping_cuts_and_how_to_go_on_is_told(tmp_path: Path) -> None:
     lines: list[str] = []
     source = cohort(tmp_path / "my scans", mask=False)
     prepare(source, source / "out", size=16, fit="crop", domains=["T1"], say=lines.append)
-    assert lines[-1] == f"next: ganatomy train '{source / 'out'}' RUN"
+    assert lines[-1] == f"next: ganatomy train '{source / 'out'}' RUN --set size=16"
     assert any("cropping cuts up to 8 rows and 4 columns" in line for line in lines)
     assert sum("lie within SOURCE" in line for line in lines) == 1
 

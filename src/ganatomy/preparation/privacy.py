@@ -22,16 +22,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An identifier in a place where it must not be; nothing here spells it out.
-
-    Attributes:
-        file: where; identifiers in names of files are masked.
-        kind: a DICOM keyword, or subject, session, group, file, folder, path, host, user, home.
-        masked: its first letter.
-        encoding: how it is written.
-        where: in what part of the file, and at which byte of it first.
-        times: how often.
-    """
+    """An identifier of `kind` (a DICOM keyword, subject, file, host, ...) in a file, `times` times, masked in all of
+    this; `where` is the part of the file and the first byte."""
 
     file: str
     kind: str
@@ -54,7 +46,7 @@ class Audit:
         say: told each finding, and what could not be searched.
         findings: in the order of the files.
         files: how many were searched.
-        by_chance: hits that pixels, hashes or numbers give by chance, passed over.
+        by_chance: hits passed over, since pixels, hashes or numbers give them by chance.
         unsearched: (file, reason) of what could not be looked into.
     """
 
@@ -87,7 +79,6 @@ class Audit:
         return "; ".join([*parts, "text within pictures is not read"])
 
     def cannot_search(self, file: str, reason: str) -> None:
-        """Note what could not be looked into."""
         self.unsearched.append((file, reason))
         self.say(f"{file}: could not be searched: {reason}")
 
@@ -121,31 +112,33 @@ def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Aud
     """
     paths = [Path(place) for place in places]
     owners = {path: _owners(path) for path in paths}
-    runs = [Run(path) for owned in owners.values() for path in owned if Run.is_run(path)]
-    # not opened: it may have been tampered with
-    notes = {path: read_json(path / "dataset.json") for owned in owners.values() for path in owned
-             if not Run.is_run(path)}
-    for run in runs:
-        if run.dataset_content() not in {note.get("content") for note in notes.values()}:
-            try:
-                dataset = run.dataset_path()
-            except UserError as error:
-                raise UserError(f"{error.what}, so nobody knows which identifiers to look for", where=error.where,
-                                fix="name its dataset too") from error
-            notes[dataset] = read_json(dataset / "dataset.json")
-    homeless = [path for path, owned in owners.items() if not owned]
+    owned = list(dict.fromkeys(path for own in owners.values() for path in own))
+    runs = [Run(path) for path in owned if Run.is_run(path)]
+    # datasets are not opened: they may have been tampered with
+    notes = {path: read_json(path / "dataset.json") for path in owned if not Run.is_run(path)}
+
+    def unknown(run: Run) -> bool:
+        return run.dataset_content() not in {note.get("content") for note in notes.values()}
+
+    for run in filter(unknown, runs):
+        try:
+            dataset = run.dataset_path()
+        except UserError as error:
+            raise UserError(f"{error.what}, so nobody knows which identifiers to look for", where=error.where,
+                            fix="name its dataset too") from error
+        notes[dataset] = read_json(dataset / "dataset.json")
+    homeless = [path for path, own in owners.items() if not own]
     if homeless and not notes:
         raise UserError("says of no patients that it comes from them", where=homeless[0],
                         fix="name the dataset or run it belongs to as well")
-    own = {str(word) for note in notes.values() for key in ("domains", "classes", "mask_values")
-           for word in note.get(key, ())}
+    words = {str(word) for note in notes.values() for key in ("domains", "classes", "mask_values")
+             for word in note.get(key, ())}
     rows = max(((dataset / "manifest.csv").read_bytes().count(b"\n") for dataset in notes), default=0)
-    audit = Audit(Forms({pair for dataset in notes for pair in read_identifiers(dataset)}, own, rows), say)
+    audit = Audit(Forms({pair for dataset in notes for pair in read_identifiers(dataset)}, words, rows), say)
     search = Search(audit.forms)
-    for run in runs:
-        if run.dataset_content() not in {note.get("content") for note in notes.values()}:
-            audit.cannot_search(str(run.path), "its dataset has been made anew since, perhaps of other patients, whose "
-                                "identifiers are not known")
+    for run in filter(unknown, runs):
+        audit.cannot_search(str(run.path), "its dataset has been made anew since, perhaps of other patients, whose "
+                            "identifiers are not known")
     for place in paths:
         _search(place, search, audit)
     audit.by_chance = search.by_chance

@@ -32,7 +32,6 @@ from ganatomy.sources.entry import Layout, is_hidden, is_prepared, listings
 
 FILES = (".gitignore", "key", "sources.csv", "skipped.csv", "identifiers.csv", "state.json")
 IDENTIFIER_COLUMNS = ("kind", "value")
-STATE = "state.json"
 
 
 def is_private(folder: Path) -> bool:
@@ -48,17 +47,10 @@ def read_key(dataset: Path) -> bytes:
         return secrets.token_bytes(32)
 
 
-def collect_identifiers(layout: Layout, source: Path,
-                        origins: Iterable[Origin] = ()) -> set[tuple[str, str]]:
+def collect_identifiers(layout: Layout, source: Path, origins: Iterable[Origin] = ()) -> set[tuple[str, str]]:
     """What names patients, files and people, as (kind, value): nothing of it may stand in a dataset.
 
-    Args:
-        layout: gives the tags' values, under their DICOM keywords, and names of subjects, sessions, groups and files.
-        source: where the files lie.
-        origins: the rows of sources.csv.
-
-    Returns:
-        Pairs whose kind is a DICOM keyword, or subject, session, group, file, folder, path, host, user or home.
+    A kind is a DICOM keyword, or subject, session, group, file, folder, path, host, user or home.
     """
     pairs = set(layout.identifiers)
     for entry in layout.entries:
@@ -92,11 +84,7 @@ def _paths(layout: Layout, origins: Iterable[Origin]) -> Iterator[str]:
 
 
 def read_identifiers(dataset: Path) -> set[tuple[str, str]]:
-    """The pairs of identifiers.csv beside a dataset.
-
-    Raises:
-        UserError: it is not there, holds nothing or cannot be read.
-    """
+    """The pairs of identifiers.csv beside a dataset. Raises `UserError` if there are none to be read."""
     path = private_path(dataset) / "identifiers.csv"
     fix = "bring the private folder beside the dataset, or prepare the dataset again"
     try:
@@ -137,7 +125,7 @@ what it needs for some formats and can do without."""
 
 
 def read_state(source: Path, dataset: Path, options: Options) -> State:
-    """The state of a source now. A source that is not there has one too: its absence is told later."""
+    """The state of a source now, also of one that is not there: that is told later."""
     shaping = sorted(f"{name} {value!r}" for name, value in options if name != "workers")
     versions = f"{__version__} {importlib.util.find_spec('SimpleITK') is not None}"
     return {"files": _hash(_file_lines(source, dataset, options)), "options": _hash(shaping),
@@ -145,19 +133,16 @@ def read_state(source: Path, dataset: Path, options: Options) -> State:
 
 
 def write_state(private: Path, state: State, content: str) -> None:
-    """Note the state beside the dataset whose content hash this is."""
-    write_json(private / STATE, {**state, "content": content}, mode=0o600)
+    """Keep the state beside the dataset whose content hash this is."""
+    write_json(private / "state.json", {**state, "content": content}, mode=0o600)
 
 
 def is_unchanged(dataset: Path, state: State) -> bool:
     """Whether a whole dataset of this very state is there."""
     before = _noted(dataset)
-    if any(before.get(what) != value for what, value in state.items()):
-        return False
-    try:
-        return Dataset.open(dataset).info.content == before.get("content")
-    except UserError:
-        return False
+    with suppress(UserError):
+        return state.items() <= before.items() and Dataset.open(dataset).info.content == before.get("content")
+    return False
 
 
 def refuse_taken(dataset: Path, state: State, overwrite: bool) -> None:
@@ -177,11 +162,10 @@ def refuse_taken(dataset: Path, state: State, overwrite: bool) -> None:
 
 def _noted(dataset: Path) -> State:
     """The state of a dataset when it was prepared; empty if that is unknown."""
-    try:
-        state = read_json(private_path(dataset) / STATE)
-    except UserError:
-        return {}
-    return state if isinstance(state, dict) else {}
+    with suppress(UserError):
+        state = read_json(private_path(dataset) / "state.json")
+        return state if isinstance(state, dict) else {}
+    return {}
 
 
 def _hash(lines: Iterable[str]) -> str:

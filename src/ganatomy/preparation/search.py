@@ -1,5 +1,5 @@
-"""Searching files for what names patients: in which forms it may turn up, which of these any file may hold, and where
-they stand: as bytes, in texts also behind escapes, and in what is packed in files."""
+"""Searching files for what names patients: the forms in which it may turn up, and where they stand: as bytes, in texts
+also behind escapes, and in what is packed in files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import io
 import json
 import math
 import re
-import struct
 import unicodedata
 import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import IO, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
+from PIL import Image
 
 LONG = 6
 """Bytes from which a form is searched for anywhere; shorter ones, which chance makes, as whole words of texts."""
@@ -77,6 +76,7 @@ ANCHOR = 12
 _PAYLOAD = re.compile(rb"data:[\w.+/;=\s-]{0,200}base64,((?:[A-Za-z0-9+/=\s]|%2[bBfF]|%3[dD])+)")
 _UNICODE = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+")
 _HEX = re.compile(rb"[0-9a-f]{32,}")
+_LETTER = re.compile(rb"[0-9a-z\x80-\xff]")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -106,7 +106,7 @@ class Forms:
         """`own_words`: names of domains and classes; `most`: how many images there are to be numbered."""
         tokens = [_TOKEN.findall(word.casefold()) for word in own_words]
         self._own = {"".join(word) for word in tokens}
-        self._own_tokens = FIELD_WORDS | {token for word in tokens for token in word}
+        self._own_tokens = FIELD_WORDS.union(*tokens)
         self._most = max(most, SMALL)
         self.wanted: list[Form] = []
         self.left_out: dict[Form, str] = {}
@@ -267,8 +267,7 @@ class Search:
             stream.seek(0)
             try:
                 yield from self._packed(stream, head, f"{part}: " if part else "", depth)
-            except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, RuntimeError, ValueError,
-                    struct.error) as error:  # NotImplementedError is a RuntimeError
+            except Exception as error:  # what is damaged raises almost anything
                 self.unsearched.append(f"{part or 'what is packed in it'} ({error})")
 
     def text(self, data: bytes) -> Iterator[Hit]:
@@ -313,8 +312,12 @@ class Search:
             with gzip.GzipFile(fileobj=stream) as unpacked:
                 yield from self.file(unpacked, PIECE, f"{inner}unpacked", depth + 1)  # type: ignore[arg-type]
         elif head.startswith(_PNG):
-            for name, content in _png_texts(_whole(stream)):
-                yield from (hit._replace(part=f"{inner}{name}") for hit in self.text(content))
+            with Image.open(io.BytesIO(_whole(stream)), formats=["PNG"]) as image:
+                image.load()  # texts may follow the pixels
+                for key, note in image.info.items():
+                    content = note if isinstance(note, bytes) else str(note).encode()
+                    hits = self.text(f"{key}\n".encode() + content)
+                    yield from (hit._replace(part=f"{inner}PNG text") for hit in hits)
         else:
             for number, match in enumerate(_PAYLOAD.finditer(_whole(stream)), start=1):
                 letters = b"".join(unquote_to_bytes(match.group(1)).split()).rstrip(b"=")
@@ -338,8 +341,7 @@ def _is_text(head: bytes) -> bool:
 
 def _is_word(low: bytes, start: int, end: int) -> bool:
     """Whether no letter or digit stands beside these bytes of a text."""
-    beside = low[max(0, start - 1):start] + low[end:end + 1]
-    return not any((chr(byte).isalnum() and byte < 128) or byte > 127 for byte in beside)
+    return not _LETTER.search(low[max(0, start - 1):start] + low[end:end + 1])
 
 
 def _within_number(low: bytes, start: int, end: int, pattern: Pattern) -> bool:
@@ -369,18 +371,3 @@ def _unescaped(data: bytes) -> bytes:
     if b"&" in data:
         data = html.unescape(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     return unquote_to_bytes(data) if b"%" in data else data
-
-
-def _png_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Kind and content of a PNG's chunks of text, unpacked."""
-    at = len(_PNG)
-    while at + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", data[at:at + 8])
-        key, _, rest = data[at + 8:at + 8 + length].partition(b"\0")
-        at += length + 12
-        if kind == b"iTXt":
-            packed, (language, translated, content) = rest[:1] == b"\x01", rest[2:].split(b"\0", 2)
-            content = zlib.decompress(content) if packed else content
-            yield "PNG iTXt", b"\n".join((key, language, translated, content))
-        elif kind in (b"tEXt", b"zTXt", b"iCCP"):
-            yield f"PNG {kind.decode()}", key + b"\n" + (rest if kind == b"tEXt" else zlib.decompress(rest[1:]))
