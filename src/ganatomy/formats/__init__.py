@@ -45,8 +45,7 @@ def scan(path: Path) -> Header:
 def read(path: Path) -> Pixels:
     """Pixels, [i, j, k] where the header has an affine, else [slices, h, w(, 3)]; `header.dtype`, all finite.
 
-    Raises:
-        Unreadable: with the reason.
+    Raises `Unreadable` with the reason.
     """
     with _plain_reasons(path):
         pixels: Pixels = _readable(path).read(path)

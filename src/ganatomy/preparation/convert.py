@@ -140,14 +140,8 @@ class _Series(NamedTuple):
 def convert_visits(cohort: Survey, writer: DatasetWriter, options: Options, progress: Callable[[int], None]) -> Notes:
     """Convert every visit, in order; subjects become sub-0001, sub-0002, ...
 
-    Args:
-        cohort: the visits, sorted by subject, then session, and the plan for all of them.
-        writer: of the dataset.
-        options: the number of processes, on which the result does not depend, and whether files may be skipped.
-        progress: called with the number of visits done.
-
-    Raises:
-        UserError: a file could not be read, and `strict` was asked for.
+    The result does not depend on the number of processes. Raises `UserError` if `strict` was asked for and a file
+    cannot be read.
     """
     notes, visits = Notes(skipped=cohort.skipped, left_out=cohort.left_out), cohort.visits
     volumes = any(visit.volumetric for visit in visits)

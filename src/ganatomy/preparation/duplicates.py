@@ -61,11 +61,8 @@ Pair = tuple[str, str, str, float, bool]
 def near_duplicates(dataset: Dataset, say: Callable[[str], None] = lambda text: None) -> list[Pair]:
     """Near-duplicates among a dataset's subjects, those in different splits first, then the nearest.
 
-    Where domains are paired, the first stands for all.
-
-    Args:
-        dataset: any; of more than 5,000 images a domain, as many are taken evenly from each subject.
-        say: told of the cap.
+    Where domains are paired, the first stands for all. Of more than 5,000 images a domain as many are taken, evenly
+    from each subject, which `say` is told.
     """
     pairs: list[Pair] = []
     for domain in dataset.info.domains[:1] if dataset.info.paired else dataset.info.domains:
@@ -104,13 +101,7 @@ def compare(images: Array, subjects: Sequence[str]) -> list[tuple[int, int, floa
     which they agree best: 0 for the same image, about 1 for unrelated ones. The threshold lies 4 robust standard
     deviations (1.4826 x median absolute deviation) below the median of the log distance of all images to the second
     of the subjects most like them; the second, so that cohorts in which everybody is there twice are told too.
-
-    Args:
-        images: float32 [n, h, w] of `to_grey`.
-        subjects: of each image.
-
-    Returns:
-        The indices of both and their distance, the nearest first.
+    Images are those of `to_grey`; returned are the indices of both and their distance, the nearest first.
     """
     order = np.argsort(np.array(subjects), kind="stable")
     content = np.concatenate([np.sqrt((band(images[i], FINE_BAND) ** 2).mean((1, 2))) for i in _blocks(order)])

@@ -39,11 +39,8 @@ def likely_text(pictures: Sequence[Pixels]) -> bool:
     """Whether text seems to be burned into one of these pictures.
 
     Looked for are strokes that stand out from what is around them, bright or dark, in pieces of the size of letters,
-    at least `GLYPHS` of them side by side, alike in height, on one line and of one brightness.
-
-    Args:
-        pictures: [h, w] or [h, w, 3], any type, at the resolution of the source (letters at least 8 pixels high); a few
-            of a series, such as the first, the middle and the last.
+    at least `GLYPHS` of them side by side, alike in height, on one line and of one brightness. Pictures are [h, w] or
+    [h, w, 3] at the resolution of the source, letters at least 8 pixels high.
     """
     return any(_has_text(picture) for picture in pictures)
 
@@ -116,11 +113,8 @@ def shows_whole_head(volume: Pixels, spacing: tuple[float, float, float]) -> boo
 
     In axial slices of a head's size, below the skin is looked for a shell: in MR fat that is bright, then dark bone,
     then bright brain; in CT bone that is brighter than what lies on both sides of it. Skull-stripped brains have none.
-    Heads whose face alone was removed have it too, and so may limbs whose files do not say what they are.
-
-    Args:
-        volume: [i, j, k] to the right, front and top of the patient (canonical RAS axes); CT in Hounsfield units.
-        spacing: mm along i, j and k.
+    Heads whose face alone was removed have it too, and so may limbs whose files do not say what they are. The volume
+    [i, j, k] has canonical RAS axes, CT in Hounsfield units; `spacing` is mm along them.
     """
     extent = [n * mm for n, mm in zip(volume.shape, spacing, strict=True)]
     if min(extent) < COVERAGE:
@@ -141,14 +135,13 @@ def _profiles(plane: NDArray[np.float32], mm: tuple[float, float], air: float) -
     none of others."""
     labels, count = ndimage.label(ndimage.uniform_filter(plane, 3) > air)
     bins = _SHELL // 2
-    nothing = np.zeros((0, bins))
     if not count:
-        return nothing
+        return np.zeros((0, bins))
     body = ndimage.binary_fill_holes(labels == np.bincount(labels.ravel())[1:].argmax() + 1)
     i, j = np.nonzero(body)
     wide, long = float(np.ptp(i)) * mm[0], float(np.ptp(j)) * mm[1]
     if not (_WIDE[0] <= wide <= _WIDE[1] and _LONG[0] <= long <= _LONG[1]):
-        return nothing
+        return np.zeros((0, bins))
     depth = ndimage.distance_transform_edt(body, mm)[i, j]
     angle = np.arctan2((j - j.mean()) * mm[1], (i - i.mean()) * mm[0])
     sector = np.minimum(((angle + np.pi) / (2 * np.pi) * _SECTORS).astype(int), _SECTORS - 1)

@@ -39,10 +39,7 @@ FEW_SUBJECTS = 20
 
 
 def finish_dataset(writer: DatasetWriter, notes: Notes, cohort: Survey, options: Options, say: Say) -> str:
-    """Draw the splits, write manifest, dataset.json and contact sheet, say the fingerprint.
-
-    Returns the dataset's content hash.
-    """
+    """Draw the splits, write manifest, dataset.json and contact sheet, say the fingerprint; return the content hash."""
     plan, warnings = cohort.plan, list(cohort.warnings)
     if not writer.rows:
         name, reason = (notes.skipped or notes.left_out)[0]
@@ -131,12 +128,7 @@ def draw_splits(units: Mapping[str, str], shares: Mapping[str, float], seed: int
     The number in each split is the share by largest remainder, but none that was asked for stays empty while there
     are enough units: train comes first, then test, then val. Within those numbers every class gets its whole share,
     and the remainders go to the classes with the largest. A split for which units are fixed gets no others.
-
-    Args:
-        units: name -> class, "" where there are none.
-        shares: of train, val and test, adding up to 1.
-        seed: the same seed and units give the same splits.
-        fixed: units whose split is given.
+    `units` is name -> class, "" where there are none; the same seed and units give the same splits.
     """
     fixed = dict(fixed or {})
     shares = {name: 0.0 if name != "train" and name in fixed.values() else shares[name] for name in SPLITS}
@@ -189,15 +181,8 @@ def _spread(total: int, left: Mapping[str, int], sizes: Mapping[str, int]) -> di
 
 def fingerprint(rows: Sequence[Row], notes: Notes, layout: str, warnings: Sequence[str],
                 unpaired: bool) -> dict[str, Any]:
-    """Counts, sizes, spacing, intensities and warnings, fit for JSON and free of identifiers.
-
-    Args:
-        rows: the manifest's, splits drawn.
-        notes: taken while converting.
-        layout: what the source was, in words.
-        warnings: raised on the way; those that follow from the counts are added.
-        unpaired: the domains have images of their own, so that all of them are counted and not those of the first.
-    """
+    """Counts, sizes, spacing, intensities and warnings, fit for JSON and free of identifiers."""
+    # the images of paired domains are counted once
     first = [r for r in rows if unpaired or r.domain == rows[0].domain]
     return {
         "layout": layout,

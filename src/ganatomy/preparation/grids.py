@@ -70,8 +70,7 @@ def refuse_other_grids(subject: str, files: Numbered, masks: Numbered) -> None:
 def onto_grid(numbered: Mapping[str, dict[int, Scanned]], domain: str, subject: str) -> dict[str, dict[int, Scanned]]:
     """The files of a visit as they look after resampling to the grid of `domain`, where their own is another.
 
-    Raises:
-        UserError: different frames of reference, or pictures, which have no place in space.
+    Raises `UserError` for different frames of reference, and for pictures, which have no place in space.
     """
     reference = numbered[domain]
     out: dict[str, dict[int, Scanned]] = {}
@@ -148,14 +147,7 @@ def resample(pixels: Pixels, own: Header, target: Header, labels: bool = False) 
 
     Linear interpolation; for labels the nearest voxel. Along axes where the target's voxels are larger, the values
     are first smoothed to the target's voxel size, or the result would alias. Outside of the volume: its background.
-
-    Args:
-        pixels: [i, j, k], with `own.affine`.
-        own, target: headers with affines to the same space, mm.
-        labels: values are labels, which must not be mixed.
-
-    Returns:
-        float32 [target.shape]; the pixels' own dtype for labels.
+    The result is float32, of labels their own dtype. Both headers have affines to the same space, mm.
     """
     from scipy import ndimage
 
@@ -186,12 +178,6 @@ def placement(header: Header, axis: Axis, number: int, frame: Frame) -> tuple[st
     first pixel, top left; the orientation are unit vectors along a row (right) and a column (down). The centre of the
     pixel in row r and column c lies at position + c * spacing_x * right + r * spacing_y * down. Both are "" without an
     affine.
-
-    Args:
-        header: of the volume.
-        axis: along which it is seen.
-        number: of the slice.
-        frame: into which its pictures are brought.
     """
     if header.affine is None:
         return "", ""

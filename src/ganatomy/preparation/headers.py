@@ -60,15 +60,8 @@ class Survey:
 def make_survey(source: Path, dataset: Path, scratch: Path, options: Options, key: bytes, say: Say) -> Survey:
     """Find the layout, scan the headers, bring files together and plan the second pass, telling all of it.
 
-    Args:
-        source, dataset: as `prepare` takes them.
-        scratch: a folder where archives may be unpacked.
-        options: of `prepare`.
-        key: of the hashes of sources.
-        say: takes each line.
-
-    Raises:
-        UserError: a source or options that lead to no dataset.
+    Archives may be unpacked in the folder `scratch`; `key` is that of the hashes of sources. Raises `UserError` for a
+    source or options that lead to no dataset.
     """
     layout = _layout(source, dataset, scratch, options, say)
     refuse_unknown("domain", filter(None, [options.resample_to]), {e.domain for e in layout.entries}, "--resample-to")
@@ -186,13 +179,7 @@ def refuse_skipped(skipped: Skipped, strict: bool) -> None:
 
 def scan_files(entries: Sequence[Entry], axis: Axis, workers: int = 1,
                progress: Callable[[int], None] = lambda done: None) -> tuple[list[Scanned], Skipped]:
-    """Read every header. Returns the files that can be read and (name, reason) of those that cannot.
-
-    Args:
-        entries: the files.
-        axis: along which they will be seen.
-        workers: processes.
-        progress: called with the number of files done.
+    """Read every header: the files that can be seen along `axis`, and (name, reason) of the others.
 
     Raises:
         UserError: an axis for files that have no orientation.

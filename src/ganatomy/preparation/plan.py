@@ -48,11 +48,7 @@ class Plan:
 
 def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[str], unpaired: bool, options: Options,
               key: bytes, say: Callable[[str], None]) -> tuple[Plan, list[str]]:
-    """The plan for the second pass, and warnings fit to be stored.
-
-    Raises:
-        UserError: options that do not fit these images; see `geometry.common_frame`.
-    """
+    """The plan for the second pass, and warnings fit to be stored. Raises `UserError` for options that do not fit."""
     items = _distinct(item for visit in visits for files in visit.files.values() for item in files.values())
     warnings: list[str] = []
     views = [item.view for item in items]

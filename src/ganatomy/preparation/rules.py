@@ -52,10 +52,7 @@ class Choice:
 
 def parse_intensity(text: str) -> Choice:
     """The choice in `auto`, `identity`, `percentile`, `minmax`, `window`, `window:NAME`, `window:CENTRE/WIDTH` (HU) or
-    `fixed:LOW:HIGH` (the files' values).
-
-    Raises:
-        UserError: anything else.
+    `fixed:LOW:HIGH` (the files' values). Raises `UserError` for anything else.
     """
     word, colon, rest = str(text).strip().lower().partition(":")
     for plain in ("auto", "identity", "percentile", "minmax"):
@@ -112,14 +109,8 @@ def looks_like_hounsfield(values: NDArray[Any]) -> bool:
 
 
 def choose(modalities: Set[str], dtypes: Set[DType], wanted: Choice, sample: NDArray[Any] | None = None) -> Decision:
-    """How a domain is mapped, and why.
-
-    Args:
-        modalities: what its files say, as DICOM calls them; "" for those that say nothing.
-        dtypes: of the files' values.
-        wanted: see `parse_intensity`.
-        sample: values of some of its volumes; see `needs_sample`.
-    """
+    """How a domain is mapped, and why: by the modalities of its files, as DICOM calls them ("" for those that say
+    nothing), the dtypes of their values, what is wanted, and values of some volumes (see `needs_sample`)."""
     known = modalities - {""}
     hounsfield = dtypes != {BYTE} and _hounsfield(known, sample)
     units = HOUNSFIELD if hounsfield else ARBITRARY
@@ -144,10 +135,7 @@ def choose(modalities: Set[str], dtypes: Set[DType], wanted: Choice, sample: NDA
 def no_window(samples: Mapping[str, NDArray[Any] | None], wanted: Choice, has_ct: bool) -> list[str]:
     """Domains without a modality that must not be windowed though asked: another looks like CT, and these do not.
 
-    Args:
-        samples: values of each domain whose files name no modality; None for the others.
-        wanted: see `parse_intensity`.
-        has_ct: the modality of another domain is CT.
+    `samples` holds values of each domain whose files name no modality, None for the others.
     """
     if wanted.method != "window":
         return []
@@ -185,10 +173,6 @@ def settle(decisions: Mapping[str, Decision], dtypes: Mapping[str, Set[DType]]) 
 
     If every domain keeps its values, they are stored in the files' type (float32 where they differ). Otherwise all is
     uint16, and domains that keep theirs lose nothing: bytes are spread over it (x 257), 16-bit values shifted.
-
-    Args:
-        decisions: by domain.
-        dtypes: of each domain's files.
     """
     every = set[DType]().union(*dtypes.values())
     if all(decision.method == "identity" for decision in decisions.values()):

@@ -36,14 +36,8 @@ def write_contact_sheet(dataset: Dataset, seed: int = 0, axis: Axis = "axial", o
     """Draw `contact-sheet.png` into a dataset folder: up to 10 random subjects, classes alternating.
 
     One row a domain, as a model sees it; where there are masks, the first domain again with the masks' outlines.
-    Domains that are not paired show subjects of their own.
-    Small pictures are enlarged by a whole factor. Labels are domains, classes and pseudonyms.
-
-    Args:
-        dataset: prepared, of one axis.
-        seed: of the choice.
-        axis: of its slices.
-        oriented: the files say how the patient lies in them, so that R and L can be marked.
+    Domains that are not paired show subjects of their own. Small pictures are enlarged by a whole factor. R and L are
+    marked where the files are `oriented`.
     """
     domains, paired = dataset.info.domains, dataset.info.paired
     chosen = _choose(dataset, seed, domains[0])

@@ -24,24 +24,18 @@ __all__ = ["SUFFIXES", "common_dtype", "facts", "is_mine", "read", "read_frames"
 
 _FIRST = (0x00020000, 0x00020001, 0x00020002, 0x00080000, 0x00080001, 0x00080005, 0x00080006, 0x00080008, 0x00080012,
           0x00080014, 0x00080016, 0x00080018)
-_VRS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"LO", b"SH", b"SQ", b"TM", b"UN")
+_VRS = (b"UL", b"UI", b"CS", b"DA", b"LO", b"SH", b"TM")
 
 
 def is_mine(head: bytes) -> bool:
-    """Whether these first bytes are those of a DICOM file.
-
-    Without the 128 bytes of preamble, the first two elements must be ones that DICOM files begin with.
-    """
-    if head[128:132] == b"DICM":
-        return True
-    return any(_begins(head, order) for order in "<>")
+    """Whether these first bytes are those of a DICOM file, also of one that lacks the preamble of 128 bytes."""
+    return head[128:132] == b"DICM" or any(_begins(head, order) for order in "<>")
 
 
 def scan(path: Path) -> Header:
     """Read the header only; [slices, h, w] without affine. Raises `Unreadable`."""
     with opened(path, TAGS) as file:
-        how, cut = described(file)
-        return _header(file, how, cut)
+        return _header(file, *described(file))
 
 
 def read(path: Path) -> Pixels:
@@ -56,16 +50,10 @@ def read(path: Path) -> Pixels:
 
 
 def read_frames(frames: Sequence[tuple[str, int]]) -> Pixels:
-    """Voxels of a volume whose slices are frames of files.
+    """Voxels [columns, rows, slices] of a volume whose slices are frames of files: (path, number from 0) of each.
 
-    Args:
-        frames: (path, number from 0) of each slice; a file is opened once, however many of its frames are asked for.
-
-    Returns:
-        [i, j, k] = [columns, rows, slices in the order given], grey; the common dtype of the files.
-
-    Raises:
-        Unreadable: a file is, or slices differ in size, or are colour.
+    The dtype is one that holds those of all files; a file is opened once. Raises `Unreadable` also where slices differ
+    in size or are colour.
     """
     places: dict[str, dict[int, list[int]]] = {}
     for place, (path, index) in enumerate(frames):
@@ -118,20 +106,20 @@ def _pictures(file: Opened, how: Stored, cut: Tiles | None, wanted: Sequence[int
 
 
 def _begins(head: bytes, order: str) -> bool:
+    """Whether the first two elements are ones that DICOM files begin with."""
     place, tags = 0, []
     for _ in range(2):
         if place + 12 > len(head):
             return False
-        group, element = struct.unpack(f"{order}HH", head[place:place + 4])
+        group, element = struct.unpack_from(f"{order}HH", head, place)
         tags.append(group << 16 | element)
-        if head[place + 4:place + 6] in _VRS:
-            wide = head[place + 4:place + 6] in (b"OB", b"SQ", b"UN")
-            length, = struct.unpack(f"{order}{'L' if wide else 'H'}", head[place + 8:place + 12] if wide
-                                    else head[place + 6:place + 8])
-            place += (12 if wide else 8) + length
+        vr = head[place + 4:place + 6]
+        if vr in (b"OB", b"SQ", b"UN"):
+            kind, at, size = "L", 8, 12
         else:
-            length, = struct.unpack(f"{order}L", head[place + 4:place + 8])
-            place += 8 + length
+            kind, at, size = ("H", 6, 8) if vr in _VRS else ("L", 4, 8)
+        length, = struct.unpack_from(f"{order}{kind}", head, place + at)
+        place += size + length
         if length > 256:
             return False
     return tags[0] in _FIRST and tags[0] < tags[1] and tags[1] >> 16 in (0x0002, 0x0008)

@@ -24,8 +24,7 @@ _PIXELS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "D
 _UNDEFINED = 0xFFFFFFFF
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN")
 IMPLICIT = "1.2.840.10008.1.2"
-_NO_META = {(False, True): "1.2.840.10008.1.2.1",
-            (False, False): "1.2.840.10008.1.2.2"}
+_NO_META = {(False, True): "1.2.840.10008.1.2.1", (False, False): "1.2.840.10008.1.2.2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +73,7 @@ class _Reader(io.BufferedReader):
 
 @contextmanager
 def opened(path: Path, tags: Sequence[int]) -> Iterator[Opened]:
-    """A DICOM file with these tags read, positioned nowhere in particular.
-
-    Raises:
-        Unreadable: with the reason, also for anything that goes wrong in the block.
-    """
+    """A DICOM file with these tags read. Raises `Unreadable`, also for anything that goes wrong in the block."""
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # what it says of a file is no news to a user
     try:
         with warnings.catch_warnings(), _Reader(path) as handle:
@@ -105,8 +100,7 @@ def _parsed(handle: _Reader, tags: Sequence[int]) -> Opened:
         return True
 
     asked = [*tags, *_PIXELS] if tags else None
-    dataset = read_partial(handle, stop_when=at_pixels, force=True, specific_tags=asked,
-                           defer_size=MAX_ELEMENT)
+    dataset = read_partial(handle, stop_when=at_pixels, force=True, specific_tags=asked, defer_size=MAX_ELEMENT)
     syntax = text(dataset.file_meta, "TransferSyntaxUID") or _NO_META.get(dataset.original_encoding, IMPLICIT)
     if handle.inflates:
         return _inflated(dataset, syntax)
@@ -149,8 +143,7 @@ def _tag(keyword: str) -> Any:
 
 def text(dataset: Any, keyword: str) -> str:
     """A tag's text, stripped; the first of several; "" where absent."""
-    several = texts(dataset, keyword)
-    return several[0] if several else ""
+    return next(iter(texts(dataset, keyword)), "")
 
 
 def texts(dataset: Any, keyword: str) -> tuple[str, ...]:
@@ -167,8 +160,7 @@ def texts(dataset: Any, keyword: str) -> tuple[str, ...]:
 
 def number(dataset: Any, keyword: str) -> float | None:
     """A tag's number, the first of several; None where absent or no finite number."""
-    several = numbers(dataset, keyword)
-    return several[0] if several else None
+    return next(iter(numbers(dataset, keyword)), None)
 
 
 def numbers(dataset: Any, keyword: str) -> tuple[float, ...]:

@@ -38,9 +38,7 @@ class Stored:
         scales: (slope, intercept) of each frame, or of all in one.
         table: [entries] or [entries, 3], and the stored number of its first entry, where values are looked up.
         inverted: bright is dark in the stored numbers.
-        dtype: of the values.
-        channels: of the values: 1 or 3.
-        units: whether values are physical ones.
+        dtype, channels, units: of the values: whether these are physical ones.
     """
 
     rows: int
@@ -264,11 +262,7 @@ _ITEM = 0xE000FFFE
 
 
 def decoded(file: Opened, how: Stored, frames: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
-    """(number, stored numbers [rows, columns(, 3)]) of these frames, ascending; colour is RGB.
-
-    Raises:
-        Unreadable: a frame is not there, damaged, or of another size than the header says.
-    """
+    """(number, stored numbers [rows, columns(, 3)]) of these frames, ascending; colour is RGB. Raises `Unreadable`."""
     wanted = sorted(set(frames))
     if not wanted or wanted[0] < 0 or wanted[-1] >= how.frames:
         raise Unreadable(f"has {how.frames} frames and no number {wanted[-1] + 1 if wanted else 0}")

@@ -64,15 +64,12 @@ class Frame:
     """Where one frame of a file lies, and what it is; mm in DICOM's patient axes (left, posterior, superior).
 
     Attributes:
-        position: centre of the first pixel, 3 numbers; () where unknown.
-        orientation: directions of growing column and growing row number, 6 numbers; () where unknown.
-        spacing: between the centres of neighbouring rows and columns (row, column); () where unknown.
-        thickness: of the slice; None where unknown.
-        gap: SpacingBetweenSlices, centre to centre; None where unknown.
-        stack: StackID of a multi-frame file, "" where there is none.
-        indices: DimensionIndexValues of a multi-frame file, () where there are none.
-        temporal: number of the point in time, None where the file does not say.
-        echo: echo time in ms, None where the file does not say.
+        position: centre of the first pixel, 3 numbers.
+        orientation: directions of growing column and growing row number, 6 numbers.
+        spacing: between the centres of neighbouring rows and columns (row, column).
+        thickness, gap: of the slice; SpacingBetweenSlices, centre to centre.
+        stack, indices: StackID and DimensionIndexValues of a multi-frame file.
+        temporal, echo: number of the point in time; echo time in ms.
         image_type: FrameType of a multi-frame file, else the file's ImageType.
     """
 
@@ -225,24 +222,19 @@ def _csa(data: Any, name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The tags of a file that finding series needs. Texts are stripped, "" where absent; numbers None where absent.
+    """The tags of a file that its series needs. Texts are stripped, "" where absent; numbers None where absent.
 
     Attributes:
         identifiers: (DICOM keyword, value) of every tag that names the patient, the study, people or places.
         rows, columns: of one frame (of one tile of a Siemens mosaic).
-        channels: 1, or 3 for colour.
-        dtype: of the values after rescale, as `read` and `read_frames` give them: uint8, uint16, int16 or float32.
+        dtype: of the values after rescale: uint8, uint16, int16 or float32.
         units: whether values are those of the scanner (HU, a PET's activity, MR's own scale); not where the grey scale
             had to be turned around (MONOCHROME1) or is a colour picture's.
         lossy: compressed with loss, now or before.
         padding: PixelPaddingValue, stored (before rescale); left in the pixels.
         content_time: ContentTime, else AcquisitionTime, as written (HHMMSS.ffffff).
-        contrast_agent: ContrastBolusAgent names one.
-        burned_in: BurnedInAnnotation is YES.
-        recognizable: RecognizableVisualFeatures is YES.
-        mosaic: a Siemens mosaic, whose tiles are the frames.
         cine: several frames that are no slices: pictures over time.
-        frames: one for each picture; a classic file has one.
+        frames: one for each picture; a classic file has one, a Siemens mosaic one for each tile.
     """
 
     patient_id: str = ""
