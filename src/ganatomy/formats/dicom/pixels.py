@@ -38,7 +38,7 @@ class Stored:
         scales: (slope, intercept) of each frame, or of all in one.
         table: [entries] or [entries, 3], and the stored number of its first entry, where values are looked up.
         inverted: bright is dark in the stored numbers.
-        dtype, channels, units: of the values: whether these are physical ones.
+        dtype, channels: of the values.
     """
 
     rows: int
@@ -56,7 +56,6 @@ class Stored:
     inverted: bool
     dtype: np.dtype[Any]
     channels: int
-    units: bool
 
     @property
     def span(self) -> tuple[int, int]:
@@ -95,7 +94,7 @@ def stored(file: Opened) -> Stored:
     channels = 3 if samples == 3 or (table is not None and table[0].ndim == 2) else 1
     known = Stored(rows, columns, frames, samples, allocated, bits, high if high is not None else bits - 1, signed,
                    photometric, whole(data, "PlanarConfiguration") or 0, scales, table, inverted,
-                   np.dtype(np.float32), channels, channels == 1 and not inverted and photometric != "PALETTE COLOR")
+                   np.dtype(np.float32), channels)
     dtype = np.dtype(np.float32) if floating else _dtype(known, text(data, "Modality"))
     if rows * columns * frames * channels * dtype.itemsize > MAX_BYTES:
         raise Unreadable(f"its pictures would take more than {MAX_BYTES // 2**30} GB of memory")

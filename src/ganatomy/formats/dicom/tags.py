@@ -35,9 +35,8 @@ _TEXTS = {
     "patient_id": "PatientID", "patient_name": "PatientName", "birth_date": "PatientBirthDate",
     "study_uid": "StudyInstanceUID", "study_date": "StudyDate", "series_uid": "SeriesInstanceUID",
     "series_description": "SeriesDescription", "protocol": "ProtocolName", "modality": "Modality",
-    "sop_class": "SOPClassUID", "sop_uid": "SOPInstanceUID", "frame_uid": "FrameOfReferenceUID",
-    "body_part": "BodyPartExamined"}
-_WHOLE = {"series_number": "SeriesNumber", "padding": "PixelPaddingValue", "instance_number": "InstanceNumber",
+    "sop_class": "SOPClassUID", "sop_uid": "SOPInstanceUID", "frame_uid": "FrameOfReferenceUID"}
+_WHOLE = {"series_number": "SeriesNumber", "instance_number": "InstanceNumber",
           "acquisition_number": "AcquisitionNumber", "temporal_position": "TemporalPositionIdentifier"}
 _TIMES = {"echo_time": "EchoTime", "repetition_time": "RepetitionTime", "inversion_time": "InversionTime"}
 _OTHERS = (
@@ -228,10 +227,7 @@ class Facts:
         identifiers: (DICOM keyword, value) of every tag that names the patient, the study, people or places.
         rows, columns: of one frame (of one tile of a Siemens mosaic).
         dtype: of the values after rescale: uint8, uint16, int16 or float32.
-        units: whether values are those of the scanner (HU, a PET's activity, MR's own scale); not where the grey scale
-            had to be turned around (MONOCHROME1) or is a colour picture's.
         lossy: compressed with loss, now or before.
-        padding: PixelPaddingValue, stored (before rescale); left in the pixels.
         content_time: ContentTime, else AcquisitionTime, as written (HHMMSS.ffffff).
         cine: several frames that are no slices: pictures over time.
         frames: one for each picture; a classic file has one, a Siemens mosaic one for each tile.
@@ -256,9 +252,7 @@ class Facts:
     columns: int = 0
     channels: int = 1
     dtype: np.dtype[np.generic] = np.dtype(np.float32)  # noqa: RUF009 - dtypes are immutable
-    units: bool = True
     lossy: bool = False
-    padding: int | None = None
     instance_number: int | None = None
     acquisition_number: int | None = None
     echo_time: float | None = None
@@ -269,7 +263,6 @@ class Facts:
     contrast_agent: bool = False
     burned_in: bool = False
     recognizable: bool = False
-    body_part: str = ""
     mosaic: bool = False
     cine: bool = False
     frames: tuple[Frame, ...] = (Frame(),)
@@ -305,7 +298,7 @@ def _facts(file: Opened, how: Stored, cut: Tiles | None) -> Facts:
     return Facts(
         **known, identifiers=_identifiers(data), image_type=texts(data, "ImageType"),
         rows=cut.rows if cut else how.rows, columns=cut.columns if cut else how.columns,
-        channels=how.channels, dtype=how.dtype, units=how.units, lossy=is_lossy(file),
+        channels=how.channels, dtype=how.dtype, lossy=is_lossy(file),
         content_time=text(data, "ContentTime") or text(data, "AcquisitionTime"),
         contrast_agent=bool(text(data, "ContrastBolusAgent")), burned_in=text(data, "BurnedInAnnotation") == "YES",
         recognizable=text(data, "RecognizableVisualFeatures") == "YES", mosaic=cut is not None,
