@@ -19,15 +19,12 @@ from ganatomy.statistics.subjects import by_subject, clipped, over_subjects
 
 JUDGED = NAMES
 LENGTHS = (SHIFT, DEFORMATION)
-OF_ITSELF = {SHIFT: 0.0, DEFORMATION: 0.0, LOST: 0.0, KEPT: 1.0, INVENTED: 0.0}
-"""The values of the input against itself."""
-LEAST = {SHIFT: 0.25, DEFORMATION: 0.75, LOST: 0.1}
-"""Limits are never narrower, in pixels and shares: so much noise and blur alone can make of nothing."""
-EDGE_MARGIN = 0.1
-"""Some blur costs edges without moving any."""
+OF_ITSELF = {SHIFT: 0.0, DEFORMATION: 0.0, LOST: 0.0, KEPT: 1.0, INVENTED: 0.0}  # values of the input against itself
+LEAST = {SHIFT: 0.25, DEFORMATION: 0.75, LOST: 0.1}  # pixels, share: so much noise and blur alone can make of nothing
+EDGE_MARGIN = 0.1  # some blur costs edges without moving any
+# at most 5% of the real pairs that can be measured are beyond the limit; outputs are faulty where more than 15% are, or
+# 10% more than of the real pairs: with badly registered or unlike pairs that is the higher bar
 TAIL, ALLOWED = 0.05, 0.15
-"""At most 5% of the real pairs that can be measured are beyond the limit; outputs are faulty where more than 15% are,
-or 10% more than of the real pairs: with badly registered or unlike pairs that is the higher bar."""
 PAIRS = "real pairs"
 _WORST = 5
 _PHRASES = {SHIFT: "outputs are shifted by {} against their inputs", DEFORMATION: "parts of them are moved by up to {}",

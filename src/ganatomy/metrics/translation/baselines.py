@@ -21,20 +21,36 @@ from ganatomy.metrics.translation.paired import LOWEST, Mask, foreground
 from ganatomy.statistics.resampling import Array
 from ganatomy.statistics.subjects import rows_of
 
-NEAR = 0.25
-"""Nearer to the input than this share of the real target's distance (root mean square): the input is returned."""
-ALIKE = 0.9
-"""Above this share of the real target's variance that the input itself explains, returning it is no fault."""
-UNEXPLAINED = 0.2
-"""Less than this share of what a curve leaves unexplained in the real target: only grey values are changed."""
-LEAST_LEFT = 0.01
-"""A curve must leave at least this share of the real target unexplained, or a curve is all that is needed."""
-REPRODUCED = 0.2
-"""Nor does a translator only change grey values that gets more than this share of that unexplained part right."""
-UNRELATED = 0.1
-"""Where neither a curve of the input nor one of the real target explains this share of the output, it is neither's."""
+NEAR = 0.25  # of the distance from input to real target (root mean square): nearer, the input is returned
+ALIKE = 0.9  # of the real target's variance that the input itself explains: above, returning it is no fault
+UNEXPLAINED = 0.2  # of what a curve leaves of the real target: where it leaves less, only grey values are changed
+LEAST_LEFT = 0.01  # of the real target: where a curve leaves less, a curve is all that is needed
+REPRODUCED = 0.2  # of what a curve leaves: who gets more of that right does more than change grey values
+UNRELATED = 0.1  # of the output: where no curve of input or real target explains this much, it is neither's
 _BINS, _FEWEST_PIXELS, _CONSTANT = 64, 200, 1e-6
 _QUANTILES = np.linspace(0, 1, 1001)
+_CURVE = "one curve of the input's grey value makes up {curve_made} of"
+_CANNOT = "Whether the input is returned cannot be told"
+_PAIRED = {
+    "input": "The translator returns its input nearly unchanged: its images differ from it by {moved} of what the real "
+             "target does.",
+    "grey values": f"The translator only changes grey values: {_CURVE} its images, but {{curve_real}} of the real "
+                   "target.",
+    "alike": f"{_CANNOT}: a curve of the input's grey value makes up {{curve_real}} of the real target.",
+    "unrelated": f"The translator's images have little to do with its input or the truth: {_CURVE} them, one of the "
+                 "real target's {truth_made}.",
+    "little": "The translator neither returns its input nor only changes grey values, yet little of the truth is in "
+              "what it adds: {reproduced} of what such a curve leaves of the real target.",
+    "": f"The translator does more than change grey values: {_CURVE} its images and {{curve_real}} of the real target, "
+        "and of the rest of the target {reproduced} is reproduced."}
+_UNPAIRED = {
+    "input": "The translator returns its input nearly unchanged: its images differ from it by {moved} of what matching "
+             "the grey values would change.",
+    "alike": f"{_CANNOT}: there is no truth, and the grey values of the two contrasts hardly differ.",
+    "unrelated": f"The translator's images have little to do with its input: {_CURVE} them.",
+    "": "The translator does not return its input: its images differ from it by {moved} of what matching the grey "
+        f"values would change. {_CURVE.capitalize()} them; without a truth it cannot be told whether that is too much."}
+_NOTHING = Returned(finding="cannot tell", sentence=f"{_CANNOT}: there is no foreground, or it is of one grey.")
 
 
 @dataclass(frozen=True)
@@ -45,8 +61,7 @@ class HistogramMatch:
         levels: quantiles of the training targets' foreground, evenly spaced, [c, q].
         rising: whether bright becomes bright; if not, bright becomes dark, as from T1 to T2.
         outside: what the background becomes, [c].
-        errors: mean absolute error inside the foreground of the training pairs, % of range: of the rising and of the
-            falling map. The smaller one decided.
+        errors: mean absolute error in the training pairs' foreground, % of range, of the rising and the falling map.
     """
 
     levels: Array
@@ -57,10 +72,9 @@ class HistogramMatch:
     @property
     def note(self) -> str:
         """Which map was taken and why, in words."""
-        taken, other = ("rising", "falling") if self.rising else ("falling", "rising")
         low, high = sorted(self.errors)
-        return (f"{HISTOGRAM_MATCHED}: the {taken} map, whose error on the training pairs is {low:.1f}% of the range "
-                f"(the {other} one's {high:.1f}%)")
+        return (f"{HISTOGRAM_MATCHED}: the {'rising' if self.rising else 'falling'} map, whose error on the training "
+                f"pairs is {low:.1f}% of the range (the other one's {high:.1f}%)")
 
     def __call__(self, source: Images, subjects: Sequence[str]) -> Images:
         """Translate source images [n, c, s, s] in [-1, 1], all slices of a subject together."""
@@ -80,16 +94,10 @@ class HistogramMatch:
 
 
 def fit_histogram_match(source: Images, target: Images, subjects: Sequence[str]) -> HistogramMatch:
-    """Learn the targets' distribution from training pairs, and whether the map should rise or fall.
+    """Learn the targets' distribution from training pairs [n, c, s, s] in [-1, 1], and whether the map rises or falls.
 
-    The foreground is the source's alone, since nothing else is known of an image to be translated.
-
-    Args:
-        source, target: training pairs, float32 [n, c, s, s] in [-1, 1].
-        subjects: of each pair.
-
-    Raises:
-        UserError: the source images have no foreground.
+    The foreground is the source's alone, since nothing else is known of an image to be translated. Raises `UserError`
+    where there is none.
     """
     inside = foreground(source, source)
     if not inside.any():
@@ -123,42 +131,14 @@ def _error(output: Images, target: Images, mask: NDArray[np.bool_], subjects: Se
     apart = np.abs(output - target).mean(1)
     return 50 * float(np.mean([apart[rows][mask[rows]].mean() for _, rows in rows_of(subjects) if mask[rows].any()]))
 
-_CURVE = "one curve of the input's grey value makes up {curve_made} of"
-_PAIRED = {
-    "input": "The translator returns its input nearly unchanged: its images differ from the input by {moved} of what "
-             "the real target does.",
-    "grey values": f"The translator only changes grey values: {_CURVE} its images, but {{curve_real}} of the real "
-                   "target.",
-    "alike": "Whether the input is returned cannot be told: a curve of the input's grey value makes up {curve_real} of "
-             "the real target, so the two contrasts hardly differ otherwise.",
-    "unrelated": f"The translator's images have little to do with its input or the truth: {_CURVE} them, one of the "
-                 "real target's {truth_made}.",
-    "little": "The translator neither returns its input nor only changes grey values, yet little of the truth is in "
-              "what it adds: of what a curve of the input's grey value leaves of the real target it reproduces "
-              "{reproduced}.",
-    "": f"The translator does more than change grey values: {_CURVE} its images and {{curve_real}} of the real target, "
-        "and of the rest of the target {reproduced} is reproduced."}
-_UNPAIRED = {
-    "input": "The translator returns its input nearly unchanged: its images differ from the input by {moved} of what "
-             "matching the grey values would change.",
-    "alike": "Whether the input is returned cannot be told: there is no truth, and the grey values of the two "
-             "contrasts hardly differ.",
-    "unrelated": f"The translator's images have little to do with its input: {_CURVE} them.",
-    "": "The translator does not return its input: its images differ from the input by {moved} of what matching the "
-        f"grey values would change. {_CURVE.capitalize()} them; without a truth it cannot be told whether that is too "
-        "much."}
-_NOTHING = Returned(finding="cannot tell", sentence="Whether the input is returned cannot be told: there is no "
-                                                    "foreground, or it is of one grey.")
-
 
 def returned_input(source: Images, output: Images, target: Images, mask: Mask, subjects: Sequence[str]) -> Returned:
     """Whether a translator returns its input or only changes its grey values.
 
-    - It returns its input if its images lie within `NEAR` of the way from the input to the real target, and the
-      input itself explains less than `ALIKE` of the real target's variance.
+    - It returns its input if its images lie within `NEAR` of the way from the input to the real target.
     - It only changes grey values if the best curve of the input's grey value (means of 64 classes of equal size:
-      rising, falling or neither) leaves less than `UNEXPLAINED` of its variance unexplained relative to the real
-      target's, and its images reproduce less than `REPRODUCED` of what the curve leaves in the real target.
+      rising, falling or neither) leaves less than `UNEXPLAINED` of what it leaves of the real target, and its images
+      reproduce less than `REPRODUCED` of that.
     - It has little to do with its input or the truth if no curve of either explains `UNRELATED` of its variance.
 
     Small random noise on the output hides neither, unless a curve explains nearly all of the real target.
@@ -181,10 +161,8 @@ def returned_unpaired(source: Images, output: Images, matched: Sequence[Images],
                       subjects: Sequence[str]) -> Returned:
     """Without a truth, whether a translator returns its input; not whether it only changes grey values.
 
-    How far the real target lies from the input is not known. In its place stands the input with its grey values
-    matched to those of real targets. Of several such matches the nearest to the input counts: it takes the least
-    change to give the input the target's values, so that a translator is not accused of too little. Real pairs of T1
-    and T2 lie farther apart than that.
+    In the place of the real target stands the input with its grey values matched to those of real targets: of several
+    such matches the nearest to the input, so that a translator is not accused of too little.
 
     Args:
         source, output, mask, subjects: as for `returned_input`.

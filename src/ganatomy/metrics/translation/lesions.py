@@ -16,22 +16,15 @@ from ganatomy.metrics.translation.registration import Masks, grey
 from ganatomy.statistics.subjects import by_subject, clipped, over_subjects
 
 LEAST_PIXELS = 4
-RING = (1, 4)
-"""The surroundings are further than 1 pixel (whose values are mixed) and at most 4 pixels away."""
+RING = (1, 4)  # pixels: the surroundings lie beyond the first, whose values are mixed, and up to the second
 LEAST_RING = 8
-REST = 0.25
-"""A lesion that keeps less than this share of its contrast has vanished."""
-LEAST_CONTRAST = 2.0
-"""Per cent of the range; with less nothing stands out, whatever the noise."""
-ERRORS = 2.0
-"""A contrast of less than so many standard errors may be of noise alone."""
+REST = 0.25  # of its contrast: a lesion that keeps less has vanished
+LEAST_CONTRAST = 2.0  # per cent of the range: with less nothing stands out, whatever the noise
+ERRORS = 2.0  # standard errors: a smaller contrast may be of noise alone
 FLOOR_DRAWS = 4
-COVERED = 0.8
-"""This share of a blob's surroundings must be foreground: the rim of the brain is no lesion."""
-NOTHING, NEAR = 0.5, 2
-"""The other image has nothing such if it stays below this share of the threshold within 2 pixels."""
-LARGEST = 4.0
-"""Blobs are no larger than so many median lesions."""
+COVERED = 0.8  # of a blob's surroundings must be foreground: the rim of the brain is no lesion
+NOTHING, NEAR = 0.5, 2  # of the threshold, within so many pixels: an image that stays below has nothing such
+LARGEST = 4.0  # median lesions: blobs are no larger
 _WORST = 5
 _REACH = RING[1] + 1
 Greys = NDArray[np.float32]
@@ -60,10 +53,7 @@ class Lesion(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether it stands out in the real target: by more than its surroundings vary, and by 2% of the range.
-
-        By two standard errors, too, which asks for more of a few pixels with few around them.
-        """
+        """Whether it stands out in the real target: from its surroundings' spread, noise, and by 2% of the range."""
         return abs(self.real) >= max(self.spread, LEAST_CONTRAST, ERRORS * self.error)
 
     @property
@@ -77,9 +67,9 @@ def lesion_contrasts(target_real: Images, synthetic: Images, lesion_masks: NDArr
     """The contrast of every lesion to its surroundings, in the real and in the synthetic target.
 
     A lesion is a connected part of the mask (diagonals count) of at least 4 pixels in the foreground. Its surroundings
-    are the foreground 2 to 4 pixels around it, without the other lesions and the pixels next to them; at least 8
-    pixels. The contrast is the lesion's mean minus the *median* of the surroundings: a mean would follow the bit of
-    fluid or cortex that many lesions have beside them, and give a contrast to a lesion that is not there.
+    are at least 8 pixels of the foreground 2 to 4 pixels around it, other lesions and what is next to them left out.
+    The contrast is the lesion's mean minus their *median*: a mean would follow the fluid or cortex that many lesions
+    have beside them, and give a contrast to a lesion that is not there.
 
     Args:
         target_real, synthetic: the targets [n, c, s, s] in [-1, 1], row by row the same slice.
@@ -170,9 +160,8 @@ def _floor(target_real: Images, synthetic: Images, masks: NDArray[Any], foregrou
            seed: int) -> tuple[float | None, float | None]:
     """Slope and vanished of a perfect translator, whose only fault is noise; None where noise hides all lesions.
 
-    The truth of this comparison has the real target's noise once more: regression and choice of the clear lesions go
-    by it. Noise in the translation alone would leave the slope at 1. The translation has as much as the model's, and
-    no more than the real target: beyond that its noise is its own fault.
+    Both sides are the real target: the truth with its own noise once more, as regression and the choice of lesions go
+    by it, the translation with the model's, but no more than the truth has: what is beyond that is its own fault.
     """
     rows = np.flatnonzero(masks.any((1, 2)))
     real, head = grey(target_real[rows]), foreground[rows]
@@ -198,9 +187,8 @@ def count_blobs(real: Images, synthetic: Images, lesions: Masks, foreground: Mas
                 clear: Sequence[Lesion], seed: int = 0) -> Blobs:
     """Count what looks like a lesion in one image and not in the other.
 
-    A blob is a connected place where the response is at least the real lesions' median, no larger than four median
-    lesions, outside of the marked lesions. The detector cannot tell a lesion from a misplaced vessel or fluid space.
-    Arguments as for `lesion_contrasts`; `clear` are the lesions that stand out.
+    A blob is a connected place outside of the marked lesions where the response is at least the real lesions' median,
+    no larger than four median lesions; be it a lesion, a vessel or fluid. Arguments as for `lesion_contrasts`.
     """
     sign = float(np.sign(np.median([lesion.real for lesion in clear])) or 1)
     pixels = float(np.median([lesion.pixels for lesion in clear]))

@@ -21,13 +21,10 @@ from ganatomy.statistics.subjects import by_subject, over_subjects
 
 Mask = NDArray[np.bool_]
 LOWEST = -1.0  # what surrounds the patient, as a rule
-PSNR_CAP = 100.0
-"""dB; what identical images get, whose PSNR is infinite."""
-NEGLIGIBLE = {"MAE": 0.05, "PSNR": 0.05, "SSIM": 0.002, "MS-SSIM": 0.002}
-"""A smaller difference on a subject is none: % of the range, dB, and no unit."""
+PSNR_CAP = 100.0  # dB; what identical images get, whose PSNR is infinite
+NEGLIGIBLE = {"MAE": 0.05, "PSNR": 0.05, "SSIM": 0.002, "MS-SSIM": 0.002}  # % of the range, dB: less is no difference
 NO_INTERVAL = f"with fewer than {MIN_SUBJECTS} subjects there is no interval, so chance cannot be ruled out"
-_SPECKLE = 0.0005
-"""Parts of a foreground smaller than this share of the picture are noise in air."""
+_SPECKLE = 0.0005  # of the picture: smaller parts of a foreground are noise in air
 
 
 @dataclass(frozen=True)
@@ -117,13 +114,16 @@ def pair_values(target: Images, output: Images, mask: Mask, *, scale: float | Ar
     level = np.nan_to_num(background(target), nan=LOWEST).astype(np.float32)[:, None, None, None]
     inside = [np.where(mask[:, None], images, level) for images in (target, output)]
     pairs = PairValues()
-    _add(pairs, INSIDE, inside[0], inside[1], mask, scale, units)
-    _add(pairs, WHOLE, target, output, None, scale, units)
+    for region, images, part in ((INSIDE, inside, mask), (WHOLE, [target, output], None)):
+        for name, unit, values in _measured(images[0], images[1], part, scale, units):
+            pairs.values[f"{name} {region}"] = values
+            pairs.units[f"{name} {region}"] = unit
     return pairs
 
 
-def _add(pairs: PairValues, region: str, target: Images, output: Images, mask: Mask | None,
-         scale: float | Array | None, units: str) -> None:
+def _measured(target: Images, output: Images, mask: Mask | None, scale: float | Array | None,
+              units: str) -> list[tuple[str, str, Array]]:
+    """Name, unit and values [n]."""
     difference = output - target
     absolute = _mean(np.abs(difference), mask)
     measured = [("MAE", "% of range", 100 * absolute / DATA_RANGE)]
@@ -135,17 +135,12 @@ def _add(pairs: PairValues, region: str, target: Images, output: Images, mask: M
     measured.append(("SSIM", "", ssim))
     if ms_ssim is not None:
         measured.append((ms_ssim_name(target.shape[-1]), "", ms_ssim))
-    for name, unit, values in measured:
-        pairs.values[f"{name} {region}"] = values
-        pairs.units[f"{name} {region}"] = unit
+    return measured
 
 
 def _mean(values: Images, mask: Mask | None) -> Array:
     """Mean over channels and the mask's pixels: [n]; NaN where the mask is empty."""
-    if mask is not None:
-        return weighted_mean(values, mask)
-    over_all: Array = values.mean((1, 2, 3), dtype=np.float64)
-    return over_all
+    return np.asarray(values.mean((1, 2, 3), dtype=np.float64)) if mask is None else weighted_mean(values, mask)
 
 
 def summarise(pairs: PairValues, subjects: Sequence[str]) -> list[PairedResult]:
@@ -185,9 +180,7 @@ def _compare(name: str, first: tuple[str, PairValues], second: tuple[str, PairVa
 def headline(comparisons: Sequence[Comparison]) -> str:
     """Which of two translators is ahead by the values inside the foreground, and where they disagree, in one sentence.
 
-    SSIM and MS-SSIM rise with blur: a lead by them alone ranks nothing, nor does it undo one by MAE or PSNR.
-    Below five subjects a translator counts as ahead by a value if it is better on every subject, and the sentence
-    says that this may be chance.
+    It judges as `schema.standing` does, and below five subjects says that a lead may be chance.
     """
     kept = [c for c in comparisons if c.inside]
     if not kept:

@@ -14,13 +14,11 @@ SHIFT, DEFORMATION, LOST, KEPT, INVENTED = NAMES = (
     "Shift", "Deformation", "Lost parts", "Edges kept", "Edges invented")
 Masks = NDArray[np.bool_]
 Structure = NDArray[np.complex64]
-BLOCKS = 4
-"""Blocks a side; as many again lie half a block further, so that no place is at the edge of all."""
-MATCHED = 0.3
-"""Images of different patients correlate less than this, the same structures in another contrast more."""
+BLOCKS = 4  # a side; as many again lie half a block further, so that no place is at the edge of all
+MATCHED = 0.3  # images of different patients correlate less than this, the same structures in another contrast more
+# a block has fewer structures, and so a higher correlation by chance: only above the one is its shift believed, only
+# below the other is it gone; between them it is noisy or blurred
 BLOCK_MATCHED, BLOCK_LOST = 0.55, 0.35
-"""A block has fewer structures, and so a higher correlation by chance: only above the one is its shift believed, only
-below the other is it gone. Between them it is noisy or blurred."""
 STRONG, WEAK = 0.9, 0.8  # quantiles of the gradient in the foreground
 _TAPER = 0.1
 _SMALLEST_BLOCK = 24  # pixels: smaller ones match by chance
@@ -42,8 +40,7 @@ class Shifts(NamedTuple):
 
 def grey(images: Images) -> NDArray[np.float32]:
     """The mean over the channels: [n, s, s]."""
-    mean: NDArray[np.float32] = images.mean(1, dtype=np.float32)
-    return mean
+    return np.asarray(images.mean(1, dtype=np.float32))
 
 
 def gradients(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -59,11 +56,7 @@ def structure(images: Images, masks: Masks) -> Structure:
     """Where edges run and in which direction, whichever side is the brighter.
 
     The direction of the gradient with its angle doubled, so that an edge and its inverse are alike; the magnitude is
-    its strength m / (m + mean m of the foreground), so that strong edges do not outweigh all others.
-
-    Args:
-        images: [n, c, s, s] in [-1, 1].
-        masks: [n, s, s], the foreground.
+    its strength m / (m + mean m of the foreground `masks` [n, s, s]), so that strong edges do not outweigh all others.
 
     Source: Fitch et al., Orientation correlation, BMVC 2002, with the doubled angle in place of the sign.
     """
@@ -77,13 +70,9 @@ def structure(images: Images, masks: Masks) -> Structure:
 
 
 def image_shifts(first: Structure, second: Structure) -> Shifts:
-    """One shift an image [n], to some hundredths of a pixel: the peak of the correlation of the structures.
+    """One shift an image [n], to some hundredths of a pixel: the peak of the correlation of the structures [n, s, s].
 
-    Args:
-        first, second: of `structure`, [n, s, s].
-
-    Source: the peak is refined by a small inverse Fourier transform around it, Guizar-Sicairos et al., Optics
-    Letters 2008.
+    Source: Guizar-Sicairos et al., Optics Letters 2008, for its refinement by a small inverse Fourier transform.
     """
     from scipy import fft
     from scipy.signal.windows import tukey
@@ -125,11 +114,7 @@ def block_shifts(first: Structure, second: Structure, masks: Masks) -> Shifts:
     """Shifts of overlapping blocks [n, k], a quarter of the image wide; up to a quarter of a block each way.
 
     A block has content if half of it is foreground and the first image has structures there. A block whose content
-    the second image lacks has a correlation below `BLOCK_LOST`.
-
-    Args:
-        first, second: of `structure`, [n, s, s].
-        masks: [n, s, s], the foreground.
+    the second image lacks has a correlation below `BLOCK_LOST`. Structures and foreground are [n, s, s].
     """
     from scipy.signal.windows import hann
 
