@@ -104,20 +104,17 @@ def test_a_window_asked_for_ct_spares_another_contrast_beside_it() -> None:
     assert no_window({"CT": ct, "MR": mr}, AUTO, has_ct=False) == []
 
 
-def test_a_window_is_not_forced_upon_mr_or_bytes() -> None:
-    brain = parse_intensity("window:brain")
-    assert choose({"CT"}, {I16}, brain).label == "window 0 to 80"
-    assert choose({""}, {I16}, brain).label == "window 0 to 80"  # who asks knows
-    for modality, dtype, method in (("MR", I16, "percentile"), ("", U8, "identity")):
-        found = choose({modality}, {dtype}, brain)
-        assert found.method == method and "window applies" in found.reason
-
-
-def test_what_was_asked_for_is_obeyed_and_keeps_the_unit() -> None:
+def test_what_was_asked_for_is_obeyed_and_keeps_the_unit_but_no_window_is_forced_upon_mr_or_bytes() -> None:
     for text in ("identity", "percentile", "minmax", "fixed:-200:300"):
-        found = choose({"CT"}, {I16}, parse_intensity(text))
-        assert found.method == text.split(":")[0] and found.units == "HU" and "as asked" in found.reason
+        decision = choose({"CT"}, {I16}, parse_intensity(text))
+        assert decision.method == text.split(":")[0] and decision.units == "HU" and "as asked" in decision.reason
     assert choose({"MR"}, {I16}, parse_intensity("fixed:-200:300")).label == "fixed -200 to 300"
+    brain = parse_intensity("window:brain")
+    for modality in ("CT", ""):  # who asks knows
+        assert choose({modality}, {I16}, brain).label == "window 0 to 80"
+    for modality, dtype, method in (("MR", I16, "percentile"), ("", U8, "identity")):
+        decision = choose({modality}, {dtype}, brain)
+        assert decision.method == method and "window applies" in decision.reason
 
 
 def unlike_hounsfield() -> dict[str, np.ndarray]:
@@ -264,3 +261,31 @@ def test_a_calcification_of_few_pixels_is_not_cut_off() -> None:
     assert levels.high < 4000  # its top is, by design: less than a thousandth of the content
     values[150:250, 150:160] = 4000
     assert measure([values], how=choose({"MG"}, {U16}, AUTO)).high >= 4000
+
+
+def scan(background: float, low: float, high: float, noise: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    values = np.where(np.hypot(*np.mgrid[-29.5:30, -29.5:30]) < 22, rng.uniform(low, high, (60, 60)), background)
+    return (values + rng.normal(0, noise, values.shape) * (noise > 0)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("values", "low", "background"), [
+    (scan(0, 100, 900), 0, 0),                    # skull-stripped
+    (scan(0, -40, 900), 0, 0),                    # with small negatives left by interpolation
+    (scan(-1024, -100, 1200), -1024, -1024),      # CT with air of one value
+    (np.abs(scan(0, 300, 900, noise=8)), 0, 0),   # magnitude image with noise
+    (scan(255, 20, 180), 20, 255),                # bright paper around a dark object
+])
+def test_the_low_end_suits_the_background(values: np.ndarray, low: float, background: float) -> None:
+    levels = measure([values])
+    mapped = mapping("percentile", levels, np.dtype(np.uint16))
+    assert mapped.offset == pytest.approx(low, abs=1) and levels.background == pytest.approx(background)
+    assert levels.foreground(values).mean() == pytest.approx(np.pi * 22**2 / 3600, rel=0.15)
+    stored = mapped.encode(values)
+    assert stored.min() == 0 and stored.max() == 65535
+
+
+def test_one_bright_vessel_does_not_darken_the_rest() -> None:
+    values = scan(0, 100, 900)
+    values[30, 30] = 50_000
+    assert measure([values]).high < 1000

@@ -15,6 +15,13 @@ def textures(n: int, rng: np.random.Generator, size: int = 32, grain: float = 0.
     return np.clip(images, -1, 1).astype(np.float32)
 
 
+def smooth(n: int, size: int, seed: int = 0, alike: float = 0.0, channels: int = 1) -> np.ndarray:
+    """Float32 [n, channels, size, size] in [-1, 1] without grain; `alike` is the share that all have in common."""
+    noise = gaussian_filter(np.random.default_rng(seed).normal(size=(n + 1, channels, size, size)), (0, 0, 2, 2))
+    noise /= noise.std()
+    return np.clip(0.4 * (alike * noise[:1] + (1 - alike) * noise[1:]), -1, 1).astype(np.float32)
+
+
 def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
     """Images with features that nothing looks at."""
     return Sample(images.astype(np.float32), subjects, np.zeros((len(images), 2)))
