@@ -15,8 +15,8 @@ import ganatomy
 from ganatomy.core.errors import UserError
 from ganatomy.data.geometry import NORMAL, Axis, orientation
 from ganatomy.formats import Header
+from ganatomy.translation.conversion import conversion_of
 from ganatomy.translation.volume import translate_volume
-from ganatomy.translation.way import choose_way
 from tests.builders import head
 from tests.preparation.test_grids import AFFINES, affines
 from tests.translation.translators import BYTES, WINDOW, Fake, floats, grid
@@ -146,10 +146,10 @@ def test_memory_does_not_grow_with_the_slices() -> None:
         pixels = np.tile(head(0, (192, 192, 8)).astype(np.int16), (1, 1, slices // 8))
         header = Header(pixels.shape, pixels.dtype, affine=np.eye(4), volumetric=True, oriented=True)
         model = Fake(32, grid=grid(mm=6.0))
-        way = choose_way(model, None, "run")
+        conversion = conversion_of(model, None, "run")
         tracemalloc.start()
         model.translate = lambda images, seed=0, backward=False: images  # type: ignore[method-assign]
-        out = translate_volume(pixels, header, model, way)
+        out = translate_volume(pixels, header, model, conversion)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return (most - out.nbytes) / 2**20
@@ -286,5 +286,5 @@ def test_unevenly_spaced_slices_have_no_other_planes() -> None:
     header = Header(pixels.shape, pixels.dtype, affine=np.eye(4), volumetric=True, oriented=True, starts=starts)
     model = Fake(32, grid=grid("sagittal"))
     with pytest.raises(UserError, match="unevenly spaced, so there are no sagittal slices"):
-        translate_volume(pixels, header, model, choose_way(model, None, "run"))
-    assert translate_volume(pixels, header, Fake(32), choose_way(Fake(32), None, "run")).max() > 0
+        translate_volume(pixels, header, model, conversion_of(model, None, "run"))
+    assert translate_volume(pixels, header, Fake(32), conversion_of(Fake(32), None, "run")).max() > 0

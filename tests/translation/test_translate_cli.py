@@ -146,6 +146,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         assert line in "\n".join(lines)
     mark = json.loads((out / "translation.json").read_text())
     assert (mark["source"], mark["target"], mark["model"], mark["volumes"]) == ("T1", "T2", "pix2pix", 5)
+    assert mark["command"] == "ganatomy translate RUN INPUT OUT"
     assert "already exists" in refused(Fake(), source, out)
     translate(Fake(), source / "p1", out, overwrite=True)
     assert names(out) == {"p1_T1.nii.gz", "translation.json"}

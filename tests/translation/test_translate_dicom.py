@@ -14,9 +14,9 @@ from ganatomy.core.errors import UserError
 from ganatomy.formats import read_frames
 from ganatomy.preparation.prepare import prepare
 from ganatomy.sources.dicom.series import Volume
+from ganatomy.translation.conversion import About
 from ganatomy.translation.dicom import write_series
 from ganatomy.translation.inputs import volumes
-from ganatomy.translation.way import About
 from tests.dicom_files import CT, ENHANCED_MR, MR, SECONDARY, save, uid, write_dicom, write_enhanced
 from tests.formats.test_dicom_frames import mosaic
 from tests.pacs import PATIENTS, pacs_export, ras_affine, rotation

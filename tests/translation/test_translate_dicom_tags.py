@@ -12,9 +12,9 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import validate_value
 
 from ganatomy.formats import read_frames
+from ganatomy.translation.conversion import About
 from ganatomy.translation.dicom import write_series
 from ganatomy.translation.inputs import volumes
-from ganatomy.translation.way import About
 from tests.translation.test_translate_dicom import HU, PET, T2, derive, oblique
 
 KNOWN = """

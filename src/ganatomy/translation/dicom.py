@@ -23,66 +23,61 @@ from ganatomy.data.intensity import HOUNSFIELD
 from ganatomy.formats.dicom.file import numbers, opened, text, texts, value
 from ganatomy.formats.dicom.tags import TAGS, Frame, described, frames, is_lossy
 from ganatomy.sources.dicom.series import Volume
-from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, About
+from ganatomy.translation.conversion import NOT_FOR_DIAGNOSIS, About
 
 KEEPS = ("the DICOM files keep the patient's name, ID, birth date and sex, and refer to the source's images: they are "
          "not anonymous")
-"""What the user is told of derived series."""
+# storage classes of what is written: classic CT and MR images, and secondary captures for what is neither
 CT, MR, CAPTURE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
-"""Storage classes of what is written: classic CT and MR images, and secondary captures for what is neither."""
+# taken from the source only with one of these values: a tag of a code may hold anything in truth
 _CHOICES = {
     "PatientSex": ("M", "F", "O"), "RecognizableVisualFeatures": ("YES", "NO"),
     "PatientPosition": ("HFP", "HFS", "HFDR", "HFDL", "FFDR", "FFDL", "FFP", "FFS", "LFP", "LFS", "RFP", "RFS", "AFDR",
                         "AFDL", "PFDR", "PFDL")}
-"""Taken from the source only with one of these values: a tag of a code may hold anything in truth."""
 _LOSSY_METHODS = ("ISO_10918_1", "ISO_14495_1", "ISO_15444_1", "ISO_15444_15", "ISO_18181_1", "ISO_13818_2",
                   "ISO_14496_10", "ISO_23008_2")
+# all that is taken from a source's file, but for the UIDs by which it is referred to
 TAKEN = ("SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "BurnedInAnnotation", *_CHOICES,
          "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod", "FrameOfReferenceUID",
          "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
-"""All that is taken from a source's file, but for the UIDs by which it is referred to."""
 _MR_NAMES = re.compile(r"T[12]|PD|FLAIR|STIR|DWI|ADC|SWI|TOF|ASL|PERF|BOLD|MR", re.IGNORECASE)
 _OTHER_NAMES = re.compile(r"(CB)?CT|PE?T|NM|SPECT|US|XR|XA|MG", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SERIES_NUMBERS, _HIGHEST_SERIES = 9000, 9999
-FINE = 1000
-"""The largest number stored is at least this, so that rounding changes no value by more than 0.05% of the largest."""
-_SAMPLED = 64
-"""So many positions along each axis, at most, from which the window is told."""
+FINE = 1000  # the largest number stored is at least this: rounding changes no value by more than 0.05% of the largest
+_SAMPLED = 64  # so many positions along each axis, at most, from which the window is told
 
 
 def write_series(volume: Volume, values: NDArray[Any], out: Path, about: About,
                  say: Say = lambda text: None) -> None:
     """Write a derived series: a folder of one file a slice, at the places of the source's slices.
 
-    SOPInstanceUID, SeriesInstanceUID and StudyInstanceUID are new. FrameOfReferenceUID stays the source's: it names the
-    space that positions are meant in, and with a new one no viewer may lay the series over its source. Name, ID, birth
-    date and sex of the patient stay the source's, and so do orientation in the scanner, whether pixels were once
-    compressed with loss, and what is marked as visible in them; nothing else is taken from it (`TAKEN`).
-    Each file names the SOPInstanceUID of its source's slice (SourceImageSequence). Storage classes are the classic
-    ones whatever the source was: CT for HU, MR, or a secondary capture for anything else (PET, say). Memory is needed
-    for one slice at a time. Numbers are stored as `stored` says.
+    SOPInstanceUID, SeriesInstanceUID and StudyInstanceUID are new. FrameOfReferenceUID stays the source's: with a new
+    one no viewer may lay the series over its source. Name, ID, birth date and sex of the patient stay too, and so do
+    orientation in the scanner, whether pixels were once compressed with loss, and what is marked as visible in them;
+    nothing else is taken from the source (`TAKEN`), whose slice each file names (SourceImageSequence). Storage classes
+    are the classic ones whatever the source was: CT for HU, MR, or a secondary capture for anything else (PET, say).
+    Memory is needed for one slice at a time. Numbers are stored as `stored` says.
 
     Args:
         volume: the source, as `inputs.volumes` gives it.
         values: [i, j, k], finite, as `read_frames(volume.frames)` gives them: HU, or on an arbitrary scale.
         out: the folder to make; it may exist if it is empty.
-        say: told how values are stored.
 
     Raises:
         UserError: `out` is there already or cannot be written; the source cannot be read any more.
     """
     how = stored(values, about.units)
-    tags = series_tags(volume, about, how.text)
+    tags = _series_tags(volume, about, how.text)
     files: dict[str, list[tuple[int, int]]] = defaultdict(list)  # path -> (slice, frame) of what it holds
     for k, (path, frame) in enumerate(volume.frames):
         files[path].append((k, frame))
     with staged_folder(out) as stage, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is odd about the source's patient name
         for path, places in files.items():
-            source = read_source(Path(path))
+            source = _read_source(Path(path))
             for k, frame in places:
-                _write(stage / f"slice-{k + 1:04d}.dcm", slice_tags(tags, source, frame, k + 1), values[:, :, k], how)
+                _write(stage / f"slice-{k + 1:04d}.dcm", _slice_tags(tags, source, frame, k + 1), values[:, :, k], how)
     say(f"{counted(len(volume.frames), 'slice')}: {how.text}")
 
 
@@ -116,7 +111,7 @@ class Source:
     numbered: bool
 
 
-def read_source(path: Path) -> Source:
+def _read_source(path: Path) -> Source:
     """Read a file's header, not its pixels. Raises `UserError` if that cannot be done."""
     from pydicom.datadict import tag_for_keyword
 
@@ -125,13 +120,13 @@ def read_source(path: Path) -> Source:
         with opened(path, [*TAGS, *wanted]) as file:
             how, cut = described(file)
             placed = frames(file.dataset, how.frames, cut)
-            sop_class, sop_uid = (valid_uid(text(file.dataset, f"SOP{what}UID")) for what in ("Class", "Instance"))
+            sop_class, sop_uid = (_valid_uid(text(file.dataset, f"SOP{what}UID")) for what in ("Class", "Instance"))
             return Source(_taken(file.dataset, is_lossy(file)), placed, sop_class, sop_uid, how.frames > 1)
     except Unreadable as error:
         raise UserError(f"cannot be read any more: {error}", where=path) from error
 
 
-def valid_uid(uid: str) -> str:
+def _valid_uid(uid: str) -> str:
     """The UID, or "" where it is none."""
     from pydicom.uid import UID
 
@@ -159,7 +154,7 @@ def _taken(data: Any, lossy: bool) -> Any:
     out.LossyImageCompression = "01" if lossy else "00"
     methods, ratios = texts(data, "LossyImageCompressionMethod"), numbers(data, "LossyImageCompressionRatio")
     if lossy and ratios:
-        out.LossyImageCompressionRatio = [number_string(ratio) for ratio in ratios]
+        out.LossyImageCompressionRatio = [_number_string(ratio) for ratio in ratios]
     if lossy and methods and set(methods) <= set(_LOSSY_METHODS):
         out.LossyImageCompressionMethod = list(methods)
     return out
@@ -174,14 +169,14 @@ def _without_control(name: Any) -> Any:
     return PersonName(_CONTROL.sub("", str(name)), getattr(name, "encodings", None))
 
 
-def number_string(number: float) -> str:
+def _number_string(number: float) -> str:
     """A number as DICOM writes decimal strings: at most 16 characters."""
     from pydicom.valuerep import format_number_as_ds
 
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else format_number_as_ds(float(number))
 
 
-def storage_class(volume: Volume, about: About) -> str:
+def _storage_class(volume: Volume, about: About) -> str:
     """CT for values in HU; MR for contrasts of MR; a secondary capture for what is neither."""
     if about.units == HOUNSFIELD:
         return CT
@@ -190,19 +185,18 @@ def storage_class(volume: Volume, about: About) -> str:
     return CAPTURE
 
 
-def series_tags(volume: Volume, about: About, stored: str) -> Any:
+def _series_tags(volume: Volume, about: About, stored: str) -> Any:
     """A pydicom Dataset of what all slices share: all of it new, but for the frame of reference.
 
-    Args:
-        stored: how the stored numbers come from the values, in words.
+    `stored` says in words how the stored numbers come from the values.
     """
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 
-    out, now, sop_class = Dataset(), datetime.now(), storage_class(volume, about)
+    out, now, sop_class = Dataset(), datetime.now(), _storage_class(volume, about)
     out.SOPClassUID = sop_class
     out.StudyInstanceUID, out.SeriesInstanceUID = generate_uid(), generate_uid()
-    out.FrameOfReferenceUID = valid_uid(volume.facts.frame_uid) or generate_uid()
+    out.FrameOfReferenceUID = _valid_uid(volume.facts.frame_uid) or generate_uid()
     for keyword in ("StudyID", "AccessionNumber", "ReferringPhysicianName", "PatientSex", "PatientPosition",
                     "PositionReferenceIndicator"):  # must be there, and may be empty
         setattr(out, keyword, "")
@@ -231,13 +225,8 @@ def series_tags(volume: Volume, about: About, stored: str) -> Any:
     return out
 
 
-def slice_tags(series: Any, source: Source, frame: int, number: int) -> Any:
-    """A pydicom Dataset of one slice without its pixels.
-
-    Args:
-        series: see `series_tags`.
-        frame: which one of the source's file; number: of the slice in the series, from 1.
-    """
+def _slice_tags(series: Any, source: Source, frame: int, number: int) -> Any:
+    """A pydicom Dataset of one slice without pixels: a frame of the source's file, a number from 1 in the series."""
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 
@@ -245,12 +234,12 @@ def slice_tags(series: Any, source: Source, frame: int, number: int) -> Any:
     out.update(series)
     out.update(source.taken)
     out.SOPInstanceUID, out.InstanceNumber = generate_uid(), number
-    out.ImagePositionPatient = [number_string(x) for x in place.position]
-    out.ImageOrientationPatient = [number_string(x) for x in place.orientation]
-    out.PixelSpacing = [number_string(x) for x in place.spacing]
-    out.SliceThickness = None if place.thickness is None else number_string(place.thickness)
+    out.ImagePositionPatient = [_number_string(x) for x in place.position]
+    out.ImageOrientationPatient = [_number_string(x) for x in place.orientation]
+    out.PixelSpacing = [_number_string(x) for x in place.spacing]
+    out.SliceThickness = None if place.thickness is None else _number_string(place.thickness)
     if place.gap is not None:
-        out.SpacingBetweenSlices = number_string(place.gap)
+        out.SpacingBetweenSlices = _number_string(place.gap)
     if source.sop_class and source.sop_uid:
         out.SourceImageSequence = [_reference(source, frame)]
     return out
@@ -276,12 +265,9 @@ def _plain(text_: str, most: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """16-bit numbers: value x `factor`, rounded.
+    """16-bit numbers: value x `factor`, rounded; `signed` where there are negative ones.
 
-    Attributes:
-        signed: where there are negative ones.
-        window: centre and width of the numbers that a viewer is to show at first.
-        text: the relation in words.
+    `window` is centre and width of the numbers that a viewer is to show at first; `text` says the relation in words.
     """
 
     factor: float
@@ -308,9 +294,6 @@ def stored(values: NDArray[Any], units: str) -> Stored:
     HU are stored as they are, rounded to whole ones, signed. All else has no rescale in DICOM's MR image, so the
     numbers themselves must do: values whose largest is between 1000 and what 16 bits hold are rounded; smaller and
     larger ones are multiplied by one power of ten for all slices first. Numbers are signed only if some are negative.
-
-    Args:
-        values: [i, j, k], finite.
     """
     low, high = float(values.min()), float(values.max())
     if units == HOUNSFIELD:

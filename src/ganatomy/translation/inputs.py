@@ -28,15 +28,13 @@ from ganatomy.sources.dicom.slices import Skipped
 from ganatomy.sources.entry import is_hidden, is_prepared, walk
 
 Headers = list[tuple[str, Path, Facts]]
-TOLD = 3
-"""So many files or series of one kind that are left out are told one by one."""
+TOLD = 3  # files or series of one kind that are left out are told one by one
+# of formats that are not read, what to convert them to
 _CONVERT = {".mgz": "NIfTI", ".mgh": "NIfTI", ".hdr": "NIfTI", ".img": "NIfTI", ".mnc": "NIfTI", ".gif": "PNG",
             ".bmp": "PNG", ".webp": "PNG"}
-"""Ending of a format that is not read -> what to convert it to."""
-_FAULTS = ("faulty volume:", "several images at one place:")
-"""How the reasons begin for which a part of a series that should be a volume is none."""
+_FAULTS = ("faulty volume:", "several images at one place:")  # why a part of a series that should be a volume is none
+# what other commands would do with a file that is left out
 _OPTIONS = re.compile(r" \(add --[\w-]+ to take it\)|, or add --[\w-]+ to take it as it is")
-"""What other commands would do with a file that is left out."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +156,9 @@ def series_folders(items: Sequence[Item]) -> dict[Item, str]:
 def volumes(path: Path, say: Say = lambda text: None) -> list[Volume]:
     """The DICOM volumes of a folder, or of the series that one file belongs to.
 
-    Args:
-        path: a folder, of which all below it counts; or a file, which stands for those beside it with the same
-            SeriesInstanceUID. Derived series are taken from a folder only where their study has no others, and those
-            that Ganatomy wrote never; a file that is named itself may be either.
-        say: told what is left out, with the reason.
+    A folder counts with all below it; a file stands for those beside it with the same SeriesInstanceUID. Derived series
+    are taken from a folder only where their study has no others, and those that Ganatomy wrote never; a file that is
+    named itself may be either.
 
     Returns:
         Volumes in the order of patients, studies and series. `formats.read_frames(volume.frames)` gives voxels
@@ -226,11 +222,9 @@ def _owner(name: str, tags: Facts) -> str:
 
 
 def _why_not(volume: Volume, named: bool, faulty: Mapping[str, str]) -> str:
-    """Why a volume is not to be translated, "" if it is.
+    """Why a volume is not to be translated, "" if it is; one of its files may have been `named` by the user.
 
-    Args:
-        named: the user named one of its files.
-        faulty: series -> what is wrong with a part of it: the rest is not what the series was meant to be.
+    `faulty` says of a series what is wrong with a part of it: the rest is not what the series was meant to be.
     """
     if not volume.frames:
         return ("pictures: they are in colour" if volume.header.channels > 1 else
@@ -255,8 +249,7 @@ def _told(skipped: Skipped) -> list[str]:
 def from_array(pictures: NDArray[Any], channels: int) -> tuple[Pixels, Header]:
     """Pixels [slices, h, w(, 3)] and header of an array [h, w] or [slices, h, w] (with a last axis of 3 for colour).
 
-    Raises:
-        UserError: its shape or its values cannot be used.
+    Raises `UserError` if its shape or its values cannot be used.
     """
     colours = (3,) if channels == 3 and pictures.shape[-1:] == (3,) else ()
     shape = pictures.shape[:pictures.ndim - len(colours)]
@@ -270,8 +263,7 @@ def from_array(pictures: NDArray[Any], channels: int) -> tuple[Pixels, Header]:
 def from_image(image: Any) -> tuple[Pixels, Header]:
     """Pixels [i, j, k] and header of a nibabel NIfTI image, as the reader gives those of a file.
 
-    Raises:
-        UserError: it is no NIfTI image, or its values or its affine cannot be used.
+    Raises `UserError` if it is none, or its values or its affine cannot be used.
     """
     import nibabel
 

@@ -21,20 +21,18 @@ from ganatomy.data.images import Header
 from ganatomy.formats import is_synthetic
 from ganatomy.formats.nifti import opened
 from ganatomy.sources.entry import is_prepared
+from ganatomy.translation.conversion import NOT_FOR_DIAGNOSIS, About, Conversion
 from ganatomy.translation.inputs import Item
-from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, About, Way
 
 MARK, KIND, SCHEMA_VERSION = "translation.json", "ganatomy translation", 1
 NOTICE = f"synthetic, {NOT_FOR_DIAGNOSIS}"
-_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
-"""What file managers leave in folders."""
-_PACKED = 4
-"""Of gzip: higher levels take much longer and save little."""
+_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file managers leave in folders
+_PACKED = 4  # of gzip: higher levels take much longer and save little
 _TIFF_DESCRIPTION = 270
+# of a NIfTI header: what may name the patient, or is not true of what a model makes
 _TEXTS = ("aux_file", "intent_name", "db_name", "data_type")
 _NUMBERS = ("intent_code", "intent_p1", "intent_p2", "intent_p3", "glmin", "glmax", "slice_code", "slice_start",
             "slice_end", "slice_duration", "toffset")
-"""Of a NIfTI header: what may name the patient, or is not true of what a model makes."""
 
 
 def check_place(source: Path, out: Path, run: Path | None = None) -> None:
@@ -155,24 +153,24 @@ def _files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in files if path.name not in _LITTER)
 
 
-def write_mark(stage: Path, about: About, volumes: int) -> None:
-    """Write translation.json: which model the files of a folder come from, and which they are."""
+def write_mark(stage: Path, about: About, volumes: int, command: str) -> None:
+    """Write translation.json: the command and the model that the files of a folder come from, and which they are."""
     write_json(stage / MARK, {"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(about), "volumes": volumes,
-                              "notice": NOTICE, "files": _files(stage)})
+                              "command": command, "notice": NOTICE, "files": _files(stage)})
 
 
-def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, way: Way, say: Say) -> None:
+def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, conversion: Conversion, say: Say) -> None:
     """Write one file's translation: NIfTI, .npy (both in the target's units), PNG or TIFF."""
     if header.affine is not None:
-        _write_nifti(out, nifti_like(_skeleton(item.path, header), values, way))
+        _write_nifti(out, nifti_like(_skeleton(item.path, header), values, conversion))
     elif formats.format_of(item.path) is formats.npy:
         with atomic_path(out) as temporary, temporary.open("wb") as handle:
             np.save(handle, values if header.volumetric else values[0], allow_pickle=False)
     else:
-        _write_pictures(out, values, header, way, say)
+        _write_pictures(out, values, header, conversion, say)
 
 
-def _write_pictures(path: Path, values: NDArray[Any], header: Header, way: Way, say: Say) -> None:
+def _write_pictures(path: Path, values: NDArray[Any], header: Header, conversion: Conversion, say: Say) -> None:
     """Write pictures [slices, h, w] or [slices, h, w, 3] as PNG, or as the pages of a TIFF.
 
     Where the target's values are bytes or 16-bit numbers kept as they are, these are written. Others are spread over
@@ -184,18 +182,18 @@ def _write_pictures(path: Path, values: NDArray[Any], header: Header, way: Way, 
     if values.dtype not in (np.uint8, np.uint16):
         narrow = header.eight_bit or values.ndim == 4
         dtype, most = (np.uint8, 255) if narrow else (np.uint16, 65535)
-        share = (values.astype(np.float32) - way.lowest) / (way.highest - way.lowest)
+        share = (values.astype(np.float32) - conversion.lowest) / (conversion.highest - conversion.lowest)
         levels = np.rint(np.clip(share, 0.0, 1.0) * most).astype(dtype)
-        say(f"grey from 0 to {most} means {way.lowest:g} to {way.highest:g} {way.about.units}")
+        say(f"grey from 0 to {most} means {conversion.lowest:g} to {conversion.highest:g} {conversion.about.units}")
     pages = [Image.fromarray(level) for level in levels]
     with atomic_path(path) as temporary:
         if path.name.lower().endswith(".png"):
             notes = PngImagePlugin.PngInfo()
-            notes.add_text("Description", way.about.text)
+            notes.add_text("Description", conversion.about.text)
             pages[0].save(temporary, format="PNG", pnginfo=notes)
         else:
             pages[0].save(temporary, format="TIFF", save_all=True, append_images=pages[1:],
-                          tiffinfo={_TIFF_DESCRIPTION: way.about.text}, compression="tiff_deflate")
+                          tiffinfo={_TIFF_DESCRIPTION: conversion.about.text}, compression="tiff_deflate")
 
 
 def _skeleton(path: Path, header: Header) -> Any:
@@ -213,7 +211,7 @@ def _skeleton(path: Path, header: Header) -> Any:
     return image
 
 
-def nifti_like(image: Any, values: NDArray[Any], way: Way) -> Any:
+def nifti_like(image: Any, values: NDArray[Any], conversion: Conversion) -> Any:
     """An image of the same class, shape, affine and geometry that holds translated values [i, j, k].
 
     Its header keeps the form codes, units and pixel sizes; texts, statistics, timing and extensions of the source are
@@ -224,8 +222,8 @@ def nifti_like(image: Any, values: NDArray[Any], way: Way) -> Any:
     for name in (*_TEXTS, *_NUMBERS):
         if name in header:
             header[name] = b"" if name in _TEXTS else 0
-    header["descrip"] = way.about.text.encode("ascii", "replace")[:79]
-    header["cal_min"], header["cal_max"] = way.lowest, way.highest
+    header["descrip"] = conversion.about.text.encode("ascii", "replace")[:79]
+    header["cal_min"], header["cal_max"] = conversion.lowest, conversion.highest
     header.set_data_dtype(values.dtype)
     header.set_slope_inter(1.0, 0.0)
     header.set_data_offset(0)

@@ -12,32 +12,28 @@ from numpy.typing import NDArray
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, refuse_occupied, staged_folder
 from ganatomy.core.hardware import choose_device
-from ganatomy.core.text import Say, counted, printable
+from ganatomy.core.text import Say, command_line, counted, printable
 from ganatomy.data.images import Header
 from ganatomy.data.parallel import progress
 from ganatomy.generators.folder import load_generator
-from ganatomy.generators.sampler import check_seed
+from ganatomy.generators.sampler import Sampler, check_seed
 from ganatomy.translation import dicom, inputs, outputs
+from ganatomy.translation.conversion import NOT_FOR_DIAGNOSIS, Conversion, conversion_of
 from ganatomy.translation.inputs import Item
 from ganatomy.translation.volume import translate_volume
-from ganatomy.translation.way import NOT_FOR_DIAGNOSIS, Translator, Way, choose_way
 
 __all__ = ["translate"]
 
 
 @overload
-def translate(run: str | Path | Translator, volume: str | Path, out: str | Path, *, direction: str | None = None,
+def translate(run: str | Path | Sampler, volume: str | Path, out: str | Path, *, direction: str | None = None,
               seed: int = 0, force: bool = False, device: str = "auto", overwrite: bool = False,
               say: Say = ...) -> Path: ...
 @overload
-def translate(run: str | Path | Translator, volume: NDArray[Any], out: None = None, *, direction: str | None = None,
+def translate(run: str | Path | Sampler, volume: NDArray[Any], out: None = None, *, direction: str | None = None,
               seed: int = 0, force: bool = False, device: str = "auto", overwrite: bool = False,
               say: Say = ...) -> NDArray[np.float32]: ...
-@overload
-def translate(run: str | Path | Translator, volume: Any, out: str | Path | None = None, *,
-              direction: str | None = None, seed: int = 0, force: bool = False, device: str = "auto",
-              overwrite: bool = False, say: Say = ...) -> Any: ...
-def translate(run: str | Path | Translator, volume: Any, out: str | Path | None = None, *,
+def translate(run: str | Path | Sampler, volume: Any, out: str | Path | None = None, *,
               direction: str | None = None, seed: int = 0, force: bool = False, device: str = "auto",
               overwrite: bool = False, say: Say = lambda text: None) -> Any:
     """Translate a volume, pictures, or a folder of them into the other contrast.
@@ -75,7 +71,9 @@ def translate(run: str | Path | Translator, volume: Any, out: str | Path | None 
     check_seed(seed)
     folder = Path(run) if isinstance(run, str | Path) else None
     loaded = load_generator(run, device=choose_device(device)) if isinstance(run, str | Path) else run
-    job = _Job(loaded, choose_way(loaded, direction, folder or "run"), seed, force, overwrite, say, folder)
+    command = command_line("translate", "RUN", "INPUT", "OUT", direction=direction, seed=seed or None, force=force,
+                           device=None if device == "auto" else device)
+    job = _Job(loaded, conversion_of(loaded, direction, folder or "run"), seed, force, overwrite, say, folder, command)
     if isinstance(volume, str | Path):
         if out is None:
             raise UserError("a path is translated into a path", where="out", fix="name the file or folder to write")
@@ -89,13 +87,14 @@ def translate(run: str | Path | Translator, volume: Any, out: str | Path | None 
 class _Job:
     """What is asked for, whatever it is asked of."""
 
-    translator: Translator
-    way: Way
+    translator: Sampler
+    conversion: Conversion
     seed: int
     force: bool
     overwrite: bool
     say: Say
     run: Path | None
+    command: str
 
     def array(self, pictures: NDArray[Any]) -> NDArray[np.float32]:
         """Pictures in memory."""
@@ -107,7 +106,7 @@ class _Job:
     def image(self, image: Any) -> Any:
         """A nibabel image."""
         values = self._values(*inputs.from_image(image), "the volume")
-        return outputs.nifti_like(image, values, self.way)
+        return outputs.nifti_like(image, values, self.conversion)
 
     def path(self, source: Path, out: Path) -> Path:
         """A file, a DICOM series or a folder."""
@@ -116,28 +115,25 @@ class _Job:
         items, single = inputs.find(source, self.say)
         series = items[0].series if single else None
         if single and series is None and not source.is_dir():
-            self._file(items[0], out)
+            header = items[0].header()
+            with disk_errors(out):
+                outputs.check_file(items[0], header, out, self.overwrite)
+            values = self._values(items[0].pixels(), header, items[0].name)
+            outputs.write_file(items[0], header, values, out, self.conversion, self.say)
         else:
             outputs.check_folder(source, out, self.run)
             with staged_folder(out, self.overwrite, outputs.is_ours) as stage:
                 if series is not None:
                     values = self._values(items[0].pixels(), items[0].header(), items[0].name)
-                    dicom.write_series(series, values, stage, self.way.about, self.say)
+                    dicom.write_series(series, values, stage, self.conversion.about, self.say)
                 else:
                     self._folder(items, source, stage)
                 refuse_occupied(out, self.overwrite, outputs.is_ours)  # someone may have put a file into it meanwhile
             if any(item.series is not None for item in items):
                 self.say(dicom.KEEPS)
-        what = f"synthetic {self.way.about.target} ({self.way.scale_in_words}), {NOT_FOR_DIAGNOSIS}"
+        what = f"synthetic {self.conversion.about.target} ({self.conversion.scale_in_words}), {NOT_FOR_DIAGNOSIS}"
         self.say(f"{printable(str(out))}: {what}")
         return out
-
-    def _file(self, item: Item, out: Path) -> None:
-        header = item.header()
-        with disk_errors(out):
-            outputs.check_file(item, header, out, self.overwrite)
-        values = self._values(item.pixels(), header, item.name)
-        outputs.write_file(item, header, values, out, self.way, self.say)
 
     def _folder(self, items: list[Item], source: Path, stage: Path) -> None:
         """Translate what can be translated of a folder's files and series; say what is skipped, and why."""
@@ -155,18 +151,18 @@ class _Job:
             if item.series is not None:
                 place = stage / folders[item]
                 place.mkdir(parents=True, exist_ok=True)
-                dicom.write_series(item.series, values, place, self.way.about, self.say)
+                dicom.write_series(item.series, values, place, self.conversion.about, self.say)
             else:
                 name = outputs.free_name(item, outputs.suffixes(item, header)[0], names)
-                outputs.write_file(item, header, values, stage / name, self.way, self.say)
+                outputs.write_file(item, header, values, stage / name, self.conversion, self.say)
             told(number)
         if len(skipped) == len(items):
             first = UserError(skipped[0].what, where=skipped[0].where)  # one fix is enough
             raise UserError(f"none of its {counted(len(items), 'volume')} can be translated, for example {first}",
                             where=source, fix=skipped[0].fix or "give volumes of the source's contrast")
-        outputs.write_mark(stage, self.way.about, len(items) - len(skipped))
+        outputs.write_mark(stage, self.conversion.about, len(items) - len(skipped), self.command)
         self.say(f"translated {len(items) - len(skipped)} of {counted(len(items), 'volume')}")
 
     def _values(self, pixels: NDArray[Any], header: Header, name: str) -> NDArray[Any]:
-        return translate_volume(pixels, header, self.translator, self.way, name=name, seed=self.seed,
+        return translate_volume(pixels, header, self.translator, self.conversion, name=name, seed=self.seed,
                                 force=self.force, say=self.say)

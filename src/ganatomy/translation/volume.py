@@ -16,75 +16,64 @@ from ganatomy.data.geometry import Frame, View, acquired, choose_slices, orienta
 from ganatomy.data.images import Header, Pixels, is_coloured, luma, normalise, shrink
 from ganatomy.data.intensity import Levels, Mapping, mapping, measure
 from ganatomy.data.manifest import evenly
-from ganatomy.generators.sampler import TRANSLATED
+from ganatomy.generators.sampler import TRANSLATED, Sampler
 from ganatomy.metrics.translation.paired import LOWEST, background, foreground
-from ganatomy.translation.way import Translator, Way
+from ganatomy.translation.conversion import Conversion
 
-SAMPLE = 32
-"""Slices by which a volume's contrast is judged."""
-STRAYED = 0.01
-"""Of a volume whose values are kept as they are, at most this share may lie beyond the training data's."""
-THICK = 2.0
-"""Pictures whose pixels are this much longer than wide are cut across thick slices."""
-OTHER_PIXELS = 0.1
-"""Pixel sizes that differ by more than this share are told."""
-RIM = 3
-"""Pixels of the model around the patient in which something may appear: tissue that is dark in one contrast only."""
-BACKGROUND = -1.0
-"""What the model makes of nothing."""
+SAMPLE = 32  # slices by which a volume's contrast is judged
+STRAYED = 0.01  # of values that are kept as they are, at most this share may lie beyond the training data's
+THICK = 2.0  # pictures whose pixels are this much longer than wide are cut across thick slices
+OTHER_PIXELS = 0.1  # pixel sizes that differ by more than this share are told
+RIM = 3  # the model's pixels around the patient in which tissue may appear that is dark in one contrast only
+BACKGROUND = -1.0  # what the model makes of nothing
 
 
-def translate_volume(pixels: Pixels, header: Header, translator: Translator, way: Way, *, name: str = "the volume",
-                     seed: int = 0, force: bool = False, say: Say = lambda text: None) -> NDArray[Any]:
+def translate_volume(pixels: Pixels, header: Header, translator: Sampler, conversion: Conversion, *,
+                     name: str = "the volume", seed: int = 0, force: bool = False,
+                     say: Say = lambda text: None) -> NDArray[Any]:
     """A volume in the target's contrast and units, on its own grid.
 
     Needs memory for both volumes and a few slices, and for a copy of the volume while its values are measured.
 
     Args:
         pixels: as the readers give them: [i, j, k] where the header has an affine, else [slices, h, w(, 3)].
-        header: of the same file.
         translator: what translates images.
-        way: from which domain to which.
         name: of the file, for messages.
-        seed: of the model's noise.
         force: translate it although it does not look like the source domain.
-        say: called with lines for the user.
 
     Returns:
-        Values of the shape of `pixels` (its colours are those of the model) in `way.about.units`: int16 for Hounsfield
-        units, float32 otherwise, or the stored type where the target's values were kept as they are. What lies outside
-        of the frame or in the air around the patient, and slices without anything in them, have the target's lowest
-        value.
+        Values of the shape of `pixels` (its colours are those of the model) in `conversion.about.units`, of
+        `conversion.values_dtype`. What lies outside of the frame or in the air around the patient, and slices without
+        anything in them, have the target's lowest value.
 
     Raises:
         UserError: the volume cannot be translated, and why.
     """
-    volume = prepared(pixels, header, way, translator.channels, name, say)
+    volume = _prepared(pixels, header, conversion, translator.channels, name, say)
     _check_contrast(volume, translator.channels, name, force, say)
     colours = (3,) if translator.channels == 3 else ()
-    out = np.empty((*header.shape, *colours), way.values_dtype)
-    out[...] = way.physical(np.full(1, BACKGROUND, np.float32))[0]
-    pictures = planes(out, header, way.grid.axis)  # a view: what is written there lands in the voxels
+    out = np.empty((*header.shape, *colours), conversion.values_dtype)
+    out[...] = conversion.physical(np.full(1, BACKGROUND, np.float32))[0]
+    pictures = planes(out, header, conversion.grid.axis)  # a view: what is written there lands in the voxels
     filled = volume.filled
     for first in range(0, len(filled), TRANSLATED):
         numbers = filled[first:first + TRANSLATED]
         for number, image in zip(numbers, _translated(volume, numbers, translator, seed), strict=True):
-            values = way.physical(image)
+            values = conversion.physical(image)
             pictures[number] = np.moveaxis(values, 0, -1) if colours else values[0]
     return out
 
 
-def _translated(volume: Prepared, numbers: list[int], translator: Translator, seed: int) -> NDArray[np.float32]:
+def _translated(volume: Prepared, numbers: list[int], translator: Sampler, seed: int) -> NDArray[np.float32]:
     """Slices [n, c, h, w] in [-1, 1] in the other contrast, on the pictures' own grid.
 
-    What a model makes of the air more than `RIM` pixels around the patient is no picture of anything, most of all
-    near the ends of the body, where slices are emptier than any of the training. It becomes background, but in images
-    that have no background or a bright one.
+    What a model makes of the air more than `RIM` pixels around the patient, most of all near the ends of the body, is
+    no picture of anything and becomes background, but in images that have no background or a bright one.
     """
     from scipy.ndimage import binary_dilation
 
     images = volume.images(numbers, translator.channels)
-    translated = translator.translate(images, seed=seed, backward=volume.way.backward)
+    translated = translator.translate(images, seed=seed, backward=volume.conversion.backward)
     if not np.isfinite(translated).all():
         raise UserError("the model makes values that are not finite", where="weights", fix="train it again")
     patient = np.stack([binary_dilation(mask, iterations=RIM) for mask in foreground(images, images)])
@@ -96,17 +85,17 @@ def _translated(volume: Prepared, numbers: list[int], translator: Translator, se
 
 def _check_contrast(volume: Prepared, channels: int, name: str, force: bool, say: Say) -> None:
     """Refuse a volume that is plainly not of the source's contrast, by its name or its looks; warn with `force`."""
-    way, source, target = volume.way, volume.way.about.source, volume.way.about.target
+    conversion, source, target = volume.conversion, volume.conversion.about.source, volume.conversion.about.target
     if not volume.sample:
         return
     reason = named_otherwise(name, source)
-    if not reason and not way.contrasts:
+    if not reason and not conversion.contrasts:
         say(f"warning: {name}: this model does not say what its contrasts look like, so nothing tells whether this is "
             f"{source}")
         return
-    reason = reason or objection(volume.images(volume.sample, channels), source, way.contrasts)
+    reason = reason or objection(volume.images(volume.sample, channels), source, conversion.contrasts)
     if reason and not force:
-        turned = f"choose --direction {target}:{source} if it is {target}, or " if way.two_way else ""
+        turned = f"choose --direction {target}:{source} if it is {target}, or " if conversion.two_way else ""
         raise UserError(reason, where=name, fix=f"{turned}add --force to translate it nevertheless")
     if reason:
         say(f"warning: {name}: {reason}")
@@ -132,17 +121,16 @@ class Prepared:
     mapping: Mapping
     background: float
     foreground: tuple[float, ...]
-    way: Way
+    conversion: Conversion
 
     def images(self, numbers: list[int], channels: int) -> NDArray[np.float32]:
         """Slices as the model sees them: [n, c, s, s] in [-1, 1]."""
-        stored = np.stack([self._stored(_to_channels(self.pictures[n], channels)) for n in numbers])
-        images = shrink(normalise(stored, self.way.ends), self.way.size)
+        stored = []
+        for n in numbers:
+            picture = self.levels.without_padding(_to_channels(self.pictures[n], channels))
+            stored.append(self.mapping.encode(self.frame.apply(picture, self.view.spacing, self.background)))
+        images = shrink(normalise(np.stack(stored), self.conversion.ends), self.conversion.size)
         return np.clip(images, -1.0, 1.0, out=images)
-
-    def _stored(self, picture: Pixels) -> Pixels:
-        fitted = self.frame.apply(self.levels.without_padding(picture), self.view.spacing, self.background)
-        return self.mapping.encode(fitted)
 
     @property
     def filled(self) -> list[int]:
@@ -155,12 +143,12 @@ class Prepared:
         return evenly(choose_slices(range(len(self.pictures)), "content", self.foreground), SAMPLE)
 
 
-def prepared(pixels: Pixels, header: Header, way: Way, channels: int, name: str, say: Say) -> Prepared:
+def _prepared(pixels: Pixels, header: Header, conversion: Conversion, channels: int, name: str, say: Say) -> Prepared:
     """A volume with its values measured as `prepare` does, after checks; see `translate_volume`."""
-    shown = _view(header, way, name)
-    for oddity in _oddities(header, shown, way):
+    shown = _view(header, conversion, name)
+    for oddity in _oddities(header, shown, conversion):
         say(f"warning: {name}: {oddity}")
-    pictures = planes(pixels, header, way.grid.axis)
+    pictures = planes(pixels, header, conversion.grid.axis)
     if channels == 3 and header.affine is not None:
         raise UserError("is a volume of one value a voxel, and the model makes colour pictures", where=name,
                         fix="give colour pictures, or use a model of grey images")
@@ -168,15 +156,16 @@ def prepared(pixels: Pixels, header: Header, way: Way, channels: int, name: str,
         raise UserError("is in colour, and the model was trained on grey images", where=name,
                         fix="save it in grey, or train a model on colour pictures")
     slices = [_to_channels(picture, channels) for picture in pictures] if pictures.ndim == 4 else list(pictures)
-    levels = measure(slices, way.grid.background, way.how)
+    levels = measure(slices, conversion.grid.background, conversion.how)
     if levels.constant:
         raise UserError(f"is empty: every value is {levels.lowest:g}", where=name,
                         fix="give a volume that shows something")
-    _refuse_strange(slices, levels, way, name)
+    _refuse_strange(slices, levels, conversion, name)
     shares = np.array([levels.foreground(picture).mean() for picture in slices])
-    background = levels.background if way.grid.background is None else way.grid.background
-    return Prepared(pictures, shown, way.frame(shown), levels, mapping(way.how, levels, way.dtype), background,
-                    tuple((shares / (shares.max() or 1.0)).tolist()), way)
+    background = levels.background if conversion.grid.background is None else conversion.grid.background
+    encoding = mapping(conversion.how, levels, conversion.dtype)
+    return Prepared(pictures, shown, conversion.frame(shown), levels, encoding, background,
+                    tuple((shares / (shares.max() or 1.0)).tolist()), conversion)
 
 
 def _to_channels(picture: Pixels, channels: int) -> Pixels:
@@ -186,12 +175,12 @@ def _to_channels(picture: Pixels, channels: int) -> Pixels:
     return picture if picture.ndim == 2 else luma(picture)
 
 
-def _view(header: Header, way: Way, name: str) -> View:
+def _view(header: Header, conversion: Conversion, name: str) -> View:
     """The volume's slices along the model's axis. Raises `UserError` where there are none."""
     if header.affine is not None and not np.isfinite(orientation(header.affine)).all():
         raise UserError("its affine (voxels to mm) is almost singular, so its directions are unknown", where=name,
                         fix="export it again")
-    axis, own, why = way.grid.axis, acquired(header), ""
+    axis, own, why = conversion.grid.axis, acquired(header), ""
     if header.affine is None and header.volumetric and axis != "axial":
         why = "does not say how the patient lies"
     elif header.starts and own != axis:
@@ -204,9 +193,9 @@ def _view(header: Header, way: Way, name: str) -> View:
     return view(header, axis)
 
 
-def _oddities(header: Header, shown: View, way: Way) -> Iterator[str]:
-    """What of a volume differs from the training data in a way that the user may not expect."""
-    grid, spacing, own = way.grid, shown.spacing, acquired(header)
+def _oddities(header: Header, shown: View, conversion: Conversion) -> Iterator[str]:
+    """What of a volume differs from the training data in a conversion that the user may not expect."""
+    grid, spacing, trained, own = conversion.grid, shown.spacing, conversion.spacing, acquired(header)
     if own not in (None, grid.axis) and spacing is not None and max(spacing) > THICK * min(spacing):
         yield f"its slices are {own} and thick; the model translates {grid.axis} ones, cut across them"
     if header.affine is not None and not header.oriented:
@@ -216,16 +205,16 @@ def _oddities(header: Header, shown: View, way: Way) -> Iterator[str]:
             "it is scaled until it fits" if grid.fit == "resize" else f"{grid.mm:.3g} mm are assumed")
     elif spacing is not None and grid.mm is None and grid.fit == "resize":
         yield "the model was trained on pictures without a pixel size; slices are scaled to fit"
-    elif spacing is not None and grid.mm is None and way.spacing is not None and any(
-            abs(mine / trained - 1) > OTHER_PIXELS for mine, trained in zip(spacing, way.spacing, strict=True)):
-        yield (f"its pixels are {spacing[0]:.3g} x {spacing[1]:.3g} mm, those of the training data "
-               f"{way.spacing[0]:.3g} x {way.spacing[1]:.3g}; they are taken one for one (--fit {grid.fit})")
+    elif spacing is not None and grid.mm is None and trained is not None and any(
+            abs(mine / theirs - 1) > OTHER_PIXELS for mine, theirs in zip(spacing, trained, strict=True)):
+        yield (f"its pixels are {spacing[0]:.3g} x {spacing[1]:.3g} mm, those of the training data {trained[0]:.3g} x "
+               f"{trained[1]:.3g}; they are taken one for one (--fit {grid.fit})")
 
 
-def _refuse_strange(slices: list[Pixels], levels: Levels, way: Way, name: str) -> None:
+def _refuse_strange(slices: list[Pixels], levels: Levels, conversion: Conversion, name: str) -> None:
     """Where values are kept as they are, a file of another range is not of the training data's kind."""
-    low, high = way.ends
-    if way.how.method != "identity" or (low <= levels.lowest and levels.highest <= high):
+    low, high = conversion.ends
+    if conversion.how.method != "identity" or (low <= levels.lowest and levels.highest <= high):
         return
     if np.mean([((picture < low) | (picture > high)).mean() for picture in slices]) > STRAYED:
         raise UserError(f"its values run from {levels.lowest:g} to {levels.highest:g}, and the model was trained on "

@@ -1,11 +1,11 @@
-"""Which way a model translates, what its training data say of both ends, and what is written of it into files."""
+"""From which contrast to which a model translates, how files become its images, and how these become files again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +15,9 @@ from ganatomy.data.contrast import Contrast
 from ganatomy.data.dataset import Grid, Intensity
 from ganatomy.data.geometry import Frame, View
 from ganatomy.data.intensity import HOUNSFIELD, Decision
+from ganatomy.generators.sampler import Sampler
 
 NOT_FOR_DIAGNOSIS = "not for diagnosis"
-
-
-class Translator(Protocol):
-    """What translates: a `generators.sampler.Sampler` of a model that does."""
-
-    model: Any
-    notes: dict[str, Any] | None
-
-    @property
-    def size(self) -> int:
-        """Side of the images, pixels."""
-
-    @property
-    def channels(self) -> int:
-        """1 (grey) or 3 (RGB)."""
-
-    def translate(self, images: NDArray[np.float32], seed: int = 0, backward: bool = False) -> NDArray[np.float32]:
-        """Images [n, c, size, size] in [-1, 1] in the other contrast, likewise."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +25,10 @@ class About:
     """Where a synthetic volume comes from.
 
     Attributes:
-        model: the recipe that the model was trained by, such as pix2pix.
+        model: the recipe that it was trained by, such as pix2pix.
         source, target: contrast of the input and of the output, as the training data's domains were called.
         units: of the values, such as HU or arbitrary units.
-        weights: the first 16 hexadecimal digits of the sha256 of the model's weights.
+        weights: the first 16 hexadecimal digits of their sha256.
     """
 
     model: str
@@ -61,21 +44,19 @@ class About:
 
 
 @dataclass(frozen=True)
-class Way:
-    """From one domain to another, as the training data had them.
+class Conversion:
+    """Of files of one domain into another's, by way of the images that the model was trained on.
 
     Attributes:
-        about: where what it makes comes from: the domains, the target's units, the model.
+        about: the domains, the target's units, the model.
         backward: against the direction of training.
         two_way: the model knows the other direction too.
         how: the rule by which volumes of the source domain are mapped to stored values.
         scale, offset: physical = stored x scale + offset in the target domain.
         kept: the target's stored values are the files' own.
-        dtype: of stored values.
-        ends: stored values that the model sees as -1 and 1.
+        dtype, ends: of stored values; those that the model sees as -1 and 1.
         grid: how pictures come to the stored ones.
-        size: side of the images that the model sees, pixels.
-        factor: so many stored pixels along a side are one of the model's.
+        size, factor: side of the model's images, pixels, each of which is so many stored pixels wide.
         spacing: mm per stored pixel of the training data, the median; None where unknown.
         contrasts: what the domains look like, by name.
     """
@@ -97,7 +78,7 @@ class Way:
 
     @property
     def values_dtype(self) -> np.dtype[Any]:
-        """Of translated volumes: int16 for Hounsfield units, the files' own where their values were kept."""
+        """Of translated volumes: int16 for Hounsfield units, the files' own where values were kept, else float32."""
         if self.about.units == HOUNSFIELD:
             return np.dtype(np.int16)
         return self.dtype if self.kept else np.dtype(np.float32)
@@ -135,8 +116,8 @@ class Way:
         return Frame(size, self.grid.mm, self.grid.fit)
 
 
-def choose_way(translator: Translator, direction: str | None, where: str | Path) -> Way:
-    """The way that `direction` ("T2:T1", source first) names; the trained one if None.
+def conversion_of(translator: Sampler, direction: str | None, where: str | Path) -> Conversion:
+    """What `direction` ("T2:T1", source first) names; the trained direction if None.
 
     Raises:
         UserError: the model does not translate, not so, or not in this direction; it is of an older version.
@@ -150,17 +131,18 @@ def choose_way(translator: Translator, direction: str | None, where: str | Path)
     if not (source and target and notes.get("grid") and len(domains) == 2 and all(values.rule for values in domains)):
         raise UserError("does not say how its training images come from volumes; an older version trained it",
                         where=where, fix="prepare the dataset and train again")
-    backward = _is_backward(direction, source, target, bool(translator.model.two_way))
+    two_way = translator.model.two_way
+    backward = _is_backward(direction, source, target, two_way)
     if backward:
         source, target = target, source
         domains.reverse()
     given, wanted = domains
     assert given.rule is not None
     factor, spacing = int(notes.get("factor") or 1), notes.get("spacing")
-    return Way(
+    return Conversion(
         about=About(model=str((notes.get("recipe") or {}).get("name", "")), source=source, target=target,
                     units=wanted.units, weights=str(notes.get("weights_sha256", ""))[:16]),
-        backward=backward, two_way=bool(translator.model.two_way),
+        backward=backward, two_way=two_way,
         how=Decision(given.rule, given.low, given.high, given.units, projection=given.projection),
         scale=wanted.scale, offset=wanted.offset, kept=wanted.rule == "identity", dtype=np.dtype(notes["dtype"]),
         ends=(float(notes["value_range"][0]), float(notes["value_range"][1])),
@@ -170,7 +152,7 @@ def choose_way(translator: Translator, direction: str | None, where: str | Path)
 
 
 def _is_backward(direction: str | None, source: str, target: str, two_way: bool) -> bool:
-    if direction is None or direction == f"{source}:{target}":
+    if direction in (None, f"{source}:{target}"):
         return False
     known = f"{source}:{target}" + (f" or {target}:{source}" if two_way else "")
     if direction != f"{target}:{source}":
