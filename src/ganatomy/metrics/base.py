@@ -33,14 +33,9 @@ NO_TRAIN = "there is no train split"
 
 @dataclass(frozen=True)
 class Column:
-    """Where a value stands in a leaderboard.
+    """Where a value stands in a leaderboard: its `key` in the result of `compare` and the column's head and place.
 
-    Attributes:
-        key: its name in the result of `compare`.
-        head: above the column.
-        ratio: the ratio to real images is taken, not the value.
-        share: it lies between 0 and 1.
-        order: its place among the columns.
+    With `ratio`, the ratio to real images is taken instead of the value; a `share` lies between 0 and 1.
     """
 
     key: str
@@ -86,7 +81,6 @@ class Sample:
         subjects: intp [n], the number of each image's subject, 0 to n_subjects - 1. Synthetic images are
             independent: each is a subject of its own.
         names: the subjects' pseudonyms, in the order of their numbers.
-        extractor: what computes the features.
         ids: image_id of each image; of synthetic ones their number.
     """
 
@@ -105,17 +99,15 @@ class Sample:
 
     @property
     def n_images(self) -> int:
-        """How many images."""
         return len(self.images)
 
     @property
     def n_subjects(self) -> int:
-        """How many subjects."""
         return len(self.names)
 
     @property
     def features(self) -> Features:
-        """Float64 [n, d]; the extractor's unless others were given."""
+        """Float64 [n, d], by the extractor unless they were given."""
         if self._features is None:
             self._features = self.extractor(self.images)
         return self._features
@@ -131,9 +123,10 @@ class Sample:
 class Samples:
     """The samples a metric compares. `test` is what counts; `train` stands beside it where there is one.
 
-    `control` says that `synthetic` is a control: metrics then give the value against test alone, without floors.
-    `fresh` draws further images from the generator, (n, seed) -> [n, c, s, s], where there is one. `judge` gives its
-    discriminator's scores [n] of images [n, c, s, s], higher for what it takes for real.
+    Attributes:
+        control: `synthetic` is a control: metrics give the value against test alone, without floors.
+        fresh: draws further images from the generator, where there is one: (n, seed) -> [n, c, s, s].
+        judge: its discriminator's scores [n] of images [n, c, s, s], higher for what it takes for real.
     """
 
     test: Sample
@@ -147,7 +140,6 @@ class Samples:
 
     @property
     def extractor(self) -> Extractor:
-        """What computes the features of all samples."""
         return self.test.extractor
 
     def real(self) -> list[tuple[str, Sample]]:
@@ -167,11 +159,7 @@ class Samples:
 
 
 def refuse_not_finite(images: Images) -> None:
-    """Say so if a model's images hold values that are not finite.
-
-    Raises:
-        UserError: they do.
-    """
+    """Raise `UserError` if a model's images hold values that are not finite."""
     if not np.isfinite(images).all():
         raise UserError("translated images hold values that are not finite",
                         fix="the training has diverged: translate with an earlier checkpoint")

@@ -14,6 +14,7 @@ from ganatomy.metrics.appearance import block_means, chosen_rows, chunks, drawn,
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Grave, Result, Sample, Samples
 from ganatomy.metrics.prdc import squared_distances
 from ganatomy.statistics.resampling import Array, wilson
+from ganatomy.statistics.subjects import one_each
 
 ORDER = 13
 NAME = "Duplicates"
@@ -97,11 +98,7 @@ class Yardstick:
         subjects = int(real.subjects.max()) + 1
         size = min(subjects, most)
         draws = 1 if len(real.subjects) == subjects == size else _DRAWS
-        picks = []
-        for _ in range(draws):
-            order = rng.permutation(len(real.subjects))
-            first = order[np.unique(real.subjects[order], return_index=True)[1]]
-            picks.append(rng.permutation(first)[:size])
+        picks = [rng.permutation(one_each(real.subjects, rng))[:size] for _ in range(draws)]
         usual = [np.median([_nearest(d, p) for p in picks]) / t for d, t in zip(real.distances, typical, strict=True)]
         if min(usual) <= 0:
             return None

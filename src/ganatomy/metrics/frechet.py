@@ -11,6 +11,7 @@ from ganatomy.features.base import Features
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Result, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
 from ganatomy.statistics.resampling import Array
+from ganatomy.statistics.subjects import one_each
 
 ORDER = 1
 ABOUT = (
@@ -134,13 +135,12 @@ def _floor(real: Sample, synthetic: Sample, seed: int) -> dict[str, Any]:
     if synthetic.n_images < 2:
         return {}
 
-    one_each, rng = real.n_images > real.n_subjects, np.random.default_rng((seed, 9))
+    several, rng = real.n_images > real.n_subjects, np.random.default_rng((seed, 9))
 
     def half(chosen: Array, most: int) -> Features:
         rows = np.flatnonzero(chosen[real.subjects])
-        if one_each:
-            order = rng.permutation(rows)
-            rows = order[np.unique(real.subjects[order], return_index=True)[1]]
+        if several:
+            rows = rows[one_each(real.subjects[rows], rng)]
         if len(rows) > most:  # the distance depends on n, so both sides of a comparison must have the same
             rows = np.sort(np.random.default_rng((seed, 5)).choice(rows, most, replace=False))
         picked: Features = real.features[rows]
@@ -154,4 +154,4 @@ def _floor(real: Sample, synthetic: Sample, seed: int) -> dict[str, Any]:
         return np.array([frechet_distance(half(row, MOST_RESAMPLED), synthetic.features[picked == 1])
                          for row, picked in zip(a, chosen, strict=True)])
 
-    return noise_floor(real, synthetic.n_images, between, score, seed, MOST_RESAMPLED, one_each).fields()
+    return noise_floor(real, synthetic.n_images, between, score, seed, MOST_RESAMPLED, several).fields()

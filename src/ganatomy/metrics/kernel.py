@@ -25,7 +25,7 @@ from ganatomy.statistics.resampling import (
     bootstrap_interval,
     multinomial_weights,
 )
-from ganatomy.statistics.subjects import Grouped, Points, dealt
+from ganatomy.statistics.subjects import Grouped, Points, dealt, one_each
 
 MOST_SUBJECTS, GROUPS = 5000, 1000  # more subjects than the former are dealt into the latter: sums are [S, S]
 _AT_ONCE = 16_000_000  # kernel values held at a time; more are summed in tiles
@@ -70,11 +70,13 @@ def _tiles(points: Points) -> Iterator[NDArray[np.intp]]:
 
 
 class Summed(Points):
-    """A sample whose kernel sums within are computed once. Of one subject its images stand in for subjects."""
+    """A sample whose kernel sums within are computed once.
+
+    A sample of one subject has no pairs of different ones: its images stand in for subjects.
+    """
 
     @classmethod
     def from_sample(cls, sample: Grouped) -> Summed:
-        """The sample itself if it is one already."""
         if isinstance(sample, Summed):
             return sample
         subjects = sample.subjects if sample.n_subjects > 1 else np.arange(sample.n_images, dtype=np.intp)
@@ -93,10 +95,7 @@ class Summed(Points):
 
 @dataclass(frozen=True)
 class Blocks:
-    """The kernel summed over pairs of subjects.
-
-    xx [S, S] and yy [T, T] within the samples, xy [S, T] across, nx [S] and ny [T] images a subject.
-    """
+    """The kernel summed over pairs of subjects, within two samples and across; nx [S] and ny [T] images a subject."""
 
     xx: Array
     yy: Array
@@ -106,9 +105,13 @@ class Blocks:
 
     @classmethod
     def of(cls, x: Grouped, y: Grouped) -> Blocks:
-        """Compute them. A sample of one subject has no pairs of different ones: its images stand in for subjects."""
         x, y = Summed.from_sample(x), Summed.from_sample(y)
         return cls(x.within, y.within, kernel_sums(x, y), x.counts, y.counts)
+
+    @classmethod
+    def within(cls, sums: Array, counts: Array) -> Blocks:
+        """Of a sample [S, S] with itself: `distance` is that between the parts of it that have weight."""
+        return cls(sums, sums, sums, counts, counts)
 
     def distance(self, wx: Array | None = None, wy: Array | None = None) -> Array:
         """Squared MMD for each row of subject weights [draws, S], [draws, T] (default: one row of ones): [draws].
@@ -129,13 +132,6 @@ class Blocks:
         return bootstrap_interval(float(self.distance()[0]), draws, min(len(self.nx), len(self.ny)))
 
 
-def between_parts(blocks: Array, counts: Array, part: Array) -> Array:
-    """Distance between two parts of one sample: blocks [S, S], counts [S], part [draws, S] of 1 (in) and 0: [draws]."""
-    rest = 1 - part
-    cross = across_mean(blocks, (counts, counts), (part, rest))
-    return between_mean(blocks, counts, part) + between_mean(blocks, counts, rest) - 2 * cross
-
-
 def kernel_distance(x: Grouped, y: Grouped) -> float:
     """Squared MMD between two samples, pairs of the same subject left out; NaN if a sample has one image only."""
     return float(Blocks.of(x, y).distance()[0])
@@ -152,12 +148,12 @@ _DRAWS = 10  # draws of one image a subject in the permutation test
 _PERMUTED = 500  # synthetic images in the permutation test, at most
 _NEEDS = "needs at least two images on either side"
 ONE_SUBJECT = "one subject only: its slices stand in for subjects"
-TOO_HIGH = "and are nearer to each other than those of several, so the value is too high"
+_TOO_HIGH = "and are nearer to each other than those of several, so the value is too high"
 _DRAWN = 2000  # of more than MOST_SUBJECTS: subjects in the permutation test, synthetic images in the halvings
 
 
 def compute(samples: Samples) -> list[Result]:
-    """KD-Lite0 of the synthetic images against test and against train; the whole samples, however large.
+    """KD-Lite0 of the synthetic images against test and against train.
 
     Of more than 5,000 subjects, groups of them take their place (see `dealt`), also in the interval and the halvings.
     """
@@ -201,18 +197,23 @@ def _floor(real: Summed, synthetic: Sample, blocks: Blocks, seed: int) -> Floor:
             rng = np.random.default_rng((seed, 501))
             pool = pool[np.sort(rng.choice(len(pool), min(_DRAWN, len(pool)), replace=False))]
         blocks = Blocks.of(real, Points.alone(pool))
-    return noise_floor(real, len(blocks.ny), lambda a: between_parts(blocks.xx, blocks.nx, a), blocks.distance, seed)
+    halves = Blocks.within(blocks.xx, blocks.nx)
+    return noise_floor(real, len(blocks.ny), lambda a: halves.distance(a, 1 - a), blocks.distance, seed)
 
 
 def _reference(samples: Samples, prepared: dict[str, Summed]) -> dict[str, Any] | None:
     train, test = samples.train, samples.test
     if train is None or min(train.n_images, test.n_images) < 2:
         return None
-    blocks = Blocks.of(prepared["test"], prepared["train"])
-    few = min(train.n_subjects, test.n_subjects) < MIN_SUBJECTS
+    reference = _between_real(Blocks.of(prepared["test"], prepared["train"]), test, train, samples.seed)
+    p = None if reference["interval"] is None else p_no_difference(test, train, samples.seed)
+    return reference | {"p_no_difference": p}
+
+
+def _between_real(blocks: Blocks, one: Sample, other: Sample, seed: int) -> dict[str, Any]:
+    few = min(one.n_subjects, other.n_subjects) < MIN_SUBJECTS
     return {"what": "real train against real test", "value": float(blocks.distance()[0]),
-            "interval": None if few else blocks.interval(samples.seed), "n_images": train.n_images,
-            "p_no_difference": None if few else p_no_difference(test, train, samples.seed)}
+            "interval": None if few else blocks.interval(seed), "n_images": other.n_images}
 
 
 def per_subject(real: Sample, synthetic: Sample) -> dict[str, float]:
@@ -243,7 +244,7 @@ def p_no_difference(x: Sample | Points, y: Sample | Points, seed: int) -> float:
 def _exchangeable(sample: Sample | Points, rng: np.random.Generator) -> Callable[[], Points | Summed]:
     """What gives a sample of one image a subject: another draw at each call, or of images that stand alone the same."""
     if sample.n_subjects < sample.n_images:
-        return lambda: Points.of(sample, _one_each(sample, rng))
+        return lambda: Points.of(sample, one_each(sample.subjects, rng))
     if sample.n_images > _PERMUTED:
         sample = Points.of(sample, np.sort(rng.choice(sample.n_images, _PERMUTED, replace=False)))
     summed = Summed.from_sample(sample)
@@ -258,19 +259,12 @@ def _fewer(sample: Sample | Points, seed: int) -> Sample | Points:
     return Points.of(sample, np.flatnonzero(np.isin(sample.subjects, chosen)))
 
 
-def _one_each(sample: Sample | Points, rng: np.random.Generator) -> NDArray[np.intp]:
-    order = rng.permutation(sample.n_images)
-    _, first = np.unique(sample.subjects[order], return_index=True)
-    rows: NDArray[np.intp] = order[first].astype(np.intp)
-    return rows
-
-
 def _permutation(blocks: Blocks, rng: np.random.Generator) -> float:
     pooled = np.block([[blocks.xx, blocks.xy], [blocks.xy.T, blocks.yy]])
     labels = np.zeros((PERMUTATIONS + 1, len(pooled)))
     labels[:, :len(blocks.nx)] = 1
     labels[1:] = rng.permuted(labels[1:], axis=1)
-    values = between_parts(pooled, np.concatenate([blocks.nx, blocks.ny]), labels)
+    values = Blocks.within(pooled, np.concatenate([blocks.nx, blocks.ny])).distance(labels, 1 - labels)
     larger = np.count_nonzero(values[1:] >= values[0] - 1e-12 * abs(values[0]))
     return float((1 + larger) / (1 + PERMUTATIONS))
 
@@ -334,13 +328,10 @@ class KDScorer:
 
 @dataclass(frozen=True)
 class _People:
-    """Who the subjects of two samples are, numbered jointly.
+    """Who the subjects of two samples are.
 
-    Attributes:
-        blocks: the kernel over pairs of subjects; the images of a sample of one subject stand in for subjects.
-        x, y: of each row and column of the blocks, the person's number: [S], [T].
-        count: how many persons there are in both together.
-        apart: pairs of a row and a column that count, [S, T]: 1 of different persons, 0 of one.
+    x [S] and y [T] are the numbers, among `count` persons in both together, of the rows and columns of the blocks;
+    apart [S, T] is 1 for different persons, whose pairs count, and 0 for one.
     """
 
     blocks: Blocks
@@ -394,7 +385,7 @@ def translated_distance(real: Sample, translated: Sample, seed: int = 0) -> Resu
     if fewest >= MIN_SUBJECTS:
         draws = people.distance(multinomial_weights(people.count, BOOTSTRAPS, np.random.default_rng((seed, 12))))
         interval = bootstrap_interval(value, draws, fewest)
-    caveat = "" if fewest > 1 else ONE_SUBJECT if real.names == translated.names else f"{ONE_SUBJECT} {TOO_HIGH}"
+    caveat = "" if fewest > 1 else ONE_SUBJECT if real.names == translated.names else f"{ONE_SUBJECT} {_TOO_HIGH}"
     return Result(name=real.extractor.metric("KD"), value=value, n_images=real.n_images, n_subjects=real.n_subjects,
                   n_synthetic=translated.n_images, interval=interval, caveat=caveat)
 
@@ -404,10 +395,6 @@ def real_distance(one: Sample, other: Sample, seed: int = 0) -> dict[str, object
 
     None where either has one subject: within a patient it is another quantity than across patients.
     """
-    fewest = min(one.n_subjects, other.n_subjects)
-    if fewest == 1:
+    if min(one.n_subjects, other.n_subjects) == 1:
         return None
-    blocks = Blocks.of(one, other)
-    return {"what": "real train against real test", "value": float(blocks.distance()[0]),
-            "interval": None if fewest < MIN_SUBJECTS else blocks.interval(seed), "n_images": other.n_images,
-            "n_subjects": other.n_subjects}
+    return _between_real(Blocks.of(one, other), one, other, seed) | {"n_subjects": other.n_subjects}

@@ -13,6 +13,7 @@ from ganatomy.features.base import CHUNK, Images
 from ganatomy.metrics.base import MIN_SUBJECTS, NO_TRAIN, About, Result, Sample, Samples
 from ganatomy.metrics.prdc import squared_distances
 from ganatomy.statistics.resampling import Array, jackknife_variance, wilson
+from ganatomy.statistics.subjects import one_each
 
 ORDER, CONTROLS = 11, False
 ABOUT = (
@@ -129,7 +130,8 @@ def filled(test: Sample, train: Sample, synthetic: Sample,
     shares = np.zeros((DRAWS, test.n_images))
     changes = _Changes(test, train), _Changes(test, synthetic)
     for draw in range(DRAWS):
-        real, generated = (_two_nearest(test, sample, one_each(sample, k, rng)) for sample in (train, synthetic))
+        real, generated = (_two_nearest(test, sample, rng.permutation(one_each(sample.subjects, rng))[:k])
+                           for sample in (train, synthetic))
         shares[draw] = _nearer(generated.first, real.first)
         changes[0].add(real, (_nearer(generated.first, real.second) - shares[draw]) * weights)
         changes[1].add(generated, (_nearer(generated.second, real.first) - shares[draw]) * weights)
@@ -180,14 +182,6 @@ class _Changes:
         whole = np.bincount(owner, change, self.side.n_subjects)
         influence = whole - self.drawn * (whole.sum() / self.drawn.sum())
         return max(0.0, float(np.square(influence).sum()) - float(np.square(pairs.data).sum()))
-
-
-def one_each(sample: Sample, k: int, rng: np.random.Generator) -> Index:
-    """Rows of one random image of each of k random subjects."""
-    order = rng.permutation(sample.n_images)
-    _, first = np.unique(sample.subjects[order], return_index=True)
-    rows: Index = order[rng.permutation(first)[:k]]
-    return rows
 
 
 def _two_nearest(test: Sample, sample: Sample, rows: Index) -> _Near:

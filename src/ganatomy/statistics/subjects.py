@@ -102,6 +102,13 @@ def dealt(sample: Grouped, most: int, groups: int, rng: np.random.Generator) -> 
     return Points(sample.features, group[sample.subjects].astype(np.intp))
 
 
+def one_each(subjects: Index, rng: np.random.Generator) -> Index:
+    """The row of one random image of each subject, in ascending order of their numbers [n]: [S]."""
+    order = rng.permutation(len(subjects))
+    rows: Index = order[np.unique(subjects[order], return_index=True)[1]]
+    return rows
+
+
 def size_warning(subjects: int) -> list[str]:
     """The warning of so few test subjects."""
     if subjects < MIN_SUBJECTS:
