@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.features.base import Features
+from ganatomy.metrics.appearance import chosen_rows
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Grave, Result, Sample, Samples
+from ganatomy.metrics.prdc import squared_distances
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
-    Array,
     between_mean,
     block_sums,
     bootstrap_interval,
     multinomial_weights,
 )
+from ganatomy.statistics.subjects import Points
 
 ORDER = 3
 ABOUT = (
@@ -30,26 +31,15 @@ _NEEDS = "needs at least two synthetic images, of different subjects"
 _CAVEAT = "says nothing about whether the images are right: noise is diverse too"
 
 
-def _euclidean(x: Features) -> Array:
-    """Distances of all pairs of rows: [n, n]."""
-    x = x - x.mean(0)  # smaller numbers, so that little is lost where they cancel
-    norms = np.square(x).sum(1, dtype=np.float64)
-    product = (x @ x.T).astype(np.float64)
-    distances: Array = np.sqrt(np.maximum(norms[:, None] + norms[None] - 2 * product, 0))
-    return distances
-
-
 class Diversity:
     """Mean distance over pairs of different subjects, with bootstrap draws over the subjects."""
 
-    def __init__(self, sample: Sample, distances: Array, seed: int, stream: int) -> None:
-        """Take a sample of two subjects or more, and the distances between its images [n, n].
-
-        `stream` keeps the weights of samples that are compared independent of each other.
-        """
-        counts = np.bincount(sample.subjects).astype(np.float64)
-        blocks = block_sums(distances, sample.subjects, sample.subjects)
-        self.n_subjects, self.n_images = len(counts), sample.n_images
+    def __init__(self, points: Points, seed: int, stream: int) -> None:
+        """Of two subjects or more; `stream` keeps the weights of compared samples independent of each other."""
+        counts = np.bincount(points.subjects).astype(np.float64)
+        distances = np.sqrt(squared_distances(points.features, points.features))
+        blocks = block_sums(distances, points.subjects, points.subjects)
+        self.n_subjects, self.n_images = len(counts), points.n_images
         self.value = float(between_mean(blocks, counts, np.ones((1, len(counts))))[0])
         rng = np.random.default_rng((seed, 8, stream))
         self.draws = between_mean(blocks, counts, multinomial_weights(len(counts), BOOTSTRAPS, rng))
@@ -62,14 +52,16 @@ class Diversity:
 def compute(samples: Samples) -> list[Result]:
     """Diversity of the synthetic images in features, beside that of test and of train."""
     own = _diversity(samples.synthetic, samples.seed, stream=0)
-    results = []
+    name, results = samples.extractor.metric("Diversity"), []
     for against, real in samples.real():
-        extra: dict[str, Any] = {}
-        if own is not None and not samples.control:
-            extra = _beside(own, _diversity(real, samples.seed, stream=1), against)
-        results.append(samples.result(samples.extractor.metric("Diversity"), against, own.value if own else None,
-                                      "match", interval=_interval(own, real), caveat=_caveat(samples, real, own),
-                                      **extra))
+        if own is None:
+            results.append(samples.result(name, against, None, "match", caveat=_NEEDS))
+            continue
+        beside = None if samples.control else _diversity(real, samples.seed, stream=1)
+        # below five real subjects nothing has an interval
+        interval = own.interval() if real.n_subjects >= MIN_SUBJECTS else None
+        results.append(samples.result(name, against, own.value, "match", interval=interval,
+                                      caveat=_caveat(samples, real, own), **_beside(own, beside, against)))
     return results
 
 
@@ -84,17 +76,8 @@ def fault(result: Result) -> str:
 
 
 def _diversity(sample: Sample, seed: int, stream: int) -> Diversity | None:
-    if sample.n_images > MOST_IMAGES:
-        rows = np.random.default_rng((seed, 9)).choice(sample.n_images, MOST_IMAGES, replace=False)
-        sample = sample.take(np.sort(rows))
-    if sample.n_subjects < 2:
-        return None
-    return Diversity(sample, _euclidean(sample.features), seed, stream)
-
-
-def _interval(own: Diversity | None, real: Sample) -> tuple[float, float] | None:
-    """Of the synthetic images; None below five real subjects, where no figure has one."""
-    return own.interval() if own is not None and real.n_subjects >= MIN_SUBJECTS else None
+    points = Points.of(sample, chosen_rows(sample.n_images, 9, seed, MOST_IMAGES))
+    return Diversity(points, seed, stream) if points.n_subjects > 1 else None
 
 
 def _beside(own: Diversity, real: Diversity | None, against: str) -> dict[str, Any]:
@@ -112,9 +95,7 @@ def _beside(own: Diversity, real: Diversity | None, against: str) -> dict[str, A
     return extra | {"ratio": ratio, "ratio_interval": interval}
 
 
-def _caveat(samples: Samples, real: Sample, own: Diversity | None) -> str:
-    if own is None:
-        return _NEEDS
+def _caveat(samples: Samples, real: Sample, own: Diversity) -> str:
     if own.value == 0:
         return "the synthetic images are all the same"
     if real.n_subjects < 2 and not samples.control:

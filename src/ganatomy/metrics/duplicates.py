@@ -16,13 +16,13 @@ from ganatomy.metrics.prdc import squared_distances
 from ganatomy.statistics.resampling import Array, wilson
 from ganatomy.statistics.subjects import one_each
 
-ORDER = 13
 NAME = "Duplicates"
+ORDER = 13
+CONTROLS = False  # blurred real images are no duplicates: there is nothing to rank
 ABOUT = (
     About(NAME, "Share of generated images that are all but the same as another generated one.", "diverse", "lower"),
 )
 DULL = 0.3  # a check that allows for so many false alarms shows nothing
-CONTROLS = False  # blurred real images are no duplicates: there is nothing to rank
 RATE = 0.01  # of false alarms, where there are 198 real subjects or more
 SURELY = 0.99  # confidence that false alarms stay below `rate_high`
 LEAST = 0.05  # share of duplicates beyond false alarms that matters
@@ -34,10 +34,7 @@ _LEAST_TYPICAL = 1 / 3  # of the real images' typical distance; a sample nearer 
 
 @dataclass(frozen=True)
 class Channels:
-    """Distances within a sample by features and by thumbnails, [n, n] each; infinite between images of one subject.
-
-    `typical` is the median of each. Subjects [n], their number, 0 to n_subjects - 1; ids [n].
-    """
+    """Distances within a sample by features and by thumbnails, [n, n] each; infinite between images of one subject."""
 
     distances: tuple[Array, Array]
     subjects: NDArray[np.intp]
@@ -45,7 +42,7 @@ class Channels:
 
     @classmethod
     def of(cls, sample: Sample, centre: Features, seed: int) -> Channels:
-        """Of at most 2,000 images, drawn at random; features' angles are taken about `centre` [d]."""
+        """Of at most 2,000 images, drawn at random; features count by their angles about `centre` [d]."""
         rows = chosen_rows(sample.n_images, 415, seed)
         _, subjects = np.unique(sample.subjects[rows], return_inverse=True)
         small = np.concatenate([block_means(c, THUMBNAIL).reshape(len(c), -1) for c in chunks(sample, rows)])
@@ -74,8 +71,7 @@ class Yardstick:
         size: how many images are compared at a time, one a subject.
         near: below it an image counts as a duplicate.
         rate, rate_high: false alarms at `near`: what is expected, and what they stay below with 99% confidence.
-        share: real images below `near`.
-        pairs: share of real pairs below it.
+        share, pairs: of real images, and of pairs of them, below `near`.
     """
 
     scale: tuple[float, float]
@@ -116,9 +112,8 @@ class Yardstick:
 def _combined(channels: Channels, typical: tuple[float, float], scale: tuple[float, float]) -> Array:
     """The smaller of both channels: [n, n], 1 is what is usual between a real image and its nearest.
 
-    Distances are taken in typical distances of the same sample: blur or low contrast brings all images nearer to each
-    other, which is another fault. The unit is at least a third of the real images' typical distance, or a generator of
-    one single image would go unnoticed.
+    The unit is the sample's own typical distance: blur or low contrast brings all images nearer to each other, which is
+    another fault. It is at least a third of the real images', or a generator of one single image would go unnoticed.
     """
     units = [max(own, _LEAST_TYPICAL * real) * s for own, real, s in
              zip(channels.typical, typical, scale, strict=True)]
@@ -228,10 +223,10 @@ def judged(results: Sequence[Result]) -> Result | None:
 def fault(result: Result) -> str:
     """That images are surely repeated: the whole interval is above what false alarms can be, and the share at least 5%
     above what they should be."""
-    details, interval = result.details or {}, result.interval
-    if not interval or "rate_high" not in details or result.value is None:
+    details = result.details
+    if result.value is None or not result.interval or not details:
         return ""
-    if interval[0] <= details["rate_high"] or result.value < details["rate"] + LEAST:
+    if result.interval[0] <= details["rate_high"] or result.value < details["rate"] + LEAST:
         return ""
     amount = f", as if there were about {details['effective']:.0f} different images" if details["effective"] else ""
     return Grave(f"{result.value:.0%} of the synthetic images have a near-duplicate among {details['compared']}"

@@ -1,7 +1,5 @@
-"""What stands beside a value: the noise floor at equal n, and controls.
-
-The floor is what a metric gives between two halves of the same real subjects. Controls are sets of images that are
-known to be bad, and that a metric should place behind a trained model.
+"""What stands beside a value: the noise floor, between two halves of the real subjects at equal n, and controls, images
+that are known to be bad and that a metric should place behind a trained model.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ class Floor:
     n_images: float
 
     def fields(self) -> dict[str, Any]:
-        """As the fields of a `Result`."""
+        """Of a `Result`."""
         low, high = central(self.score - self.between)
         side = "above" if low > 0 else "below" if high < 0 else ""
         return {"floor": float(self.between.mean()), "floor_interval": central(self.between),
@@ -48,9 +46,8 @@ def noise_floor(real: Sample | Points, n_synthetic: int, between: Callable[[Arra
                 one_each: bool = False) -> Floor:
     """Halve the subjects at random and measure half against half, and half against synthetic images, at equal n.
 
-    A floor at n / 2 beside a score at n would flatter the model where a metric falls with n, as Frechet's does;
-    hence the score is taken again at the floor's n. The spread over halvings describes the halvings of these
-    subjects; it is no confidence interval for other subjects.
+    A floor at n / 2 beside a score at n would flatter the model where a metric falls with n, as Frechet's does. The
+    spread over halvings is no confidence interval for other subjects.
 
     Args:
         real: the real sample; at least four subjects.
@@ -76,7 +73,7 @@ def controls(real: Sample, n: int, untrained: Images | None, seed: int = 0) -> d
 
     Args:
         real: training images, so that no control has seen the test images.
-        n: how many images each has, as many as the model (blurred ones: as many as there are, at most).
+        n: how many images each has (blurred ones: as many as there are, at most).
         untrained: [n, c, s, s] from a generator that has not been trained; None leaves this control out.
         seed: of the choice of images to blur.
     """

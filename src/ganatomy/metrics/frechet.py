@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ ABOUT = (
     About("FD", "Fréchet distance between two Gaussians fitted to features. Grows as images get fewer: compare only "
           "at equal numbers.", "realistic", "lower", also="FID", column=Column("fd", "FD", order=2)),
 )
-MOST_RESAMPLED = 400  # images a side in halvings, where a hundred distances are computed
+_MOST_HALVED = 400  # images a side in halvings, where a hundred distances are computed
 _NEEDS = "needs at least two images on either side"
 _CENTRED = 4000  # features centred at a time
 _CAVEAT = "falls with n and is biased upward: there is no interval, and it compares at equal n only"
@@ -32,8 +33,7 @@ def frechet_distance(x: Features, y: Features) -> float:
     the sum of the roots of the eigenvalues of a symmetric product, on the smaller side.
 
     Args:
-        x: [n, d], n > 1.
-        y: [m, d], m > 1.
+        x, y: [n, d] and [m, d], n and m above 1.
 
     Returns:
         The distance, 0 or more but for rounding.
@@ -52,7 +52,7 @@ class Gaussian:
 
     @classmethod
     def of(cls, x: Features) -> Gaussian:
-        """With the moments of features [n, d]; of many, r is d, so that they are not held a second time."""
+        """Of features [n, d]; of many, r is d, so that they are not held a second time."""
         mean = x.mean(0)
         if len(x) <= max(_CENTRED, x.shape[1]):
             return cls(mean, (x - mean) / np.sqrt(len(x) - 1))
@@ -89,52 +89,38 @@ def _trace_of_root(a: Array, b: Array) -> float:
 
 def compute(samples: Samples) -> list[Result]:
     """FD-Lite0 of the synthetic images against test and against train."""
-    synthetic, results = _gaussian(samples.synthetic), []
-    moments = {against: _gaussian(real) for against, real in samples.real()}
+    known = [*samples.real(), ("synthetic", samples.synthetic)]
+    gaussians = {name: Gaussian.of(sample.features) for name, sample in known if sample.n_images > 1}
+    results = []
     for against, real in samples.real():
-        value = _distance(moments[against], synthetic)
-        extra = {} if samples.control else _evidence(samples, against, real, moments)
+        value = _distance(gaussians, against, "synthetic")
+        extra = {} if samples.control else _evidence(samples, against, real, gaussians)
         results.append(samples.result(samples.extractor.metric("FD"), against, value, "lower",
                                       caveat=_NEEDS if value is None else _CAVEAT, **extra))
     return results
 
 
-def _gaussian(sample: Sample) -> Gaussian | None:
-    return Gaussian.of(sample.features) if sample.n_images > 1 else None
+def _distance(gaussians: Mapping[str, Gaussian], one: str, other: str) -> float | None:
+    return gaussians[one].distance(gaussians[other]) if one in gaussians and other in gaussians else None
 
 
-def _distance(real: Gaussian | None, other: Gaussian | None) -> float | None:
-    return None if real is None or other is None else real.distance(other)
-
-
-def _evidence(samples: Samples, against: str, real: Sample, moments: dict[str, Gaussian | None]) -> dict[str, Any]:
-    extra: dict[str, Any] = {"reference": _reference(samples, moments) if against == "test" else None}
-    if real.n_subjects < MIN_SUBJECTS:
-        return extra | {"per_subject": _per_subject(real, samples.synthetic)}
-    return extra | _floor(real, samples.synthetic, samples.seed)
-
-
-def _reference(samples: Samples, moments: dict[str, Gaussian | None]) -> dict[str, Any] | None:
-    train = samples.train
-    value = None if train is None else _distance(moments["train"], moments["test"])
-    if train is None or value is None:
-        return None
-    return {"what": "real train against real test", "value": value, "n_images": train.n_images}
-
-
-def _per_subject(real: Sample, synthetic: Sample) -> dict[str, float]:
-    other = _gaussian(synthetic)
+def _evidence(samples: Samples, against: str, real: Sample, gaussians: Mapping[str, Gaussian]) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    if against == "test" and samples.train and (value := _distance(gaussians, "train", "test")) is not None:
+        extra["reference"] = {"what": "real train against real test", "value": value,
+                              "n_images": samples.train.n_images}
+    if "synthetic" not in gaussians:
+        return extra
+    if real.n_subjects >= MIN_SUBJECTS:
+        return extra | _floor(real, samples.synthetic, samples.seed)
     own = {name: real.features[real.subjects == i] for i, name in enumerate(real.names)}
-    return {name: Gaussian.of(features).distance(other) for name, features in own.items()
-            if other is not None and len(features) > 1}
+    return extra | {"per_subject": {name: Gaussian.of(features).distance(gaussians["synthetic"])
+                                    for name, features in own.items() if len(features) > 1}}
 
 
 def _floor(real: Sample, synthetic: Sample, seed: int) -> dict[str, Any]:
     """The floor at equal n. Many images of few patients have a larger distance than as many independent ones, so with
     several images a subject each half is one image a subject, and the score is taken with as many synthetic ones."""
-    if synthetic.n_images < 2:
-        return {}
-
     several, rng = real.n_images > real.n_subjects, np.random.default_rng((seed, 9))
 
     def half(chosen: Array, most: int) -> Features:
@@ -147,11 +133,11 @@ def _floor(real: Sample, synthetic: Sample, seed: int) -> dict[str, Any]:
         return picked
 
     def between(a: Array) -> Array:
-        most_b = min(synthetic.n_images, MOST_RESAMPLED)
-        return np.array([frechet_distance(half(row, MOST_RESAMPLED), half(1 - row, most_b)) for row in a])
+        most_b = min(synthetic.n_images, _MOST_HALVED)
+        return np.array([frechet_distance(half(row, _MOST_HALVED), half(1 - row, most_b)) for row in a])
 
     def score(a: Array, chosen: Array) -> Array:
-        return np.array([frechet_distance(half(row, MOST_RESAMPLED), synthetic.features[picked == 1])
+        return np.array([frechet_distance(half(row, _MOST_HALVED), synthetic.features[picked == 1])
                          for row, picked in zip(a, chosen, strict=True)])
 
-    return noise_floor(real, synthetic.n_images, between, score, seed, MOST_RESAMPLED, several).fields()
+    return noise_floor(real, synthetic.n_images, between, score, seed, _MOST_HALVED, several).fields()

@@ -15,8 +15,6 @@ from ganatomy.metrics.floors import Floor, noise_floor
 from ganatomy.statistics.resampling import Array, central, jackknife_groups, jackknife_variance, student, wilson
 
 ORDER = 4
-# above what real images give, more density is no better: a generator of average images, or of a few among many
-# real ones, has more; the other three are shares
 ABOUT = (
     About("Precision", "Share of generated images that lie among the real ones. Low where images are wrong; blind to "
           "what is missing.", "realistic", "higher", column=Column("precision", "precision", share=True, order=3)),
@@ -29,7 +27,7 @@ ABOUT = (
     About("Coverage", "Share of real images with a generated one nearby. Low where images are wrong or kinds are "
           "missing.", "diverse", "higher", column=Column("coverage", "coverage", share=True, order=6)),
 )
-K = 5
+K = 5  # neighbours
 _KEPT = 16_000_000  # distances
 _SAME = 1e-9  # relative: a copy of a neighbour lies on the rim of the ball, and rounding must not put it outside
 HALF = 0.5  # of the coverage of real images: less is a failure, not a shortcoming
@@ -58,15 +56,13 @@ def squared_distances(x: Features, y: Features) -> Array:
 
 
 class Distances:
-    """Squared distances between the rows of two samples; of many they are computed when asked for, not kept."""
+    """Squared distances between features [n, d] and [m, d]; of many they are computed when asked for, not kept."""
 
     def __init__(self, x: Features, y: Features) -> None:
-        """Take features [n, d] and [m, d]."""
         self._x, self._y = x, y
         self._kept = squared_distances(x, y) if len(x) * len(y) <= _KEPT else None
 
     def of(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
-        """Between these rows of the one and these of the other: [rows, columns]."""
         if self._kept is not None:
             kept: Array = self._kept[np.ix_(rows, columns)]
             return kept
@@ -74,16 +70,10 @@ class Distances:
 
 
 def radii(squared: Array, subjects: NDArray[np.intp]) -> Array | None:
-    """The squared radius of each image's ball: to its k-th nearest image of *another subject*.
+    """The squared radius of each image's ball [n], to its k-th nearest image of *another subject*, from squared
+    distances [n, n]; a hair larger, so that this one is inside. None if an image has fewer than k to choose from.
 
     Slices of one patient resemble each other; were they neighbours, a ball would hold little but that patient.
-
-    Args:
-        squared: [n, n], squared distances.
-        subjects: [n].
-
-    Returns:
-        [n], a hair larger so that the k-th neighbour is inside; None if an image has fewer than k to choose from.
     """
     if len(subjects) - np.bincount(subjects).max() < K:
         return None
@@ -96,8 +86,10 @@ def radii(squared: Array, subjects: NDArray[np.intp]) -> Array | None:
 class Part:
     """Some real and some synthetic images: which of them lie in whose balls.
 
-    inside [n, m] whether a real image's ball holds a synthetic image; recalled [n] whether any synthetic image's ball
-    holds a real one; only [2, m] the shares of real images that are recalled, and covered, by this synthetic one alone.
+    Attributes:
+        inside: [n, m], whether a real image's ball holds a synthetic image.
+        recalled: [n], whether any synthetic image's ball holds a real one.
+        only: [2, m], the shares of real images that are recalled, and covered, by this synthetic one alone.
     """
 
     inside: NDArray[np.bool_]
@@ -127,7 +119,7 @@ class Part:
                 np.any(self.inside, axis=1).astype(np.float64))
 
     def held(self, subjects: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Whether the balls of each subject, in ascending order, hold each synthetic image: [subjects, m]."""
+        """Whether the balls of each subject, in ascending order, hold each synthetic image: [S, m]."""
         order = np.argsort(subjects, kind="stable")
         starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
         joined: NDArray[np.bool_] = np.logical_or.reduceat(self.inside[order], starts, axis=0)
@@ -141,18 +133,14 @@ def _alone(held: NDArray[np.bool_]) -> Array:
 
 
 class Comparison:
-    """The four figures of a synthetic sample against a real one, with equally many images of both at a time.
+    """The four values of a synthetic sample against a real one, with equally many images of both at a time.
 
     All four depend on the numbers of images, and recall and coverage rise with more synthetic ones. So of the larger
-    sample, parts as large as the smaller one are dealt until all its images have been used, and every image's result
-    is averaged over the parts that it was in. Radii are taken within each part. A part has at most 2,000 images a side.
-
-    Between independent samples of one population density is about 1 and coverage about 0.97. With several images a
-    patient, balls reach across clusters, and density lies above 1; between real images it does too.
+    sample, parts as large as the smaller one (at most `most`, and 2,000) are dealt until all its images have been used,
+    and every image's result is averaged over the parts that it was in. Radii are taken within each part.
     """
 
     def __init__(self, real: Sample, synthetic: Sample, seed: int, most: int | None = None) -> None:
-        """Take two samples; `seed` deals the parts, of `most` images a side at most."""
         self.real, self.synthetic, self.seed = real, synthetic, seed
         self.within = tuple(Distances(s.features, s.features) for s in (real, synthetic))
         self.across = Distances(real.features, synthetic.features)
@@ -166,13 +154,12 @@ class Comparison:
         self.computable = len(self.parts) == len(parts)
 
     def part(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Part | None:
-        """Of these real and these synthetic images; None if they are too few."""
         return Part.of(self.within[0].of(rows, rows), self.within[1].of(columns, columns),
                        self.across.of(rows, columns), (self.real.subjects[rows], self.synthetic.subjects[columns]))
 
     @cached_property
     def images(self) -> dict[str, Array]:
-        """For each real or (precision) synthetic image its mean over the parts that it was in."""
+        """Of each real or (precision) synthetic image the mean over the parts that it was in."""
         means = {}
         for name, values in zip(NAMES, zip(*(part.images() for part in self.parts), strict=True), strict=True):
             drawn = self.dealt[name == PRECISION].ravel()
@@ -198,7 +185,7 @@ class Comparison:
         return np.stack([np.bincount(drawn, shares) for shares in alone])
 
     def value(self, name: str) -> float | None:
-        """The figure; None if there are too few images."""
+        """The value; None if there are too few images."""
         return float(self.images[name].mean()) if self.computable else None
 
     def interval(self, name: str) -> tuple[float, float] | None:
@@ -224,8 +211,8 @@ class Comparison:
         return wilson(value, sum(map(jackknife_variance, left_out)), subjects, self.real.n_images)
 
     def _density_interval(self, value: float) -> tuple[float, float] | None:
-        """Radii taken anew without each of at most 20 groups of subjects: the few balls in dense places count for
-        much, and with fixed radii the interval would hold the expectation in three of four cohorts only."""
+        """Radii are taken anew without each of at most 20 groups of subjects: with fixed ones the few balls in dense
+        places would count for too much."""
         groups = jackknife_groups(self.real.n_subjects, np.random.default_rng((self.seed, 504)))
         left_out = self._density_without(groups)
         if left_out is None:
@@ -255,18 +242,15 @@ class Comparison:
         return left
 
     def per_subject(self, name: str) -> dict[str, float]:
-        """The figure over the images (for precision: over the balls) of each real subject, radii as for all."""
-        if name == PRECISION:
-            means = self.by_subject[0]
-        else:
+        """The value over the images (for precision: over the balls) of each real subject, radii as for all."""
+        means = self.by_subject[0]
+        if name != PRECISION:
             means = np.bincount(self.real.subjects, self.images[name]) / np.bincount(self.real.subjects)
         return dict(zip(self.real.names, means.tolist(), strict=True))
 
     def floors(self) -> dict[str, Floor] | None:
-        """Half of the real subjects against the other half, and against as many synthetic images, of all figures.
-
-        None where a half has too few images. Of more than 400 images a side, 400 are drawn.
-        """
+        """Half of the real subjects against the other half, and against as many synthetic images; of more than 400 a
+        side, 400 are drawn. None where a half has too few images."""
         subjects, most = self.real.subjects, min(self.synthetic.n_images, MOST_HALVED)
 
         def half(chosen: Array) -> NDArray[np.intp]:
@@ -324,21 +308,18 @@ def fault(result: Result) -> str:
 
 
 def _evidence(samples: Samples, against: str, both: Comparison) -> dict[str, dict[str, Any]]:
-    """What stands beside each figure: train in the place of the synthetic images, and the floor or each subject."""
+    """What stands beside each value: train in the place of the synthetic images, and the floor or each subject."""
     evidence: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
     if against == "test" and samples.train is not None:
         real = Comparison(samples.test, samples.train, samples.seed, both.size)
         for name in NAMES if real.computable else ():
             evidence[name]["reference"] = {"what": "real train against real test", "value": real.value(name),
                                            "interval": real.interval(name), "n_images": samples.train.n_images}
-    few = both.real.n_subjects < MIN_SUBJECTS
-    floors = None if few else both.floors()
-    for name in NAMES:
-        if few:
-            evidence[name]["per_subject"] = both.per_subject(name)
-        elif floors:
-            evidence[name] |= floors[name].fields()
+    if both.real.n_subjects < MIN_SUBJECTS:
+        return {name: fields | {"per_subject": both.per_subject(name)} for name, fields in evidence.items()}
+    floors = both.floors()
     if floors:
+        evidence = {name: fields | floors[name].fields() for name, fields in evidence.items()}
         evidence[DENSITY] |= _ratio(floors[DENSITY])
     return evidence
 

@@ -34,11 +34,11 @@ def ms_ssim_name(size: int) -> str:
 def ssim_maps(a: Images, b: Images) -> tuple[Images, Images]:
     """SSIM of every pixel's surroundings, and its second factor, contrast and structure.
 
-    A Gaussian window of sigma 1.5 and 11 x 11 pixels, edges mirrored, a fixed range of 2.
+    Edges are mirrored.
 
     Args:
         a, b: [n, c, s, s] from 0 to 2: where means have signs, luminance and structure that are both inverted would
-            multiply to a good figure.
+            multiply to a good value.
 
     Returns:
         Two arrays [n, c, s, s], at most 1.
@@ -85,18 +85,7 @@ def similarity(a: Images, b: Images, mask: NDArray[np.bool_] | None = None) -> t
 
 
 def ssim(a: Images, b: Images) -> Array:
-    """Structural similarity of images pairwise over the whole image, of grey values counted from -1 as black.
-
-    Counted from the middle of the range an inverted image would be similar, since two negative factors multiply.
-
-    Args:
-        a, b: float32 [n, c, s, s] in [-1, 1].
-
-    Returns:
-        [n], at most 1.
-
-    Source: Wang et al., IEEE Trans. Image Processing 2004, eq. 13, with the constants 0.01 and 0.03.
-    """
+    """SSIM of images pairwise over the whole image, as by `similarity`: float32 [n, c, s, s] in [-1, 1] -> [n]."""
     shift = np.float32(DATA_RANGE / 2)
     means = [ssim_maps(a[rows] + shift, b[rows] + shift)[0].mean((1, 2, 3), dtype=np.float64) for rows in _batches(a)]
     return np.concatenate(means) if means else np.zeros(0)

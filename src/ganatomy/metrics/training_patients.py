@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +49,10 @@ def membership(samples: Samples) -> list[Result]:
     if samples.train is None:
         return [samples.result("Membership", "test", None, "match", caveat=NO_TRAIN)]
     train, test = samples.train, samples.test
-    scores = [scores_of(samples.judge, sample) for sample in (train, test)]
-    if not all(np.isfinite(own).all() for own in scores):
+    member, other = (_scores(samples.judge, sample) for sample in (train, test))
+    if not (np.isfinite(member).all() and np.isfinite(other).all()):
         return [samples.result("Membership", "test", None, "match", caveat=_NOT_FINITE)]
-    value, interval = auc(scores[0], scores[1], train, test)
+    value, interval = auc(member, other, train, test)
     reference = {"what": "a discriminator that remembers nobody", "value": CHANCE, "n_images": train.n_images}
     return [samples.result("Membership", "test", value, "match", interval=interval, floor=CHANCE, reference=reference,
                            caveat=_ALONE, ranked=False,
@@ -77,8 +77,7 @@ def gaps(samples: Samples) -> list[Result]:
                            details={"at_a_time": k, "draws": DRAWS}, ranked=False)]
 
 
-def scores_of(judge: Callable[[Images], Array], sample: Sample) -> Array:
-    """The discriminator's scores [n], a few hundred images at a time."""
+def _scores(judge: Callable[[Images], Array], sample: Sample) -> Array:
     parts = [np.asarray(judge(sample.images[start:start + CHUNK]), np.float64).ravel()
              for start in range(0, sample.n_images, CHUNK)]
     return np.concatenate(parts)
@@ -102,10 +101,13 @@ def auc(member: Array, other: Array, train: Sample, test: Sample) -> tuple[float
     value = float(by_subject[0].mean())
     if min(train.n_subjects, test.n_subjects) < MIN_SUBJECTS:
         return value, None
-    left_out = [(own.sum() - own) / (len(own) - 1) for own in by_subject]
-    variance = sum(jackknife_variance(own) for own in left_out)
+    variance = sum(map(_variance_of_mean, by_subject))
     few = min(train.n_subjects, test.n_subjects)
     return value, wilson(value, variance, few, train.n_images + test.n_images)
+
+
+def _variance_of_mean(values: NDArray[Any]) -> float:
+    return jackknife_variance((values.sum() - values) / (len(values) - 1))
 
 
 def _above(scores: Array, others: Array, weights: Array) -> Array:
@@ -121,8 +123,8 @@ def filled(test: Sample, train: Sample, synthetic: Sample,
            seed: int) -> tuple[float, tuple[float, float] | None, int]:
     """The share, its 95% interval (None below five subjects on any side), and k.
 
-    The interval is over test subjects, training subjects and synthetic images (`_Changes`). Were only the test subjects
-    to vary, one training image that is near to everything would go unnoticed. It has Wilson's form, within 0 and 1.
+    The interval is over test subjects, training subjects and synthetic images. Were only the test subjects to vary, one
+    training image that is near to everything would go unnoticed. It has Wilson's form, within 0 and 1.
     """
     k = min(train.n_subjects, synthetic.n_subjects, MOST)
     rng = np.random.default_rng((seed, 301))
@@ -139,8 +141,7 @@ def filled(test: Sample, train: Sample, synthetic: Sample,
     value = float(by_subject.mean())
     if min(test.n_subjects, train.n_subjects, synthetic.n_subjects) < MIN_SUBJECTS:
         return value, None, k
-    variance = jackknife_variance((by_subject.sum() - by_subject) / (len(by_subject) - 1))
-    variance += sum(change.variance() for change in changes)
+    variance = _variance_of_mean(by_subject) + sum(change.variance() for change in changes)
     return value, wilson(value, variance, test.n_subjects, test.n_images), k
 
 
@@ -163,12 +164,11 @@ class _Changes:
         self.parts: list[tuple[Array, Index]] = []
 
     def add(self, near: _Near, change: Array) -> None:
-        """One draw, and the change of each test image."""
         self.drawn += np.bincount(self.side.subjects[near.rows], minlength=self.side.n_subjects)
         self.parts.append((change / DRAWS, self.side.subjects[near.rows[near.nearest]]))
 
     def variance(self) -> float:
-        """The jackknife's, of the share for all conceivable test subjects, at least 0.
+        """The jackknife's, at least 0.
 
         What a subject changes in one and the same test subject is left out: the variance over test subjects has it
         already. Draws of some of many have another in its place, which changes the mean the other way.
