@@ -19,11 +19,11 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.pictures import error_colours, sheet
 from ganatomy.generators.folder import load_generator
 from ganatomy.metrics.schema import Direction, standing
-from ganatomy.reports import slices
+from ganatomy.reports import slice_sections
 from ganatomy.reports.blocks import Pictures
 from ganatomy.reports.context import Context
-from ganatomy.reports.image_sections import letting_go, read_progress
 from ganatomy.reports.report import report
+from ganatomy.reports.slice_sections import letting_go, read_progress
 from ganatomy.reports.translation_sections import findings, lede
 from ganatomy.training.train import train
 from tests.builders import SMALL, write_contrasts
@@ -213,7 +213,7 @@ def test_the_worst_are_those_beyond_the_usual_before_those_within() -> None:
               "worst": [{"image": 9, "image_id": f"beyond-{i}", "value": 0.3} for i in range(4)]}
     perfect = {"name": "Lost parts", "unit": "", "value": 0.0, "limit": 0.1, "beyond": 0.0,
                "worst": [{"image": 3, "image_id": "perfect", "value": 0.0}]}
-    found = slices.worst_reasons(Direction.model_validate(direction(
+    found = slice_sections.worst_reasons(Direction.model_validate(direction(
         lesions=LESIONS, anatomy={"kept": True, "sentence": "", "figures": [within, beyond, perfect]})))
     names = list(found)
     assert names[:2] == ["image-006", "image-007"] and "perfect" not in names

@@ -1,31 +1,58 @@
-"""Are generated images copies of patients, do they repeat each other, and which artefacts have they?"""
+"""Are generated images copies of patients, do they repeat, which artefacts have they; and the map of all images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 
+from ganatomy.core.errors import UserError
+from ganatomy.core.files import read_json
 from ganatomy.core.text import estimate, grouped, number, percent
+from ganatomy.data.pictures import Tiles, tiles, to_uint8, untiled
+from ganatomy.evaluation.map import thumbnails
 from ganatomy.metrics import appearance, spectrum
 from ganatomy.metrics.schema import Part, Result
 from ganatomy.reports import drawings
-from ganatomy.reports.blocks import COPIED, Block, Columns, Drawing, Heading, Picture, Pictures, Stack, Words
+from ganatomy.reports.blocks import (
+    COPIED,
+    Block,
+    Columns,
+    Drawing,
+    Heading,
+    Map,
+    Picture,
+    Pictures,
+    Point,
+    Stack,
+    Thumbnails,
+    Words,
+)
 from ganatomy.reports.context import Context, verdict_of
 from ganatomy.reports.evaluation_sections import meaning, share
-from ganatomy.reports.image_sections import generated, layout, real, single, strip
+from ganatomy.reports.image_sections import generated, layout, picture, read_picture, real, reduce, single, strip
 
 MOST_PAIRS = 6
 MOST_GROUPS, MOST_IN_GROUP = 6, 8
-TILE = 128  # CSS pixels of an image in a strip
 ANSWERS = {"clean": ("No sign of copies", "good"), "suspicious": ("Suspicious", "warn"), "copies": ("Copies", "bad")}
-AS_IT_IS = "as it is"
 TURNED = {"mirrored left-right": (1,), "mirrored top-bottom": (0,), "turned by 180 degrees": (0, 1)}  # axes of [h, w]
 A_COPY = ("this is the version made for sharing, and a copy shows a patient as much as the image that it was copied "
           "from.")
 SUSPECT = "this is the version made for sharing, and these images lie suspiciously near to training images."
+
+Kind = Literal["train", "test", "synthetic"]
+WIDTH, HEIGHT, EDGE = 640, 560, 14  # of the map, SVG units
+COLUMNS = 20  # of the sheet of real thumbnails
+SHEET_BYTES = 900_000  # of a sheet of thumbnails in the page, before base64
+AGAIN = "run `ganatomy evaluate RUN` again"
+NAMES: dict[Kind, str] = {"train": "Training", "test": "Test", "synthetic": "Generated"}
+# told apart by shape as well as by colour: a ring, a square, a cross
+MARKS = {"train": "M-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0-6.4 0", "test": "M-2.8-2.8h5.6v5.6h-5.6z",
+         "synthetic": "M-3-3L3 3M-3 3L3-3"}
+WITHOUT = Words("Real images are marks without pictures in this version, which is made for sharing.", style="note")
 
 
 class Pair(Part):
@@ -57,7 +84,7 @@ class Audit(Part):
 
 
 def audit_of(result: Result) -> Audit:
-    """A result's details; none where another version has written them in a form that cannot be read."""
+    """A result's details; none where another version has written them otherwise."""
     try:
         return Audit.model_validate(result.details or {})
     except ValidationError:
@@ -87,13 +114,11 @@ def copies(context: Context) -> Iterator[Block]:
     yield Words(first, lead=f"{answer}.", tone=tone, items=more, style="answer")
     if context.stale and audit_of(result).pairs:
         yield Words("The pairs are left out: the figures are of other weights or data.", style="none")
-        return
-    shown = [*_pairs(context, result)]
-    note = Words("Left the image in question, right the real image nearest to it; one scale and one grey range. p: how "
-                 "often an image of another patient comes as near. The worst come first; near is not yet a copy: "
-                 "compare sulci, vessels and whatever else is one person's own.", style="note")
-    if shown:
-        yield Stack([*shown, note], patients=True, instead=A_COPY)
+    elif pairs := [*_pairs(context, result)]:
+        note = ("Left the image in question, right the real image nearest to it; one scale and one grey range. p: how "
+                "often an image of another patient comes as near. The worst come first; near is not yet a copy: "
+                "compare sulci, vessels and whatever else is one person's own.")
+        yield Stack([*pairs, Words(note, style="note")], patients=True, instead=A_COPY)
 
 
 def _words(context: Context, result: Result) -> Iterator[str]:
@@ -134,23 +159,20 @@ def _leak(result: Result) -> str:
 
 def _pairs(context: Context, result: Result) -> Iterator[Block]:
     """The worst pairs; those with test images only where the audit is not clean."""
-    seen, leak = context.result("Copies-test"), context.result("Leak")
-    groups = [("The generated images nearest to training images", result, "Generated no.", "Training")]
-    if seen and verdict_of(seen) != "clean":
-        groups.append(("The generated images nearest to test images", seen, "Generated no.", "Test"))
-    if leak and verdict_of(leak) != "clean":
-        groups.append(("The test images nearest to training images", leak, "Test", "Training"))
-    lefts = generated(context, {pair.left for _, r, label, _ in groups if label != "Test"
-                                for pair in audit_of(r).pairs[:MOST_PAIRS]})
-    names = {name for _, r, label, _ in groups for pair in audit_of(r).pairs[:MOST_PAIRS]
-             for name in (pair.right, *([pair.left] if label == "Test" else []))}
+    kinds = [("The generated images nearest to training images", result, "Generated no.", "Training"),
+             ("The generated images nearest to test images", context.result("Copies-test"), "Generated no.", "Test"),
+             ("The test images nearest to training images", context.result("Leak"), "Test", "Training")]
+    groups = [(title, left, right, audit_of(own).pairs[:MOST_PAIRS]) for title, own, left, right in kinds
+              if own is result or (own is not None and verdict_of(own) != "clean")]
+    names = {name for *_, pairs in groups for pair in pairs for name in (pair.left, pair.right)}
+    drawn = generated(context, {pair.left for _, left, _, pairs in groups if left != "Test" for pair in pairs})
     rows = [row for row in context.rows(None) if row.image_id in names]
     pixels = real(context, rows)
-    rights = {} if pixels is None else dict(zip((row.image_id for row in rows), pixels, strict=True))
-    for title, r, label, beside in groups:
-        shown = [block for pair in audit_of(r).pairs[:MOST_PAIRS]
-                 if (block := _pair(pair, (rights if label == "Test" else lefts).get(pair.left), rights.get(pair.right),
-                                    label, beside))]
+    patients = {} if pixels is None else dict(zip((row.image_id for row in rows), pixels, strict=True))
+    for title, left, right, pairs in groups:
+        lefts = patients if left == "Test" else drawn
+        shown = [block for pair in pairs
+                 if (block := _pair(pair, lefts.get(pair.left), patients.get(pair.right), left, right))]
         if shown:
             yield Heading(title, level=3)
             yield Columns(shown, flow=True)
@@ -164,7 +186,7 @@ def _pair(pair: Pair, left: np.ndarray | None, right: np.ndarray | None, label: 
     if turned is not None:
         right = np.flip(right, turned)
     words = [f"p = {number(pair.p)}" if pair.p is not None else "", f"by {pair.channel}" if pair.channel else "",
-             pair.view.removeprefix(AS_IT_IS).removeprefix(", "), "shown so" if turned is not None else "",
+             pair.view.removeprefix("as it is").removeprefix(", "), "shown so" if turned is not None else "",
              "beyond the limit" if pair.flagged else ""]
     labels = f"{label} {pair.left}", f"{beside} {pair.right}"
     return Pictures([single(image, name, name) for image, name in zip((left, right), labels, strict=True)], "pair",
@@ -206,26 +228,23 @@ def _strips(context: Context, result: Result) -> Iterator[Block]:
     images = generated(context, {name for group in groups for name in group[:MOST_IN_GROUP]})
     doubtful = suspects(context)
     for group in groups:
-        whole, safe = (_strip(group, images, without) for without in (set[str](), doubtful))
-        if whole is None:
-            continue
-        copied = context.audit == "copies"
-        instead: Block | str = COPIED if copied else SUSPECT if safe is None else Pictures(**safe)
-        yield Pictures(**whole, patients=copied or bool(doubtful & set(group)), instead=instead)
+        whole, safe = _strip(group, images, without=()), _strip(group, images, without=doubtful)
+        if whole is not None:
+            copied = context.audit == "copies"
+            yield replace(whole, patients=copied or bool(doubtful & set(group)),
+                          instead=COPIED if copied else safe or SUSPECT)
 
 
-def _strip(group: Sequence[str], images: Mapping[str, np.ndarray], without: set[str]) -> dict[str, Any] | None:
-    """The picture of a group and its caption, `without` some; None where fewer than two are left."""
+def _strip(group: Sequence[str], images: Mapping[str, np.ndarray], without: Collection[str]) -> Pictures | None:
+    """A group with its caption, `without` some; None where fewer than two are left."""
     names = [name for name in group if name in images and name not in without][:MOST_IN_GROUP]
     if len(names) < 2:
         return None
-    tiles = np.stack([images[name] for name in names])
-    how = layout(tiles.shape[1], tiles.shape[2], 3 if tiles.ndim == 4 else 1, len(tiles), 1024)
-    zoom = max(1, TILE // max(tiles.shape[1:3])) if how.shrink == 1 else 1
+    pixels = np.stack([images[name] for name in names])
+    how = layout(pixels.shape[1], pixels.shape[2], 3 if pixels.ndim == 4 else 1, len(names), 1024)
     more = f" and {len(group) - len(names)} more" if len(group) > len(names) else ""
-    shown = strip(tiles, len(tiles), f"generated images {', '.join(names)}", zoom, how.shrink)
-    caption = f"{grouped(len(group), 'image')}: no. {', '.join(names)}{more}"
-    return {"pictures": [shown], "layout": "repeat", "caption": caption}
+    shown = strip(pixels, len(names), f"generated images {', '.join(names)}", how.zoom, how.shrink)
+    return Pictures([shown], "repeat", caption=f"{grouped(len(group), 'image')}: no. {', '.join(names)}{more}")
 
 
 def _first(context: Context, metric: str) -> Result | None:
@@ -275,3 +294,139 @@ def _histogram(context: Context) -> Block | None:
         return None
     return _check("Grey values", result, _fault(appearance, result, "No difference was shown."), [],
                   "Distance in % of the grey range", drawings.histogram(result.details or {}), 100.0)
+
+
+# ------------------------------------------------------------------ the map
+
+class MapFile(Part):
+    """RUN/map.json."""
+
+    kind: list[Kind]
+    id: list[str]
+    tsne: list[tuple[float, float]]
+    pca: list[tuple[float, float]]
+    seed: int
+    extractor: str = ""
+    perplexity: float | None = None
+    explained: tuple[float, float] | None = None
+    synthetic: str | None = None
+    thumbnail: tuple[int, int] | None = None
+    columns: int = Field(20, ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> MapFile:
+        if not len(self.kind) == len(self.id) == len(self.tsne) == len(self.pca):
+            raise ValueError("the points have no equal numbers of kinds, names and places")
+        return self
+
+    @property
+    def generated(self) -> list[str]:
+        """The names of the generated images."""
+        return [name for kind, name in zip(self.kind, self.id, strict=True) if kind == "synthetic"]
+
+
+def image_map(context: Context) -> Iterator[Block]:
+    """The map of the run's newest evaluation; nothing where there is none.
+
+    Raises:
+        UserError: a broken map.json.
+    """
+    if context.metrics is None or not context.run.map_file.is_file():
+        return
+    try:
+        about = MapFile.model_validate(read_json(context.run.map_file))
+    except ValidationError as error:
+        raise UserError("does not hold what it should", where=context.run.map_file, fix=AGAIN) from error
+    if about.synthetic != context.metrics.synthetic or not about.kind:
+        context.say("the report goes without the map: it is of another evaluation" if about.kind else
+                    "the report goes without a map: there are too few images")
+        return
+    yield Heading("Map of the images", "map")
+    yield Words("Each mark is an image; images with like features lie near each other. Good generated images mix with "
+                "the real ones and leave none of their places empty. Point at a mark, tap it, or use the arrow keys to "
+                "see the image.")
+    doubtful = set(about.generated) if context.audit == "copies" else suspects(context)
+    sheet, tile_of = _real(context, about)
+    shared = _map(about, {}, _generated(context, about, doubtful), None)
+    yield replace(_map(about, tile_of, _generated(context, about, ()), sheet),
+                  patients=sheet is not None or bool(doubtful), instead=Stack([shared, WITHOUT]))
+
+
+def _map(about: MapFile, tile_of: dict[int, int], fake: Thumbnails | None, patients: Thumbnails | None) -> Map:
+    """The block; real images without a thumbnail have no name either."""
+    legend = [(kind, name, MARKS[kind], n) for kind, name in NAMES.items() if (n := about.kind.count(kind))]
+    perplexity = f", perplexity {about.perplexity:g}" if about.perplexity else ""
+    across, up = map(percent, about.explained or (0.0, 0.0))
+    explained = f"; the two shown hold {across} (across) and {up} (up) of their variance" if about.explained else ""
+    tsne = (f"t-SNE of {about.extractor} features{perplexity}, seed {about.seed}, at most 300 images of each kind. It "
+            "shows which images are close neighbours. Distances between groups, their sizes and their spread mean "
+            "nothing, and groups may appear where there are none: two sets that look mixed here can still differ. "
+            "Judge by the figures.")
+    pca = (f"Principal components of {about.extractor} features of all images together{explained}. Distances are true "
+           "to scale as far as two of many dimensions can show them; images that lie together here may differ in the "
+           "others.")
+    sheets = {name: sheet for name, sheet in (("generated", fake), ("real", patients)) if sheet is not None}
+    return Map(_points(about, tile_of, fake is not None), legend, sheets, (tsne, pca))
+
+
+def _points(about: MapFile, tile_of: dict[int, int], generated: bool) -> list[Point]:
+    """The points in a shuffled order, so that no kind lies on top of the others."""
+    here, there = _placed(about.tsne), _placed(about.pca)
+    numbers = {i: n for n, i in enumerate(i for i, kind in enumerate(about.kind) if kind == "synthetic")}
+    points = []
+    for i in np.random.default_rng(603).permutation(len(about.kind)).tolist():
+        fake = about.kind[i] == "synthetic"
+        tile = (numbers[i] if generated else -1) if fake else tile_of.get(i, -1)
+        x, y = here[i]
+        points.append(Point(about.kind[i], x, y, f"{there[i][0]:g} {there[i][1]:g}",
+                            about.id[i] if fake or tile >= 0 else "", tile))
+    return points
+
+
+def _placed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Places on the plane, in SVG units: as large as fits, with the proportions kept."""
+    array = np.array(points, dtype=float)
+    low, high = array.min(0), array.max(0)
+    room = np.array([WIDTH - 2 * EDGE, HEIGHT - 2 * EDGE])
+    scale = float((room / np.maximum(high - low, 1e-9)).min())
+    placed = (array - (low + high) / 2) * scale * [1, -1] + [WIDTH / 2, HEIGHT / 2]
+    return [(round(x, 1), round(y, 1)) for x, y in placed.tolist()]
+
+
+def _generated(context: Context, about: MapFile, left_out: Collection[str]) -> Thumbnails | None:
+    """The thumbnails that `evaluate` has kept, those left out blackened; None where they do not fit the map."""
+    names, path = about.generated, context.run.map_file.with_suffix(".png")
+    if about.thumbnail is None or not path.is_file() or set(names) <= set(left_out):
+        return None
+    (h, w), rows = about.thumbnail, -(-len(names) // about.columns)
+    sheet = read_picture(path, AGAIN)
+    if sheet.shape[:2] != (rows * h, about.columns * w):
+        return None
+    images = untiled(sheet, about.columns, rows).copy()
+    images[[i for i, name in enumerate(names) if name in left_out]] = 0
+    return _sheet(images, about.columns, "generated images")
+
+
+def _real(context: Context, about: MapFile) -> tuple[Thumbnails | None, dict[int, int]]:
+    """Thumbnails of the real points, and the number in the sheet of each point that has one."""
+    wanted = {name: i for i, name in enumerate(about.id) if about.kind[i] != "synthetic"}
+    dataset = context.dataset
+    rows = [row for row in dataset.rows(context.recipe.domain) if row.image_id in wanted] if dataset is not None else []
+    if not rows or dataset is None:
+        return None, {}
+    try:
+        images = thumbnails(dataset.images(rows, context.recipe.size))
+    except UserError as error:
+        context.say(f"the map goes without real images: {error}")
+        return None, {}
+    return _sheet(to_uint8(images), COLUMNS, "real images"), {wanted[row.image_id]: n for n, row in enumerate(rows)}
+
+
+def _sheet(images: Tiles, columns: int, alt: str) -> Thumbnails:
+    """Tiles without gaps, reduced until the page stays small: noise hardly compresses."""
+    while True:
+        h, w = images.shape[1:3]
+        shown = picture(tiles(images, columns), alt)
+        if len(shown.uri) * 3 / 4 <= SHEET_BYTES or min(h, w) < 16:
+            return Thumbnails(shown, w, h, columns)
+        images = reduce(images, 2)

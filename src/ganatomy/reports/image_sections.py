@@ -1,4 +1,4 @@
-"""Real and generated images side by side, the same latents over training, an input that loses its hold."""
+"""Tiles as pictures; real and generated images side by side, and the same latents over training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ganatomy import gans
 from ganatomy.core.errors import UserError
-from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import checkpoint_step
 from ganatomy.core.text import grouped
 from ganatomy.data.manifest import Row
-from ganatomy.data.pictures import LABEL_HEIGHT, Tiles, png, tiles, to_uint8, untiled
+from ganatomy.data.pictures import Tiles, png, tiles, to_uint8, untiled
 from ganatomy.reports.blocks import COPIED, REAL, Block, Columns, Heading, Picture, Pictures, Words
 from ganatomy.reports.context import NO_DATASET, Context
 
@@ -26,19 +24,18 @@ MOST_TILES = 24
 GRID_BYTES = 1_600_000  # of raw pixels a grid; noise hardly compresses, so this bounds the file
 STRIP_TILE = 96  # a film strip's tiles are shown about this wide
 STRIP_BYTES = 1_200_000
-FRAMES, SLICE_FRAMES = 10, 6  # of a film strip, at most
+FRAMES = 10  # of a film strip, at most
 FEW_FRAMES = 5  # up to so many lie one below the other, each a row of latents, and fill the page's width
 LATENTS, LATENTS_ACROSS = 6, 10
 SAMPLES = 8, 4  # columns and rows of a sample sheet
-SLICES = 2  # of those in the progress pictures, from the middle, where there is most to see
-GAP, GAP_GREY, PROGRESS_GAP = 1, 44, 2
+GAP, GAP_GREY = 1, 44
 FARTHEST = 4000  # generated images are drawn one after the other; this many take seconds
 MEND = "remove it and report again"
-SUSPICIOUS = ("But the audit found generated images suspiciously near to training images, and some may be shown here: "
-              "look at the full report before you share it.")
-REMARKS = {"suspicious": SUSPICIOUS,
+REMARKS = {"suspicious": "But the audit found generated images suspiciously near to training images, and some may be "
+                         "shown here: look at the full report before you share it.",
            "clean": "The audit found no sign that generated images copy training images; that does not prove that none "
                     "does.",
+           "copies": "",
            "": "That does not prove that no generated image resembles a training image: memorisation has not been "
                "audited."}
 
@@ -168,30 +165,25 @@ def samples(context: Context) -> Iterator[Block]:
     same = "The same scale and the same grey or colour range on both sides. " if len(shapes) == 2 else ""
     yield Words(f"{same}Look for anatomy that cannot be, for repeats, and for what real images show and generated ones "
                 "never do.")
-    if not shapes:
-        yield Columns([_missing("Real", whence), _missing("Generated", origin)])
-        return
-    channels = 3 if len(shapes[0]) == 4 else 1
-    most, sheet = max(shape[0] for shape in shapes), GRID_WIDTH * (3 - len(shapes))  # one alone: both halves
-    how = layout(shapes[0][1], shapes[0][2], channels, most, sheet)
+    how = None
+    if shapes:
+        channels = 3 if len(shapes[0]) == 4 else 1
+        sheet = GRID_WIDTH * (3 - len(shapes))  # one alone: both halves
+        how = layout(shapes[0][1], shapes[0][2], channels, max(shape[0] for shape in shapes), sheet)
     yield Columns([_grid(context, "Real", patients, whence, how), _grid(context, "Generated", images, origin, how)])
 
 
-def _missing(title: str, why: str) -> Words:
-    return Words(why, lead=f"{title}.", style="none")
-
-
-def _grid(context: Context, title: str, images: Tiles | None, origin: str, how: Layout) -> Block:
-    if images is None:
-        return _missing(title, origin)
+def _grid(context: Context, title: str, images: Tiles | None, origin: str, how: Layout | None) -> Block:
+    """The images with whence they are; without any, why."""
+    if images is None or how is None:
+        return Words(origin, lead=f"{title}.", style="none")
     images = images[:how.tiles]
     shown = strip(images, how.columns, f"{len(images)} {title.lower()} images", how.zoom, how.shrink)
     size = f"{images.shape[2]} × {images.shape[1]} pixels each, {how.scale}."
     caption = f"n = {len(images)}. {origin} {size} {context.pixel}".rstrip()
-    if title == "Real":
-        return Pictures([shown], title=title, caption=caption, patients=True, instead=REAL)
-    return Pictures([shown], title=title, caption=caption, patients=context.audit == "copies", instead=COPIED,
-                    remark=REMARKS.get(context.audit, ""))
+    real_ones = title == "Real"
+    return Pictures([shown], title=title, caption=caption, patients=real_ones or context.audit == "copies",
+                    instead=REAL if real_ones else COPIED, remark="" if real_ones else REMARKS[context.audit])
 
 
 def _real(context: Context) -> tuple[Tiles | None, str]:
@@ -305,101 +297,3 @@ def film(context: Context) -> Iterator[Block]:
     spaced = "" if every else ", evenly apart on a logarithmic scale as far as previews were saved"
     yield Pictures(pictures, "across" if across else "film", caption=f"Numbers are steps{spaced}.",
                    patients=context.audit == "copies", instead=COPIED)
-
-
-def letting_go(context: Context) -> Iterator[Block]:
-    """The hybrid's output for the same input and noise, at the last progress picture of every w."""
-    from ganatomy.gans import hybrid
-
-    recipe, steps = context.recipe, int(context.status.get("steps") or 0)
-    saved = sheets(context.run.private_progress)
-    if recipe.gan != "hybrid" or not saved:
-        return
-    model = gans.resolve(recipe, 1)
-    assert isinstance(model, hybrid.Model)
-    # a picture is of the step that was trained last
-    last = {model.noise_share(max(0, step - 1) / steps): (step, path) for step, path in saved}
-    frames = [(f"w = {w:g}", f"step {step:,}", path) for w, (step, path) in sorted(last.items())]
-    yield Heading("The input loses its hold")
-    yield Words(f"This generator first translated {recipe.source} to {recipe.domain}. Then its input was mixed with "
-                "noise, (1 − w) × image + w × noise, with w rising stage by stage to 1, where only noise is left. "
-                "Below, the same inputs and the same noise at the last picture saved for each w: see how long the "
-                "output still follows its input and the truth, and what becomes of the anatomy once it does not.")
-    yield Pictures(progress(frames, recipe, errors=False), "film", caption=f"Real slices: {held_out(context)}.",
-                   patients=True, instead=REAL)
-
-
-def learning(context: Context) -> Iterator[Block]:
-    """A translation learning: input, then output and error at a few steps, then the truth."""
-    yield Heading("How it learned to translate")
-    saved = chosen_sheets(context.run.private_progress, SLICE_FRAMES)
-    if not saved:
-        yield Words("No progress pictures were saved, or the folder RUN.private was left behind.", style="note")
-        return
-    yield Words("The same slices at a few steps of the training: the output, and below it its error where there is a "
-                "truth.")
-    frames = [(f"step {step:,}", "", path) for step, path in saved]
-    whose = held_out(context)
-    yield Pictures(progress(frames, context.recipe, errors=True), "film", patients=True, instead=REAL,
-                   caption=f"{whose[:1].upper()}{whose[1:]}. Steps evenly apart on a logarithmic scale as far as "
-                           "pictures were saved.")
-
-
-def held_out(context: Context) -> str:
-    """Which images the progress pictures are of."""
-    if context.dataset is None:
-        return "images of the validation split, or of training where there is none"
-    return "validation images" if context.rows("val", context.recipe.source) else \
-        "training images (there is no validation split)"
-
-
-def progress(frames: Sequence[tuple[str, str, Path]], recipe: Recipe, *, errors: bool) -> list[Picture]:
-    """Progress pictures as frames (label, note, file) of a film, with the input before and the truth after them."""
-    pictures, rows = [], dict[str, Tiles]()
-    for label, note, path in frames:
-        rows = read_progress(path, recipe)
-        own = [rows[name] for name in ("output", "error")[:1 + errors] if name in rows]
-        pictures.append(_stacked(own, f"output at {label}", label, note))
-    blank = errors and "error" in rows
-
-    def still(name: str, domain: str | None) -> list[Picture]:
-        if name not in rows:
-            return []
-        own = [rows[name], *([np.zeros_like(rows[name])] if blank else [])]
-        return [_stacked(own, f"{name}, real {domain}", name, f"real {domain}")]
-
-    return [*still("input", recipe.source), *pictures, *still("truth", recipe.domain)]
-
-
-def _stacked(rows: Sequence[Tiles], alt: str, label: str, note: str) -> Picture:
-    """For each of a few slices its tiles, one below the other."""
-    n = len(rows[0])
-    middle = sorted({(2 * i + 1) * n // (2 * SLICES) for i in range(SLICES)})
-    images = np.stack([row[i] for i in middle for row in rows])
-    grey = bool((images == images[..., :1]).all())
-    return strip(images[..., 0] if grey else images, 1, alt, label=label, note=note)
-
-
-def read_progress(path: Path, recipe: Recipe) -> dict[str, Tiles]:
-    """The rows of a progress picture: label to tiles [n, size, size, 3].
-
-    Raises:
-        UserError: not a readable picture, or not of this recipe's layout.
-    """
-    pixels = read_picture(path)
-    pixels = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
-    zoom = max(1, 128 // recipe.size)
-    side = recipe.size * zoom
-    n, rest = divmod(pixels.shape[1] + PROGRESS_GAP, side + PROGRESS_GAP)
-    count, over = divmod(pixels.shape[0] - LABEL_HEIGHT, side + LABEL_HEIGHT)
-    names = ["input", "output", *(["truth", "error"] if count in (4, 6) else []), "and back", "error of it"]
-    if gans.kind(recipe).two_way and count == 4:
-        names = ["input", "output", "and back", "error of it"]
-    if rest or over or not n or count not in ((4, 6) if gans.kind(recipe).two_way else (2, 4)):
-        raise UserError("this progress picture is not laid out as a training's", where=path, fix=MEND)
-    rows = {}
-    for r, name in enumerate(names[:count]):
-        top = LABEL_HEIGHT + r * (side + LABEL_HEIGHT) + LABEL_HEIGHT
-        rows[name] = np.stack([pixels[top:top + side:zoom, left:left + side:zoom]
-                               for left in range(0, n * (side + PROGRESS_GAP), side + PROGRESS_GAP)])
-    return rows

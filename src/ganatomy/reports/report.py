@@ -12,10 +12,9 @@ from ganatomy.reports import (
     audit_sections,
     evaluation_sections,
     image_sections,
-    map_section,
     page,
     run_sections,
-    slices,
+    slice_sections,
     translation_sections,
 )
 from ganatomy.reports.blocks import Block, Heading, Page, Terms, Words
@@ -34,17 +33,17 @@ NO_DIAGNOSIS = "Synthetic images. Not for diagnosis."
 # a section of a report is a function that yields blocks; these are in the order of the page
 FROM_NOISE: tuple[Section, ...] = (
     run_sections.trained, image_sections.samples, evaluation_sections.good, audit_sections.copies,
-    map_section.image_map, audit_sections.artefacts,
+    audit_sections.image_map, audit_sections.artefacts,
     lambda context: evaluation_sections.not_shown(context, [*run_sections.not_shown(context)]),
-    run_sections.went, image_sections.letting_go, image_sections.film, run_sections.again,
+    run_sections.went, slice_sections.letting_go, image_sections.film, run_sections.again,
     lambda context: run_sections.words_and_methods(
         context, [*evaluation_sections.GLOSSARY, evaluation_sections.intervals(context)],
         f"Images were generated {_made_with(context)}. {evaluation_sections.methods(context)}"))
 TRANSLATION: tuple[Section, ...] = (
-    translation_sections.verdict, run_sections.trained, slices.test_slices, translation_sections.values,
+    translation_sections.verdict, run_sections.trained, slice_sections.test_slices, translation_sections.values,
     lambda context: _listed("What this does not "
                             "show", [*translation_sections.NOT_SHOWN, *run_sections.not_shown(context)]),
-    run_sections.went, image_sections.learning, run_sections.again,
+    run_sections.went, slice_sections.learning, run_sections.again,
     lambda context: run_sections.words_and_methods(
         context, translation_sections.GLOSSARY, f"{context.recipe.source} images were translated to "
         f"{context.recipe.domain} {_made_with(context)}. {translation_sections.methods(context)}"))
