@@ -15,9 +15,9 @@ from ganatomy.core.recipe import Recipe, load
 from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
 from ganatomy.training.draws import _turned, make_feed, real_images, with_domains
-from ganatomy.training.plan import plan
 from ganatomy.training.state import TrainingState
 from ganatomy.training.step import checkpoint_interval, epochs_done, learning_rates, steps_of, total_steps, update
+from ganatomy.training.train import plan
 from tests.builders import SMALL, TINY, write_contrasts, write_dataset
 
 CPU = torch.device("cpu")

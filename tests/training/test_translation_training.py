@@ -20,8 +20,7 @@ from ganatomy.generators.generation import generate
 from ganatomy.generators.sampler import Sampler
 from ganatomy.networks.image_to_image import UNet
 from ganatomy.training.draws import with_domains
-from ganatomy.training.plan import plan
-from ganatomy.training.train import Interrupted, TrainingStopped, train
+from ganatomy.training.train import Interrupted, TrainingStopped, plan, train
 from tests.builders import SMALL, interrupt_at, weights, write_contrasts
 
 TO_T2 = {"source": "T1", "domain": "T2"}

@@ -95,7 +95,7 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
     for key in flags.keys() & overrides.keys():
         raise UserError(f"{key} is given twice, by a flag of its own and by --set", where="train", fix="give it once")
     if dry_run:
-        from ganatomy.training.plan import plan
+        from ganatomy.training.train import plan
 
         click.echo(plan(load(recipe, overrides | flags), dataset, device))
         return

@@ -13,7 +13,6 @@ import io
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,26 +120,16 @@ def _plot(run: Run, epochs: Entries, steps: Entries) -> None:
         figure.savefig(temporary, format="png")
 
 
-@dataclass
 class Preview:
-    """Pictures of the generator on a schedule, always of the same latents and the same real images.
+    """Pictures of the generator on a schedule, in the run's folders: always of the same latents and real images."""
 
-    Attributes:
-        feed: of the training.
-        recipe: with its domains named.
-        run: whose folders they go to.
-    """
-
-    feed: Feed
-    recipe: Recipe
-    run: Run
-
-    def __post_init__(self) -> None:
+    def __init__(self, feed: Feed, recipe: Recipe, run: Run) -> None:
+        self.run = run
         self.source: Array | None = None
-        if self.feed.source is None:
+        if feed.source is None:
             return
-        dataset, recipe = self.feed.dataset, self.recipe
-        rows, held_out = preview_rows(self.feed, recipe)
+        dataset = feed.dataset
+        rows, held_out = preview_rows(feed, recipe)
         self.source = dataset.images(rows, recipe.size)
         self.truth = dataset.images(partners(dataset, rows, str(recipe.domain)), recipe.size) \
             if dataset.info.paired else None

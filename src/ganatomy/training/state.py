@@ -110,12 +110,6 @@ class TrainingState:
                 raise
             raise damaged(path, error) from error
 
-    def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Give the generator, and its average, the weights of another one of the same shape."""
-        self.model.generator.load_state_dict(weights)
-        if self.ema:
-            self.ema.target.load_state_dict(weights)
-
     def is_finite(self) -> bool:
         """Whether no weight, average or statistic is NaN or infinite."""
         tensors = [*self.model.state_dict().values(), *self.generator_weights().values()]
@@ -133,15 +127,9 @@ class TrainingState:
 
 def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: Say,
            first: dict[str, Tensor] | None = None) -> TrainingState:
-    """The state of the newest sound checkpoint of a run, or a new one if there is none.
+    """The state of the newest sound checkpoint of a run; if there is none a new one, with `first` weights if given.
 
-    Args:
-        recipe, channels, device, run: of the training.
-        say: called with lines for the user.
-        first: weights that a new generator starts from.
-
-    Raises:
-        UserError: there are checkpoints, and none can be read.
+    Raises `UserError` if there are checkpoints, and none can be read.
     """
     paths = run.checkpoints()
     for path in reversed(paths):
@@ -163,7 +151,9 @@ def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: S
                         fix="move the folder away and train again")
     state = TrainingState(recipe, channels, device)
     if first is not None:
-        state.start_from(first)
+        state.model.generator.load_state_dict(first)
+        if state.ema:
+            state.ema.target.load_state_dict(first)
     return state
 
 
@@ -172,15 +162,8 @@ def initial_weights(recipe: Recipe, run: Run, model: GAN,
     """The weights that `init_from` names, and the recipe with their fingerprint in the place of the path.
 
     A path may name a person, and weights may change behind it: the run's recipe says which weights they were. A run
-    that has begun goes on without the other one, should that be gone.
-
-    Args:
-        recipe, run: of the training.
-        model: as the recipe has it, for its shape.
-        say: told what the other generator had learnt.
-
-    Raises:
-        UserError: no run or generator there, or a generator of another shape.
+    that has begun goes on without the other one, should that be gone. Raises `UserError` where there is no generator,
+    or one of another shape than the `model`'s.
     """
     if recipe.init_from is None:
         return recipe, None

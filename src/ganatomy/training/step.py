@@ -26,7 +26,9 @@ def update(state: TrainingState, feed: Feed, precision: str, steps: int) -> dict
     seed_step(recipe.seed, step)
     model.train()
     ctx = Context(step, epochs_done(recipe, feed.length, step), step / steps)
-    _set_rates(state, ctx)
+    rates = learning_rates(recipe, ctx.epoch, ctx.progress)
+    for optimiser, rate in zip((state.optimiser_g, state.optimiser_d), rates, strict=True):
+        optimiser.param_groups[0]["lr"] = rate
     losses: dict[str, Losses] = {}
     passed: tuple[Batch, Fakes] | None = None
     order = ("d", "g") if recipe.order == "d_first" else ("g", "d")
@@ -63,12 +65,6 @@ def _laid_out(images: Tensor | None, channels_last: bool) -> Tensor | None:
     # one channel counts as both layouts: only a copy is sure to be the one that is asked for
     return images.contiguous(memory_format=torch.channels_last) if channels_last \
         else images.clone(memory_format=torch.contiguous_format)
-
-
-def _set_rates(state: TrainingState, ctx: Context) -> None:
-    rates = learning_rates(state.recipe, ctx.epoch, ctx.progress)
-    for optimiser, rate in zip((state.optimiser_g, state.optimiser_d), rates, strict=True):
-        optimiser.param_groups[0]["lr"] = rate
 
 
 def _discriminator_update(state: TrainingState, batch: Batch, fakes: Fakes, ctx: Context, precision: str) -> Losses:

@@ -1,4 +1,7 @@
-"""train: one loop for every kind of GAN, and what happens on its way. To resume, run the same command again."""
+"""train: one loop for every kind of GAN, and what happens on its way. To resume, run the same command again.
+
+And `plan`, what a training would be: the resolved recipe, the networks' sizes, the memory to expect.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from ganatomy import gans
 from ganatomy.core import recipe as recipes
@@ -21,7 +26,7 @@ from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line, counted
 from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
-from ganatomy.gans.base import Context
+from ganatomy.gans.base import GAN, Batch, Context
 from ganatomy.generators.folder import export
 from ganatomy.training.draws import make_feed, with_domains
 from ganatomy.training.record import Debug, Preview, cut_back, generator_notes, write_curves
@@ -32,6 +37,7 @@ from ganatomy.training.step import (
     checkpoint_interval,
     epochs_done,
     mean_losses,
+    steps_of,
     total_steps,
     update,
 )
@@ -40,6 +46,8 @@ from ganatomy.training.validation import Validator
 FLAGS = ("steps", "epochs", "batch_size", "seed", "domain", "source", "label", "precision", "checkpoint_every",
          "select")
 """Keys of a recipe that the command line has an option for; the others are given by --set."""
+BYTES = 4  # of a weight
+TORCH_ITSELF = 350 * 2**20  # a process that has imported torch and this package, measured
 LOG_EVERY = 50
 DRAW_EVERY = 30.0  # seconds between drawings of the losses, at least
 LOWER_RATES = "lower the learning rates, or try --precision fp32"
@@ -332,3 +340,54 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     finally:
         for s, handler in zip(signals, old, strict=True):
             signal.signal(s, handler)
+
+
+def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:
+    """The text of `--dry-run`: what a training would be. Raises `UserError` for whatever training would refuse."""
+    dataset = Dataset.open(data)
+    recipe = with_domains(recipe, dataset)
+    where = choose_device(device)
+    feed = make_feed(dataset, recipe, where)
+    rows, images = feed.rows, feed.length
+    model = gans.resolve(recipe, dataset.info.channels)
+    check_steps(recipe, images, model.least_steps())
+    lines = [recipe.to_yaml().rstrip(), "",
+             f"training images   {len(rows)} of {counted(len({r.subject for r in rows}), 'subject')}",
+             f"steps             {total_steps(recipe, images):,}, {steps_of(recipe, images, 1):,} an epoch",
+             f"checkpoints       every {counted(checkpoint_interval(recipe, images), 'step')}",
+             f"device            {where}, {choose_precision(recipe, where)}",
+             f"generator         {_count(model.generator):,} parameters",
+             f"discriminator     {_count(model.discriminator):,} parameters",
+             f"expected memory   {_expected_memory(model, recipe) / 2**20:,.0f} MB"]
+    return "\n".join(lines)
+
+
+def _expected_memory(model: GAN, recipe: Recipe) -> float:
+    """Bytes that training will hold at its peak, roughly: networks with their optimisers, activations, torch itself."""
+    weights = BYTES * (4 * (_count(model.generator) + _count(model.discriminator)) + 2 * _count(model.generator))
+    return TORCH_ITSELF + weights + recipe.batch_size * _activations(model)
+
+
+def _count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def _activations(model: GAN) -> float:
+    """Bytes of activations a training image, from one pass of two images with every module's output counted."""
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            sizes.append(output.numel() * BYTES)
+
+    hooks = [m.register_forward_hook(note) for m in model.modules() if not list(m.children())]
+    shape = (2, model.shape.channels, model.shape.size, model.shape.size)
+    noise = model.draw_noise(2, np.random.default_rng(0)) if "noise" in model.needs else None
+    batch = Batch(noise=noise, target=torch.zeros(shape), source=torch.zeros(shape))
+    ctx = Context(1, 0, 0.0)
+    fakes = model(batch, ctx)
+    if model.adversarial:
+        model.discriminator_loss(batch, fakes, ctx)
+    for hook in hooks:
+        hook.remove()
+    return 2.0 * sum(sizes) / 2  # outputs are kept for the backward pass, and their gradients come beside them

@@ -54,10 +54,7 @@ class Validator:
         self._scorer: KDScorer | None = None
 
     def score(self, sampler: Sampler) -> dict[str, float]:
-        """`kd` and `fd`: KD-Lite0 and FD-Lite0 between the validation images and fresh fakes; lower is better.
-
-        Where the recipe selects by a critic also its scores; see `_critic_scores`.
-        """
+        """KD-Lite0 and FD-Lite0 of fakes and validation images, `kd` and `fd`, and a critic's scores if asked."""
         real = self._dataset.images(self._rows, self._size)
         if self._scorer is None:
             self._scorer = KDScorer(real, self.subjects)
@@ -71,19 +68,18 @@ class Validator:
     def rank(self, scores: dict[str, float]) -> tuple[float, float]:
         """What decides between checkpoints, smallest first, and what does where that is equal.
 
-        Below 0 a critic's bound says how wrong the critic is, not how good the images are: 0 is the least it counts as,
-        and the kernel distance decides among those.
+        Below 0 a critic's bound says how wrong the critic is, not how good the images are: it counts as 0.
         """
         chosen = scores[SCORES[self._recipe.select]]
         return (max(0.0, chosen), scores["kd"]) if self._recipe.select == "critic" else (chosen, 0.0)
 
     def _critic_scores(self, sampler: Sampler, held_out: Sides) -> dict[str, float]:
-        """What a fresh critic finds between the validation images and fresh fakes (Schilling 2020).
+        """What a critic sees between validation images and fakes after 100 batches of training ones (Schilling 2020).
 
-        It learns from training images and fakes for 100 batches. First weights, batches and latents are the same at
-        every checkpoint, so that checkpoints differ by their generators alone. `critic_js` is its lower bound of the
-        Jensen-Shannon divergence, nats; `critic_swapped` its cross-entropy with labels swapped; `discriminator` that
-        of the GAN's own discriminator, where its scores are logits. All three rise with the distance.
+        First weights, batches and latents are the same at every checkpoint, so that checkpoints differ by their
+        generators alone. `critic_js` is its lower bound of the Jensen-Shannon divergence, nats; `critic_swapped` its
+        cross-entropy with labels swapped; `discriminator` that of the GAN's own discriminator, where its scores are
+        logits. All three rise with the distance.
         """
         recipe, seed = self._recipe, self._recipe.seed
         critic = published_critic(self._lessons(sampler), recipe.batch_size, seed, sampler.device)
