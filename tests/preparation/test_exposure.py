@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from ganatomy.phantoms.cohort import subject_images
-from ganatomy.preparation.exposure import likely_text, shows_whole_head
+from ganatomy.preparation.exposure import is_other_body_part, likely_text, shows_whole_head
 
 DATA = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 TEXT = "DOE JANE 1970-01-31"
@@ -87,6 +87,13 @@ MM = (2.0, 2.0, 2.0)
 def test_whole_heads() -> None:
     assert shows_whole_head(head(900, 80, 500), MM)
     assert shows_whole_head(head(40, 1000, 35, air=-1000), MM)  # CT
+
+
+@pytest.mark.parametrize(("words", "other"), [
+    ("KNEE t1 sag", True), ("ABDOMEN WO/W CONTRAST CT L067/1.IMA", True), ("HEAD AND NECK", False),
+    ("t1 mprage", False), ("CHEST CT brain_window/1.dcm", False)])
+def test_what_says_that_it_shows_another_part_of_the_body(words: str, other: bool) -> None:
+    assert is_other_body_part(words) == other
 
 
 def test_no_heads() -> None:

@@ -6,15 +6,19 @@ import platform
 import socket
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.evaluation.evaluate import evaluate
+from ganatomy.formats import read_frames
+from ganatomy.formats.dicom.tags import facts
 from ganatomy.generators.generation import generate
 from ganatomy.preparation.prepare import prepare, survey
 from ganatomy.reports.report import report
+from ganatomy.sources.dicom.series import build
 from ganatomy.training.train import train
 from tests.builders import TINY
 from tests.dicom_files import write_dicom
@@ -103,6 +107,27 @@ def test_volumes_that_lack_different_slices_are_never_paired(tmp_path: Path) -> 
     with pytest.raises(UserError, match="lie on different grids"):
         prepare(tmp_path / "in", tmp_path / "out", size=16, allow_gaps=True)
     assert prepare(tmp_path / "in", tmp_path / "out", size=16, allow_gaps=True, domains=["T1"], slices="all").rows()
+
+
+@pytest.mark.parametrize(("orientation", "plane"), [((0, 1, 0, 0, 0, -1), "sagittal"),
+                                                    ((1, 0, 0, 0, 0, -1), "coronal")])
+@pytest.mark.parametrize("nifti", [False, True])
+def test_a_single_plane_is_a_picture_in_whatever_direction_it_lies(tmp_path: Path, orientation: tuple[float, ...],
+                                                                   plane: str, nifti: bool) -> None:
+    values = np.random.default_rng(0).integers(100, 900, (4, 32, 32)).astype(np.uint16)
+    for n, picture in enumerate(values):
+        path = tmp_path / f"in/p{n}/1.dcm"
+        write_dicom(path, picture, patient=f"p{n}", orientation=orientation, position=(9, -9, 9))
+        if nifti:
+            (volume,), _ = build([("1", path, facts(path))])
+            nibabel.save(nibabel.Nifti1Image(read_frames(volume.frames), volume.header.affine), path.with_name("1.nii"))
+            path.unlink()
+    lines: list[str] = []
+    dataset = prepare(tmp_path / "in", tmp_path / "out", size=32, intensity="identity", say=lines.append)
+    stored = sorted(picture.tolist() for picture in dataset.pixels(dataset.rows()))
+    assert stored == sorted(values.tolist())
+    assert dataset.info.grid is not None and dataset.info.grid.axis == plane
+    assert f"single slices are shown in their own plane: 4 {plane}" in lines
 
 
 def test_hounsfield_units_come_back(tmp_path: Path) -> None:

@@ -109,6 +109,16 @@ def test_of_repeats_the_fullest_then_the_last_is_kept() -> None:
         ("P1-2-0", "repeat of another T1"), ("P1-4-0", "repeat of another T1")]
 
 
+@pytest.mark.parametrize(("words", "tags"), [("T2 tse", {"fat_saturated": True}), ("T2 tse", {"protocol": "t2_tse_fs"}),
+                                             ("T2 SPAIR", {})])
+def test_fat_saturated_and_plain_series_are_no_repeats(words: str, tags: dict[str, Any]) -> None:
+    same = {"echo_time": 90.0, "repetition_time": 4000.0}
+    named, skipped = assign(volumes(series("T2 tse", number=2, **same), series("T2 tse no FS", number=3, **same),
+                                    series(words, number=4, **same, **tags)), {})
+    assert [(v.facts.series_number, domain) for v, domain in named] == [(3, "T2"), (4, "T2-fs")]
+    assert len(skipped) == 1
+
+
 def test_rules_take_only_what_fits_and_the_first_counts() -> None:
     three = volumes(series("ax MPRAGE Meier"), series("T2 Meier", number=2), series("foo", number=3, protocol="mprage"))
     named, skipped = assign(three, {"anat": "^AX mp", "T1": "mprage"})

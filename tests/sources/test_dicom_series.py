@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ganatomy.formats import read_frames
+from ganatomy.formats import read_frames, scan
 from ganatomy.formats.dicom.tags import Facts, Frame, facts
 from ganatomy.sources.dicom.series import Volume, build
 from tests.dicom_files import AXIAL, SECONDARY, write_dicom, write_enhanced
@@ -248,6 +250,22 @@ def test_secondary_captures_are_left_out_but_for_whole_studies_of_them(tmp_path:
     volumes, skipped = built_files(tmp_path)
     assert [v.name for v in volumes] == ["b"]
     assert [(name, reason.partition(" (")[0]) for name, reason in skipped] == [("a", "secondary capture")]
+
+
+def test_photographs_and_whole_slides_are_no_secondary_captures(tmp_path: Path) -> None:
+    for name, kind in (("photograph", "77.1.4"), ("slide", "77.1.6"), ("capture", "7.2")):
+        write_dicom(tmp_path / name, np.zeros((6, 8), np.uint8), modality="XC", series=name, position=None,
+                    orientation=None, SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{kind}")
+    assert {volume.name for volume in built_files(tmp_path)[0]} == {"photograph", "slide"}
+
+
+def test_loggers_are_mute_only_while_a_file_is_read(tmp_path: Path) -> None:
+    loggers = [logging.getLogger(name) for name in ("pydicom", "nibabel.global")]
+    levels = [logger.level for logger in loggers]
+    facts(write_dicom(tmp_path / "a", np.zeros((6, 8), np.uint8)))
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2)), np.eye(4)), tmp_path / "a.nii")
+    scan(tmp_path / "a.nii")
+    assert [logger.level for logger in loggers] == levels
 
 
 def test_files_without_positions_are_pictures(tmp_path: Path) -> None:

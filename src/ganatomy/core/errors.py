@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,18 @@ class GateError(UserError):
     """A gate that the user asked for did not pass (exit code 3)."""
 
     exit_code = 3
+
+
+@contextmanager
+def silenced(library: str) -> Iterator[None]:
+    """Within the block the logger of a library is mute: what it says of a file is no news to a user."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _again(kind: type[UserError], what: str, where: str | Path | None, fix: str | None) -> UserError:

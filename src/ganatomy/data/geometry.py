@@ -61,9 +61,19 @@ def view(header: Header, axis: Axis) -> View:
     if header.affine is None:
         return View(*header.shape, spacing=header.spacing)
     shape, sizes = canonical_shape(header), canonical_spacing(header)
-    normal = NORMAL[axis]
+    normal = NORMAL[shown_along(header, axis)]
     across, down = [i for i in range(3) if i != normal]
     return View(shape[normal], shape[down], shape[across], (sizes[down], sizes[across]))
+
+
+def shown_along(header: Header, axis: Axis) -> Axis:
+    """The axis along which a file is seen where `axis` is asked for: a single plane is seen as the picture that it is,
+    never cut across into strips."""
+    if header.affine is None:
+        return axis
+    shape = canonical_shape(header)
+    thin = [name for name, number in NORMAL.items() if shape[number] < 2]
+    return thin[0] if len(thin) == 1 else axis
 
 
 def acquired(header: Header) -> Axis | None:
@@ -80,11 +90,11 @@ def planes(pixels: Pixels, header: Header, axis: Axis) -> Pixels:
     Args:
         pixels: [i, j, k] in file order where the header has an affine, else [slices, h, w(, 3)].
         header: of that file.
-        axis: which planes; see the module's head for the directions.
+        axis: which planes; see the module's head for the directions. Of a single plane that one, see `shown_along`.
     """
     if header.affine is None:
         return pixels
-    normal = NORMAL[axis]
+    normal = NORMAL[shown_along(header, axis)]
     across, down = [i for i in range(3) if i != normal]
     pictures: Pixels = np.transpose(canonical(pixels, header), (normal, down, across))[:, ::-1, ::-1]
     return pictures

@@ -39,6 +39,7 @@ class Header:
         lossy: compressed as JPEG does it, so that values are only about right.
         oriented: the file itself says how the patient lies; otherwise the affine's directions are assumed.
         modality: as DICOM calls it (CT, MR, DX, US, ...), "" where the file does not say.
+        body: what a DICOM file says of the part of the body, in free text.
         spacing: mm per pixel (y, x) of a picture without an affine, None where unknown.
         starts: where the first voxel of each slice along k truly lies, mm (right, anterior, superior); () where the
             affine says it, that is, where the slices are evenly spaced.
@@ -52,6 +53,7 @@ class Header:
     lossy: bool = False
     oriented: bool = False
     modality: str = ""
+    body: str = ""
     spacing: tuple[float, float] | None = None
     starts: tuple[tuple[float, float, float], ...] = ()
 

@@ -35,6 +35,9 @@ DESCRIPTIONS = [(domain, re.compile(rf"(?:{words})")) for domain, words in (
 ENHANCED = re.compile(r"\+ ?c\b|\bc ?\+|\b(gd|gad\w*|km|ce|ce?t1\w?|t1 ?w?ce|t1c|post|contrast|kontrast|enhanced)\b")
 NATIVE = re.compile(r"\b(pre|nativ\w?)\b|\b(no|non|without|ohne|w o) (gd|gad\w*|km|ce|contrast|kontrast|enhanced)\b")
 """Whether a contrast agent was given, in such a description."""
+FAT_SATURATED = re.compile(r"(?<!no )(?<!non )(?<!without )(?<!ohne )(?<!w o )"
+                           r"\b(fs|sfs|fat ?(sat\w*|sup\w*)|spair|spir|stir|tirm|chess)\b")
+"""Whether the signal of fat was suppressed, in such a description."""
 
 _MASK = re.compile(r"mask|seg|label|lesion", re.IGNORECASE)
 MASK_ENDING = re.compile(r"(.+?)[\s._-]+((?:[a-z]+-)?(?:mask|seg|segmentation|label)(?:[-_]?\d+)?)", re.IGNORECASE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import math
 import zlib
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ganatomy.core.errors import silenced
 from ganatomy.data.images import Header, Pixels, Unreadable, check_affine, check_finite, check_size, simple_dtype
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -65,9 +65,8 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """The nibabel image of a file, its values not read, and the open file. Raises `Unreadable`."""
     import nibabel
 
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # what it says of a header is no news to a user
     try:
-        with gzip.open(path) if _packed(path) else path.open("rb") as handle:
+        with silenced("nibabel.global"), gzip.open(path) if _packed(path) else path.open("rb") as handle:
             wide = handle.read(8)[4:] == b"n+2\0"
             handle.seek(0)
             yield (nibabel.Nifti2Image if wide else nibabel.Nifti1Image).from_stream(handle), handle

@@ -22,7 +22,7 @@ from ganatomy.data.images import Pixels, Unreadable, is_coloured, luma
 from ganatomy.data.intensity import Levels, Mapping, mapping, measure
 from ganatomy.data.manifest import Row
 from ganatomy.data.parallel import FEW, in_order
-from ganatomy.preparation.exposure import likely_text, shows_whole_head
+from ganatomy.preparation.exposure import is_other_body_part, likely_text, shows_whole_head
 from ganatomy.preparation.grids import Scanned, placement, resample
 from ganatomy.preparation.headers import Survey, refuse_skipped
 from ganatomy.preparation.masks import MaskCodes, mask_labels
@@ -275,7 +275,8 @@ def _look(pictures: Pixels, pixels: Pixels, item: Scanned, notes: Notes) -> None
     """Note whether a file seems to have text burned into its pictures, or to show a whole head."""
     few = sorted({0, len(pictures) // 2, len(pictures) - 1})
     notes.with_text = int(notes.with_text or likely_text([pictures[n] for n in few]))
-    if item.header.volumetric and item.header.affine is not None and not notes.whole_heads:
+    other = is_other_body_part(f"{item.header.body} {item.entry.domain} {item.entry.name}")
+    if item.header.volumetric and item.header.affine is not None and not notes.whole_heads and not other:
         notes.whole_heads = int(shows_whole_head(canonical(pixels, item.header), canonical_spacing(item.header)))
 
 

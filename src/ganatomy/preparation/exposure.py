@@ -5,6 +5,7 @@ Both are guesses: `prepare` warns of them and removes neither.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +34,10 @@ _SLICES = 12
 _SECTORS = 24
 _LONG, _WIDE = (130.0, 260.0), (100.0, 220.0)  # mm, front to back and side to side
 _SHELL = 30  # mm below the skin
+_BODY = re.compile(r"\b(ankle|wrist|elbow|shoulder|hip|knee|hand|foot|leg|arm|thigh|calf|femur|tibia|extremity|breast|"
+                   r"chest|thorax|lungs?|heart|cardiac|abd(omen)?|liver|kidneys?|pancreas|spleen|colon|prostate|pelvis|"
+                   r"bladder|uterus|lumbar|[lt]spine|knie|schulter|becken|leber)\b")
+_HEAD = re.compile(r"\b(head|brain|skull|face|facial|cranial|cerebral|neuro|neck|orbit|sinus|jaw|ear|body|kopf|hirn)\b")
 
 
 def likely_text(pictures: Sequence[Pixels]) -> bool:
@@ -108,12 +113,18 @@ def _longest_line(glyphs: NDArray[np.float64]) -> int:
     return longest
 
 
+def is_other_body_part(text: str) -> bool:
+    """Whether words such as those of tags and paths name a part of the body, and none of the head."""
+    words = " ".join(re.findall("[a-z]+", text.lower()))
+    return bool(_BODY.search(words)) and not _HEAD.search(words)
+
+
 def shows_whole_head(volume: Pixels, spacing: tuple[float, float, float]) -> bool:
     """Whether a volume seems to be of a head that still has its skin and skull, from which a face can be rebuilt.
 
     In axial slices of a head's size, below the skin is looked for a shell: in MR fat that is bright, then dark bone,
     then bright brain; in CT bone that is brighter than what lies on both sides of it. Skull-stripped brains have none.
-    Heads whose face alone was removed have it too, and so may limbs whose files do not say what they are. The volume
+    Heads whose face alone was removed have it too, and so may limbs (see `is_other_body_part`). The volume
     [i, j, k] has canonical RAS axes, CT in Hounsfield units; `spacing` is mm along them.
     """
     extent = [n * mm for n, mm in zip(volume.shape, spacing, strict=True)]

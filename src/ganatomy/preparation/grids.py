@@ -19,6 +19,7 @@ from ganatomy.data.geometry import (
     canonical_shape,
     line_start,
     orientation,
+    shown_along,
 )
 from ganatomy.data.images import Header, Pixels
 from ganatomy.data.intensity import border_value
@@ -181,7 +182,7 @@ def placement(header: Header, axis: Axis, number: int, frame: Frame) -> tuple[st
     """
     if header.affine is None:
         return "", ""
-    shape, normal = canonical_shape(header), NORMAL[axis]
+    shape, normal = canonical_shape(header), NORMAL[shown_along(header, axis)]
     across, down = [i for i in range(3) if i != normal]
     turn = np.zeros((4, 4))  # (column, row, slice) of the pictures that `geometry.planes` gives to canonical voxels
     turn[across, 0], turn[across, 3] = -1.0, shape[across] - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.text import counted
-from ganatomy.data.geometry import Axis, Frame, acquired, common_frame
+from ganatomy.data.geometry import Axis, Frame, acquired, common_frame, shown_along
 from ganatomy.data.images import is_coloured
 from ganatomy.data.intensity import HOUNSFIELD, Decision
 from ganatomy.formats import Pixels, Unreadable
@@ -70,10 +71,17 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
         warnings.append(f"{counted(guessed, 'NIfTI file')} whose header does not say how the patient lies (its form "
                         "codes are 0): which side is left is unknown")
     _say_frame(frame, items, say)
-    _say_across(visits, domains, options.axis, say)
-    return Plan(tuple(domains), tuple(masks), options.axis, options.slices, frame,
+    axes = Counter(shown_along(item.header, options.axis) for item in items if item.header.affine is not None)
+    axis = next(iter(axes)) if len(axes) == 1 else options.axis
+    if axes.keys() - {options.axis}:
+        single = ", ".join(f"{n} {name}" for name, n in axes.items() if name != options.axis)
+        say(f"single slices are shown in their own plane: {single}")
+    if len(axes) > 1:
+        warnings.append(f"pictures of several planes are kept side by side: {', '.join(axes)}")
+    _say_across(visits, domains, axis, say)
+    return Plan(tuple(domains), tuple(masks), axis, options.slices, frame,
                 intensities, dtype, channels, options.level, key, unpaired,
-                all(item.header.oriented for item in items)), warnings
+                len(axes) < 2 and all(item.header.oriented for item in items)), warnings
 
 
 def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Options,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import Say
 from ganatomy.data.contrast import named_otherwise, objection
-from ganatomy.data.geometry import Frame, View, acquired, choose_slices, orientation, planes, restore, view
+from ganatomy.data.geometry import Frame, View, acquired, choose_slices, orientation, planes, restore, shown_along, view
 from ganatomy.data.images import Header, Pixels, is_coloured, luma, normalise, shrink
 from ganatomy.data.intensity import Levels, Mapping, mapping, measure
 from ganatomy.data.manifest import evenly
@@ -185,8 +185,10 @@ def _view(header: Header, conversion: Conversion, name: str) -> View:
         why = "does not say how the patient lies"
     elif header.starts and own != axis:
         why = "its slices are unevenly spaced"
+    elif (plane := shown_along(header, axis)) != axis:
+        own, why = plane, f"is a single {plane} slice"
     elif header.affine is not None and min(view(header, axis).height, view(header, axis).width) < 2:
-        why = f"is a single {own} slice" if own != axis else "is one voxel wide"
+        why = "is one voxel wide"
     if why:
         raise UserError(f"{why}, so there are no {axis} slices of it, which the model translates", where=name,
                         fix=f"give another volume, or use a model that was trained on {own or 'axial'} slices")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import math
 import warnings
 import zlib
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ganatomy.core.errors import silenced
 from ganatomy.data.images import Unreadable
 
 MAX_ELEMENT = 2**26
@@ -74,9 +74,8 @@ class _Reader(io.BufferedReader):
 @contextmanager
 def opened(path: Path, tags: Sequence[int]) -> Iterator[Opened]:
     """A DICOM file with these tags read. Raises `Unreadable`, also for anything that goes wrong in the block."""
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # what it says of a file is no news to a user
     try:
-        with warnings.catch_warnings(), _Reader(path) as handle:
+        with silenced("pydicom"), warnings.catch_warnings(), _Reader(path) as handle:
             warnings.simplefilter("ignore")
             if handle.peek(2)[:2] == b"\x1f\x8b":
                 raise Unreadable("is a DICOM file packed with gzip; unpack it first")

@@ -35,12 +35,13 @@ _TEXTS = {
     "patient_id": "PatientID", "patient_name": "PatientName", "birth_date": "PatientBirthDate",
     "study_uid": "StudyInstanceUID", "study_date": "StudyDate", "series_uid": "SeriesInstanceUID",
     "series_description": "SeriesDescription", "protocol": "ProtocolName", "modality": "Modality",
-    "sop_class": "SOPClassUID", "sop_uid": "SOPInstanceUID", "frame_uid": "FrameOfReferenceUID"}
+    "sop_class": "SOPClassUID", "sop_uid": "SOPInstanceUID", "frame_uid": "FrameOfReferenceUID",
+    "body_part": "BodyPartExamined"}
 _WHOLE = {"series_number": "SeriesNumber", "instance_number": "InstanceNumber",
           "acquisition_number": "AcquisitionNumber", "temporal_position": "TemporalPositionIdentifier"}
 _TIMES = {"echo_time": "EchoTime", "repetition_time": "RepetitionTime", "inversion_time": "InversionTime"}
 _OTHERS = (
-    "ImageType", "ContrastBolusAgent", "ContentTime", "AcquisitionTime", "BurnedInAnnotation",
+    "ImageType", "ScanOptions", "ContrastBolusAgent", "ContentTime", "AcquisitionTime", "BurnedInAnnotation",
     "RecognizableVisualFeatures", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
     "SpacingBetweenSlices", "OtherPatientIDsSequence", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "SequenceOfUltrasoundRegions", "DirectoryRecordSequence",
@@ -229,6 +230,7 @@ class Facts:
         dtype: of the values after rescale: uint8, uint16, int16 or float32.
         lossy: compressed with loss, now or before.
         content_time: ContentTime, else AcquisitionTime, as written (HHMMSS.ffffff).
+        fat_saturated: ScanOptions say that the signal of fat was suppressed.
         cine: several frames that are no slices: pictures over time.
         frames: one for each picture; a classic file has one, a Siemens mosaic one for each tile.
     """
@@ -261,8 +263,10 @@ class Facts:
     temporal_position: int | None = None
     content_time: str = ""
     contrast_agent: bool = False
+    fat_saturated: bool = False
     burned_in: bool = False
     recognizable: bool = False
+    body_part: str = ""
     mosaic: bool = False
     cine: bool = False
     frames: tuple[Frame, ...] = (Frame(),)
@@ -300,7 +304,8 @@ def _facts(file: Opened, how: Stored, cut: Tiles | None) -> Facts:
         rows=cut.rows if cut else how.rows, columns=cut.columns if cut else how.columns,
         channels=how.channels, dtype=how.dtype, lossy=is_lossy(file),
         content_time=text(data, "ContentTime") or text(data, "AcquisitionTime"),
-        contrast_agent=bool(text(data, "ContrastBolusAgent")), burned_in=text(data, "BurnedInAnnotation") == "YES",
+        contrast_agent=bool(text(data, "ContrastBolusAgent")),
+        fat_saturated="FS" in texts(data, "ScanOptions"), burned_in=text(data, "BurnedInAnnotation") == "YES",
         recognizable=text(data, "RecognizableVisualFeatures") == "YES", mosaic=cut is not None,
         cine=cut is None and how.frames > 1 and not any(frame.position for frame in placed), frames=placed)
 

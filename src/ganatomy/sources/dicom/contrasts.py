@@ -14,7 +14,7 @@ import numpy as np
 from ganatomy.core.errors import UserError
 from ganatomy.core.table import Table
 from ganatomy.core.text import printable
-from ganatomy.data.vocabulary import DESCRIPTIONS, ENHANCED, MODALITIES, NATIVE, spaced
+from ganatomy.data.vocabulary import DESCRIPTIONS, ENHANCED, FAT_SATURATED, MODALITIES, NATIVE, spaced
 from ganatomy.sources.dicom.series import Volume
 from ganatomy.sources.dicom.slices import Skipped, join
 from ganatomy.sources.entry import compiled
@@ -69,7 +69,8 @@ def assign(volumes: Sequence[Volume], rules: Mapping[str, str]) -> tuple[Named, 
     """The domain of each volume, and what is left out.
 
     Without rules, domains of which one session holds several planes get the plane's name behind theirs in all
-    sessions; several contrasts of one domain in one session are numbered, the one that most sessions have first.
+    sessions, and fat-saturated series beside plain ones "fs"; several contrasts of one domain in one session are
+    numbered, the one that most sessions have first.
 
     Args:
         volumes: of all patients.
@@ -81,7 +82,7 @@ def assign(volumes: Sequence[Volume], rules: Mapping[str, str]) -> tuple[Named, 
     if rules:
         named, skipped = _by_rules(volumes, rules)
     else:
-        named, skipped = _numbered(_with_planes([(v, propose(v)) for v in volumes])), []
+        named, skipped = _numbered(_with_planes(_with_fat([(v, propose(v)) for v in volumes]))), []
     kept, repeats = _without_repeats(named)
     return kept, [*skipped, *repeats]
 
@@ -126,6 +127,11 @@ def _with_planes(named: Named) -> Named:
     return [(v, f"{domain}-{v.plane}" if domain in several and v.frames else domain) for v, domain in named]
 
 
+def _with_fat(named: Named) -> Named:
+    both = {domain for (_, domain), volumes in _sessions(named).items() if len(set(map(_fat_saturated, volumes))) > 1}
+    return [(v, f"{domain}-fs" if domain in both and _fat_saturated(v) else domain) for v, domain in named]
+
+
 def _numbered(named: Named) -> Named:
     """Number the contrasts of a domain within each session, so that the same one has the same name in most."""
     often = Counter((domain, spaced(title(v))) for v, domain in named)
@@ -147,6 +153,11 @@ def _same_contrast(one: Volume, other: Volume) -> bool:
         return False
     known = any(x is not None and y is not None for x, y in times)
     return known or _unnumbered(title(one)) == _unnumbered(title(other))
+
+
+def _fat_saturated(volume: Volume) -> bool:
+    facts = volume.facts
+    return facts.fat_saturated or bool(FAT_SATURATED.search(spaced(f"{facts.series_description} {facts.protocol}")))
 
 
 def _part(volume: Volume) -> str:

@@ -20,7 +20,7 @@ from ganatomy.sources.dicom.stack import Stack, plane, stack
 
 SCOUT_PLANES, SCOUT_SLICES = 3, 60
 """A series of three planes with no more slices than this is a localiser, whatever it is called."""
-CAPTURE, CAPTURE_CLASS = "secondary capture", "1.2.840.10008.5.1.4.1.1.7"
+CAPTURE, CAPTURE_CLASS = "secondary capture", "1.2.840.10008.5.1.4.1.1.7."
 _SCOUT = re.compile(r"\b(loc\b|locali[sz]er|scout|survey|surview|topogram|scanogram|smart\s?brain|aahead|"
                     r"3[- ]?pl(ane)?|calibration|asset cal|ref(erence)? scan|senseref)", re.IGNORECASE)
 _PROJECTION = re.compile(r"\b(mip|mnip|minip|max(imum)? ?ip|vrt?|volume rendering)\b", re.IGNORECASE)
@@ -178,6 +178,7 @@ def _volume(slices: list[Slice], placed: Stack, notes: Sequence[str], allow_gaps
     check_size(shape)
     header = Header(shape, common_dtype([np.dtype(s.facts.dtype) for s in slices]), 1, placed.affine, volumetric=True,
                     lossy=any(s.facts.lossy for s in slices), oriented=True, modality=first.facts.modality,
+                    body=f"{first.facts.body_part} {first.facts.series_description} {first.facts.protocol}",
                     starts=placed.starts)
     name, tilt = plane(first.frame.orientation)
     return Volume(first.facts, Path(first.path), first.name, tuple((s.path, s.number) for s in slices), header, name,
@@ -212,7 +213,7 @@ def _kinds(item: Slice) -> list[str]:
     """What of derived image, projection and secondary capture a slice is."""
     facts, types = item.facts, item.image_type
     kinds = []
-    if facts.sop_class.startswith(CAPTURE_CLASS) or facts.modality in ("OT", "SC") or "SCREEN SAVE" in types:
+    if f"{facts.sop_class}.".startswith(CAPTURE_CLASS) or facts.modality in ("OT", "SC") or "SCREEN SAVE" in types:
         kinds.append(CAPTURE)
     if types[:1] == ("DERIVED",):
         kinds.append("derived image")
