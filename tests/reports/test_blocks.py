@@ -14,7 +14,6 @@ from PIL import Image
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.core.run import Run
-from ganatomy.core.table import Table
 from ganatomy.metrics.schema import EqualN, Metrics, Reference, Result
 from ganatomy.reports import blocks, drawings, evaluation_sections
 from ganatomy.reports import image_sections as images
@@ -90,7 +89,7 @@ def test_a_grid_of_noise_stays_small(size: int, channels: int) -> None:
     ("GAN (primary)", ("GAN (primary)", [])), ("", ("–", [])), ("Shift\nof it", ("Shift", ["of it"])),
 ])
 def test_the_interval_of_a_cell_stands_small(text: str, parts: tuple[str, list[str]]) -> None:
-    assert blocks.Table(Table(["a"], [])).parts(text) == parts
+    assert blocks.parts(text) == parts
 
 
 # ------------------------------------------------------------------ what may be shared

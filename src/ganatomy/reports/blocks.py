@@ -21,6 +21,15 @@ NUMERIC = re.compile(r"[+−<]?[\d.,]+(?:e[+−]\d+)?%?|–|unknown|not given")
 VALUE = re.compile(r"([+−<]?[\d.,]+(?:e[+−]\d+)?%?(?: [a-z]{1,3})?) \((.*)\)", re.DOTALL)
 
 
+def parts(text: str) -> tuple[str, list[str]]:
+    """What stands large in a cell, and small: the lines below the first, or what is in brackets behind a value."""
+    if "\n" in text:
+        first, *rest = text.split("\n")
+        return first, rest
+    value = VALUE.fullmatch(text)
+    return (value[1], value[2].split("; ")) if value else ("–" if text in ("", NOTHING) else text, [])
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """An image: a data URI, its size in CSS pixels, what a blind reader should hear, and words at its edge."""
@@ -95,11 +104,6 @@ class Terms(Block):
     rows: Sequence[tuple[str, str | Words]]
     style: str = "facts"
 
-    def parts(self, text: str) -> tuple[str, list[str]]:
-        """A figure and what stands in brackets behind it."""
-        value, _, beside = text.partition(" (")
-        return value, [beside.removesuffix(")")] if beside else []
-
 
 @dataclass(frozen=True, slots=True)
 class Light:
@@ -142,15 +146,7 @@ class Table(Block):
     def numeric(self) -> set[int]:
         """The columns that hold numbers alone."""
         columns = range(1, len(self.table.heads)) if self.style != "glance" else range(0)
-        return {i for i in columns if all(NUMERIC.fullmatch(self.parts(row[i])[0]) for row in self.table.rows)}
-
-    def parts(self, text: str) -> tuple[str, list[str]]:
-        """What stands large in a cell, and small."""
-        if "\n" in text:
-            first, *rest = text.split("\n")
-            return first, rest
-        value = VALUE.fullmatch(text)
-        return (value[1], value[2].split("; ")) if value else ("–" if text in ("", NOTHING) else text, [])
+        return {i for i in columns if all(NUMERIC.fullmatch(parts(row[i])[0]) for row in self.table.rows)}
 
 
 @dataclass(frozen=True)

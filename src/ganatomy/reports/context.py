@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.core.recipe import Recipe, flat
 from ganatomy.core.run import Run
-from ganatomy.core.text import duration, grouped
+from ganatomy.core.text import Say, duration, grouped, sentence
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import SPLITS, Row
 from ganatomy.evaluation.samples import dataset_warnings
@@ -29,7 +29,6 @@ from ganatomy.metrics.schema import (
     read_metrics,
 )
 
-Say = Callable[[str], None]
 PRIVATE_KEYS = re.compile(r"host|node|user|login|path|cwd|argv|command|home|folder|dir$|mail|address", re.I)
 AUDITS = ("clean", "suspicious", "copies")
 NO_DATASET = "The dataset was not at hand when this report was made"
@@ -123,14 +122,10 @@ class Context:
         return [(int(e["step"]), float(e[self.score])) for e in self.log
                 if e.get("kind") == "validation" and isinstance(e.get(self.score), int | float)]
 
-    @cached_property
+    @property
     def step(self) -> int | None:
-        """The step whose weights are the generator: as its own config says, else by the recipe's rule."""
-        if isinstance(self.generator_notes.get("step"), int):
-            return int(self.generator_notes["step"])
-        if self.recipe.select != "last" and self.validation:
-            return min(self.validation, key=lambda point: point[1])[0]
-        return self.steps or None
+        """The step whose weights are the generator; None without one."""
+        return self.generator_notes.get("step")
 
     @cached_property
     def domain(self) -> str:
@@ -143,8 +138,7 @@ class Context:
         """What `prepare` warned of, from the dataset, or from metrics.json where the dataset is gone."""
         warnings = dataset_warnings(self.dataset) if self.dataset is not None else \
             self.evaluation.warnings if self.evaluation else ()
-        texts = [text.removeprefix(OF_DATASET) for text in warnings if text.startswith(OF_DATASET)]
-        return [text[:1].upper() + text[1:] for text in texts]
+        return [sentence(text.removeprefix(OF_DATASET)) for text in warnings if text.startswith(OF_DATASET)]
 
     @cached_property
     def known(self) -> bool:
@@ -161,10 +155,9 @@ class Context:
     def splits(self) -> dict[str, Count]:
         """Images and subjects by split, from the dataset, or from metrics.json where the dataset is gone."""
         if self.dataset is not None:
-            rows = self.rows(None)
-            own = {name: [r for r in rows if r.split == name] for name in SPLITS}
-            return {name: Count(images=len(part), subjects=len({r.subject for r in part}))
-                    for name, part in own.items() if part}
+            own = {name: self.rows(name) for name in SPLITS}
+            return {name: Count(images=len(rows), subjects=len({r.subject for r in rows}))
+                    for name, rows in own.items() if rows}
         counts = self.metrics.counts if self.metrics else {"test": self.translation.test} if self.translation else {}
         return {name: count for name in SPLITS if (count := counts.get(name)) is not None}
 
@@ -174,11 +167,10 @@ class Context:
             return []
         return self.dataset.rows(domain or self.recipe.domain, split, label=self.recipe.label)
 
-    def counted(self, count: Count | None, noun: str = "image", subject: str = "subject") -> str:
-        """Images and subjects in words: 42 images of 30 subjects; "" of nothing."""
-        if count is None:
-            return ""
-        return grouped(count.images, noun) + self.of_subjects(count.subjects, subject)
+    def counted(self, split: str) -> str:
+        """The images and subjects of a split in words: 42 images of 30 subjects; "" of one that is not known."""
+        count = self.splits.get(split)
+        return grouped(count.images, "image") + self.of_subjects(count.subjects) if count else ""
 
     def of_subjects(self, n: int | None, noun: str = "subject") -> str:
         """` of 30 subjects`, ` (patients unknown)`, or "" where no number is given."""
@@ -217,10 +209,8 @@ class Context:
     @cached_property
     def time(self) -> str:
         """Wall time of the training in words; "" where it is not known."""
-        seconds = self.status.get("seconds")
-        if not isinstance(seconds, int | float):
-            seconds = next((e["seconds"] for e in reversed(self.log)
-                            if isinstance(e.get("seconds"), int | float)), None)
+        logged = [entry["seconds"] for entry in self.log if "seconds" in entry]
+        seconds = self.status.get("seconds", logged[-1] if logged else None)
         return "" if seconds is None else duration(seconds)
 
     @cached_property
@@ -241,9 +231,7 @@ class Context:
         spacing = self.generator_notes.get("spacing")
         if not spacing and self.dataset is not None and self.dataset.info.spacing:
             spacing = [s * self.dataset.info.size[0] / self.recipe.size for s in self.dataset.info.spacing]
-        if not isinstance(spacing, list | tuple) or len(spacing) != 2:
-            return ""
-        return f"A pixel is {float(spacing[0]):.3g} × {float(spacing[1]):.3g} mm (median)."
+        return f"A pixel is {spacing[0]:.3g} × {spacing[1]:.3g} mm (median)." if spacing else ""
 
 
 def verdict_of(result: Result) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from ganatomy.core import table
 from ganatomy.core.text import NOTHING, estimate, grouped, listed, p_value, percent, rounded, sentence
 from ganatomy.metrics import about, factor, shown
 from ganatomy.metrics.schema import Control, Metrics, Result
-from ganatomy.reports import drawings
+from ganatomy.reports import drawings, run_sections
 from ganatomy.reports.blocks import Block, Columns, Drawing, Fold, Heading, Light, Lights, Stack, Table, Words
 from ganatomy.reports.context import Context
 
@@ -360,13 +360,13 @@ def share(result: Result) -> str:
     return percent(result.value) + span
 
 
-def not_shown(context: Context, general: Sequence[str]) -> Iterator[Block]:
+def not_shown(context: Context) -> Iterator[Block]:
     """What the images and figures cannot tell."""
     audited = ("Copies that are changed more than the audit can see (parts of a patient in another image, strong "
                "deformation) would not be seen.") if context.audit else \
         "Whether generated images copy training images has not been audited."
     yield Heading("What this does not show")
     yield Words(items=["These are single 2-D images: neighbouring slices do not fit together into a "
-                       "volume.", *general, audited,
+                       "volume.", *run_sections.not_shown(context), audited,
                        "Whether the images help a classifier.", "The distances use features of a network trained on "
                        "photographs. They do not see what a radiologist looks for."])

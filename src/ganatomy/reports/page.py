@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_text
-from ganatomy.reports.blocks import Block, Heading, Holder, Map, Page, Words
+from ganatomy.core.text import Say
+from ganatomy.reports.blocks import Block, Heading, Holder, Map, Page, Words, parts
 
-Say = Callable[[str], None]
 WARN_BYTES = 5_000_000
 LEFT_OUT = "[path left out]"
 # an absolute path of two parts or more, with or without ~, a drive letter or file://; "and/or" is none
@@ -43,28 +44,12 @@ def target_of(out: str | Path | None, default: Path) -> Path:
 
 
 def write_page(page: Page, target: Path, places: Sequence[Path], *, shareable: bool, say: Say) -> Path:
-    """Render a page, write it under its name when it is whole, and say how large it is.
-
-    Args:
-        page: what it shows.
-        target: the file.
-        places: folders whose names must not stand in it.
-        shareable: leave out every block that shows patients, and say so in its place.
-        say: called with a line for the user.
-    """
+    """Write a page under its name when it is whole, without the names of the folders `places`; say how large it is."""
     text = render(page, places, shareable=shareable)
     write_text(target, text)
     size = len(text.encode("utf-8"))
     say(f"wrote {target} ({size / 1e6:.1f} MB)" + (", larger than intended" if size > WARN_BYTES else ""))
     return target
-
-
-def version() -> str:
-    """Ganatomy's."""
-    try:
-        return metadata.version("ganatomy")
-    except metadata.PackageNotFoundError:
-        return "(version unknown)"
 
 
 def without_paths(text: str, places: Iterable[Path] = ()) -> str:
@@ -88,7 +73,8 @@ def render(page: Page, places: Sequence[Path], *, shareable: bool) -> str:
 
     environment = Environment(autoescape=True, finalize=clean, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True, loader=FunctionLoader(_source))
-    environment.filters |= {"inline": inline, "uri": lambda picture: Markup(picture.uri)}
+    environment.filters["parts"], environment.filters["inline"] = parts, inline
+    environment.filters["uri"] = lambda picture: Markup(picture.uri)
     if shareable:
         page = replace(page, opening=_shared(page.opening), notices=_shared(page.notices), body=_shared(page.body))
     blocks = [block for part in (page.opening, page.notices, page.body) for own in part for block in own.walk()]
@@ -98,7 +84,7 @@ def render(page: Page, places: Sequence[Path], *, shareable: bool) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return environment.get_template("page.html").render(
         page=page, header=[*page.opening, *banner, *page.notices], sections=_sections(page.body), patients=patients,
-        shareable=shareable, shapes=SHAPES, date=datetime.now(UTC).date().isoformat(), version=version(),
+        shareable=shareable, shapes=SHAPES, date=datetime.now(UTC).date().isoformat(), version=__version__,
         script=Markup(script), digest=Markup(digest))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ganatomy import __version__
 from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
-from ganatomy.core.text import grouped
+from ganatomy.core.text import Say, grouped
 from ganatomy.reports import (
     audit_sections,
     evaluation_sections,
@@ -33,24 +35,21 @@ NO_DIAGNOSIS = "Synthetic images. Not for diagnosis."
 # a section of a report is a function that yields blocks; these are in the order of the page
 FROM_NOISE: tuple[Section, ...] = (
     run_sections.trained, image_sections.samples, evaluation_sections.good, audit_sections.copies,
-    audit_sections.image_map, audit_sections.artefacts,
-    lambda context: evaluation_sections.not_shown(context, [*run_sections.not_shown(context)]),
-    run_sections.went, slice_sections.letting_go, image_sections.film, run_sections.again,
+    audit_sections.image_map, audit_sections.artefacts, evaluation_sections.not_shown, run_sections.went,
+    slice_sections.letting_go, image_sections.film, run_sections.again,
     lambda context: run_sections.words_and_methods(
         context, [*evaluation_sections.GLOSSARY, evaluation_sections.intervals(context)],
         f"Images were generated {_made_with(context)}. {evaluation_sections.methods(context)}"))
 TRANSLATION: tuple[Section, ...] = (
     translation_sections.verdict, run_sections.trained, slice_sections.test_slices, translation_sections.values,
-    lambda context: _listed("What this does not "
-                            "show", [*translation_sections.NOT_SHOWN, *run_sections.not_shown(context)]),
-    run_sections.went, slice_sections.learning, run_sections.again,
+    translation_sections.not_shown, run_sections.went, slice_sections.learning, run_sections.again,
     lambda context: run_sections.words_and_methods(
         context, translation_sections.GLOSSARY, f"{context.recipe.source} images were translated to "
         f"{context.recipe.domain} {_made_with(context)}. {translation_sections.methods(context)}"))
 
 
 def report(run: str | Path, *, data: str | Path | None = None, shareable: bool = False,
-           out: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Path:
+           out: Path | None = None, say: Say = lambda text: None) -> Path:
     """Write the report of a run or a study: one HTML file that holds everything it shows and loads nothing.
 
     Args:
@@ -82,16 +81,15 @@ def report(run: str | Path, *, data: str | Path | None = None, shareable: bool =
     target = page.target_of(out, opened.report_file)
     context = Context.of(opened, data, say)
     places = [opened.path, *([context.dataset.path] if context.dataset is not None else [])]
-    return page.write_page(run_page(context), target, places, shareable=shareable, say=say)
+    return page.write_page(_run_page(context), target, places, shareable=shareable, say=say)
 
 
-def run_page(context: Context, sections: tuple[Section, ...] | None = None) -> Page:
-    """The report of a run as blocks; `sections` are those of its kind unless others are given."""
+def _run_page(context: Context) -> Page:
+    """The report of a run as blocks."""
     translates = context.gan.translates
-    sections = sections or (TRANSLATION if translates else FROM_NOISE)
-    opening = _translation_opening(context) if translates else _opening(context)
+    opening, sections = (_translation_opening, TRANSLATION) if translates else (_opening, FROM_NOISE)
     key = [*run_sections.notices(context), Terms(_key(context), "key")]
-    return Page(context.recipe.name, f"training {run_sections.state(context)}", [*opening], key,
+    return Page(context.recipe.name, f"training {run_sections.state(context)}", [*opening(context)], key,
                 [block for section in sections for block in section(context)])
 
 
@@ -100,33 +98,34 @@ def _key(context: Context) -> list[tuple[str, str]]:
     train = context.splits.get("train")
     time = [("Time", context.time)] if context.time else []
     if context.gan.translates:
-        learnt = [("Training subjects", f"{train.subjects:,} ({grouped(train.images, 'slice')} of "
-                                        f"{context.recipe.domain})")] \
-            if train and context.known and train.subjects is not None else \
-            [(f"Training slices of {context.recipe.domain}", f"{train.images:,}")] if train else []
+        learnt = []
+        if train and context.known and train.subjects is not None:
+            learnt.append(("Training subjects", f"{train.subjects:,} ({grouped(train.images, 'slice')} of "
+                                                f"{context.recipe.domain})"))
+        elif train:
+            learnt.append((f"Training slices of {context.recipe.domain}", f"{train.images:,}"))
         return [*translation_sections.tiles(context), *learnt, *time]
     rows = evaluation_sections.tile(context.metrics) if context.metrics else []
     if train:
         rows.append(("Training images", f"{train.images:,}"))
-        whose = "unknown" if not context.known else f"{train.subjects:,}" if train.subjects is not None else ""
-        rows += [("Training subjects", whose)] if whose else []
+        if not context.known or train.subjects is not None:
+            rows.append(("Training subjects", f"{train.subjects:,}" if context.known else "unknown"))
     return [*rows, ("Steps", f"{context.steps:,}"), *time]
 
 
 def _opening(context: Context) -> Iterator[Block]:
     recipe, domain = context.recipe, context.domain
     of = f" of the class {recipe.label}" if recipe.label else ""
-    on = f" on {context.counted(train)}" if (train := context.splits.get("train")) else ""
+    on = f" on {context.counted('train')}" if "train" in context.splits else ""
     start = f", starting from a translation of {recipe.source} whose input gave way to noise" if recipe.source else ""
     unmeasured = "" if context.metrics else " How good the images are has not been measured yet."
-    yield Heading(": ".join(filter(None, (recipe.name, recipe.label))) + (f", {domain}" if domain else ""), level=1)
+    yield Heading(_title(recipe) + (f", {domain}" if domain else ""), level=1)
     yield Words(f"A GAN ({recipe.gan}) was trained to draw {recipe.size} × {recipe.size} pixel "
-                f"{f'{domain} ' if domain else ''}images{of}{on}{start}, "
-                f"{run_sections.duration_words(context)}.{unmeasured}",
-                style="lede")
+                f"{domain}{' ' if domain else ''}images{of}{on}{start}, {run_sections.duration_words(context)}."
+                f"{unmeasured}", style="lede")
     yield evaluation_sections.lights(context.metrics)
-    yield Words(f"The generated images were drawn by a model. {CARE} "
-                f"{AUDITS[context.audit]}", lead=NO_DIAGNOSIS, style="warn")
+    yield Words(f"The generated images were drawn by a model. {CARE} {AUDITS[context.audit]}", lead=NO_DIAGNOSIS,
+                style="warn")
 
 
 def _translation_opening(context: Context) -> Iterator[Block]:
@@ -136,8 +135,7 @@ def _translation_opening(context: Context) -> Iterator[Block]:
     learned = translation_sections.learned_from(context)
     verdicts = translation_sections.ledes(context)
     unmeasured = "" if verdicts else " How good the translations are has not been measured yet."
-    yield Heading(": ".join(filter(None, (recipe.name, recipe.label))) + f", {recipe.source} to "
-                                                                         f"{recipe.domain}", level=1)
+    yield Heading(f"{_title(recipe)}, {recipe.source} to {recipe.domain}", level=1)
     yield Words(f"{what} was trained to turn {recipe.size} × {recipe.size} pixel slices of {recipe.source} into "
                 f"{recipe.domain}{back}{of}{f' on {learned}' if learned else ''}, "
                 f"{run_sections.duration_words(context)}.{unmeasured}", style="lede")
@@ -147,15 +145,14 @@ def _translation_opening(context: Context) -> Iterator[Block]:
                 lead=NO_DIAGNOSIS, style="warn")
 
 
+def _title(recipe: Recipe) -> str:
+    return ": ".join(filter(None, (recipe.name, recipe.label)))
+
+
 def _made_with(context: Context) -> str:
     """Recipe, size, steps and data, for a methods section."""
-    recipe, train = context.recipe, context.splits.get("train")
-    data = translation_sections.learned_from(context) if context.gan.translates else context.counted(train)
-    return (f"with Ganatomy {page.version()} (recipe {recipe.name}, {recipe.size} × {recipe.size} pixels, "
+    recipe = context.recipe
+    data = translation_sections.learned_from(context) if context.gan.translates else context.counted("train")
+    return (f"with Ganatomy {__version__} (recipe {recipe.name}, {recipe.size} × {recipe.size} pixels, "
             f"{context.steps:,} steps, batch size {recipe.batch_size}, seed "
             f"{recipe.seed}){f' trained on {data}' if data else ''}")
-
-
-def _listed(title: str, items: list[str]) -> Iterator[Block]:
-    yield Heading(title)
-    yield Words(items=items)

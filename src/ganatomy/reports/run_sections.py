@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ganatomy.core import table
-from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import flat
 from ganatomy.core.text import compact, grouped, number
 from ganatomy.reports import drawings
@@ -43,8 +42,9 @@ def notices(context: Context) -> Iterator[Block]:
 
 def duration_words(context: Context) -> str:
     """`in 1,000 steps and 3 min on a GPU`, for a sentence."""
-    return f"in {context.steps:,} steps" + (f" and {context.time}" if context.time else "") \
-        + (f" on a {context.device}" if context.device else "")
+    time = f" and {context.time}" if context.time else ""
+    device = f" on a {context.device}" if context.device else ""
+    return f"in {context.steps:,} steps{time}{device}"
 
 
 # ------------------------------------------------------------------ what was trained on what
@@ -70,7 +70,7 @@ def _facts(context: Context) -> list[tuple[str, str]]:
     recipe, gan, status = context.recipe, context.gan, context.status
     total = recipe.steps or status.get("steps")
     weights = _parameters(context)
-    rates = [e["images_per_second"] for e in context.log if isinstance(e.get("images_per_second"), int | float)]
+    rates = [e["images_per_second"] for e in context.log if e.get("images_per_second")]
     rule = ("best on validation" if recipe.select != "last" else "the last") + (", averaged" if recipe.ema else "")
     return [("Recipe", recipe.name), ("GAN" if gan.adversarial else "Network", recipe.gan),
             ("Discriminator", "" if gan.adversarial else "none"),
@@ -86,14 +86,7 @@ def _facts(context: Context) -> list[tuple[str, str]]:
             ("Precision", context.environment.get("precision", recipe.precision)),
             ("Generator", f"{compact(weights)} weights" if weights else ""),
             ("Weights used", f"step {context.step:,}, {rule}" if context.step else ""),
-            ("Dataset", _fingerprint(context))]
-
-
-def _fingerprint(context: Context) -> str:
-    try:
-        return context.run.dataset_content()[:12]
-    except (UserError, KeyError, TypeError):
-        return ""
+            ("Dataset", context.run.dataset_content()[:12])]
 
 
 def _parameters(context: Context) -> int | None:
@@ -113,23 +106,21 @@ def _parameters(context: Context) -> int | None:
 
 # ------------------------------------------------------------------ how training went
 
-def loss_series(log: list[dict[str, Any]]) -> dict[str, drawings.Points]:
+def _loss_series(log: list[dict[str, Any]]) -> dict[str, drawings.Points]:
     """The losses of the log's training lines by their name in the log, each as (step, value) in order."""
     series: dict[str, drawings.Points] = {}
     for entry in log:
-        losses = entry.get("losses")
-        if entry.get("kind") != "train" or not isinstance(losses, dict):
-            continue
-        for name, value in losses.items():
-            if isinstance(value, int | float) and np.isfinite(value):
-                series.setdefault(str(name), []).append((int(entry["step"]), float(value)))
+        if entry.get("kind") == "train":
+            for name, value in entry["losses"].items():
+                if value is not None and math.isfinite(value):
+                    series.setdefault(name, []).append((entry["step"], value))
     return series
 
 
 def went(context: Context) -> Iterator[Block]:
     """Losses, their terms, and the score on validation."""
     yield Heading("How training went")
-    series = loss_series(context.log)
+    series = _loss_series(context.log)
     if not series:
         yield Words("The log holds no losses yet.", style="note")
         return
@@ -161,8 +152,6 @@ def _terms(series: dict[str, drawings.Points], logged: int) -> Table:
     for name, points in series.items():
         values = [value for _, value in points]
         rows.append([name, *(number(float(np.mean(part))) for part in (values[:tenth], values[-tenth:]))])
-    if logged == 1:
-        return Table(table.Table(["Loss term", "First"], [row[:2] for row in rows]))
     if logged < 10:
         return Table(table.Table(["Loss term", "First", "Last"], rows))
     return Table(table.Table(["Loss term", "First tenth", "Last tenth"], rows, notes=[

@@ -23,7 +23,7 @@ from ganatomy.metrics.schema import (
 )
 from ganatomy.metrics.translation.anatomy import JUDGED
 from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
-from ganatomy.reports import drawings
+from ganatomy.reports import drawings, run_sections
 from ganatomy.reports.blocks import Block, Columns, Drawing, Heading, Table, Terms, Words
 from ganatomy.reports.context import Context
 from ganatomy.reports.evaluation_sections import NOT_YET
@@ -459,3 +459,9 @@ def _cell(result: PairedResult | None, more: str = "") -> str:
 def _wins(direction: Direction, name: str, value: str) -> str:
     own = next((c for c in direction.comparisons.get(name, ()) if c.name == value and c.n_subjects > 1), None)
     return f"model better on {own.first_ahead}/{own.n_subjects}" if own else ""
+
+
+def not_shown(context: Context) -> Iterator[Block]:
+    """What slices and figures cannot tell."""
+    yield Heading("What this does not show")
+    yield Words(items=[*NOT_SHOWN, *run_sections.not_shown(context)])
