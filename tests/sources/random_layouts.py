@@ -363,7 +363,8 @@ def _draw_singles(rng: random.Random) -> Drawn:
                     _add(drawn, plan.path(values, mask=False), truth)
                     if masks and contrast == contrasts[0]:
                         _add(drawn, plan.path(values, mask=True), truth._replace(mask=True, contrast=""))
-    _lose(rng, drawn)
+    if contrasts != ["A", "B"]:  # were names missing on one side, these could as well be no pairs
+        _lose(rng, drawn)
     _stray(rng, drawn, plan.wrapper, ["a1"])
     return drawn
 
