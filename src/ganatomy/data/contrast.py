@@ -22,21 +22,15 @@ from ganatomy.data.vocabulary import CONTRASTS, contrasts_in
 Volume = NDArray[np.float32]
 Figures = NDArray[np.float64]
 
-MAX_SLICES = 24
-"""Of a volume that are looked at, evenly spaced."""
-ALTERED = 8
-"""Of the training volumes, which are altered to learn what must not matter; more would only cost time."""
+MAX_SLICES = 24  # of a volume that are looked at, evenly spaced
+ALTERED = 8  # of the training volumes, which are altered to learn what must not matter
+# a distance beyond this, and beyond those between training volumes, is plain; the second, divided by the number of
+# training volumes, is added: from few it is not known how much volumes differ
 FAR, FAR_FROM_ONE = 1.6, 0.5
-"""A distance beyond this, and beyond those between training volumes, is plain. The second, divided by the number of
-training volumes, is added: from few it is not known how much volumes differ."""
-NOTABLE = 1.2
-"""A distance beyond this is plain if that from another domain is much smaller."""
-SMALLER = 1.25
-"""Much smaller: by this factor."""
-BEYOND = 1.25
-"""A volume may be farther from the training volumes by this factor than they are from each other."""
+NOTABLE, SMALLER = 1.2, 1.25  # so is one beyond the first, if that from another domain is smaller by this factor
+BEYOND = 1.25  # a volume may be farther from the training volumes by this factor than they are from each other
+# standard deviation that each value has at least: three patients say little of a fourth on another scanner
 FLOOR = np.array([.05, .03, .05, .05, .04, .06, .05, .03, *[.03] * 5, *[.06] * 5, .04, .04])
-"""Standard deviation that each figure has at least: three patients say little of a fourth on another scanner."""
 
 
 class Contrast(Frozen):

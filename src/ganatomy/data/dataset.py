@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -304,12 +304,6 @@ class DatasetWriter:
             self._streams[name] = _NpyStream(self.stage / f"{name}.npy", shape, dtype)
         return self._streams[name]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 @contextmanager
 def new_dataset(path: str | Path, size: tuple[int, int], channels: int, dtype: Any, overwrite: bool = False,
@@ -325,5 +319,5 @@ def new_dataset(path: str | Path, size: tuple[int, int], channels: int, dtype: A
         source: real or synthetic.
     """
     with (staged_folder(Path(path), overwrite, lambda folder: is_dataset(folder, source)) as stage,
-          DatasetWriter(stage, size, channels, np.dtype(dtype)) as writer):
+          closing(DatasetWriter(stage, size, channels, np.dtype(dtype))) as writer):
         yield writer

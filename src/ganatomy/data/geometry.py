@@ -29,12 +29,9 @@ Fit = Literal["resize", "crop", "pad"]
 Spacing = tuple[float, float]
 
 NORMAL: dict[Axis, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
-MAX_SIZE = 1024
-"""Pixels along a side of a stored image."""
-CONTENT = 0.4
-"""A slice has content if its foreground is at least this share of the largest slice's."""
-EPS = 1e-6
-"""Source pixels: what lies this close to the frame's edge lies on it."""
+MAX_SIZE = 1024  # pixels along a side of a stored image
+CONTENT = 0.4  # of the largest slice's foreground: a slice with as much has content
+EPS = 1e-6  # source pixels: what lies this close to the frame's edge lies on it
 _Weights = NDArray[np.float32]
 
 
@@ -52,8 +49,7 @@ def orientation(affine: NDArray[np.float64]) -> NDArray[Any]:
     """Of each voxel axis the nearest axis of the patient, and whether it runs against it: [3, 2], as nibabel has it."""
     import nibabel
 
-    axes: NDArray[Any] = nibabel.orientations.io_orientation(affine)
-    return axes
+    return np.asarray(nibabel.orientations.io_orientation(affine))
 
 
 def view(header: Header, axis: Axis) -> View:
@@ -96,16 +92,14 @@ def planes(pixels: Pixels, header: Header, axis: Axis) -> Pixels:
         return pixels
     normal = NORMAL[shown_along(header, axis)]
     across, down = [i for i in range(3) if i != normal]
-    pictures: Pixels = np.transpose(canonical(pixels, header), (normal, down, across))[:, ::-1, ::-1]
-    return pictures
+    return np.transpose(canonical(pixels, header), (normal, down, across))[:, ::-1, ::-1]
 
 
 def canonical(pixels: Pixels, header: Header) -> Pixels:
     """Voxels [i, j, k] turned so that their axes run about to the patient's right, front and head."""
     import nibabel
 
-    turned: Pixels = nibabel.orientations.apply_orientation(pixels, orientation(_affine(header)))
-    return turned
+    return np.asarray(nibabel.orientations.apply_orientation(pixels, orientation(_affine(header))))
 
 
 def canonical_spacing(header: Header) -> tuple[float, float, float]:
@@ -121,8 +115,7 @@ def canonical_affine(header: Header) -> NDArray[np.float64]:
     import nibabel
 
     affine = _affine(header)
-    turned: NDArray[np.float64] = affine @ nibabel.orientations.inv_ornt_aff(orientation(affine), header.shape)
-    return turned
+    return np.asarray(affine @ nibabel.orientations.inv_ornt_aff(orientation(affine), header.shape))
 
 
 def canonical_shape(header: Header) -> tuple[int, int, int]:
@@ -231,14 +224,12 @@ def shares(begin: NDArray[np.floating[Any]], end: NDArray[np.floating[Any]], pix
     Divided by `end - begin` these are the weights that average over areas, which cannot alias as sampling does.
     """
     edges = np.arange(pixels, dtype=np.float64)
-    overlap: NDArray[np.float64] = np.minimum(end[..., None], edges + 1.0) - np.maximum(begin[..., None], edges)
-    return np.clip(overlap, 0.0, None)
+    return np.clip(np.minimum(end[..., None], edges + 1.0) - np.maximum(begin[..., None], edges), 0.0, None)
 
 
 def _weigh(picture: Pixels, down: _Weights, across: _Weights, background: float) -> NDArray[np.float32]:
     values = picture.astype(np.float32) - np.float32(background)
-    out: NDArray[np.float32] = down @ values @ across.T + np.float32(background)
-    return out
+    return np.asarray(down @ values @ across.T + np.float32(background))
 
 
 def line_start(source: int, target: int, step: float) -> float:
@@ -323,8 +314,7 @@ def restore(images: NDArray[np.float32], shape: tuple[int, int], frame: Frame, s
         _line(source, frame.size, round(step, 9), factor)
         for source, step in zip(shape, frame.steps(*shape, spacing), strict=True))
     outside = np.float32(1.0) - rows[:, None] * columns[None]
-    out: NDArray[np.float32] = np.clip(down @ images @ across.T + outside * np.float32(background), *ends)
-    return out
+    return np.asarray(np.clip(down @ images @ across.T + outside * np.float32(background), *ends))
 
 
 @lru_cache(maxsize=64)
@@ -350,8 +340,7 @@ def _cubic(centre: NDArray[np.float64], target: int, margin: float) -> tuple[_We
 
 def _keys(x: NDArray[np.float64]) -> NDArray[np.float64]:
     near, far = 1 - 2.5 * x**2 + 1.5 * x**3, 2 - 4 * x + 2.5 * x**2 - 0.5 * x**3
-    kernel: NDArray[np.float64] = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
-    return kernel
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
 def _means(begin: NDArray[np.float64], end: NDArray[np.float64], target: int) -> tuple[_Weights, _Weights]:

@@ -13,13 +13,9 @@ from ganatomy.core.errors import UserError
 
 Pixels = NDArray[Any]
 
-MAX_BYTES = 3 * 2**29
-"""Memory that a file's pixels may need, as stored and as float32: a broken header must not exhaust the memory."""
-
-LONGEST_SIDE = 2**15
-"""Pixels; a picture that claims more is not read."""
-COLOUR_DIFFERENCE, COLOUR_SHARE = 16, 0.01
-"""Channels that differ by more than this, of 255, in more than this share of the pixels are truly colour."""
+MAX_BYTES = 3 * 2**29  # of a file's pixels, as stored and as float32: a broken header must not exhaust the memory
+LONGEST_SIDE = 2**15  # pixels; a picture that claims more is not read
+COLOUR_DIFFERENCE, COLOUR_SHARE = 16, 0.01  # of 255, of the pixels: channels that differ more are truly colour
 
 
 class Unreadable(Exception):

@@ -1,7 +1,4 @@
-"""From scanner values to stored integers: one mapping a volume, physical = stored x scale + offset.
-
-What method a domain gets is decided in `modality`.
-"""
+"""From scanner values to stored integers: one mapping a volume, physical = stored x scale + offset."""
 
 from __future__ import annotations
 
@@ -18,27 +15,17 @@ Method = Literal["identity", "percentile", "minmax", "window", "fixed"]
 
 HOUNSFIELD = "HU"
 ARBITRARY = "arbitrary units"
-TOP_PERCENTILE = 99.8
-"""Of the foreground: above it lie vessels, artefacts and noise that would take up the range."""
+TOP_PERCENTILE = 99.8  # of the foreground: above lie vessels, artefacts and noise that would take up the range
 BOTTOM_PERCENTILE = 0.2
-PROJECTION_PERCENTILES = (0.1, 99.9)
-"""Of a projection's content: a calcification of a few pixels must not be cut off."""
-BORDER_SHARE = 0.2
-"""A value that at least this share of the border has is the background."""
-BAND = 0.02
-"""A projection's background has scatter and noise: what lies within this share of the range from it belongs to it."""
-HEAP = 0.0002
-"""At least this share of a projection's pixels at its highest value are saturated, such as a lead marker."""
-FOREGROUND = 0.1
-"""A pixel is foreground if it differs from the background by more than this share of the range."""
-SAMPLE = 2_000_000
-"""Percentiles are taken over at most about this many pixels of a volume."""
-AIR = -1000.0
-"""HU, by definition."""
-LEAST = -1024.0
-"""HU: nothing lower is a measurement; scanners write -2000 or -3024 where their round field of view ends."""
-TISSUE = 100.0
-"""A voxel of CT is foreground if it is this many HU above air: lung is, noise in air is not."""
+PROJECTION_PERCENTILES = (0.1, 99.9)  # of a projection's content: a calcification of a few pixels must not be cut off
+BORDER_SHARE = 0.2  # of the border: a value that so much of it has is the background
+BAND = 0.02  # of the range: what is so near to a projection's background is its scatter and noise
+HEAP = 0.0002  # of a projection's pixels: so many at its highest value are saturated, such as a lead marker
+FOREGROUND = 0.1  # of the range: a pixel that differs more from the background is foreground
+SAMPLE = 2_000_000  # pixels of a volume, about, over which percentiles are taken at most
+AIR = -1000.0  # HU, by definition
+LEAST = -1024.0  # HU: nothing lower is measured; scanners write -2000 or -3024 where their round field of view ends
+TISSUE = 100.0  # HU above air: a voxel of CT beyond is foreground; lung is, noise in air is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +123,10 @@ def border_value(pictures: Sequence[Pixels]) -> float | None:
 def measure(pictures: Sequence[Pixels], background: float | None = None, how: Decision | None = None) -> Levels:
     """Background and useful range of a volume.
 
-    With a uniform background the low end is that value, and the high end the 99.8th percentile of the rest: small
-    negative values that interpolation leaves around a skull-stripped brain are cut off.
-    A background brighter than most of the content (inverted images) does not end the range. Without a uniform
-    background the foreground is what lies above the mean, and the low end 0, or the 0.2th percentile where values go
-    below 0. In Hounsfield units the background is air, whatever padding lies around it. Of a
-    projection, see `_projection_levels`.
+    With a uniform background the low end is that value, and the high end the 99.8th percentile of the rest; but a
+    background brighter than most of the content (inverted images) does not end the range. Without one the foreground
+    is what lies above the mean, and the low end 0, or the 0.2th percentile where values go below 0. In Hounsfield units
+    the background is air, whatever padding lies around it. Of a projection, see `_projection_levels`.
 
     Args:
         pictures: the volume's slices [h, w(, 3)], sizes may differ.
@@ -221,7 +206,7 @@ def _edges(pictures: Sequence[Pixels]) -> Pixels:
 
 
 def mapping(how: Decision | Method, levels: Levels, dtype: np.dtype[Any]) -> Mapping:
-    """The mapping of one volume to `dtype`, which is the whole dataset's; see `modality.settle`.
+    """The mapping of one volume to `dtype`, which is the whole dataset's.
 
     Ends that were decided for the domain hold for all its volumes. Otherwise identity keeps the files' values,
     percentile takes the volume's useful range, and minmax its extremes.

@@ -16,13 +16,11 @@ from ganatomy.data.geometry import shares
 Array = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 
-FINE = 64
-"""Pixels a side at which pictures are compared."""
-FINE_BAND = (0.7, 2.5)
-"""Standard deviations of the two Gaussians whose difference is kept, pixels: shading drops out, and noise."""
+FINE = 64  # pixels a side at which pictures are compared
+FINE_BAND = (0.7, 2.5)  # standard deviations of two Gaussians, pixels: of their difference shading drops out, and noise
+# contrast is divided by its local size over a Gaussian of this standard deviation, plus this share of the whole
+# picture's mean square, so that noise in the background stays small
 EVEN, FLOOR = 3.0, 1.0
-"""Contrast is divided by its local size over a Gaussian of this standard deviation, plus this share of the whole
-picture's mean square, so that noise in the background stays small."""
 
 
 def to_grey(pixels: NDArray[np.generic]) -> Array:
@@ -56,16 +54,14 @@ def detail(images: Array) -> Array:
 def unit(vectors: Array) -> Array:
     """Rows (the rest flattened) with norm 1."""
     flat = vectors.reshape(len(vectors), -1)
-    out: Array = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
-    return out
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12))
 
 
 def spectra(images: Array) -> Spectra:
     """Fourier transforms [n, h, h // 2 + 1] of images [n, h, h] of mean 0, scaled to norm 1."""
     from scipy import fft
 
-    out: Spectra = fft.rfft2(unit(images).reshape(images.shape))
-    return out
+    return np.asarray(fft.rfft2(unit(images).reshape(images.shape)))
 
 
 def correlation(one: Spectra, other: Spectra, reach: int, between: bool = False) -> Array:
@@ -83,21 +79,18 @@ def correlation(one: Spectra, other: Spectra, reach: int, between: bool = False)
     grid = np.roll(grid, (reach + margin, reach + margin), (1, 2))[:, :2 * (reach + margin) + 1,
                                                                    :2 * (reach + margin) + 1]
     if not between:
-        highest: Array = grid.reshape(len(grid), -1).max(1)
-        return highest
+        return np.asarray(grid.reshape(len(grid), -1).max(1))
     inner = grid[:, 1:-1, 1:-1].reshape(len(grid), -1)
     y, x = np.unravel_index(inner.argmax(1), (2 * reach + 1, 2 * reach + 1))
     n, y, x = np.arange(len(grid)), y + 1, x + 1
     peak = grid[n, y, x]
     gain = sum(_rise(grid[n, y - dy, x - dx], peak, grid[n, y + dy, x + dx]) for dy, dx in ((0, 1), (1, 0)))
-    out: Array = np.minimum(peak + gain, 1.0)
-    return out
+    return np.minimum(peak + gain, 1.0)
 
 
 def apply(rows: Array, images: Array, columns: Array | None = None) -> Array:
     """rows @ image @ columns^T of each; the columns' matrix is the rows' if not given."""
-    out: Array = np.matmul(np.matmul(rows, images), np.swapaxes(rows if columns is None else columns, -1, -2))
-    return out
+    return np.asarray(rows @ images @ np.swapaxes(rows if columns is None else columns, -1, -2))
 
 
 def areas(size: int, pixels: int = FINE, moved: Array | float = 0.0) -> Array:
@@ -107,15 +100,13 @@ def areas(size: int, pixels: int = FINE, moved: Array | float = 0.0) -> Array:
 
 
 def _centred(images: Array) -> Array:
-    out: Array = images - images.mean((1, 2), keepdims=True)
-    return out
+    return np.asarray(images - images.mean((1, 2), keepdims=True))
 
 
 def _rise(before: Array, peak: Array, after: Array) -> Array:
     """By how much a parabola through three neighbours rises above the middle one, where that is the highest."""
     bend = np.maximum(2 * peak - before - after, 1e-6)
-    out: Array = np.where(peak >= np.maximum(before, after), (after - before) ** 2 / (8 * bend), 0.0)
-    return out
+    return np.where(peak >= np.maximum(before, after), (after - before) ** 2 / (8 * bend), 0.0)
 
 
 def _zoom(size: int, zoom: float) -> Array:

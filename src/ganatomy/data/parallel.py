@@ -21,14 +21,11 @@ from ganatomy.core.errors import UserError
 T = TypeVar("T")
 R = TypeVar("R")
 
-FEW = 64
-"""Fewer items than this are not worth other processes."""
+FEW = 64  # items: fewer are not worth other processes
 MOST_WORKERS = 64
 PROGRESS_SECONDS = 10.0
-MOST_MEMORY = 16 * 2**30
-"""Bytes that a process may take, or all that the machine has: a file must not take everybody else's."""
-DEADLINE = 3600
-"""Seconds that a process may need for one item: a file must not keep it busy for ever."""
+MOST_MEMORY = 16 * 2**30  # bytes that a process may take, or all that the machine has, if less
+DEADLINE = 3600  # seconds that a process may need for one item
 
 
 def progress(total: int, what: str, say: Callable[[str], None]) -> Callable[[int], None]:

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 from ganatomy.core.files import atomic_path
 from ganatomy.data.images import denormalise
 
-Tiles = NDArray[np.uint8]
-"""Pictures of one size, [n, h, w] or [n, h, w, 3]."""
+Tiles = NDArray[np.uint8]  # pictures of one size, [n, h, w] or [n, h, w, 3]
+ERROR_SHOWN = 0.5  # the difference, of images in [-1, 1], that has the brightest colour: a quarter of the range
+LABEL_HEIGHT, GROUND = 16, 24
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -45,10 +46,6 @@ def grid(images: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
     return tiles(to_uint8(images), columns)
 
 
-ERROR_SHOWN = 0.5
-"""The difference, of images in [-1, 1], that has the brightest colour: a quarter of the range."""
-
-
 def error_colours(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Absolute differences of images [n, c, h, w] in [-1, 1] as colours [n, h, w, 3]: black is none, white is much."""
     share = np.clip(np.abs(a - b).mean(1) / ERROR_SHOWN, 0, 1)
@@ -56,9 +53,6 @@ def error_colours(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.
     red, green, blue = (0, 110, 220, 245, 250, 255), (0, 10, 40, 120, 200, 255), (0, 90, 60, 20, 60, 255)
     colours = np.stack([np.interp(share, levels, channel) for channel in (red, green, blue)], -1)
     return np.asarray(np.rint(colours), np.uint8)
-
-
-LABEL_HEIGHT, GROUND = 16, 24
 
 
 def sheet(rows: dict[str, Tiles], title: str, gap: int = 2) -> NDArray[np.uint8]:
