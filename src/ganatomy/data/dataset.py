@@ -182,8 +182,7 @@ class Dataset:
         path = self.path / "masks.npy"
         if not path.is_file():
             raise UserError("has no masks", where=self.path, fix="prepare it again with masks")
-        masks: NDArray[np.uint8] = np.load(path, mmap_mode="r")[[r.row for r in rows]]
-        return masks
+        return np.asarray(np.load(path, mmap_mode="r")[[r.row for r in rows]])
 
     def images(self, rows: Sequence[Row], size: int | None = None) -> NDArray[np.float32]:
         """What a model sees: float32 [n, channels, size, size] in [-1, 1]; see `normalise` and `shrink`."""

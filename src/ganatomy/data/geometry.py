@@ -224,7 +224,7 @@ def shares(begin: NDArray[np.floating[Any]], end: NDArray[np.floating[Any]], pix
     Divided by `end - begin` these are the weights that average over areas, which cannot alias as sampling does.
     """
     edges = np.arange(pixels, dtype=np.float64)
-    return np.clip(np.minimum(end[..., None], edges + 1.0) - np.maximum(begin[..., None], edges), 0.0, None)
+    return np.asarray(np.clip(np.minimum(end[..., None], edges + 1.0) - np.maximum(begin[..., None], edges), 0.0, None))
 
 
 def _weigh(picture: Pixels, down: _Weights, across: _Weights, background: float) -> NDArray[np.float32]:

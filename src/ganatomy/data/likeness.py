@@ -85,7 +85,7 @@ def correlation(one: Spectra, other: Spectra, reach: int, between: bool = False)
     n, y, x = np.arange(len(grid)), y + 1, x + 1
     peak = grid[n, y, x]
     gain = sum(_rise(grid[n, y - dy, x - dx], peak, grid[n, y + dy, x + dx]) for dy, dx in ((0, 1), (1, 0)))
-    return np.minimum(peak + gain, 1.0)
+    return np.asarray(np.minimum(peak + gain, 1.0))
 
 
 def apply(rows: Array, images: Array, columns: Array | None = None) -> Array:

@@ -79,8 +79,7 @@ class Custom(Extractor):
         if output.dtype.kind not in "fiu" or not np.isfinite(output).all():
             raise self._wrong("gives features that are not finite numbers")
         self.dimensions = output.shape[1]
-        rows: Features = output.astype(np.float64)
-        return rows
+        return np.asarray(output.astype(np.float64))
 
     def _torchscript(self) -> Run:
         try:

@@ -1,7 +1,4 @@
-"""Grey values (Histogram), and mean profiles: what is averaged over images, and how far two averages are apart.
-
-Histograms and spectra are profiles; spectrum.py has the latter.
-"""
+"""Grey values (Histogram), and mean profiles, as histograms and spectra are: how far two averages are apart."""
 
 from __future__ import annotations
 
@@ -88,21 +85,18 @@ class Profiles:
     def mean(self, weights: Array | None = None) -> Array:
         """The mean over images [1, k], or one for each row of subject weights [draws, S]: [draws, k]."""
         if weights is None:
-            mean: Array = self.values.mean(0, keepdims=True)
-            return mean
+            return np.asarray(self.values.mean(0, keepdims=True))
         per_image = weights[:, self.subjects]
-        weighted: Array = per_image @ self.values / per_image.sum(1, keepdims=True)
-        return weighted
+        return np.asarray(per_image @ self.values / per_image.sum(1, keepdims=True))
 
 
 def compare(name: str, against: str, real: Profiles, synthetic: Profiles, distance: Distance, seed: int,
             evidence: bool = True, **fields: Any) -> Result:
     """The distance between two mean profiles, lower is better, with interval, floor and paired difference.
 
-    A distance between means is biased upward: even two samples of one population are apart. Therefore the floor: half
-    of the real subjects against the other half. Slices of one patient are alike, so a half of S / 2 patients is farther
-    from the other half than as many independent images would be: with several images a patient a good generator lies
-    below the floor, and the paired difference accuses too seldom rather than too often.
+    A distance between means is biased upward: therefore the floor, half of the real subjects against the other half.
+    Slices of one patient are alike, so halves are farther apart than as many independent images would be: with several
+    images a patient a good generator lies below the floor, and is accused too seldom rather than too often.
 
     Args:
         name, against, fields: as in `Result`.
@@ -145,8 +139,7 @@ def _floor(real: Profiles, synthetic: Profiles, distance: Distance, seed: int) -
 
 
 def _at_most(real: Profiles, half: Array, most: int, seed: int) -> Array:
-    """The mean of each half [draws, S] of the subjects, of `most` of its images drawn at random where it has more: the
-    distance falls with n, so that the other side of the comparison must have no more images either."""
+    """The mean of each half [draws, S] of the subjects, of at most `most` of its images: the distance falls with n."""
     rng, means = np.random.default_rng((seed, 402)), real.mean(half)
     for row, chosen in enumerate(half):
         rows = np.flatnonzero(chosen[real.subjects])
@@ -187,26 +180,18 @@ def histograms(images: Images) -> Array:
     levels = np.clip((images + 1) * ((LEVELS - 1) / 2) + 0.5, 0, LEVELS - 1).astype(np.intp).reshape(n * c, -1)
     levels += np.arange(n * c)[:, None] * LEVELS
     counts = np.bincount(levels.ravel(), minlength=n * c * LEVELS).reshape(n, c, LEVELS)
-    shares: Array = counts / (images.shape[2] * images.shape[3])
-    return shares
+    return np.asarray(counts / (images.shape[2] * images.shape[3]))
 
 
 def wasserstein(a: Array, b: Array) -> Array:
-    """The 1-Wasserstein distance between histograms over the same levels, in shares of the grey range (0 to 1).
+    """The 1-Wasserstein distance between histograms, in shares of the grey range (0 to 1); over channels their mean.
 
     On a line it is the area between the two distribution functions (Villani, Topics in Optimal Transportation, 2003,
-    eq. 2.48). Over several channels their mean.
-
-    Args:
-        a, b: shares [draws, c * 256], either with one row.
-
-    Returns:
-        [draws].
+    eq. 2.48). Shares are [draws, c * 256], either with one row; the distances [draws].
     """
     difference = (a - b).reshape(max(len(a), len(b)), -1, LEVELS)
     area: Array = np.abs(difference.cumsum(-1)[..., :-1]).sum(-1) / (LEVELS - 1)
-    mean: Array = area.mean(-1)
-    return mean
+    return np.asarray(area.mean(-1))
 
 
 def compute(samples: Samples) -> list[Result]:

@@ -195,11 +195,6 @@ class Evaluation(Part):
     warnings: tuple[str, ...] = ()
 
     @property
-    def test(self) -> Count | None:
-        """How many test images and subjects were measured; None where that is not written."""
-        raise NotImplementedError
-
-    @property
     def patients_unknown(self) -> bool:
         """Whether each image was counted as a subject because nothing says whose it is."""
         return any(PATIENTS_UNKNOWN in text.lower() for text in self.warnings)

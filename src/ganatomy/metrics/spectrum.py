@@ -41,6 +41,12 @@ ABOUT = (
 LEAST = 1.0  # dB: a smaller difference matters to nobody
 ROUNDING = (2 / 255) ** 2 / 12  # power of rounding to 256 grey levels: weaker frequencies cannot be seen
 _FINE = 0.25  # cycles a pixel: the upper half of the frequencies
+GROUPS = 20  # groups of subjects, of which the spread is taken
+LEAST_EXCESS = 3.0  # dB
+ERRORS = 6.0  # standard errors, and spreads over frequencies: there are thousands, and 20 groups or fewer
+MOST = 8
+_LOWEST = 1 / 10  # cycles a pixel: below it anatomy itself is narrow
+_NEAR, _FAR = 5, 9  # the neighbourhood of a frequency: a square ring, 9 wide with a hole of 5
 _CAVEAT = "from 1 cycle an image to 1/2 a pixel; power below that of rounding to 256 grey levels does not count"
 
 
@@ -105,7 +111,8 @@ class Spectra:
             member = groups[start:start + len(chunk)] == np.arange(GROUPS)[:, None]
             sums += member.astype(np.float32) @ (10 * np.log10(flat + np.float32(ROUNDING)))
             start += len(chunk)
-        maps, counts = group_means(sums.reshape(GROUPS, *radius.shape), counts)
+        kept = counts > 0
+        maps, counts = sums.reshape(GROUPS, *radius.shape)[kept] / counts[kept, None, None], counts[kept]
         return cls(Profiles.of(np.concatenate(radial).astype(np.float64), sample, rows),
                    Profiles.of(np.concatenate(fine)[:, None].astype(np.float64), sample, rows), maps, counts)
 
@@ -122,8 +129,7 @@ def _rings(ring: NDArray[np.intp], weight: Array, most: int) -> Any:
 
 def decibels(a: Array, b: Array) -> Array:
     """Root mean square difference over frequencies of spectra in dB: [draws, k], either with one row -> [draws]."""
-    rms: Array = np.sqrt(np.square(a - b).mean(1))
-    return rms
+    return np.asarray(np.sqrt(np.square(a - b).mean(1)))
 
 
 def compute(samples: Samples) -> list[Result]:
@@ -188,11 +194,7 @@ def _halves(real: Profiles, seed: int) -> list[float] | None:
 
 
 def fault(result: Result) -> str:
-    """That spectrum or sharpness is off.
-
-    Of the spectrum: a peak is named, or it is beyond its floor at equal n, and by at least 1 dB. Of the sharpness: the
-    ratio is below 0.8 or above 1.25 and its interval below or above 1 as a whole.
-    """
+    """That spectrum (a peak, or beyond its floor at equal n, and by at least 1 dB) or sharpness (its ratio) is off."""
     if result.name == SHARPNESS:
         off = ratio_off(result)
         return f"Fine detail has {result.ratio:.2g} times the power of real images: the images are " \
@@ -204,26 +206,12 @@ def fault(result: Result) -> str:
     return f"The power spectrum is off by {result.value:.1f} dB (root mean square)." if beyond(result, LEAST) else ""
 
 
-GROUPS = 20  # groups of subjects, of which the spread is taken
-LEAST_EXCESS = 3.0  # dB
-ERRORS = 6.0  # standard errors, and spreads over frequencies: there are thousands, and 20 groups or fewer
-MOST = 8
-_LOWEST = 1 / 10  # cycles a pixel: below it anatomy itself is narrow
-_NEAR, _FAR = 5, 9  # the neighbourhood of a frequency: a square ring, 9 wide with a hole of 5
-
-
-def group_means(sums: Array, counts: Array) -> tuple[Array, Array]:
-    """Means of the groups that have any images: sums [g, s, k], counts [g]."""
-    kept = counts > 0
-    return sums[kept] / counts[kept, None, None], counts[kept]
-
-
 def peaks(real: tuple[Array, Array], synthetic: tuple[Array, Array]) -> list[dict[str, Any]]:
     """The peaks, strongest first, at most eight.
 
     A frequency stands out by how far it is above the mean of its neighbourhood. It is a peak if synthetic images stand
-    out there at least 3 dB and six standard errors more than real ones, and more than the frequencies next to it. A
-    few images that are repeated have rough spectra everywhere: six times the spread over all frequencies count, too.
+    out there more than at the frequencies next to it, and more than real ones by 3 dB, six standard errors, and six
+    times the spread over all frequencies: a few images that are repeated have rough spectra everywhere.
 
     Args:
         real, synthetic: mean spectra of groups of subjects in dB [g, s, s // 2 + 1], and their numbers of images [g].
@@ -232,6 +220,8 @@ def peaks(real: tuple[Array, Array], synthetic: tuple[Array, Array]) -> list[dic
         {"period_px", "direction", "excess_db"} of each: "horizontal" repeats from left to right. Stripes both ways, or
         the checks between them, are "both (checkerboard)".
     """
+    from scipy.ndimage import maximum_filter
+
     size = real[0].shape[1]
     (own, own_error), (theirs, error) = _standing_out(*synthetic), _standing_out(*real)
     if error is None or (own_error is not None and len(real[1]) < 5):
@@ -242,10 +232,10 @@ def peaks(real: tuple[Array, Array], synthetic: tuple[Array, Array]) -> list[dic
     excess = own - theirs
     spread = 1.4826 * float(np.median(np.abs(excess - np.median(excess))))  # of a normal distribution its deviation
     limit = np.maximum(max(LEAST_EXCESS, ERRORS * spread), ERRORS * np.sqrt(own_error + error))
-    radius = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
-    high = (excess >= limit) & (own >= LEAST_EXCESS) & (radius >= max(_LOWEST, 4 / size)) & (excess >= _highest(excess))
-    seen = [_named(y, x, size, float(excess[y, x])) for y, x in zip(*np.nonzero(high), strict=True)]
-    return _merged(seen)
+    radius, _ = frequencies(size)
+    highest = maximum_filter(excess, 3, mode=("wrap", "nearest"))
+    high = (excess >= limit) & (own >= LEAST_EXCESS) & (radius >= max(_LOWEST, 4 / size)) & (excess >= highest)
+    return _merged([_named(y, x, size, float(excess[y, x])) for y, x in zip(*np.nonzero(high), strict=True)])
 
 
 def _standing_out(maps: Array, counts: Array) -> tuple[Array, Array | None]:
@@ -273,15 +263,7 @@ def _above(half: Array) -> Array:
     mirrored = np.roll(half[::-1, 1:(size + 1) // 2][:, ::-1], 1, axis=0)
     whole = np.concatenate([half, mirrored], 1)
     far, near = (uniform_filter(whole, width, mode="wrap") * width ** 2 for width in (_FAR, _NEAR))
-    above: Array = (whole - (far - near) / (_FAR ** 2 - _NEAR ** 2))[:, :across]
-    return above
-
-
-def _highest(excess: Array) -> Array:
-    from scipy.ndimage import maximum_filter
-
-    highest: Array = maximum_filter(excess, 3, mode=("wrap", "nearest"))
-    return highest
+    return np.asarray((whole - (far - near) / (_FAR ** 2 - _NEAR ** 2))[:, :across])
 
 
 def _named(row: int, column: int, size: int, excess: float) -> dict[str, Any]:
@@ -296,10 +278,10 @@ def _named(row: int, column: int, size: int, excess: float) -> dict[str, Any]:
     return {"period_px": round(1 / frequency, 2), "direction": direction, "excess_db": round(excess, 1)}
 
 
-def _merged(seen: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _merged(peaks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry for each period: peaks in two directions make a checkerboard."""
     merged: dict[float, dict[str, Any]] = {}
-    for peak in sorted(seen, key=lambda p: -p["excess_db"]):
+    for peak in sorted(peaks, key=lambda p: -p["excess_db"]):
         first = merged.setdefault(peak["period_px"], dict(peak))
         if peak["direction"] != first["direction"]:
             first["direction"] = "both (checkerboard)"

@@ -32,11 +32,7 @@ Span = tuple[float, float]
 
 
 class Pairs:
-    """The similarity of pairs of images: the mean, and its interval over the subjects on both sides.
-
-    Attributes:
-        values: of each pair.
-    """
+    """The similarity of pairs of images: `values` [pairs], their mean, and its interval over subjects on both sides."""
 
     def __init__(self, one: Sample, first: Rows, other: Sample, second: Rows,
                  measure: Callable[[Images, Images], Array] = ssim) -> None:

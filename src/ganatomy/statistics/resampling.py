@@ -112,8 +112,7 @@ def _without_each(values: Array, subjects: NDArray[np.intp], pairs: Array) -> Ar
     """The mean over pairs without each subject's; a subject without which no pair is left is passed over."""
     counts, sums = np.bincount(subjects), np.bincount(subjects, values)
     some = (counts > 0) & (counts < len(pairs))
-    left: Array = (pairs.sum() - sums[some]) / (len(pairs) - counts[some])
-    return left
+    return np.asarray((pairs.sum() - sums[some]) / (len(pairs) - counts[some]))
 
 
 def block_sums(pairs: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
@@ -124,8 +123,7 @@ def block_sums(pairs: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) 
 def _sum_rows(matrix: Array, subjects: NDArray[np.intp]) -> Array:
     order = np.argsort(subjects, kind="stable")
     starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
-    summed: Array = np.add.reduceat(matrix[order], starts, axis=0, dtype=np.float64)
-    return summed
+    return np.add.reduceat(matrix[order], starts, axis=0, dtype=np.float64)
 
 
 def between_mean(blocks: Array, counts: Array, weights: Array) -> Array:
@@ -144,12 +142,10 @@ def between_mean(blocks: Array, counts: Array, weights: Array) -> Array:
     np.fill_diagonal(off, 0)
     sums = ((weights @ off) * weights).sum(1)
     pairs = (weights @ counts) ** 2 - np.square(weights * counts).sum(1)
-    mean: Array = np.divide(sums, pairs, out=np.full(len(weights), np.nan), where=pairs > 0.5)
-    return mean
+    return np.asarray(np.divide(sums, pairs, out=np.full(len(weights), np.nan), where=pairs > 0.5))
 
 
 def across_mean(blocks: Array, counts: tuple[Array, Array], weights: tuple[Array, Array]) -> Array:
     """The weighted mean over pairs of one image from each of two samples: blocks [S, T], weights [draws, S or T]."""
     (left, right), (n_left, n_right) = weights, counts
-    mean: Array = ((left @ blocks) * right).sum(1) / ((left @ n_left) * (right @ n_right))
-    return mean
+    return np.asarray(((left @ blocks) * right).sum(1) / ((left @ n_left) * (right @ n_right)))

@@ -254,5 +254,4 @@ def interval(real: Array, fake: Array, subjects: Rows, fakes: Rows, seed: int) -
 
 def _resampled(gains: Array, groups: Rows, rng: np.random.Generator) -> Array:
     weights = multinomial_weights(int(groups.max()) + 1, BOOTSTRAPS, rng)
-    mean: Array = weights @ np.bincount(groups, gains) / (weights @ np.bincount(groups))
-    return mean
+    return weights @ np.bincount(groups, gains) / (weights @ np.bincount(groups))

@@ -65,8 +65,7 @@ def structure(images: Images, masks: Masks) -> Structure:
     inside = np.where(masks.any((1, 2), keepdims=True), masks, True)
     typical = (magnitude * inside).sum((1, 2), keepdims=True) / inside.sum((1, 2), keepdims=True)
     direction = np.square((x + 1j * y) / np.maximum(magnitude, 1e-7))
-    edges: Structure = (direction * (magnitude / (magnitude + typical + 1e-4))).astype(np.complex64)
-    return edges
+    return np.asarray((direction * (magnitude / (magnitude + typical + 1e-4))).astype(np.complex64))
 
 
 def image_shifts(first: Structure, second: Structure) -> Shifts:
@@ -148,8 +147,7 @@ def _block_correlation(block: Structure, region: Structure, window: NDArray[np.f
     there = fft.ifft2(np.conj(fft.fft2(window, (size, size))) * fft.fft2(np.square(np.abs(region)))).real
     # a place with hardly any structure must not match by its noise
     scale = np.sqrt(np.maximum(there, 1e-3 * window.sum()) * energy[:, None, None])
-    correlation: Array = (match / scale)[:, :places, :places].astype(np.float64)
-    return correlation
+    return np.asarray((match / scale)[:, :places, :places].astype(np.float64))
 
 
 def measure(first: Images, second: Images, masks: Masks, pixel: Array) -> dict[str, Array]:
@@ -224,5 +222,4 @@ def _matched(edges: Masks, partners: Masks) -> Array:
 
     near = maximum_filter(partners, (1, 3, 3))
     counts = edges.sum((1, 2))
-    share: Array = np.divide((edges & near).sum((1, 2)), counts, out=np.full(len(edges), np.nan), where=counts > 0)
-    return share
+    return np.asarray(np.divide((edges & near).sum((1, 2)), counts, out=np.full(len(edges), np.nan), where=counts > 0))
