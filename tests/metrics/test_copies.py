@@ -13,14 +13,14 @@ from scipy import ndimage
 from scipy.stats import binom
 
 from ganatomy.metrics.base import Result, Sample, Samples
-from ganatomy.metrics.copies import compute
-from ganatomy.metrics.copies.calibration import (
+from ganatomy.metrics.copies import (
     MARGIN,
     SURE,
     TARGET,
     Calibration,
     Group,
     by_chance,
+    compute,
     rank,
     share_of_copies,
     verdict,

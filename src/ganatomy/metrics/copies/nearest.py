@@ -19,18 +19,13 @@ from ganatomy.features.base import Images
 from ganatomy.metrics.base import Sample
 from ganatomy.statistics.resampling import Array
 
-FEATURES, PIXELS = CHANNELS = ("features", "pixels")
-RANK = 3
+CHANNELS = ("features", "pixels")
 FEWEST_SUBJECTS = 2
-SHORTLIST = 10
-"""Subjects whose images are laid over an image, pixel by pixel."""
-REACH = 8
-"""Pixels of 64 by which an image may be moved."""
-LEAST_CONTENT = 0.2
-"""Images with less contrast than this share of the usual are not judged: what the last slices show, a spot or nothing,
-is alike in all patients."""
-ZOOMS = (1.0, 0.93, 0.965, 1.035, 1.07)
-"""Fine detail of a large head no longer fits at 3% beside the right size."""
+RANK = 3  # the subject whose distance the nearest's is divided by
+SHORTLIST = 10  # subjects whose images are laid over an image, pixel by pixel
+REACH = 8  # pixels of 64 by which an image may be moved
+LEAST_CONTENT = 0.2  # of the usual contrast: what the last slices show, a spot or nothing, is alike in all patients
+ZOOMS = (1.0, 0.93, 0.965, 1.035, 1.07)  # fine detail of a large head no longer fits at 3% beside the right size
 FLIPS = ("as it is", "mirrored left-right", "turned by 180 degrees", "mirrored top-bottom")
 _BAND = 12  # frequencies each way of the power spectrum that finds candidates
 _CHUNK = 256
@@ -43,7 +38,7 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Nearest:
-    """What is nearest to each of n images, in two channels (features, pixels).
+    """What is nearest to each of n images, by `CHANNELS`.
 
     Attributes:
         ratio: float64 [n, 2], distance to the nearest over that to the third nearest subject, 0 to 1; NaN for an image
@@ -65,14 +60,8 @@ def view_name(view: int) -> str:
     return FLIPS[view % len(FLIPS)] + ("" if zoom == 1 else ", reduced" if zoom > 1 else ", enlarged")
 
 
-def _content(images: Images) -> Array:
-    """Standard deviation of each image's grey values: [n]."""
-    spread: Array = images.mean(1).std((1, 2), dtype=np.float64)
-    return spread
-
-
 class Reference:
-    """The images of a sample in which nearest ones are looked for; 20,000 of 64 pixels take 0.5 GB.
+    """The images of a sample in which nearest ones are looked for; 20,000 take 0.5 GB.
 
     Attributes:
         rows: those that show enough to be judged, the subjects in one piece each.
@@ -115,10 +104,10 @@ class Reference:
         return ratio, distance, self.rows[likeness.argmax(1)]
 
     def _cosines(self, features: Float, own: Index | None) -> Float:
-        """Cosines of features [n, d], less the mean, with the reference's.
+        """Cosines of features [n, d], less the mean, with the reference's: [n, rows].
 
-        For the reference's own images the mean is that of the other subjects: it would push them apart, and new images
-        would seem nearer than they.
+        Of the reference's own images the mean is that of the other subjects; else it would push them apart, and new
+        images would seem nearer than they.
         """
         if own is None:
             known: Float = unit(features) @ unit(self._features).T
@@ -132,7 +121,7 @@ class Reference:
         return cosines
 
     def _others_mean(self, subject: int) -> Float:
-        """Where the mean of the other subjects' features lies, from that of all: [d]."""
+        """The mean of the other subjects' features, less that of all: [d]."""
         rows = self._features[self.owners == subject]
         mean: Float = -rows.sum(0) / max(len(self.rows) - len(rows), 1)
         return mean
@@ -140,8 +129,8 @@ class Reference:
     def by_pixels(self, images: Sequence[Float], own: Index | None) -> tuple[Array, Array, Index, Index]:
         """The same in pixels, and how they lie (see `Nearest`), of images in all their views, [n, 64, 64] each.
 
-        Candidates have a similar power spectrum, which no shift and no half turn changes; laid over each other are the
-        most similar image of each of the ten subjects with the most similar ones.
+        Laid over them is, of each of the ten subjects with the most similar power spectra, the image with the most
+        similar one: no shift and no half turn changes it.
         """
         best, which = self._candidates(images, own)
         n, k = np.arange(len(best)), min(SHORTLIST, self.n_subjects)
@@ -151,7 +140,7 @@ class Reference:
         rows, lies = np.empty((2, len(best), k), np.intp)
         distances = np.empty((len(best), k))
         for j in range(k):
-            rows[:, j] = self._best_of(best, order[:, j])
+            rows[:, j] = self._most_similar(best, order[:, j])
             chosen = which[n, rows[:, j]]
             query, real = queries[chosen, n], self._details[rows[:, j]]
             straight, turned = correlation(query, real, REACH), correlation(query, np.conj(real), REACH)
@@ -175,8 +164,8 @@ class Reference:
         self._leave_out(best, own)
         return best, which.astype(np.intp)
 
-    def _best_of(self, likeness: Float, subjects: Index) -> Index:
-        """For each image the most similar row of one subject."""
+    def _most_similar(self, likeness: Float, subjects: Index) -> Index:
+        """For each image the row of one subject."""
         ends = np.append(self.starts[1:], len(self.rows))
         return np.array([self.starts[s] + int(likeness[i, self.starts[s]:ends[s]].argmax())
                          for i, s in enumerate(subjects)], np.intp)
@@ -186,7 +175,7 @@ class Reference:
             likeness[own[:, None] == self.owners[None]] = _OWN
 
     def _ratio(self, distances: Array) -> tuple[Array, Array]:
-        """Of distances to subjects [n, k]; below four subjects the second nearest stands for the third."""
+        """Ratio and nearest of distances to subjects [n, k]; below four the second nearest stands for the third."""
         distances = np.sort(np.maximum(distances, 0), axis=1)
         first, later = distances[:, 0], distances[:, min(RANK, max(2, self.n_subjects - 1)) - 1]
         ratio = np.divide(first, later, out=np.ones(len(first)), where=later > _SAME)
@@ -194,11 +183,9 @@ class Reference:
 
 
 def nearest(query: Sample, references: Sequence[Reference], rows: Index) -> list[Nearest]:
-    """What is nearest to the images of a sample in each of several references, a few hundred images at a time.
+    """What is nearest to these rows of a sample in each of several references, which have at least two subjects each.
 
-    Images of a reference's own sample are compared with its other subjects only.
-
-    References have at least two subjects each; of two, their own images cannot be judged. `rows` are of the query.
+    Images of a reference's own sample are compared with its other subjects only; of two they cannot be judged.
     """
     parts: list[list[Nearest]] = [[] for _ in references]
     for start in range(0, len(rows), _CHUNK):
@@ -215,6 +202,12 @@ def nearest(query: Sample, references: Sequence[Reference], rows: Index) -> list
             part.append(Nearest(np.where(empty[:, None] | alone, np.nan, ratio), distance, row, view))
     return [Nearest(*(np.concatenate([getattr(one, field.name) for one in part]) for field in fields(Nearest)))
             for part in parts]
+
+
+def _content(images: Images) -> Array:
+    """Standard deviation of each image's grey values: [n]."""
+    spread: Array = images.mean(1).std((1, 2), dtype=np.float64)
+    return spread
 
 
 def _small(images: Images) -> Float:
