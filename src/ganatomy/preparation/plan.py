@@ -18,7 +18,7 @@ from ganatomy.data.intensity import HOUNSFIELD, Decision
 from ganatomy.formats import Pixels, Unreadable
 from ganatomy.preparation.grids import Scanned
 from ganatomy.preparation.options import Options
-from ganatomy.preparation.rules import Choice, choose, needs_sample, no_window, parse_intensity, pool, settle
+from ganatomy.preparation.rules import choose, needs_sample, no_window, parse_intensity, pool, settle
 from ganatomy.preparation.visits import Visit
 from ganatomy.sources.entry import read_entry
 
@@ -102,7 +102,7 @@ def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Optio
     has_ct = any(samples[domain] is None and decisions[domain].units == HOUNSFIELD for domain in domains)
     for domain in no_window(samples, wanted, has_ct):
         decisions[domain] = replace(
-            choose({""}, dtypes[domain], Choice("auto"), samples[domain]),
+            choose({""}, dtypes[domain], None, samples[domain]),
             reason="does not look like Hounsfield units, to which a window applies, as another domain does")
     decisions, dtype = settle(decisions, dtypes)
     reasons: dict[str, list[str]] = {}

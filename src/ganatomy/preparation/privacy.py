@@ -153,12 +153,16 @@ def _owners(place: Path) -> list[Path]:
     if not place.exists():
         raise UserError("there is no such file or folder", where=place, fix="check the path")
     above = next((path for path in (place.absolute(), *place.absolute().parents) if is_ours(path)), None)
-    return [above] if above is not None else [path for path in _below(place, []) if path.is_dir() and is_ours(path)]
+    return [above] if above is not None else [path for path in _below(place) if path.is_dir() and is_ours(path)]
 
 
 def _search(place: Path, search: Search, audit: Audit) -> None:
     """Search all files below a place, and their names."""
-    closed: list[OSError] = []
+    def closed(fault: OSError) -> None:
+        folder = str(fault.filename)
+        forms = {hit.form for hit in search.text(os.fsencode(os.path.relpath(folder, place)))}
+        audit.cannot_search(_masked(folder, forms), f"the folder cannot be opened ({fault.strerror})")
+
     for path in _below(place, closed):
         name = place.name if path == place else path.relative_to(place).as_posix()
         hits = list(search.text(os.fsencode(name)))
@@ -176,20 +180,16 @@ def _search(place: Path, search: Search, audit: Audit) -> None:
             for reason in search.unsearched:
                 audit.cannot_search(shown, reason)
             search.unsearched.clear()
-    for fault in closed:
-        folder = str(fault.filename)
-        forms = {hit.form for hit in search.text(os.fsencode(os.path.relpath(folder, place)))}
-        audit.cannot_search(_masked(folder, forms), f"the folder cannot be opened ({fault.strerror})")
 
 
-def _below(place: Path, closed: list[OSError]) -> Iterator[Path]:
+def _below(place: Path, closed: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """Files and folders below a place, or the file itself; private folders are passed over, links not followed.
 
-    The errors of folders that cannot be opened are added to `closed`.
+    `closed` is told of folders that cannot be opened.
     """
     if place.is_file():
         yield place
-    for folder, folders, files in os.walk(place, onerror=closed.append) if place.is_dir() else ():
+    for folder, folders, files in os.walk(place, onerror=closed):
         folders[:] = sorted(f for f in folders if not f.endswith(PRIVATE_SUFFIX))
         yield from (Path(folder) / name for name in (*folders, *sorted(files)))
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
-from ganatomy.data.intensity import AIR, ARBITRARY, HOUNSFIELD, Decision, Method
+from ganatomy.data.intensity import AIR, ARBITRARY, HOUNSFIELD, Decision
 from ganatomy.formats import Pixels
 
 DType = np.dtype[Any]
 
-WIDE = (0.0, 2000.0)
+WIDE = (-1000.0, 1000.0)
+"""HU that `window` keeps."""
 LARGEST = 1e30
 """No value of an image reaches it, and differences of smaller ones are finite."""
 WINDOWS: dict[str, tuple[float, float]] = {
@@ -41,27 +42,20 @@ _NO_UNIT = {"MR": "MR has no absolute unit", "NM": "counts depend on dose and ti
 """Why the values of a modality cannot be compared between volumes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What --intensity asked for: a method or auto, and the ends where it names them."""
-
-    method: Method | Literal["auto"]
-    low: float | None = None
-    high: float | None = None
+_PLAIN = {"auto": None, "identity": Decision("identity"), "percentile": Decision("percentile"),
+          "minmax": Decision("minmax"), "window": Decision("window", *WIDE)}
 
 
-def parse_intensity(text: str) -> Choice:
-    """The choice in `auto`, `identity`, `percentile`, `minmax`, `window`, `window:NAME`, `window:CENTRE/WIDTH` (HU) or
-    `fixed:LOW:HIGH` (the files' values). Raises `UserError` for anything else.
-    """
-    word, colon, rest = str(text).strip().lower().partition(":")
-    for plain in ("auto", "identity", "percentile", "minmax"):
-        if word == plain and not colon:
-            return Choice(plain)
+def parse_intensity(text: str) -> Decision | None:
+    """What --intensity asks for, None for `auto`. Raises `UserError`."""
+    asked = str(text).strip().lower()
+    if asked in _PLAIN:
+        return _PLAIN[asked]
+    word, _, rest = asked.partition(":")
     low = high = math.nan
     with suppress(ValueError):
         if word == "window":
-            centre, width = WINDOWS.get(rest) or [float(part) for part in rest.split("/")] if colon else WIDE
+            centre, width = WINDOWS.get(rest) or [float(part) for part in rest.split("/")]
             low, high = centre - width / 2, centre + width / 2
         elif word == "fixed":
             low, high = (float(part) for part in rest.split(":"))
@@ -69,12 +63,12 @@ def parse_intensity(text: str) -> Choice:
         raise UserError(f"{text!r} is unknown", where="--intensity",
                         fix=f"use auto, identity, percentile, minmax, window, window:NAME ({', '.join(WINDOWS)}), "
                             "window:CENTRE/WIDTH or fixed:LOW:HIGH")
-    return Choice("window" if word == "window" else "fixed", low, high)
+    return Decision("window" if word == "window" else "fixed", low, high)
 
 
-def needs_sample(modalities: Set[str], dtypes: Set[DType], wanted: Choice) -> bool:
+def needs_sample(modalities: Set[str], dtypes: Set[DType], wanted: Decision | None) -> bool:
     """Whether `choose` has to see values: it must where the files leave open whether they are Hounsfield units."""
-    return dtypes != {BYTE} and modalities - {""} <= {"CT"} and wanted.method != "identity"
+    return dtypes != {BYTE} and modalities - {""} <= {"CT"} and (wanted is None or wanted.method != "identity")
 
 
 def pool(pictures: Iterable[Pixels], volumes: int) -> NDArray[np.float32]:
@@ -108,36 +102,37 @@ def looks_like_hounsfield(values: NDArray[Any]) -> bool:
     return air >= 0.02 and soft >= 0.05 and air / 200 > 2 * lung / 500 and soft / 300 > 2 * bone / 500
 
 
-def choose(modalities: Set[str], dtypes: Set[DType], wanted: Choice, sample: NDArray[Any] | None = None) -> Decision:
+def choose(modalities: Set[str], dtypes: Set[DType], wanted: Decision | None,
+           sample: NDArray[Any] | None = None) -> Decision:
     """How a domain is mapped, and why: by the modalities of its files, as DICOM calls them ("" for those that say
     nothing), the dtypes of their values, what is wanted, and values of some volumes (see `needs_sample`)."""
     known = modalities - {""}
     hounsfield = dtypes != {BYTE} and _hounsfield(known, sample)
-    units = HOUNSFIELD if hounsfield else ARBITRARY
     xray = bool(known) and known <= XRAY
-    if wanted.method == "window":
+    if wanted is not None and wanted.method == "window":
         if hounsfield or not (known or BYTE in dtypes):
             return _windowed(wanted, "as asked")
-        automatic = choose(modalities, dtypes, Choice("auto"), sample)
+        automatic = choose(modalities, dtypes, None, sample)
         return replace(automatic, reason=f"no CT in Hounsfield units, to which a window applies; {automatic.reason}")
-    if wanted.method != "auto":
+    if wanted is not None:
         ends = "" if wanted.low is None else f" from {wanted.low:g} to {wanted.high:g}"
-        return Decision(wanted.method, wanted.low, wanted.high, units, f"{wanted.method}{ends}, as asked", xray)
+        return replace(wanted, units=HOUNSFIELD if hounsfield else ARBITRARY,
+                       reason=f"{wanted.method}{ends}, as asked", projection=xray)
     if dtypes == {BYTE}:
-        return Decision("identity", units=units, reason="8 bits a pixel, kept as they are")
+        return Decision("identity", reason="8 bits a pixel, kept as they are")
     if hounsfield:
-        return _windowed(parse_intensity("window"), "CT, in Hounsfield units" if known else
+        return _windowed(Decision("window", *WIDE), "CT, in Hounsfield units" if known else
                          "the values look like Hounsfield units (air near -1000, soft tissue near 0; --intensity "
                          "percentile if they are not)")
-    return Decision("percentile", units=units, reason=_why_percentile(known, dtypes), projection=xray)
+    return Decision("percentile", reason=_why_percentile(known, dtypes), projection=xray)
 
 
-def no_window(samples: Mapping[str, NDArray[Any] | None], wanted: Choice, has_ct: bool) -> list[str]:
+def no_window(samples: Mapping[str, NDArray[Any] | None], wanted: Decision | None, has_ct: bool) -> list[str]:
     """Domains without a modality that must not be windowed though asked: another looks like CT, and these do not.
 
     `samples` holds values of each domain whose files name no modality, None for the others.
     """
-    if wanted.method != "window":
+    if wanted is None or wanted.method != "window":
         return []
     like = {domain: looks_like_hounsfield(values) for domain, values in samples.items() if values is not None}
     return [domain for domain, hounsfield in like.items() if not hounsfield and (has_ct or any(like.values()))]
@@ -152,10 +147,10 @@ def _hounsfield(known: Set[str], sample: NDArray[Any] | None) -> bool:
     return not known and sample is not None and looks_like_hounsfield(sample)
 
 
-def _windowed(wanted: Choice, why: str) -> Decision:
-    return Decision("window", wanted.low, wanted.high, HOUNSFIELD,
-                    f"{why}: {wanted.low:g} to {wanted.high:g} HU are kept and what lies outside is clipped; "
-                    "--intensity window:brain (or soft, lung, bone, 40/80, ...) gives one tissue more contrast")
+def _windowed(wanted: Decision, why: str) -> Decision:
+    return replace(wanted, units=HOUNSFIELD, reason=f"{why}: {wanted.low:g} to {wanted.high:g} HU are kept and what "
+                   "lies outside is clipped; --intensity window:brain (or soft, lung, bone, 40/80, ...) gives one "
+                   "tissue more contrast")
 
 
 def _why_percentile(known: Set[str], dtypes: Set[DType]) -> str:
