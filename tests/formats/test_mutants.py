@@ -59,22 +59,18 @@ print(json.dumps({**outcomes, "slowest": slowest, "worst": worst, "prepare": tim
 """
 
 
-def judge(folder: Path, out: Path) -> dict[str, object]:
-    done = subprocess.run([sys.executable, "-c", JUDGE, str(folder), str(out)], cwd=HERE, capture_output=True,
-                          text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, f"{folder}: exit code {done.returncode}\n{done.stderr[-3000:]}"
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
 def hold(folder: Path, out: Path) -> tuple[int, int]:
     """How many files were read and refused, none for too long or with too much memory."""
     out.parent.mkdir()
-    outcome = judge(folder, out)
-    assert float(str(outcome["slowest"])) < MOST_SECONDS and float(str(outcome["bytes"])) < MOST_BYTES, outcome
+    done = subprocess.run([sys.executable, "-c", JUDGE, str(folder), str(out)], cwd=HERE, capture_output=True,
+                          text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, f"{folder}: exit code {done.returncode}\n{done.stderr[-3000:]}"
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert outcome["slowest"] < MOST_SECONDS and outcome["bytes"] < MOST_BYTES, outcome
     assert outcome["left"] == [] and out.exists() == outcome["prepared"]
     if outcome["prepared"]:
         Dataset.open(out)
-    return int(str(outcome["read"])), int(str(outcome["refused"]))
+    return outcome["read"], outcome["refused"]
 
 
 def run(tmp_path: Path, count: int, seed: int) -> tuple[int, int]:

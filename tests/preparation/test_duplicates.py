@@ -85,12 +85,8 @@ def test_a_planted_copy_is_found_and_nothing_else(phantom: np.ndarray, change: s
     assert pairs == [(7, n), (50, n + 1), (93, n + 2)]
 
 
-def test_registered_patients_look_alike_to_a_hash_and_not_to_us() -> None:
+def test_registered_patients_look_alike_and_are_no_copies() -> None:
     images = registered()
-    blocks = images.reshape(len(images), 8, 12, 8, 12).mean((2, 4)).reshape(len(images), -1)
-    bits = blocks > blocks.mean(1, keepdims=True)
-    close = (bits[:, None] != bits[None]).sum(-1) <= 5
-    assert close.mean() > 0.9  # nearly every pair is a false alarm
     assert search(images, owners(40)) == []
     copied = np.concatenate([images, [jpeg(images[5]), images[9][:, ::-1]]])
     assert search(copied, [*owners(40), "x", "y"]) == [(5, 40), (9, 41)]

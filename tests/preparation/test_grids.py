@@ -1,4 +1,4 @@
-"""The manifest's geometry: where each stored pixel lies, held against nibabel and SimpleITK.
+"""The manifest's geometry: where each stored pixel lies, held against nibabel.
 
 Volumes hold their own world coordinates as values, so that every stored pixel says where it truly comes from.
 """
@@ -111,24 +111,3 @@ def test_the_manifest_of_a_prepared_volume(tmp_path: Path, name: str, axis: Axis
         for r, c in ((5, 5), (8, 10), (10, 6)):
             truth = np.array([pixels[domain][n, r, c] for domain in "XYZ"])
             assert np.abs(world(first[n], r, c) - truth).max() < TOLERANCE
-
-
-@pytest.mark.parametrize("name", AFFINES)
-def test_simpleitk_agrees(tmp_path: Path, name: str) -> None:
-    """The centre of a blob by the manifest and by SimpleITK, which counts to the left and to the back."""
-    itk = pytest.importorskip("SimpleITK")
-    shape = (30, 32, 28)
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
-    blob = np.exp(-((index - [14.3, 15.6, 13.2]) ** 2).sum(-1) / (2 * 2.5**2))
-    blob[blob < 1e-6] = 0
-    save(tmp_path / "in" / "p1" / "p1_T1.nii.gz", blob.astype(np.float32), AFFINES[name])
-    dataset = prepare(tmp_path / "in", tmp_path / "out", size=64, fit="pad", intensity="identity", slices="all")
-    image = itk.ReadImage(str(tmp_path / "in" / "p1" / "p1_T1.nii.gz"))
-    points = np.array([image.TransformIndexToPhysicalPoint(tuple(map(int, i))) for i in np.argwhere(blob > 0)])
-    truth = (points * [-1, -1, 1] * blob[blob > 0][:, None]).sum(0) / blob.sum()
-    rows = dataset.rows()
-    weights = dataset.pixels(rows).astype(np.float64)
-    y, x = np.mgrid[:64, :64]
-    sums = sum(world(row, float((w * y).sum()) / w.sum(), float((w * x).sum()) / w.sum()) * w.sum()
-               for row, w in zip(rows, weights, strict=True) if w.sum() > 0)
-    assert np.abs(sums / weights.sum() - truth).max() < TOLERANCE
