@@ -60,17 +60,11 @@ def cut(data: bytes, rng: random.Random) -> bytes:
     return data[:rng.randrange(len(data))]
 
 
-def flip_bits(data: bytes, rng: random.Random) -> bytes:
+def flip(data: bytes, rng: random.Random) -> bytes:
+    """Bits anywhere, or in the head."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 4, 40))):
-        out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
-    return bytes(out)
-
-
-def flip_head(data: bytes, rng: random.Random) -> bytes:
-    out = bytearray(data)
-    for _ in range(rng.choice((1, 3, 10))):
-        out[rng.randrange(min(400, len(out)))] = rng.randrange(256)
+        out[rng.randrange(min(rng.choice((400, len(out))), len(out)))] ^= 1 << rng.randrange(8)
     return bytes(out)
 
 
@@ -99,7 +93,7 @@ def rubbish(data: bytes, rng: random.Random) -> bytes:
 
 
 MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
-    cut, flip_bits, flip_head, absurd_numbers, double, shuffle, rubbish)
+    cut, flip, flip, absurd_numbers, double, shuffle, rubbish)
 
 
 def mutants(folder: Path, sound: list[Path], count: int, seed: int) -> Iterator[Path]:

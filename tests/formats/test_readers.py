@@ -6,6 +6,7 @@ import gzip
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -24,14 +25,13 @@ def save_nifti(path: Path, values: np.ndarray, affine: np.ndarray | None = None)
     return path
 
 
-def png_16bit_colour(path: Path) -> Path:
+def png_16bit_colour(path: Path) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = b"".join(b"\0" + bytes(8 * 6) for _ in range(8))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
                      + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-    return path
 
 
 def one_of_each(folder: Path) -> list[tuple[Path, np.ndarray]]:
@@ -114,52 +114,49 @@ def test_photographs_are_turned_as_a_viewer_turns_them(tmp_path: Path) -> None:
     assert pixels[:14].min() > 200 and pixels[18:].max() < 50
 
 
-def broken(folder: Path, kind: str) -> Path:
-    whole = {path.name: path for path, _ in one_of_each(folder)}
-    noise = np.random.default_rng(0).integers(0, 2000, (24, 24, 24)).astype(np.int16)
-    bad = folder / "bad.nii"
-    if kind == "empty":
-        bad.write_bytes(b"")
-    elif kind == "text":
-        bad.write_text("not an image at all" * 50)
-    elif kind == "missing":
-        return folder / "nowhere.png"
-    elif kind.startswith("cut "):
-        source = whole.get(kind[4:]) or save_nifti(folder / kind[4:], noise)
-        bad = folder / f"bad{''.join(source.suffixes)}"
-        bad.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
-    elif kind == "NaN":
-        save_nifti(bad, np.where(np.arange(27).reshape(3, 3, 3) == 5, np.nan, 1.0).astype(np.float32))
-    elif kind == "4-D":
-        save_nifti(bad, np.zeros((3, 3, 3, 4), dtype=np.int16))
-    elif kind == "huge":
-        raw = bytearray(save_nifti(bad, noise).read_bytes())
-        raw[40:56] = struct.pack("<8h", 3, 32000, 32000, 32000, 1, 1, 1, 1)
-        bad.write_bytes(raw)
-    elif kind == "bomb":
-        raw = bytearray(save_nifti(bad, noise).read_bytes()[:400])
-        raw[40:56] = struct.pack("<8h", 3, 500, 500, 500, 1, 1, 1, 1)
-        bad = folder / "bad.nii.gz"
-        bad.write_bytes(gzip.compress(bytes(raw)))
-    elif kind == "objects":
-        bad = folder / "bad.npy"
-        np.save(bad, np.array([{"a": 1}]), allow_pickle=True)
-    elif kind == "deep colour":
-        return png_16bit_colour(folder / "bad.png")
-    return bad
+def claiming(side: int, values: np.ndarray) -> Callable[[Path], object]:
+    """A NIfTI file whose header claims another shape."""
+    def write(path: Path) -> None:
+        raw = bytearray(nibabel.Nifti1Image(values, np.eye(4)).to_bytes())
+        raw[40:56] = struct.pack("<8h", 3, side, side, side, 1, 1, 1, 1)
+        path.write_bytes(gzip.compress(bytes(raw)) if path.name.endswith("gz") else bytes(raw))
+    return write
 
 
-@pytest.mark.parametrize(("kind", "reason"), [
-    ("empty", "empty"), ("text", "not an image"), ("missing", "missing"), ("cut a.png", "decoded|cut short"),
-    ("cut e.tiff", "decoded|cut short|broken"), ("cut g.npy", "cut short"), ("cut k.nii", "cut short"),
-    ("cut k.nii.gz", "cut short|read as NIfTI"), ("NaN", "1 values that are NaN"), ("4-D", "4 dimensions"),
-    ("huge", "claims"), ("bomb", "cut short"), ("objects", "Python objects"), ("deep colour", "16 bits"),
-])
-def test_broken_files_are_named_with_the_reason(tmp_path: Path, kind: str, reason: str) -> None:
-    path = broken(tmp_path, kind)
+NOISE = np.random.default_rng(0).integers(0, 2000, (24, 24, 24)).astype(np.int16)
+ONE_NAN = np.where(np.arange(27).reshape(3, 3, 3) == 5, np.nan, 1.0).astype(np.float32)
+BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "empty": ("a.nii", lambda path: path.write_bytes(b""), "empty"),
+    "text": ("a.nii", lambda path: path.write_text("not an image at all" * 50), "not an image"),
+    "missing": ("a.png", lambda path: None, "missing"),
+    "NaN": ("a.nii", lambda path: save_nifti(path, ONE_NAN), "1 values that are NaN"),
+    "4-D": ("a.nii", lambda path: save_nifti(path, np.zeros((3, 3, 3, 4), np.int16)), "4 dimensions"),
+    "huge": ("a.nii", claiming(32000, NOISE), "claims"),
+    "bomb": ("a.nii.gz", claiming(500, NOISE[:1, :1]), "cut short"),
+    "objects": ("a.npy", lambda path: np.save(path, np.array([{"a": 1}]), allow_pickle=True), "Python objects"),
+    "deep colour": ("a.png", png_16bit_colour, "16 bits"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_files_are_named_with_the_reason(tmp_path: Path, kind: str) -> None:
+    name, write, reason = BROKEN[kind]
+    write(tmp_path / name)
     with pytest.raises(Unreadable, match=reason):
-        formats.scan(path)
-        formats.read(path)
+        formats.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "reason"), [
+    ("a.png", "decoded|cut short"), ("e.tiff", "decoded|cut short|broken"), ("g.npy", "cut short"),
+    ("k.nii", "cut short"), ("k.nii.gz", "cut short|read as NIfTI")])
+def test_files_that_are_cut_short_are_told(tmp_path: Path, name: str, reason: str) -> None:
+    one_of_each(tmp_path)
+    save_nifti(tmp_path / "k.nii", NOISE)
+    save_nifti(tmp_path / "k.nii.gz", NOISE)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:len(whole) * 2 // 3])
+    with pytest.raises(Unreadable, match=reason):
+        formats.read(tmp_path / name)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
