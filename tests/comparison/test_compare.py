@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,58 @@ from click.testing import CliRunner
 
 from ganatomy.cli.main import cli
 from ganatomy.comparison.compare import compare
+from ganatomy.comparison.groups import difference, differences, over_seeds
 from ganatomy.comparison.table import WIDTH, table, write_table
 from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import load
 from ganatomy.core.run import Run
-from tests.comparison.evaluated_runs import Make, maker, noise_metrics, result, translation_metrics
+from ganatomy.statistics.resampling import holm
+
+CONTENT = "c0ffee" * 10
+
+
+def result(name: str, value: float, **more: Any) -> dict[str, Any]:
+    return {"name": name, "against": "test", "value": value, "interval": [value - 0.04, value + 0.06], "n_images": 40,
+            "n_subjects": 20, "n_synthetic": 500, "better": "lower"} | more
+
+
+def noise_metrics(kd: float, **more: Any) -> dict[str, Any]:
+    reference = {"what": "real train against real test", "value": 0.002, "interval": [-0.01, 0.01], "n_images": 80}
+    results = [result("KD-Lite0", kd, reference=reference), result("KD-Lite0", 9.0, against="train"),
+               result("FD-Lite0", 100 * kd), result("Precision-Lite0", 0.97),
+               result("Diversity-Lite0", 12.0, ratio=0.9, ratio_interval=[0.8, 1.0])]
+    return {"schema_version": 1, "extractor": "Lite0", "dataset": CONTENT, "synthetic": f"{kd}", "step": 4000,
+            "seed": 0, "domain": "T1", "label": None, "size": 64, "warnings": [],
+            "counts": {"test": {"images": 40, "subjects": 20}, "synthetic": {"images": 500}}, "results": results,
+            "controls": [{"control": "mean image", "name": "KD-Lite0", "value": 0.5, "interval": [0.4, 0.6]}]} | more
+
+
+def translation_metrics(kd: float, mae: float, ways: tuple[tuple[str, str], ...] = (("T1", "T2"),)) -> dict[str, Any]:
+    directions = [{"source": source, "target": target, "n_images": 30, "n_subjects": 10, "kernel": {
+        "translators": {"model": result("KD-Lite0", kd), "input returned": result("KD-Lite0", 0.4)},
+        "reference": {"value": 0.01, "interval": None}}, "translators": {"model": [result("MAE foreground", mae)]},
+        "returned": {"finding": ""}, "anatomy": {"kept": True}} for source, target in ways]
+    return {"kind": "translation", "extractor": "Lite0", "dataset": CONTENT, "step": 4000, "seed": 0, "n": None,
+            "source": "T1", "domain": "T2", "size": 64, "directions": directions, "warnings": []}
+
+
+Make = Callable[..., Path]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    return maker(tmp_path)
+    """Writes a run folder as training and evaluation leave it: make(name, metrics, seed, **overrides)."""
+    def write(name: str, metrics: dict[str, Any] | None, seed: int = 0, *, seconds: float = 60.0, step: int = 4000,
+              content: str = CONTENT, recipe: str = "rpgan-64", **overrides: Any) -> Path:
+        run, keys = Run(tmp_path / name), {key.replace("__", "."): value for key, value in overrides.items()}
+        run.path.mkdir()
+        run.recipe_file.write_text(load(recipe, {"seed": seed, **keys}).to_yaml())
+        run.status_file.write_text(json.dumps({"state": "finished", "step": step, "seconds": seconds}))
+        (run.path / "dataset.json").write_text(json.dumps({"content": content}))
+        if metrics is not None:
+            run.metrics_file.write_text(json.dumps(metrics))
+        return run.path
+    return write
 
 
 def two_groups(make: Make, first: list[float], second: list[float], shift: int = 0, **more: Any) -> dict[str, Any]:
@@ -292,3 +336,50 @@ def test_comparing_existing_runs_needs_no_torch(make: Make) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "KD-Lite0" in done.stdout
     assert "ganatomy.metrics.base" in done.stderr and not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+
+
+# ------------------------------------------------------------------ differences over seeds
+
+def test_interval_over_seeds_is_students() -> None:
+    low, high = over_seeds([1.0, 2.0, 3.0, 4.0, 5.0])  # sd 1.5811, t(4) = 2.7764
+    assert (low, high) == pytest.approx((3 - 1.96324, 3 + 1.96324), abs=1e-4)
+    assert over_seeds([1.0]) is None
+
+
+def test_welch_is_as_in_scipy() -> None:
+    from scipy.stats import ttest_ind
+
+    a, b = {0: 27.5, 1: 21.0, 2: 19.0, 3: 23.6}, {7: 27.1, 8: 22.0, 9: 20.8, 10: 23.4, 11: 28.9, 12: 31.0}
+    ours, theirs = difference(a, b), ttest_ind(list(b.values()), list(a.values()), equal_var=False)
+    interval = theirs.confidence_interval(0.95)
+    assert ours.method == "Welch"
+    assert (ours.p, ours.freedom) == pytest.approx((theirs.pvalue, theirs.df))
+    assert ours.interval == pytest.approx((interval.low, interval.high))
+
+
+def test_the_same_seeds_are_paired_in_whatever_order() -> None:
+    # differences 1, 2, 3: mean 2, sd 1, t(2) = 4.3027
+    found = difference({0: 10.0, 1: 50.0, 2: 90.0}, {2: 93.0, 0: 11.0, 1: 52.0})
+    assert found.method == "paired by seed"
+    assert found.interval == pytest.approx((2 - 4.30265 / 3 ** 0.5, 2 + 4.30265 / 3 ** 0.5), abs=1e-4)
+
+
+@pytest.mark.parametrize("other", [1.0, 2.0])
+def test_seeds_that_do_not_differ_say_nothing_of_chance(other: float) -> None:
+    found = difference(dict.fromkeys(range(5), 1.0), dict.fromkeys(range(5), other))
+    assert found.ahead_by == other - 1.0 and found.p is None and found.interval is None
+
+
+def test_holm_known_answer() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+def test_equal_groups_are_seldom_told_apart_although_the_best_was_chosen_by_its_mean() -> None:
+    rng, tables = np.random.default_rng(701), 200
+    false = 0
+    for _ in range(tables):
+        values = rng.normal(size=(5, 5))
+        groups = [dict(enumerate(own)) for own in values[np.argsort(values.mean(1))]]
+        false += any(d.claim for d in differences(groups))
+    assert false / tables <= 0.05 + 2 * (0.05 * 0.95 / tables) ** 0.5

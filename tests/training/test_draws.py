@@ -66,11 +66,6 @@ def test_an_epoch_is_done_as_soon_as_every_image_was_drawn(images: int, batch: i
     assert steps_of(recipe, images, epochs) == steps
 
 
-def test_steps_are_counted_without_rounding_up_twice() -> None:
-    recipe = load("dcgan-mammo-128", MAMMO | {"epochs": 50, "batch_size": 10})
-    assert total_steps(recipe, 22) == 110  # 50 x (22 / 10) is above
-
-
 def test_checkpoints_can_be_counted_in_epochs(dataset: Dataset) -> None:
     recipe = load("dcgan-mammo-128", MAMMO | {"epochs": 6, "checkpoint_epochs": 2})
     assert (total_steps(recipe, 12), checkpoint_interval(recipe, 12)) == (18, 6)

@@ -14,7 +14,6 @@ from PIL import Image
 
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
-from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.generators.folder import load_generator
 from ganatomy.metrics.similarity import ssim
 from ganatomy.training.train import Interrupted, train
@@ -53,16 +52,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 def similarity(run: Run, epoch: int) -> dict[str, Any]:
     kept: dict[str, Any] = json.loads((run.debug / f"epoch-{epoch:03d}" / "ssim.json").read_text())
     return kept
-
-
-def test_one_call_takes_every_parameter_of_the_published_function(knees: Dataset, tmp_path: Path) -> None:
-    run = train(knees.path, tmp_path / "run", "dcgan-knee-128", debug=True,
-                set=KNEE | {"epochs": 2, "batch_size": 5, "model.z_dim": 6, "model.start_side": 8,
-                            "learning_rate.generator": 1e-3, "learning_rate.discriminator": 3e-4})
-    assert run.status()["step"] == 8  # 20 images are 4 batches of 5, twice
-    model = load_generator(run.path).model
-    assert model.noise_shape() == (6,)
-    assert model.generator.first.out_features == 8 * 8 * 4
 
 
 def test_debug_keeps_every_epochs_parts(knees: Dataset, debugged: Run) -> None:
@@ -146,19 +135,6 @@ def test_losses_of_every_epoch_are_a_table_and_a_picture(debugged: Run) -> None:
     assert [float(row["generator"]) for row in table] == pytest.approx(logged)  # checkpoints at the ends of epochs
     picture = np.asarray(Image.open(debugged.loss_plot).convert("RGB"))
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
-
-
-def test_one_image_of_one_patient_for_validation_and_for_test_can_be_evaluated(tmp_path: Path) -> None:
-    data = write_dataset(tmp_path / "data", subjects=6, per_subject=1, splits=ONE_EACH)
-    metrics = evaluate(knee_run(data, tmp_path / "run", debug=False, set={"epochs": 1}).path, n=50)
-    by_name = {(r["name"], r["against"]): r for r in metrics["results"]}
-    result = by_name["SSIM", "test"]
-    assert (result["n_subjects"], result["interval"]) == (1, None)
-    assert list(result["per_subject"].values()) == [pytest.approx(result["value"])]
-    assert -1 <= result["reference"]["value"] <= 1
-    assert any(text.startswith("Only 1 test subject:") for text in metrics["warnings"])
-    assert ("KD-Lite0", "test") not in by_name  # no pair of real images
-    assert any("KD-Lite0 against test" in text and "could not be computed" in text for text in metrics["warnings"])
 
 
 # ------------------------------------------------------------------ of translations

@@ -19,7 +19,7 @@ from ganatomy.translation.conversion import conversion_of
 from ganatomy.translation.volume import translate_volume
 from tests.builders import head
 from tests.preparation.test_grids import AFFINES, affines
-from tests.translation.translators import BYTES, WINDOW, Fake, floats, grid
+from tests.translation.known_models import BYTES, WINDOW, Fake, floats, grid
 
 AXES = ("axial", "coronal", "sagittal")
 

@@ -22,7 +22,7 @@ from ganatomy.formats import read
 from ganatomy.translation.translate import translate
 from tests.builders import head, save, touch, write_dataset
 from tests.dicom_files import write_dicom
-from tests.translation.translators import BYTES, WINDOW, Fake, instead_of_a_run
+from tests.translation.known_models import BYTES, WINDOW, Fake, instead_of_a_run
 
 OBLIQUE = np.array([[0.0, -1.1, 0.2, 5], [1.0, 0, 0, -7], [0.1, 0.1, 3, 11], [0, 0, 0, 1]])
 

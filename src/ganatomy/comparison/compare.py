@@ -75,9 +75,8 @@ def compare(runs: Sequence[str | Path], *, primary: Primary = "kd", say: Say = l
 
 @dataclass(frozen=True)
 class Board:
-    """What one table shows.
-
-    `groups` are ranked, those that cannot rank first behind the others. `known` are the columns that any run has.
+    """What one table shows: groups in their order, those that cannot rank first behind the others, and the columns that
+    any run has.
     """
 
     groups: Sequence[Group]
@@ -87,12 +86,10 @@ class Board:
 
     @property
     def runs(self) -> list[Evaluated]:
-        """All of them, group by group."""
         return [run for group in self.groups for run in group.runs]
 
     @property
     def ranked(self) -> list[Group]:
-        """The groups that can rank first."""
         return [group for group in self.groups if not group.barred]
 
     @property
@@ -113,7 +110,7 @@ class Board:
         return test.n_subjects if isinstance(test, Direction) else test.subjects if test else None
 
     def name(self, column: Column) -> str:
-        """A column's name in metrics.json."""
+        """Of a column, in metrics.json."""
         return next(run.values[column.key].name for run in self.runs if column.key in run.values)
 
 

@@ -39,12 +39,11 @@ class Difference:
 
     Attributes:
         ahead_by: by how much the first one's mean is lower, unscaled as in metrics.json.
-        interval: 95%, over seeds, of this comparison alone; None where a side has a single seed or no seed differs.
+        interval: 95%, over seeds; None where a side has a single seed or no seed differs.
         method: paired by seed, Welch, or none.
-        freedom: degrees of freedom.
-        p: two-sided, of this comparison alone.
-        p_holm: corrected for all pairs of groups of the table, of which there are `pairs`.
+        freedom, p: degrees of freedom; two-sided, of this comparison alone.
         seeds: of the two sides.
+        p_holm: corrected for all pairs of groups of the table, of which there are `pairs`.
         claim: five seeds a side, and p_holm at most 0.05.
     """
 
@@ -93,14 +92,9 @@ def differences(groups: Sequence[Mapping[int, float]]) -> list[Difference]:
 
 @dataclass(frozen=True)
 class Summary:
-    """A value of a group.
+    """A value of a group: by seed, their mean, its 95% interval, over "seeds", or "subjects" where seeds give none.
 
-    Attributes:
-        values: by seed.
-        mean: over seeds.
-        interval: 95%; None where there is none.
-        interval_over: "seeds", or "subjects" where there is one seed or none differs; "" without an interval.
-        over_subjects: the evaluations' own interval, the median of each end; None below five test subjects.
+    `over_subjects` is the evaluations' own interval, the median of each end; None below five test subjects.
     """
 
     values: Mapping[int, float]
@@ -128,10 +122,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one recipe, by seed; `differs` are those settings in which the groups of the table differ.
-
-    `summaries` are of the values that every run of it has, by the column's key.
-    """
+    """Runs of one recipe: settings in which the groups differ, values that all runs have, by the column's key."""
 
     name: str
     differs: Mapping[str, Any]

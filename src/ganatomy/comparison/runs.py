@@ -58,8 +58,7 @@ class Column:
     """A value of the leaderboard.
 
     Attributes:
-        key: its name in the result of `compare`.
-        head: its name in tables.
+        key, head: its name in the result of `compare`, and in tables.
         name: of the values in metrics.json, without the extractor.
         ratio: the ratio to real images is taken, not the value.
         share: between 0 and 1.
@@ -100,13 +99,11 @@ def noise_columns() -> tuple[Column, ...]:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A run and, of images from noise or of one direction of a translation, its values against test.
+    """A run and, of images from noise or of one direction of a translation, its values against test by column's key.
 
     Attributes:
         name: the folder as the user gave it.
-        values: by the column's key.
-        references: real against real.
-        controls: for each control its values.
+        references, controls: values of real against real; of each control.
         words: further cells: the audit's verdict on copies, or whether a translator keeps the anatomy.
     """
 

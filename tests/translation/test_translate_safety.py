@@ -19,8 +19,8 @@ from ganatomy.preparation.prepare import prepare
 from ganatomy.translation.translate import translate
 from tests.builders import head, save
 from tests.dicom_files import write_dicom
+from tests.translation.known_models import BYTES, Fake
 from tests.translation.test_translate_cli import picture, refused, series
-from tests.translation.translators import BYTES, Fake
 
 
 def contents(folder: Path) -> dict[str, bytes]:
