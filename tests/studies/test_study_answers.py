@@ -1,4 +1,4 @@
-"""What a study compares, which comparison counts, and what it then says."""
+"""What a study compares, which comparison counts, what it then says, and the summary that it prints."""
 
 from __future__ import annotations
 
@@ -18,13 +18,10 @@ from ganatomy.studies.answers import (
 )
 from ganatomy.studies.inference import Estimate
 from ganatomy.studies.protocol import named
-from tests.studies.study_outcomes import SIX
+from ganatomy.studies.results import poor_gans, table
+from tests.studies.study_outcomes import SIX, audits, simulated
 
 FRAME = Frame(0.02, {"lesion": (24, 31)}, (25, 50), 3, 2, 6)
-
-
-def found(value: float, half: float, p: float = 0.01) -> Estimate:
-    return Estimate(value, (value - half, value + half), p=p)
 
 
 @pytest.mark.parametrize(("value", "half", "p_holm", "answer"), [
@@ -33,7 +30,7 @@ def found(value: float, half: float, p: float = 0.01) -> Estimate:
     (0.0, 0.01, 1.0, "does not help"), (-0.05, 0.03, None, "hurts"), (-0.01, 0.005, None, "does not help"),
     (-0.05, 0.06, None, "does not help"), (-0.05, 0.08, None, "can't tell"), (-0.05, 0.03, 0.06, "does not help")])
 def test_an_answer_needs_interval_margin_and_holm(value: float, half: float, p_holm: float | None, answer: str) -> None:
-    assert answer_of(found(value, half), 0.02, p_holm) == answer
+    assert answer_of(Estimate(value, (value - half, value + half), p=0.01), 0.02, p_holm) == answer
 
 
 def pairs(*arms: str) -> list[tuple[str, str]]:
@@ -116,3 +113,49 @@ def test_classifiers_that_have_learnt_nothing_forbid_a_no(low: float, told: str)
     found = verdict([row(*arms, "does not help", True)], [], arms, FRAME, scores)
     assert found["verdict"] == told
     assert any("learnt anything" in why for why in found["why"]) == (told == "can't tell")
+
+
+# -- in a terminal
+
+
+@pytest.fixture(scope="module")
+def six() -> dict[str, Any]:
+    return simulated()
+
+
+@pytest.mark.parametrize(("verdict", "mark"), [("helps", "[+]"), ("hurts", "[x]"), ("does not help", "[!]"),
+                                               ("can't tell", "[?]")])
+def test_the_answer_is_first(six: dict[str, Any], verdict: str, mark: str) -> None:
+    lines = table({**six, "answer": {**six["answer"], "verdict": verdict}}).splitlines()
+    assert lines[0] == f"{mark} {verdict}: {six['answer']['sentence']}"
+    assert [line.strip() for line in lines[1:1 + len(six["answer"]["why"])]] == six["answer"]["why"]
+
+
+def test_audits_are_one_line_that_names_copies(six: dict[str, Any]) -> None:
+    line = next(line for line in table(six).splitlines() if line.startswith("8 GANs"))
+    assert "1 WITH COPIES" in line and "(k0025-fold0-seed0)" in line and "1 not audited" in line
+    near, far = (float(line.split(f" (k = {k})")[0].split()[-1]) for k in (100, 25))
+    assert near == pytest.approx(220, rel=0.01) and far == pytest.approx(880, rel=0.01)  # medians, times 1000
+
+
+@pytest.mark.parametrize("given", [
+    {"ks": (25,)}, {"arms": ("ORG",)}, {"arms": ("ORG", "FRESH", "COPIES", "NOISE", "OVERSAMPLE")}, {"seeds": 1},
+    {"subjects": 8}, {"classes": ("healthy", "A", "B")}, {"external": True}, {"synthetic": (0.5, 1.5)}])
+def test_odd_studies_are_told_of_too(given: dict[str, Any]) -> None:
+    results = simulated(**given)
+    text = table(results)
+    assert text.splitlines()[0].endswith(results["answer"]["sentence"])
+    assert ("On the external set" in text) == bool(given.get("external"))
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_of_few_subjects_each_stands_by_itself() -> None:
+    results = simulated(subjects=8)
+    _, *lines = table(results).partition("Called right")[2].splitlines()
+    assert [line.split()[0] for line in lines[:8]] == [f"s{i:03d}" for i in range(8)]
+
+
+def test_gans_farther_than_blurred_images_are_named() -> None:
+    few = audits([25], 2, 1, ["tumour"])  # distances of 0.8 and 0.84
+    assert "of 1 of 2 GANs" in poor_gans([{**few[0], "blurred": 0.7}, {**few[1], "blurred": 0.9}])[0]
+    assert poor_gans([{**few[0], "blurred": 0.9}, {**few[1], "blurred": None}]) == []

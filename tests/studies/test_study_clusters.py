@@ -129,12 +129,14 @@ def test_a_dead_ray_address_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) 
         clusters.check_address(known)
 
 
-def test_what_a_node_lacks_is_told(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    assert clusters.look(str(mark), "/no/python", __version__) == f"does not see {tmp_path} and /no/python"
-    mark.touch()
-    assert clusters.look(str(mark), sys.executable, "0") == f"has ganatomy {__version__}"
-    assert clusters.look(str(mark), sys.executable, __version__) == ""
+@pytest.mark.parametrize(("mark", "python", "version", "says"), [
+    ("there", "/no/python", __version__, "does not see /no/python"), ("there", sys.executable, "0", "has ganatomy"),
+    ("gone", sys.executable, __version__, "does not see .*gone")])
+def test_what_a_node_lacks_is_told(tmp_path: Path, mark: str, python: str, version: str, says: str) -> None:
+    (tmp_path / "there").touch()
+    with pytest.raises(UserError, match=f"the node {says}"):
+        clusters.refuse_node(str(tmp_path / mark), python, version)
+    clusters.refuse_node(str(tmp_path / "there"), sys.executable, __version__)
 
 
 @pytest.mark.parametrize("options", [["--slurm", "--dry-run"], ["--slurm", "--ray", "auto"], ["--workers", "0"]])

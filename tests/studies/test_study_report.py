@@ -22,7 +22,7 @@ from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.predictions import Predictions, write_predictions
 from tests.builders import write_dataset
 from tests.reports.test_report import HOSTILE, Page, holds
-from tests.studies.test_study_table import SIX, outcomes, simulated
+from tests.studies.study_outcomes import GAINS, SIX, outcomes, simulated
 
 KS, FOLDS, SEEDS, CLASSES = (25, 100), 2, 2, ("healthy", "tumour")
 
@@ -43,8 +43,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("study") / "study"
     results = simulated(KS, FOLDS, SEEDS, SIX, CLASSES)
     folder = write_study(root, results)
-    for (k, fold, seed, arm), said in outcomes(KS, FOLDS, SEEDS, SIX, CLASSES).items():
-        write_predictions(folder.cell(Cell(k, fold, seed)).predictions(arm), said)
+    predicted = outcomes(SIX, ks=KS, folds=FOLDS, seeds=SEEDS, classes=CLASSES, gain=GAINS)
+    for (k, fold, seed, arm), own in predicted.items():
+        write_predictions(folder.cell(Cell(k, fold, seed)).predictions(arm), own)
     for number, audit in enumerate(results["audits"]):
         gan = folder.cell(Cell(audit["k"], audit["fold"], audit["seed"])).gan(1)
         write_dataset(gan.data, subjects=3, seed=number)

@@ -1,4 +1,4 @@
-"""The study's statistics: known answers, planted effects, and what must not change or be claimed."""
+"""The study's statistics: known answers, planted effects, what must not be claimed; and metrics that are sklearn's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import t
+from sklearn import metrics as sk
 from sklearn.metrics import average_precision_score, f1_score
 
 from ganatomy.core.errors import UserError
@@ -20,7 +21,7 @@ from ganatomy.studies.inference import (
     pool_images,
     replicate_weights,
 )
-from ganatomy.studies.predictions import Key, Predictions, f1
+from ganatomy.studies.predictions import METRICS, Key, Predictions, calibration_error, f1, ignorant, precision
 from ganatomy.studies.results import analyse
 from tests.studies.study_outcomes import SIX, outcomes, shuffled
 
@@ -157,7 +158,7 @@ def test_two_seeds_are_not_taken_for_less_variable_than_they_are() -> None:
 
 
 def test_exchanged_seeds_are_those_of_one_fold_alone() -> None:
-    said = outcomes(TWO, ks=(50,), refit=0.3, own=0.8)
+    said = outcomes(TWO, ks=(50,))
     pool = pool_images(said, Grid((50,), (0, 1, 2), (0, 1), TWO), ["lesion"])
     measured = measure(pool, f1, replicate_weights(pool, 2, 0))
     values = []
@@ -200,13 +201,9 @@ def test_few_positive_subjects_have_no_interval() -> None:
 
 
 def test_several_positive_classes_are_averaged() -> None:
-    said = {key: replace(p, labels=tuple("lesion" if x == "lesion" else ("cyst", "none")[int(s[-3:]) // 2 % 2]
-                                         for s, x in zip(p.subjects, p.labels, strict=True)),
-                         scores={**p.scores, "cyst": 1 - p.scores["lesion"]},
-                         decisions={**p.decisions, "cyst": ~p.decisions["lesion"]})
-            for key, p in outcomes(TWO).items()}
+    said = outcomes(TWO, classes=("none", "lesion", "cyst"))
     both, *each = (analysed(said, TWO, positives=c) for c in (("lesion", "cyst"), ("lesion",), ("cyst",)))
-    assert both["n_positive_subjects"] == {"lesion": 30, "cyst": 15}
+    assert both["n_positive_subjects"] == {"lesion": 20, "cyst": 20}
     assert score(both, "GAN", 50)["value"] == pytest.approx(np.mean([score(r, "GAN", 50)["value"] for r in each]))
 
 
@@ -219,30 +216,8 @@ def test_cells_that_are_missing_or_judged_other_images_are_refused() -> None:
         analysed({**said, (25, 1, 1, "GAN"): replace(p, labels=p.labels[::-1])}, TWO)
 
 
-def external(gain: float, same: bool = False) -> dict[Key, Predictions]:
-    """What every classifier says of one set of subjects, every image twice."""
-    found = {}
-    for f in range(3):
-        for half in (0, 1):
-            made = outcomes(TWO, subjects=40, folds=1, gain={"GAN": gain}, seed=0, prefix="ext-", images=2)
-            other = outcomes(TWO, subjects=40, folds=1, gain={"GAN": gain}, seed=0 if same else 10 + f * 2 + half,
-                             prefix="ext-", images=2)
-            for key, p in made.items():
-                source = other[(25, 0, 0, key[3])] if same else other[key]
-                part = replace(p, half=np.full(80, half), scores=source.scores, decisions=source.decisions)
-                found.setdefault((key[0], f, *key[2:]), []).append(part)
-    return {key: joined(*parts) for key, parts in found.items()}
-
-
-def joined(a: Predictions, b: Predictions) -> Predictions:
-    scores = {c: np.concatenate([a.scores[c], b.scores[c]]) for c in a.scores}
-    decisions = {c: np.concatenate([a.decisions[c], b.decisions[c]]) for c in a.decisions}
-    return Predictions(a.image_ids + b.image_ids, a.subjects + b.subjects, a.labels + b.labels,
-                       np.concatenate([a.half, b.half]), scores, decisions)
-
-
 def test_an_external_set_is_the_mean_of_all_classifiers() -> None:
-    said = external(1.5)
+    said = outcomes(TWO, subjects=40, images=2, gain={"GAN": 1.5}, external=True)
     result = analysed(outcomes(TWO), TWO, external=said)["external"]
     assert (result["n_images"], result["n_subjects"]) == (80, 40)
     values = []
@@ -258,6 +233,84 @@ def test_an_external_set_is_the_mean_of_all_classifiers() -> None:
 
 def test_classifiers_that_agree_on_external_subjects_still_leave_the_subjects_uncertain() -> None:
     """All refits say the same of the same subjects: refits then tell nothing of how other subjects would fare."""
-    row = contrast(analysed(outcomes(TWO), TWO, external=external(0.6, same=True))["external"], "GAN", "OVERSAMPLE")
+    judged = outcomes(TWO, subjects=40, images=2, gain={"GAN": 0.6}, external=True)
+    same = {key: judged[25, 0, 0, key[3]] for key in judged}
+    row = contrast(analysed(outcomes(TWO), TWO, external=same)["external"], "GAN", "OVERSAMPLE")
     assert row["refit_interval"][1] - row["refit_interval"][0] > 0.01
     assert row["refit_interval"] == pytest.approx(row["bootstrap_interval"], abs=0.01)
+
+
+# -- the metrics
+
+N = 60
+
+
+def random_scores(seed: int, ties: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    truth = rng.random(N) < 0.3
+    values = np.clip(0.3 * truth + rng.random(N) * 0.7, 0, 1)
+    values = np.round(values, 1) if ties else values
+    return truth, values, values >= 0.5
+
+
+KNOWN = {"f1": lambda y, p, d: sk.f1_score(y, d), "precision": lambda y, p, d: sk.precision_score(y, d),
+         "recall": lambda y, p, d: sk.recall_score(y, d), "brier": lambda y, p, d: sk.brier_score_loss(y, p),
+         "balanced_accuracy": lambda y, p, d: sk.balanced_accuracy_score(y, d),
+         "average_precision": lambda y, p, d: sk.average_precision_score(y, p),
+         "roc_auc": lambda y, p, d: sk.roc_auc_score(y, p)}
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("name", KNOWN)
+def test_scores_are_those_of_sklearn(name: str, ties: bool) -> None:
+    for seed in range(5):
+        truth, values, decided = random_scores(seed, ties)
+        found = METRICS[name](truth, values, decided, np.ones((1, N)))
+        assert found == pytest.approx([KNOWN[name](truth, values, decided)], abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("name", METRICS)
+def test_a_weight_is_a_number_of_copies(name: str, ties: bool) -> None:
+    truth, values, decided = random_scores(1, ties)
+    weights = np.random.default_rng(0).integers(0, 4, (300, N)).astype(float)  # more than are done at once
+    found = METRICS[name](truth, values, decided, weights)
+    for row in (0, 255, 256, 299):
+        copies = np.repeat(np.arange(N), weights[row].astype(int))
+        once = np.ones((1, len(copies)))
+        repeated = METRICS[name](truth[copies], values[copies], decided[copies], once)[0]
+        assert found[row] == pytest.approx(repeated, abs=1e-12)
+        if name in KNOWN:
+            assert found[row] == pytest.approx(KNOWN[name](truth[copies], values[copies], decided[copies]), abs=1e-12)
+
+
+def test_nothing_called_positive_scores_0_and_no_positives_are_undefined() -> None:
+    truth, never = np.array([True, False, False]), np.zeros(3, bool)
+    values, once = np.array([0.2, 0.1, 0.3]), np.ones((1, 3))
+    assert f1(truth, values, never, once) == precision(truth, values, never, once) == 0
+    for name in ("recall", "average_precision", "roc_auc", "balanced_accuracy"):
+        assert np.isnan(METRICS[name](never, values, never, once)).all()
+
+
+def test_calibration_error_of_known_scores() -> None:
+    truth = np.tile([True] * 3 + [False] * 7, 10)
+    for said, error in ((0.3, 0.0), (0.5, 0.2), (0.0, 0.3)):
+        values = np.full(100, said)
+        assert calibration_error(truth, values, truth, np.ones((1, 100))) == pytest.approx([error], abs=1e-12)
+    # half the images get 0.1 and half 0.9, and both halves are positive half the time: off by 0.4 everywhere
+    values, truth = np.repeat([0.1, 0.9], 50), np.tile([True, False], 50)
+    assert calibration_error(truth, values, truth, np.ones((1, 100))) == pytest.approx([0.4])
+    # ten bins: an error of opposite sign in the lower and the upper half of each score's neighbours does not cancel
+    values, truth = np.linspace(0, 1, 100), np.arange(100) >= 50
+    bins = [abs(values[i:i + 10].mean() - truth[i:i + 10].mean()) for i in range(0, 100, 10)]
+    assert calibration_error(truth, values, truth, np.ones((1, 100))) == pytest.approx([np.mean(bins)])
+
+
+def test_what_knows_nothing_scores_the_floor() -> None:
+    truth = np.arange(100) < 20
+    always, equal, once = np.ones(100, bool), np.full(100, 0.2), np.ones((1, 100))
+    for name in METRICS:
+        floor = ignorant(name, 0.2)
+        if floor is not None:
+            assert METRICS[name](truth, equal, always, once) == pytest.approx([floor])
+    assert ignorant("recall", 0.2) is None

@@ -132,10 +132,7 @@ def staged_folder(target: Path, overwrite: bool = False,
 
 def refuse_occupied(target: Path, overwrite: bool, ours: Callable[[Path], bool],
                     otherwise: str = "will not be overwritten: it is not what this command makes") -> None:
-    """Raise `UserError` if `target` holds something that must not be replaced; see `staged_folder`.
-
-    `otherwise` is the message where `ours` says no.
-    """
+    """Raise `UserError` if `target` holds what must not be replaced; `otherwise` if it isn't ours.."""
     occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if occupied and not overwrite:
         raise UserError("already exists", where=target, fix="choose another folder, or add --overwrite")
@@ -180,8 +177,8 @@ def private_folder(of: Path) -> Path:
 def locked(lock: Path, where: Path, taken: str, kind: type[UserError] = UserError) -> Iterator[None]:
     """Hold a lock file for this process; it is free again when the process ends, however it ends.
 
-    Raises:
-        UserError: of this `kind`: another process holds it; `taken` says what that means, `where` is the folder.
+    Raises a `UserError` of this `kind` if another process holds it; `taken` says what that means, `where` is the
+    folder.
     """
     held = FileLock(lock, mode=0o600)
     try:

@@ -34,12 +34,9 @@ RECIPE_FILE = "recipe.yaml"
 
 
 class Run:
-    """Paths and small files of one training.
+    """Paths and small files of one training; beside it RUN.private/, which must not travel.
 
-    recipe.yaml, environment.json, status.json, commands.json, log.jsonl, losses.csv, loss_plot.png, checkpoints/,
-    generator/, samples/, debug/, metrics.json, map.json and map.png, report.html; beside it RUN.private/ with the path
-    of the dataset, which may name a person, and real images: progress pictures of a translation, and what --debug
-    keeps. It must not travel.
+    That holds the path of the dataset, which may name a person, and real images: progress pictures, what --debug keeps.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -85,8 +82,8 @@ class Run:
     def start(self, recipe: Recipe, dataset: Path, dataset_content: str) -> None:
         """Make the folder, or check that an existing one was started with this recipe on this dataset.
 
-        Raises:
-            UserError: another recipe (naming the keys that differ), another dataset, or a folder that is no run.
+        Raises `UserError` for another recipe (naming the keys that differ), another dataset, or a folder that is no
+        run.
         """
         if self.recipe_file.is_file():
             self._refuse_difference(recipe, dataset_content)

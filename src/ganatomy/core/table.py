@@ -10,14 +10,7 @@ from ganatomy.core.text import NOTHING
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of finished text.
-
-    Attributes:
-        heads: one a column.
-        rows: as many cells as heads; an empty cell is shown as "-".
-        title: above it; "" for none.
-        notes: sentences below it.
-    """
+    """Rows of finished text, as many cells as heads (an empty cell is shown as "-"), with notes below."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]

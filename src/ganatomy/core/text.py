@@ -1,7 +1,6 @@
 """The one place where numbers, intervals, durations, names and lists become words.
 
-Every table, sentence, report and log line is written with these; a value shows no more digits than its interval bears
-out, and no two places can round the same value differently.
+A value shows no more digits than its interval bears out, and no two places can round the same value differently.
 """
 
 from __future__ import annotations

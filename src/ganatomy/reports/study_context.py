@@ -35,17 +35,17 @@ AUGMENTED = {"AUG_": "AUG: with random horizontal and vertical flips on the fly"
                       "the fly"}
 REFERENCES = (
     ("Alyafi B, Diaz O, Martí R. DCGANs for realistic breast mass augmentation in x-ray mammography. Proc. "
-                 "SPIE 11314, Medical Imaging 2020. doi:10.1117/12.2543506.",
-                 "F1 against k with and without synthetic images."),
+     "SPIE 11314, Medical Imaging 2020. doi:10.1117/12.2543506.",
+     "F1 against k with and without synthetic images."),
     ("Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 52, 239–281, 2003.",
-               "The correction for refits that share training data."),
+     "The correction for refits that share training data."),
     ("Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6, "
-             "65–70, 1979.", "The correction for several comparisons."),
+     "65–70, 1979.", "The correction for several comparisons."),
     ("Davis J, Goadrich M. The relationship between precision-recall and ROC curves. ICML 2006.",
-           "Why average precision and F1 stand before ROC AUC where positives are rare."),
+     "Why average precision and F1 stand before ROC AUC where positives are rare."),
     ("Bissoto A, Valle E, Avila S. GAN-based data augmentation and anonymization for skin-lesion analysis: a "
-                 "critical review. arXiv:2104.10603, 2021.",
-                 "Gains were found out of distribution, if at all; hence a second test set from elsewhere."),
+     "critical review. arXiv:2104.10603, 2021.",
+     "Gains were found out of distribution, if at all; hence a second test set from elsewhere."),
 )
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
@@ -135,25 +135,12 @@ class _Results(_Part):
 
 @dataclass(frozen=True)
 class StudyContext:
-    """A finished study.
-
-    Attributes:
-        folder: its folder.
-        settings: its protocol.
-        results: results.json.
-        say: called with progress messages.
-    """
+    """A finished study: its folder, its protocol, results.json, and whom to tell of progress."""
 
     folder: StudyFolder
     settings: StudySettings
     results: dict[str, Any]
     say: Callable[[str], None]
-
-    @classmethod
-    def of(cls, folder: StudyFolder, say: Callable[[str], None]) -> StudyContext:
-        """Read a study. Raises `UserError` if it is not finished, or a file in it is broken."""
-        settings = folder.settings()
-        return cls(folder, settings, read_results(folder, settings), say)
 
     @property
     def audits(self) -> list[dict[str, Any]]:
@@ -207,7 +194,7 @@ def read_results(folder: StudyFolder, settings: StudySettings) -> dict[str, Any]
     return results
 
 
-# ------------------------------------------------------------------ in words
+# -- in words
 
 def methods(context: StudyContext) -> list[str]:
     """The protocol in paragraphs fit for a methods section: data, training, arms, statistics."""

@@ -34,7 +34,7 @@ from ganatomy.reports.blocks import (
 )
 from ganatomy.reports.drawings import Array
 from ganatomy.reports.image_sections import GAP, GAP_GREY, picture, reduce, spread
-from ganatomy.reports.study_context import StudyContext
+from ganatomy.reports.study_context import StudyContext, read_results
 from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, by_parts_of
 from ganatomy.studies.cell_gans import figure_of, light_of, read_audit
 from ganatomy.studies.folder import Cell, GanFolder, StudyFolder
@@ -79,8 +79,9 @@ TILES, TILE = 8, 64  # of a strip; pixels, about
 
 def study_page(folder: StudyFolder, say: Any) -> Page:
     """The report of a finished study as blocks. Raises `UserError` if it is not finished, or a file in it is broken."""
-    context = StudyContext.of(folder, say)
-    sections = (_why, _curves, _contrasts, _tables, _external, _gans, _images, _calibration, _methods)
+    settings = folder.settings()
+    context = StudyContext(folder, settings, read_results(folder, settings), say)
+    sections = (_why, _figures, _external, _gans, _images, _calibration, _methods)
     title = f"Do synthetic images help to recognise {context.positives}?"
     notices: list[Block] = [Terms(_key(context), "key")]
     if context.settings.needs_gan:
@@ -99,31 +100,40 @@ def _light(part: Row) -> Lights:
 
 
 def _key(context: StudyContext) -> list[tuple[str, str]]:
-    results, settings = context.results, context.settings
-    primary = next((c for c in results["contrasts"]
-                    if c["primary"] and c["answer"] is not None and c["difference"] is not None), None)
-    rows = [(f"{name_of(primary)}, "
-             "F1", drawings.difference(primary["difference"], primary["interval"]))] if primary else []
-    return [*rows, ("Smallest that would matter", f"{settings.margin:g}"), ("Test "
-                                                                            "subjects", f"{results['n_subjects']:,}"),
+    results, settings, primary = context.results, context.settings, _primary(context)
+    rows = [] if primary is None or primary["difference"] is None else \
+        [(f"{name_of(primary)}, F1", drawings.difference(primary["difference"], primary["interval"]))]
+    return [*rows, ("Smallest that would matter", f"{settings.margin:g}"),
+            ("Test subjects", f"{results['n_subjects']:,}"),
             *((f"with {name}", f"{n:,}") for name, n in results["n_positive_subjects"].items()),
             ("Folds × seeds", f"{settings.folds} × {settings.seeds}")]
+
+
+def _primary(context: StudyContext) -> Row | None:
+    return next((c for c in context.results["contrasts"] if c["primary"] and c["answer"] is not None), None)
 
 
 # ------------------------------------------------------------------ the answer, for one set of test images
 
 def _why(context: StudyContext) -> Iterator[Block]:
     yield Heading("What the answer rests on", "why")
-    primary = next((c for c in context.results["contrasts"] if c["primary"] and c["answer"] is not None), None)
+    primary = _primary(context)
     text = (f"The primary comparison, named before any result was known: {name_of(primary)}, the difference in F1 "
             "averaged over k. The reference repeats real images as often as the other arm adds synthetic ones, so that "
             "what is seen is new images and not balance.") if primary else ""
     yield Words(text, items=context.results["answer"]["why"])
 
 
-def _curves(context: StudyContext) -> Iterator[Block]:
+def _figures(context: StudyContext) -> Iterator[Block]:
     yield Heading("F1 against the number of real training images", "curves")
     yield from _drawn(context, context.results)
+    yield Heading("Which arm is better than which", "contrasts")
+    yield from _compared(context, context.results)
+    yield Heading("All figures", "tables")
+    many = "" if context.one_class else " Means over the positive classes, each one against the rest."
+    yield Words(f"{_counted(context.results)}; each judged once a seed by classifiers that learnt from other "
+                f"subjects.{many}", style="note")
+    yield from _scores(context, context.results)
 
 
 def _drawn(context: StudyContext, part: Row) -> Iterator[Block]:
@@ -139,11 +149,6 @@ def _drawn(context: StudyContext, part: Row) -> Iterator[Block]:
                 "are alike: differences are below. Dotted: a classifier that calls everything positive. All panels "
                 "have the same scale.",
                 style="note")
-
-
-def _contrasts(context: StudyContext) -> Iterator[Block]:
-    yield Heading("Which arm is better than which", "contrasts")
-    yield from _compared(context, context.results)
 
 
 def _compared(context: StudyContext, part: Row) -> Iterator[Block]:
@@ -169,15 +174,6 @@ def _compared(context: StudyContext, part: Row) -> Iterator[Block]:
         note = "Single k are descriptions, not claims." if i == 0 else "A description, not a claim."
         yield Fold([Table(by_k("Comparison", own, settings.k, note=note), "figures")],
                    title=f"Difference in {TITLES.get(metric, metric)}, for every k")
-
-
-def _tables(context: StudyContext) -> Iterator[Block]:
-    many = "" if context.one_class else " Means over the positive classes, each one against the rest."
-    yield Heading("All figures", "tables")
-    yield Words(f"{_counted(context.results)}; each judged once a seed by classifiers that learnt from other "
-                f"subjects.{many}",
-                style="note")
-    yield from _scores(context, context.results)
 
 
 def _counted(part: Row) -> str:
@@ -321,13 +317,9 @@ def _related(points: Sequence[tuple[float, float, int, bool]], gains: bool) -> s
 
 
 def correlation_within(x: Array, y: Array, group: Array) -> tuple[float | None, Interval | None]:
-    """Rank correlation of x and y, with the group held fixed: ranks are taken within groups, and their means off.
+    """Rank correlation of x and y [n], -1 to 1, within groups: of ranks in them, less their means.
 
-    Args:
-        x, y, group: [n].
-
-    Returns:
-        The correlation, -1 to 1, None if x or y does not vary; its 95% interval, from drawing again within groups.
+    None if x or y does not vary; with it a 95% interval, from drawing again within groups.
     """
     value = _correlation(x, y, group)
     if value is None:

@@ -46,9 +46,8 @@ class Pair:
 def pairs_of(arms: Sequence[str]) -> list[Pair]:
     """All comparisons that the arms allow, the primary one first.
 
-    For every kind of augmentation and factor: what is added against OVERSAMPLE, which adds as many images without new
-    ones; against ORG, which adds nothing; OVERSAMPLE against ORG. Then augmentation against none, the stronger against
-    flips, and synthetic images alone against real ones.
+    What is added against OVERSAMPLE, which adds as many images without new ones, and against ORG; OVERSAMPLE against
+    ORG; augmentation against none, the stronger against flips; synthetic images alone against real ones.
     """
     by_parts, primary = by_parts_of(arms), primary_of(arms)
     pairs = [Pair(arm.name, reference, (arm.name, reference) == primary)
@@ -103,12 +102,9 @@ def _in_words(arm: Arm) -> str:
 class Frame:
     """What every sentence says of the study.
 
-    Attributes:
-        margin: the smallest difference in F1 that would matter.
-        positives: by positive class, how many test subjects have it and how many do not.
-        ks, folds, seeds: of the grid.
-        compared: how many comparisons Holm's correction is over.
-        external: the subjects are those of an external set.
+    The smallest difference in F1 that would matter, how many test subjects (of the
+    external set, if it is of that) have each positive class and how many do not, the grid, and over how many
+    comparisons Holm's correction is.
     """
 
     margin: float
@@ -133,15 +129,10 @@ class Frame:
 
 
 def answer_of(difference: Estimate, margin: float, p_holm: float | None) -> Answer:
-    """What one difference in F1 allows to conclude.
+    """What one difference in F1 allows to conclude; `p_holm` is None for the primary one, which needs no correction.
 
     Helps (hurts): the interval is above (below) 0, the difference is at least the margin, and Holm's p is below 0.05.
     Does not help: the interval is below the margin, so that a gain that matters is ruled out.
-
-    Args:
-        difference: treatment less reference.
-        margin: above 0.
-        p_holm: adjusted for the other comparisons; None for the primary one, which needs none.
     """
     if difference.interval is None:
         return CANT_TELL
@@ -210,9 +201,8 @@ def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[st
             scores: Sequence[Row] = ()) -> dict[str, Any]:
     """The study's answer: verdict, sentence, why (sentences), and the primary comparison's arms.
 
-    Helps needs two: the primary comparison helps, and without augmentation the same images beat OVERSAMPLE (Holm),
-    where that is in the study. If one of the two says so and the other does not, it is can't tell; so it is where a
-    negative control helps too, or where neither classifier has surely learnt anything, as the rows of `scores` tell.
+    Helps needs two: the primary comparison, and (Holm) the same without augmentation, where that is in the study. It is
+    can't tell where the two disagree, a negative control helps too, or neither classifier has surely learnt anything.
     """
     answered = {(row["treatment"], row["reference"]): row for row in contrasts if row["answer"] is not None}
     primary = next((row for row in answered.values() if row["primary"]), None)

@@ -33,18 +33,12 @@ def run_cell(data: str | Path, study: str | Path, cell: Cell, *, external: str |
              device: str = "auto", say: Say = lambda text: None) -> None:
     """Do whatever is left to do in one cell of a study that has been started.
 
-    The result depends on the study's settings and the cell alone: not on what else runs, nor where, nor on what came
-    before, as long as torch, device and the number of threads (one, set here) are the same.
-
-    Args:
-        data, study: the dataset and the study folder.
-        cell: which.
-        external: the external dataset folder, where the study has one; where it was when the study began if None.
-        device, say: auto, cpu or cuda; called with lines for the log.
+    The result depends on the study's settings and the cell alone, as long as torch, device and the number of threads
+    (one, set here) are the same. `external` is where the external dataset is, if elsewhere than when the study began.
 
     Raises:
-        UserError: not a study, another dataset, a cell that the study has not, held-out patients among the training
-            images, or another process at this cell.
+        UserError: another dataset, a cell that the study has not, held-out patients among the training images, or
+            another process at this cell.
     """
     folder = StudyFolder.open(study)
     if cell not in folder.all_cells():
@@ -89,8 +83,8 @@ class Roles:
     def refuse_leaks(self) -> None:
         """Raise `UserError` unless classifiers and GANs learn from the images of this cell and from nobody else.
 
-        Checked is what there is of manifest.csv, fresh.csv and the GANs' datasets: their training images are not of
-        subjects whom the fold holds out, and they are those drawn; the test images are those held out.
+        What there is of manifest.csv, fresh.csv and the GANs' datasets must have the training and test images of this
+        cell.
         """
         of_gans = {self.gan(label).data / "manifest.csv": self.subset.of(label) for label in self.synthetic}
         for path, wanted in (self.manifests | of_gans).items():

@@ -38,13 +38,9 @@ def make_synthetic(dataset: Dataset, label: str, rows: Sequence[Row], unseen: Se
     """Train a GAN on `rows` and nothing else, draw its images, audit them; what is already there is kept.
 
     Args:
-        dataset, settings: the study's.
-        label: the class, of which all images are.
-        rows: this cell's real training images.
-        unseen: further real images, of subjects outside of the cell's training images and of the fold.
-        held_out: those of the fold.
+        rows: this cell's real training images of the class.
+        unseen, held_out: those of subjects outside of the cell's training images and of the fold; those of the fold.
         wanted: how many synthetic images the arms need.
-        folder, seed, device, say: where to, of training and drawing, auto, cpu or cuda, called with lines for the log.
 
     Raises:
         UserError: training stopped at every attempt, or the pixels have been changed.
@@ -112,15 +108,11 @@ OTHERS = ("Copies-test", "Leak")  # of test patients, whom the protocol keeps ou
 
 def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row], unseen: Sequence[Row],
           held_out: Sequence[Row], size: int) -> dict[str, Any]:
-    """Kernel distance, diversity and the memorisation audit of one GAN's images in its cell.
+    """Kernel distance, diversity and the memorisation audit of one GAN's images, against the fold's held-out images.
 
-    The reference is the fold's held-out images of the class. The audit of copies calibrates itself by these and by the
-    images that lie outside of the fold and that this GAN has not learnt from either.
-
-    Returns:
-        `label`, `training_subjects`, `training_images`, `results` (as in metrics.json), `blurred` (the kernel distance
-        of the blurred training images, a yardstick: worse than these is poor) and `copies`: light and sentence of the
-        verdict, where green means clean, red copies, grey that it could not be audited.
+    The audit of copies calibrates itself by these and by `unseen`, from which this GAN has not learnt either. `blurred`
+    is the kernel distance of the blurred training images, a yardstick: worse than these is poor; `copies` the light and
+    the sentence of the verdict; the other keys are as in metrics.json.
     """
     extractor = choose()
 

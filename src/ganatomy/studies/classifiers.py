@@ -35,12 +35,7 @@ INVERSE_PENALTY = 10.0  # scikit-learn's C; of tumours a tenth of it ranked wors
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a classifier learns from.
-
-    Attributes:
-        images: float32 [n, c, s, s] in [-1, 1].
-        labels: [n], the number of the class of each.
-    """
+    """What a classifier learns from: images float32 [n, c, s, s] in [-1, 1], the number of the class of each [n]."""
 
     images: NDArray[np.float32]
     labels: NDArray[np.intp]
@@ -48,20 +43,11 @@ class TrainingSet:
 
 def train_classifier(train: TrainingSet, classes: int, judged: Sequence[Stack], settings: ClassifierSettings,
                      augment: Augment, seed: int, device: torch.device) -> list[Probabilities]:
-    """Train a classifier and have it judge images as it goes.
+    """Train a classifier and have it judge sets of images [n, c, s, s] in [-1, 1] as it goes.
 
     The first weights depend on `seed` alone, what an update sees on (seed, number of the update) and the training set:
     arms begin alike and last alike. On the CPU the same arguments give the same bits at a fixed number of threads.
     torch's global generators are left as they were.
-
-    Args:
-        train: at least one image.
-        classes: how many there are; labels are below it.
-        judged: any number of sets of images [n, c, s, s] in [-1, 1], of the training images' shape.
-        settings: how.
-        augment: "flips" mirrors training images at random, "strong" also turns, bends and re-grades them.
-        seed: 0 to 2^31 - 1.
-        device: where the networks are.
 
     Returns:
         For each set the class probabilities [checkpoints, n, classes]; the last checkpoint is the end of training.
@@ -150,8 +136,7 @@ def _featured(train: TrainingSet, extractor: Extractor, augment: Augment,
               seed: int) -> tuple[Features, NDArray[np.intp], Features]:
     """Features [m, d] of all versions of the distinct images of each class, with their labels [m] and weights [m].
 
-    They are taken in small pieces, class by class: arms that begin with the same real images then find most of them in
-    the extractor's cache, which keeps them piece by piece.
+    They are taken in small pieces, class by class, so that arms that begin with the same images find them in the cache.
     """
     rows, labels, weights = [], [], []
     for label in np.unique(train.labels):
@@ -178,11 +163,9 @@ def _versions(images: Images, augment: Augment, seeds: tuple[int, ...]) -> list[
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was chosen; index h is to be applied to the images of half h, and comes from those of the other half.
+    """Numbers of checkpoints and, by positive class, the least probabilities at which an image is called positive.
 
-    Attributes:
-        checkpoints: numbers of the checkpoints.
-        thresholds: by positive class; an image is called positive if its probability of the class is at least so large.
+    Index h is to be applied to the images of half h, and comes from those of the other half.
     """
 
     checkpoints: tuple[int, int]
@@ -191,16 +174,11 @@ class Chosen:
 
 def select(probabilities: Probabilities, labels: NDArray[np.intp], halves: NDArray[np.intp],
            positives: Sequence[int]) -> Chosen:
-    """Choose the checkpoint and the thresholds of each half on the other half.
+    """Choose checkpoint and thresholds of each half on the other half, from probabilities [checkpoints, n, classes].
 
     The checkpoint is the one of the best F1, the mean over the positive classes of each one's best F1 against the rest;
     the first of equals, which was trained less. The thresholds are the best of that checkpoint, see `best_threshold`.
-
-    Args:
-        probabilities: [checkpoints, n, classes].
-        labels: [n], numbers of classes.
-        halves: [n], 0 or 1; each has images of every positive class and of others.
-        positives: numbers of the positive classes, at least one.
+    `halves` [n] are 0 or 1; each has images of every positive class and of others.
     """
     checkpoints, cuts = [], []
     for other in (halves == 1, halves == 0):
@@ -213,14 +191,7 @@ def select(probabilities: Probabilities, labels: NDArray[np.intp], halves: NDArr
 
 def decide(probabilities: Probabilities, chosen: Chosen, halves: NDArray[np.intp],
            positives: Sequence[int]) -> tuple[dict[int, Scores], dict[int, Bools]]:
-    """Scores [n] in 0 to 1 and decisions [n] of each positive class, every image by what was chosen for its half.
-
-    Args:
-        probabilities: [checkpoints, n, classes], of the images that were chosen on or of any others.
-        chosen: by `select`.
-        halves: [n], 0 or 1.
-        positives: numbers of the positive classes.
-    """
+    """Scores [n] in 0 to 1 and decisions [n] of each positive class, every image by what was chosen for its half."""
     rows = np.arange(len(halves))
     own = probabilities[np.asarray(chosen.checkpoints)[halves], rows].astype(np.float64)
     scores = {p: own[:, p] for p in positives}
@@ -228,15 +199,10 @@ def decide(probabilities: Probabilities, chosen: Chosen, halves: NDArray[np.intp
 
 
 def best_threshold(scores: Scores, positive: Bools) -> tuple[float, float]:
-    """The threshold with the best F1 of `scores >= threshold`, and that F1.
+    """The threshold with the best F1 of `scores >= threshold`, and that F1; [n], in 0 to 1, the truth of both kinds.
 
-    The candidates are the midpoints between neighbouring distinct scores, and 0, at which everything is positive: they
-    tell apart all that any threshold can but calling nothing positive, whose F1 is 0. Of candidates of the same F1 it
-    is the one nearest to 0.5, of those the smaller.
-
-    Args:
-        scores: [n] in 0 to 1.
-        positive: [n], the truth, of both kinds.
+    The candidates are the midpoints between neighbouring distinct scores, and 0, at which everything is positive. Of
+    those of the same F1 it is the one nearest to 0.5, of these the smaller.
     """
     values, place = np.unique(scores, return_inverse=True)
     hits = np.bincount(place, weights=positive, minlength=len(values))[::-1].cumsum()[::-1]
@@ -254,14 +220,8 @@ SMALLEST = 16  # px a side of the networks' images: two halvings at least; plans
 class FullyConvolutional(nn.Module):
     """The discriminator of `dcgan_mammo` with nine feature maps and one logit a class (Alyafi et al. 2020).
 
-    Two classes get two logits too: their softmax is the sigmoid of their difference, so that it is the same model as
-    one logit with binary cross-entropy, and any number of classes has the same form. The last convolution is as large
-    as what the halvings leave, 4x4 where the side is a power of two and up to 7x7 elsewhere.
-
-    Args:
-        shape: of the images.
-        classes: how many.
-        width: feature maps at half the side.
+    Two classes get two logits too: their softmax is the sigmoid of their difference, the same model as one logit with
+    binary cross-entropy. The last convolution is as large as what the halvings leave, 4x4 to 7x7.
     """
 
     def __init__(self, shape: Shape, classes: int, width: int = 9) -> None:
@@ -282,11 +242,6 @@ class ResNet(nn.Module):
 
     The first convolution halves the side already, which makes it four times cheaper; the last feature map is averaged,
     so that any size will do.
-
-    Args:
-        shape: of the images.
-        classes: how many.
-        widths: channels of the stages, each at half the side of the one before.
     """
 
     def __init__(self, shape: Shape, classes: int, widths: Sequence[int] = (16, 32, 64)) -> None:
@@ -343,10 +298,10 @@ def flip(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def strong(images: Tensor, random: torch.Generator) -> Tensor:
-    """Images [n, c, s, s] in [-1, 1], each mirrored, turned, bent and re-graded at random; -1 from outside.
+    """Images [n, c, s, s] in [-1, 1], mirrored, turned by up to 15 degrees, bent, re-graded at random; outside is -1.
 
-    What a practitioner would use: rotation by up to 15 degrees, smooth elastic deformation in the manner of Simard et
-    al. 2003, and a random power of the grey values, which changes brightness and contrast and leaves background alone.
+    Bending is elastic (Simard et al. 2003); a random power of the grey values changes contrast and leaves background
+    alone.
     """
     images = flip(images, random)
     n, _, side, _ = images.shape

@@ -9,7 +9,6 @@ import secrets
 import shlex
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -53,14 +52,11 @@ exec {command}
 def write_jobs(study: StudyFolder, command: Sequence[str], tasks: int, seconds: float) -> list[str]:
     """Write slurm.sh, an array of workers, and slurm-gather.sh, which finishes what is missing and writes the results.
 
-    The same scripts can be submitted again. A task that is lost is begun again by SLURM; what is missing in the end is
-    done by the gathering job.
+    The same scripts can be submitted again. A task that is lost is begun again by SLURM.
 
     Args:
-        study: the folder.
-        command: what goes on with the study, with paths that the cluster's nodes know too.
-        tasks: how many workers, 1 to `MOST_TASKS`.
-        seconds: what the cells of a task take here.
+        study, command: the folder; what goes on with the study, with paths that the cluster's nodes know too.
+        tasks, seconds: how many workers, 1 to `MOST_TASKS`; what the cells of each take here.
 
     Returns:
         The two lines that submit them.
@@ -91,7 +87,6 @@ def write_jobs(study: StudyFolder, command: Sequence[str], tasks: int, seconds: 
 
 
 ON_A_GPU = 4  # workers share one, unless --gpu-share says otherwise
-PATIENCE = 60.0  # seconds for every node to answer
 CONNECT = 5.0  # seconds: Ray itself goes on trying a dead address for minutes
 OBJECTS = 100 * 2**20  # bytes of shared memory for a cluster of this machine: its tasks send nothing but numbers
 
@@ -103,28 +98,26 @@ class OnRay:
 
     def __init__(self, study: StudyFolder, command: Sequence[str], address: str, workers: int,
                  gpu_share: float | None, device: str) -> None:
-        """Join the cluster, or begin one; to be used in a `with`, which leaves it.
-
-        Args:
-            study, command: the folder, which every node has to know under this path; what goes on with the study.
-            address, workers, gpu_share, device: as of `study`; a local cluster has as many CPUs as workers.
+        """Join the cluster, or begin one of as many CPUs as workers; to be used in a `with`, which leaves it.
 
         Raises:
-            UserError: no Ray, no cluster, no GPU, or a node that has not the same folder or the same ganatomy.
+            UserError: no Ray, no cluster, no GPU.
         """
         if gpu_share is not None and not 0 <= gpu_share <= 1:
             raise UserError(f"{gpu_share} is no share of a GPU", where="--gpu-share", fix="give 0 to 1")
-        self._ray, self._study, self._command = check_address(address), study, list(command)
-        own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECTS} \
-            if address == "local" else {}
+        self._ray, self._command = check_address(address), list(command)
+        self._running: dict[Any, Path] = {}
+        self._mark = study.path.absolute() / f".ray-{secrets.token_hex(8)}"  # another folder has not got this
+        own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECTS}
         try:
-            self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+            self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR,
+                           **(own if address == "local" else {}))
         except (ConnectionError, ValueError, RuntimeError, OSError, ImportError) as error:
             raise _not_joined(address, str(error).strip().splitlines()[0]) from error
-        self._running: dict[Any, Path] = {}
         try:
             self._share = self._gpus(gpu_share, device)
-            self._check_nodes()
+            with disk_errors(self._mark):
+                self._mark.touch()
         except BaseException:
             self._ray.shutdown()
             raise
@@ -137,13 +130,18 @@ class OnRay:
         return max(1, int(min(cpus, there.get("GPU", 0) // self._share) if self._share else cpus))
 
     def start(self, log: Path) -> None:
-        self._running[self._task.remote(self._command, str(log), self._share > 0)] = log
+        task = self._task.remote(self._command, str(self._mark), __version__, str(log), self._share > 0)
+        self._running[task] = log
 
     def running(self) -> int:
         return len(self._running)
 
     def ended(self) -> list[tuple[int, str, Path]]:
-        """Also the tasks whose node or Ray worker is gone, as if killed."""
+        """Also the tasks whose node or Ray worker is gone, as if killed.
+
+        Raises:
+            UserError: a node has not the same folder or the same ganatomy.
+        """
         if not self._running:
             time.sleep(POLL)
             return []
@@ -153,10 +151,8 @@ class OnRay:
             try:
                 code = int(self._ray.get(reference))
                 ended.append((code, exit_word(code), log))
-            except self._ray.exceptions.RayTaskError as error:  # raised on the node by what ran there
-                if isinstance(error.cause, UserError):
-                    raise error.cause from error
-                raise
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause from error  # raised on the node by what ran there
             except self._ray.exceptions.RayError as error:
                 ended.append((-signal.SIGKILL, type(error).__name__, log))
         return ended
@@ -172,6 +168,7 @@ class OnRay:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._mark.unlink(missing_ok=True)
         self._ray.shutdown()  # leaves the cluster; one of this machine's own ends
 
     def _gpus(self, share: float | None, device: str) -> float:
@@ -180,44 +177,26 @@ class OnRay:
             raise UserError("the cluster has no GPU", where="--gpu-share", fix="leave it out")
         return share if share is not None else 1 / ON_A_GPU if there and device != "cpu" else 0.0
 
-    def _check_nodes(self) -> None:
-        """Have every node look whether it knows the study's folder under the same path, before it is given work."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        mark = self._study.path.absolute() / f".seen-by-{secrets.token_hex(8)}"  # another folder has not got this
-        task = self._ray.remote(num_cpus=0, max_retries=1)(look)
-        try:
-            with disk_errors(mark):
-                mark.touch()
-            for node in [n for n in self._ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]:
-                where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                answer = task.options(scheduling_strategy=where).remote(str(mark), sys.executable, __version__)
-                try:
-                    fault = self._ray.get(answer, timeout=PATIENCE)
-                except self._ray.exceptions.RayError as error:
-                    fault = f"does not answer, or has no ganatomy ({str(error).strip().splitlines()[-1]})"
-                if fault:
-                    raise UserError(f"the node {fault}", where=f"Ray node {node['NodeManagerHostname']}",
-                                    fix="put dataset and study on a file system that all nodes share, under the same "
-                                        f"path, and the same Python environment (ganatomy {__version__})")
-        finally:
-            mark.unlink(missing_ok=True)
+def refuse_node(mark: str, python: str, version: str) -> None:
+    """Raise `UserError` if this node does not share the study's folder or the Python, or has another version.
+
+    The mark lies in the study's folder: cells of a copy of the folder would be done and never be seen.
+    """
+    unseen = " and ".join(path for path in (mark, python) if not Path(path).exists())
+    if unseen or version != __version__:
+        raise UserError(f"the node does not see {unseen}" if unseen else f"the node has ganatomy {__version__}",
+                        where=f"Ray node {socket.gethostname()}",
+                        fix="put dataset and study on a file system that all nodes share, under the same path, and the "
+                            f"same Python environment (ganatomy {version})")
 
 
-def look(mark: str, python: str, version: str) -> str:
-    """What is wrong with this node, "" if nothing is: it lacks the study's folder or the Python, or the version."""
-    places = {str(Path(mark).parent): mark, python: python}
-    lacking = [name for name, path in places.items() if not Path(path).exists()]
-    if lacking:
-        return f"does not see {' and '.join(lacking)}"
-    return "" if version == __version__ else f"has ganatomy {__version__}"
-
-
-def run_on_node(command: Sequence[str], log: str, gpu: bool) -> int:
+def run_on_node(command: Sequence[str], mark: str, version: str, log: str, gpu: bool) -> int:
     """Run a worker to its end; its exit code. A task that is cancelled stops it first.
 
     Without a share of a GPU the process sees none, so that cells do the same on every node.
     """
+    refuse_node(mark, command[0], version)
     with suppress(ValueError):  # ignored where Ray was begun in the background of a script, and Ray cancels by it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start(command, Path(log), **({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}))

@@ -71,11 +71,9 @@ def cells_of(settings: StudySettings) -> list[Cell]:
 
 
 class StudyFolder:
-    """Paths and small files of one study.
+    """Paths and small files of one study; beside it STUDY.private/ with the paths of the datasets.
 
-    study.json (settings, dataset's identity), folds.csv, commands.json, cells/, results.json, results.csv, report.html;
-    beside it STUDY.private/ with the paths of the datasets. cells/ holds the images that the GANs learnt from: real
-    patients.
+    cells/ holds the images that the GANs learnt from: real patients.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -165,11 +163,7 @@ class StudyFolder:
         return Dataset.open(path)
 
     def open_external(self, given: str | Path | None = None) -> Dataset | None:
-        """The external dataset, from where it is given or was last; None in a study without.
-
-        Raises:
-            UserError: it is not where it was.
-        """
+        """The external dataset, from where it is given or was last; None in a study without. `UserError` if gone."""
         if self.about()["external"] is None:
             return None
         path = Path(given) if given is not None else self.path_of("external")
@@ -277,8 +271,7 @@ class CellFolder:
     def attempt(self) -> Iterator[None]:
         """An attempt at this cell, which is counted until it ends by itself, well or not.
 
-        Raises:
-            UserError: the processes that began it before have all been killed, and they were too many.
+        Raises `UserError` if the processes that began it before have all been killed, and they were too many.
         """
         before = int(self.attempts_file.read_text(encoding="utf-8")) if self.attempts_file.is_file() else 0
         if before >= ATTEMPTS:

@@ -33,13 +33,7 @@ class Place:
 
 
 def deal(rows: Sequence[Row], folds: int, seed: int) -> dict[str, Place]:
-    """Deal subjects into folds and halves, stratified by the classes that a subject has images of.
-
-    Args:
-        rows: all images of one domain.
-        folds: how many.
-        seed: the same gives the same folds.
-    """
+    """Deal the subjects of all images of one domain into folds and halves, stratified by the classes that each has."""
     classes: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         classes[row.subject].add(row.label)
@@ -89,9 +83,8 @@ class Subset:
 
     Attributes:
         rows: the real training images: k of each positive class, imbalance x k of the others.
-        fresh: by positive class, further positive images of subjects that are not among them, for the control FRESH.
-        unseen: by class, images of the pool whose subjects are not among them; nothing is trained on these, the audit
-            calibrates itself by them.
+        fresh: by positive class, further images of other subjects, for the control FRESH.
+        unseen: by class, images of other subjects outside of the fold, by which the audit calibrates itself.
     """
 
     rows: list[Row]
@@ -112,10 +105,8 @@ def draw_subset(rows: Sequence[Row], places: Mapping[str, Place], settings: Stud
                 seed: int) -> Subset:
     """The training images of a cell: whole subjects in an order that depends on fold and seed, the last one cut.
 
-    The images for a smaller k are among those for a larger one.
-
-    Raises:
-        UserError: too few images outside of the fold.
+    The images for a smaller k are among those for a larger one. Raises `UserError` for too few images outside of the
+    fold.
     """
     pool = [r for r in rows if places[r.subject].fold != fold]
     ordered = _in_order(pool, (SUBSET, settings.seed, fold, seed))

@@ -32,13 +32,9 @@ class Error(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with two 95% intervals around it, and the wider one.
+    """A value with two 95% intervals, over test subjects and seeds and over refits, and the wider one.
 
-    Attributes:
-        interval: the wider of the two.
-        bootstrap_interval: over test subjects and seeds, with these training sets.
-        refit_interval: over refits, Nadeau and Bengio's.
-        p: the larger of the two p-values of "it is 0"; below 0.05 just where `interval` leaves 0 out.
+    `p` is the larger of the two p-values of "it is 0"; below 0.05 just where `interval` leaves 0 out.
     """
 
     value: float
@@ -50,12 +46,9 @@ class Estimate:
 
 def estimate(measured: Measured, ks: Sequence[int], arm: int, reference: int | None, freedom: int | None,
              external: bool = False) -> Estimate:
-    """The score of an arm, or its difference from a reference arm, averaged over some k.
+    """The score of an arm, or its difference from a reference arm, averaged over k; all by their places in the grid.
 
     Args:
-        measured: one metric.
-        ks: places of these k in the grid.
-        arm, reference: places of the arms; None for the arm's own score.
         freedom: degrees of freedom of a variance over test subjects; None where these are too few for an interval.
         external: all classifiers judged the same subjects, so that refits do not differ by their test subjects; what
             these vary is added to what refits do.
@@ -80,14 +73,11 @@ def estimate(measured: Measured, ks: Sequence[int], arm: int, reference: int | N
 
 
 def over_seeds(exchanged: Array) -> Error:
-    """What seeds add to the variance over subjects of a mean over seeds.
+    """What seeds add to the variance over subjects of a mean over seeds; [folds, seeds] as in `Measured`.
 
     Seeds are independent in each fold, so this is the sum over folds of s^2 / seeds, with s^2 the variance between the
-    values that each of the fold's seeds would give. (Drawing two seeds with replacement would find half of it.) That
-    seeds differ on just these test subjects is in both variances and so counted twice: the sum is rather too large.
-
-    Args:
-        exchanged: [folds, seeds], as in `Measured`.
+    values that each of the fold's seeds would give. That seeds differ on just these test subjects is in both variances:
+    the sum is rather too large.
     """
     folds, seeds = exchanged.shape
     if seeds < 2:
@@ -96,18 +86,14 @@ def over_seeds(exchanged: Array) -> Error:
 
 
 def over_refits(refits: Array) -> Error:
-    """The corrected variance of a mean over refits: s^2 (1/J + n_test / n_train), J - 1 degrees of freedom.
+    """The corrected variance of a mean over J refits [folds, seeds]: s^2 (1/J + n_test / n_train), J - 1 of freedom.
 
     Refits share training subjects and so are alike: s^2 / J alone is too small. n_test / n_train = 1 / (folds - 1) is
-    that of the pools of subjects which the folds deal out. It is the share of one pool in the next that makes refits
-    alike; the k images are drawn anew from it for every seed, which makes them less alike, not more. With the k images
-    as n_train the correction would say that fewer training images make refits more alike.
+    that of the pools of subjects that the folds deal out: the share of one pool in the next makes refits alike, while
+    the k images are drawn anew from it for every seed.
 
-    Source: Nadeau and Bengio, Machine Learning 2003, the corrected resampled t-test (for random splits); Bouckaert and
-    Frank, PAKDD 2004, use it for repeated folds.
-
-    Args:
-        refits: [folds, seeds], at least two folds; the figure of each refit on its own test subjects.
+    Source: Nadeau and Bengio, Machine Learning 2003, the corrected resampled t-test; Bouckaert and Frank, PAKDD 2004,
+    use it for repeated folds.
     """
     folds, count = len(refits), refits.size
     return Error(float(refits.var(ddof=1)) * (1 / count + 1 / (folds - 1)), count - 1)

@@ -165,10 +165,7 @@ def _check_external(external: Dataset, dataset: Dataset, settings: StudySettings
 
 
 def original_subjects(dataset: Path) -> set[str]:
-    """The names that a dataset's subjects had before it was prepared; none where its private folder is not there.
-
-    Pseudonyms are numbers that begin anew in every dataset, so the same ones in two of them tell nothing.
-    """
+    """The names that subjects had before they were prepared, where known: pseudonyms begin anew in every dataset."""
     try:
         with (private_path(dataset) / "sources.csv").open(newline="", encoding="utf-8") as handle:
             return {line.get("original_subject") or "" for line in csv.DictReader(handle)} - {""}
@@ -183,10 +180,8 @@ def with_budget(settings: StudySettings, dataset: Dataset, places: Places, budge
                 say: Say) -> StudySettings:
     """The settings with the number of steps that a GAN makes in `budget` seconds, on one thread of this machine.
 
-    It is set once, by a short trial, so that every GAN of a study gets the same; two studies of one budget may differ.
-
-    Raises:
-        UserError: no time, too little for a step, or so much that the steps are more than a recipe can have.
+    It is set once, by a short trial, so that every GAN of a study gets the same. Raises `UserError` for a useless
+    budget.
     """
     if not 0 < budget < math.inf:
         raise UserError(f"{budget} seconds are no time to train in", where="--budget", fix="give more than 0")

@@ -37,11 +37,9 @@ class Predictions:
     """Scores and decisions of n images, the same order in all fields.
 
     Attributes:
-        image_ids, subjects, labels: of each image; a label is a class's name.
         half: intp [n]; checkpoint and threshold were chosen on the other half of the held-out subjects. An image of
             an external set has two rows, one for each choice.
-        scores: by positive class, float64 [n], its probability, 0 to 1.
-        decisions: by positive class, bool [n], whether the score reaches the threshold.
+        scores, decisions: by positive class, float64 [n], its probability, 0 to 1; bool [n], whether it is called so.
     """
 
     image_ids: tuple[str, ...]
@@ -179,9 +177,8 @@ LOWER_IS_BETTER = ("brier", "calibration_error")
 def ignorant(metric: str, prevalence: float) -> float | None:
     """What a classifier scores that knows nothing but the share of positives; None where that says nothing.
 
-    F1, precision and balanced accuracy are those of calling everything positive, AP and ROC AUC those of equal scores,
-    Brier's that of always giving the prevalence. Recall has none: calling everything positive has recall 1. Nor has
-    the calibration error: always giving the prevalence has 0.
+    Calling everything positive has the F1, precision and balanced accuracy, but also recall 1; equal scores have the AP
+    and ROC AUC; always giving the prevalence has Brier's, but also no calibration error.
     """
     known = {"f1": 2 * prevalence / (1 + prevalence), "average_precision": prevalence, "precision": prevalence,
              "roc_auc": 0.5, "balanced_accuracy": 0.5, "brier": prevalence * (1 - prevalence)}

@@ -72,12 +72,9 @@ def named(name: str) -> Arm:
 
 
 def parse_arms(names: Sequence[str], factors: Sequence[float]) -> tuple[Arm, ...]:
-    """The arms of these names, each that adds images once for every factor.
+    """The arms of these names, each that adds images once for every factor; with several it is named GAN@0.5, GAN@1.5.
 
-    With one factor an arm keeps its plain name; with several it is named GAN@0.5, GAN@1.5 and so on.
-
-    Raises:
-        UserError: an unknown or repeated name.
+    Raises `UserError` for an unknown or repeated name.
     """
     arms: list[Arm] = []
     for arm in map(named, names):
@@ -96,10 +93,9 @@ def parse_arms(names: Sequence[str], factors: Sequence[float]) -> tuple[Arm, ...
 
 
 class ClassifierSettings(Frozen):
-    """How a classifier is trained: a number of updates, not of epochs, so that arms of different size get the same.
+    """How a classifier is trained: by updates, not epochs, so that arms of different size get the same.
 
-    The rule published with the study is a step size times 0.95 an epoch. An epoch is shorter where there are fewer
-    images, so an arm with synthetic images would be trained at other step sizes than one without. Here it falls by the
+    The published step size falls by 0.95 an epoch, which is shorter where there are fewer images. Here it falls by the
     same factor at every update, from `learning_rate` to `final_rate` times that: 0.95 an epoch over 30 epochs is 0.21.
     """
 
@@ -183,12 +179,7 @@ class StudySettings(Frozen):
 
 
 def resolve(dataset: Dataset, recipe: Recipe, given: Mapping[str, Any]) -> StudySettings:
-    """The settings of a new study: what is given, and for the rest what follows from the dataset.
-
-    Args:
-        dataset: a labelled dataset folder.
-        recipe: of the GANs.
-        given: fields of `StudySettings` by name; `positives` and `domain` may be missing.
+    """The settings of a new study: those that are given, and for the rest what follows from the dataset.
 
     Raises:
         UserError: a value out of range, an unknown class or domain, or a recipe that is of no use here.

@@ -155,11 +155,7 @@ Entry = Mapping[str, Any]
 
 
 def table(results: Entry) -> str:
-    """results.json as lines for a terminal.
-
-    The answer and why, F1 of every arm for every k, the comparisons that have an answer, the audits of the GANs in one
-    line; then the same of the external set, where there is one.
-    """
+    """results.json for a terminal: answer and why, F1, comparisons, audits; then the same of the external set."""
     parts = [_answer(results), *_tables(results, results["ks"]), "\n".join(_audits(results.get("audits") or []))]
     external = results.get("external")
     if external:
@@ -191,14 +187,9 @@ def _tables(results: Entry, ks: Sequence[int]) -> list[str]:
 
 def by_k(first: str, rows: Mapping[tuple[str, int | None], Entry], ks: Sequence[int], floor: str = "",
          note: str = "") -> Table:
-    """Scores or contrasts of one metric by arm, or name of a comparison, and k: a line each, a column a k.
+    """Scores or contrasts of one metric: a line an arm or comparison, a column a k, the mean over k last.
 
-    Args:
-        first: the first column's head.
-        rows: by arm or comparison, and k.
-        ks: the columns; the mean over k comes last where there are several.
-        floor: words for what knows nothing, whose value is the last line; "" for none.
-        note: a sentence below.
+    `floor` has the words for what knows nothing, whose value is the last line; "" for none.
     """
     shown: list[int | None] = [*ks, *([None] if len(ks) > 1 else [])]
     lines = [[name, *(_with_interval(rows.get((name, k))) for k in shown)]

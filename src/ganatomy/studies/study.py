@@ -1,7 +1,4 @@
-"""study: do synthetic images help a classifier? One command runs the protocol, and tells what the data allow.
-
-docs/study.md explains it; EVIDENCE in docs/evidence.md has the statistics.
-"""
+"""study: do synthetic images help a classifier? One command runs the protocol, and tells what the data allow."""
 
 from __future__ import annotations
 
@@ -89,8 +86,8 @@ def jobs(data: str | Path, out: str | Path, *, workers: int | None = None, exter
     """Begin a study, or go on with one, and write job scripts for SLURM instead of running its cells.
 
     Args:
-        data, out, external, device, say, given: as of `study`.
         workers: tasks of the array; one for each cell that is left if None.
+        data, out, external, device, say, given: as of `study`.
 
     Returns:
         The two lines that submit the scripts; none if every cell is done.

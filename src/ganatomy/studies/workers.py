@@ -49,13 +49,13 @@ def work(data: Path, study: Path, external: Path | None, device: str, parent: in
     Args:
         data, study, external, device: as of `cell.run_cell`.
         parent: the process that started this one, if it shall not outlive it.
-        say: called with lines on which cell it is at; what it does there is in the cell's log.
+        say: called with each cell's name; what is done there is in the cell's log.
 
     Returns:
         The exit code: 0 there is nothing left for it, 130 stopped.
 
     Raises:
-        UserError: a cell failed, which its folder notes; see `cell.run_cell`.
+        UserError: a cell failed, which its folder notes.
     """
     with sigterm_interrupts():  # before the slow imports
         try:
@@ -249,8 +249,8 @@ def study_command(data: Path, study: Path, device: str, external: Path | None = 
 def start(command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
     """Start a worker, with one thread; its output is added to `log`.
 
-    It is told who started it, and ends when that process is gone. An interrupt from the keyboard reaches only whoever
-    started it, and a group of its own makes sure that it leaves nothing behind.
+    It ends when this process is gone. It has a group of its own, so that an interrupt from the keyboard reaches this
+    process alone, and that it leaves nothing behind.
     """
     with disk_errors(log):
         log.parent.mkdir(parents=True, exist_ok=True)
