@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -53,6 +54,15 @@ def test_what_would_fail_in_a_cell_is_refused_beforehand(labelled: Dataset, give
     assert caught.value.what.count(";") == 0  # said once
 
 
+def test_gans_of_no_use_here_are_refused(labelled: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    for recipe in ("pix2pix", "hybrid-brain-128"):
+        with pytest.raises(UserError, match="learns from images of another contrast"):
+            plan(labelled, chosen_recipe(recipe, None), None, OPTIONS)
+    monkeypatch.setattr("ganatomy.gans.base.GAN.least_steps", lambda self: 13)
+    with pytest.raises(UserError, match="cannot go through them in 12 steps"):
+        planned(labelled)
+
+
 def test_synthetic_images_are_no_patients(labelled: Dataset, tmp_path: Path) -> None:
     drawn = changed(labelled, tmp_path / "drawn", source="synthetic").path
     for data, external in ((drawn, None), (labelled.path, drawn)):
@@ -89,6 +99,11 @@ def test_an_external_set_is_of_the_same_classes_and_size_and_of_other_images(lab
         planned(labelled, write_labelled(tmp_path / "small", size=8))
     with pytest.raises(UserError, match="shares 96 images with the study's dataset"):
         planned(labelled, labelled)
+    spoilt = changed(labelled, tmp_path / "spoilt")
+    pixels = np.load(spoilt.path / "images-disc.npy")
+    np.save(spoilt.path / "images-disc.npy", pixels[::-1])
+    with pytest.raises(UserError, match="not those that were prepared"):
+        planned(labelled, spoilt)
 
 
 def test_patients_who_are_in_the_external_set_too(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,22 @@ except KeyboardInterrupt:
     for path in paths:
         assert not Path(f"/proc/{(path / 'saved').read_text()}").exists()
     assert tries(folder) == [1, 1, 0, 0]
+
+
+def test_a_worker_ends_with_the_process_that_started_it() -> None:
+    worker = "import os, sys, time; from ganatomy.studies import workers\n" \
+             "workers._run_free_cells = lambda *given: time.sleep(60)\n" \
+             "workers.work(None, None, None, 'cpu', os.getppid(), print)"
+    parent = subprocess.Popen([sys.executable, "-c", "import subprocess, sys, time\n" \
+                               f"print(subprocess.Popen([sys.executable, '-c', {worker!r}]).pid, flush=True)\n" \
+                               "time.sleep(60)"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    time.sleep(1)
+    assert is_alive(child)
+    parent.kill()
+    parent.communicate()
+    wait_for(lambda: not is_alive(child), 20)
 
 
 def test_a_worker_that_does_not_heed_is_killed_with_its_children(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def run_cell(data: str | Path, study: str | Path, cell: Cell, *, external: str |
     with folder.cell(cell).lock():
         if not folder.cell(cell).is_done():
             with folder.cell(cell).attempt():
-                _Work(Roles(folder, cell, dataset), other, where, say).do()
+                _do(Roles(folder, cell, dataset), other, where, say)
 
 
 def cell_seed(settings: StudySettings, cell: Cell) -> int:
@@ -109,67 +109,62 @@ def _identities(rows: Iterable[Row]) -> list[tuple[str, str, str, str]]:
     return sorted((r.image_id, r.subject, r.label, r.sha256) for r in rows)
 
 
-class _Work:
-    """What is done in a cell."""
+def _do(roles: Roles, external: Dataset | None, device: torch.device, say: Say) -> None:
+    """All of it, in order; what is finished is not done again."""
+    started, folder = time.perf_counter(), roles.folder
+    held_out = [replace(r, split="test") for r in roles.held_out]
+    for path, rows in roles.manifests.items():  # written down before anything learns
+        if not path.is_file():
+            write_manifest(path, [replace(r, split="train") for r in rows] + held_out)
+    roles.refuse_leaks()
+    roles.dataset.verify([*roles.subset.rows, *roles.held_out])
+    synthetic = {label: make_synthetic(
+        roles.dataset, label, roles.subset.of(label), roles.subset.unseen[label],
+        [r for r in roles.held_out if r.label == label], wanted, roles.gan(label), roles.settings, roles.seed,
+        str(device), say) for label, wanted in roles.synthetic.items()}
+    gans = time.perf_counter() - started
+    files = [*roles.manifests, *(p for label in synthetic for p in roles.gan(label).files())]
+    for arm in roles.settings.parsed_arms():
+        own = [folder.predictions(arm.name), *([folder.predictions(arm.name, external=True)] if external else [])]
+        files += own
+        if not _are_readable(own):
+            say(f"arm {arm.name}")
+            for path, predictions in zip(own, _classify(arm, roles, synthetic, external, device), strict=True):
+                write_predictions(path, predictions)
+    folder.note_done(files, seconds=round(time.perf_counter() - started, 1), seconds_of_gans=round(gans, 1))
 
-    def __init__(self, roles: Roles, external: Dataset | None, device: torch.device, say: Say) -> None:
-        self.roles, self.external, self.device, self.say = roles, external, device, say
 
-    def do(self) -> None:
-        """All of it, in order; what is finished is not done again."""
-        started, roles, folder = time.perf_counter(), self.roles, self.roles.folder
-        held_out = [replace(r, split="test") for r in roles.held_out]
-        for path, rows in roles.manifests.items():  # written down before anything learns
-            if not path.is_file():
-                write_manifest(path, [replace(r, split="train") for r in rows] + held_out)
-        roles.refuse_leaks()
-        roles.dataset.verify([*roles.subset.rows, *roles.held_out])
-        synthetic = {label: make_synthetic(
-            roles.dataset, label, roles.subset.of(label), roles.subset.unseen[label],
-            [r for r in roles.held_out if r.label == label], wanted, roles.gan(label), roles.settings, roles.seed,
-            str(self.device), self.say) for label, wanted in roles.synthetic.items()}
-        gans = time.perf_counter() - started
-        arms = roles.settings.parsed_arms()
-        for arm in arms:
-            if not self._is_judged(arm):
-                self.say(f"arm {arm.name}")
-                self._classify(arm, synthetic)
-        files = [*roles.manifests, *(p for arm in arms for p in self._files(arm))]
-        files += [p for label in synthetic for p in roles.gan(label).files()]
-        folder.note_done(files, seconds=round(time.perf_counter() - started, 1), seconds_of_gans=round(gans, 1))
+def _are_readable(files: Iterable[Path]) -> bool:
+    """Whether an arm's predictions are there and can be read; those that cannot are written anew."""
+    try:
+        return all(read_predictions(path) for path in files)
+    except UserError:
+        return False
 
-    def _files(self, arm: Arm) -> list[Path]:
-        """The files of an arm's predictions."""
-        own = self.roles.folder.predictions
-        return [own(arm.name), *([own(arm.name, external=True)] if self.external else [])]
 
-    def _is_judged(self, arm: Arm) -> bool:
-        """Whether all the files of an arm are there and can be read; those that cannot are written anew."""
-        try:
-            return all(read_predictions(path) for path in self._files(arm))
-        except UserError:
-            return False
-
-    def _classify(self, arm: Arm, synthetic: Mapping[str, Dataset]) -> None:
-        """Train an arm's classifier, choose checkpoint and threshold on each half, apply them to the other."""
-        roles, settings, classes = self.roles, self.roles.settings, self.roles.dataset.info.classes
-        rows, outside = roles.held_out, external_rows(self.external, settings) if self.external else []
-        stacks = [roles.dataset.stack(rows, settings.size)]
-        stacks += [self.external.stack(outside, settings.size)] if self.external else []
-        probabilities = train_classifier(training_set(arm, roles, synthetic), len(classes), stacks,
-                                         settings.classifier, arm.augment, roles.seed, self.device)
-        positives = [roles.number[c] for c in settings.positives]
-        labels = np.array([roles.number[r.label] for r in rows], np.intp)
-        chosen = select(probabilities[0], labels, roles.halves, positives)
-        judged = [(rows, probabilities[0], roles.halves)]
-        if self.external:  # each image is judged by the choice of either half
-            judged.append(([*outside, *outside], np.concatenate([probabilities[1]] * 2, axis=1),
-                           np.repeat(np.arange(2), len(outside))))
-        for path, (of, probability, half) in zip(self._files(arm), judged, strict=True):
-            scores, decisions = decide(probability, chosen, half, positives)
-            write_predictions(path, Predictions(
-                tuple(r.image_id for r in of), tuple(r.subject for r in of), tuple(r.label for r in of), half,
-                {classes[c]: s for c, s in scores.items()}, {classes[c]: d for c, d in decisions.items()}))
+def _classify(arm: Arm, roles: Roles, synthetic: Mapping[str, Dataset], external: Dataset | None,
+              device: torch.device) -> list[Predictions]:
+    """Train an arm's classifier, choose checkpoint and threshold on each half, apply them to the other."""
+    settings, classes = roles.settings, roles.dataset.info.classes
+    rows, outside = roles.held_out, external_rows(external, settings) if external else []
+    stacks = [roles.dataset.stack(rows, settings.size)]
+    stacks += [external.stack(outside, settings.size)] if external else []
+    probabilities = train_classifier(training_set(arm, roles, synthetic), len(classes), stacks, settings.classifier,
+                                     arm.augment, roles.seed, device)
+    positives = [roles.number[c] for c in settings.positives]
+    labels = np.array([roles.number[r.label] for r in rows], np.intp)
+    chosen = select(probabilities[0], labels, roles.halves, positives)
+    judged = [(rows, probabilities[0], roles.halves)]
+    if external:  # each image is judged by the choice of either half
+        judged.append(([*outside, *outside], np.concatenate([probabilities[1]] * 2, axis=1),
+                       np.repeat(np.arange(2), len(outside))))
+    predictions = []
+    for of, probability, half in judged:
+        scores, decisions = decide(probability, chosen, half, positives)
+        predictions.append(Predictions(
+            tuple(r.image_id for r in of), tuple(r.subject for r in of), tuple(r.label for r in of), half,
+            {classes[c]: s for c, s in scores.items()}, {classes[c]: d for c, d in decisions.items()}))
+    return predictions
 
 
 def external_rows(external: Dataset, settings: StudySettings) -> list[Row]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, write_text
-from ganatomy.studies.workers import GRACE, ONE_THREAD, POLL, exit_word, start, stop
+from ganatomy.studies.workers import GRACE, ONE_THREAD, POLL, start, stop
 
 if TYPE_CHECKING:  # it loads torch, which nodes of Ray need not
     from ganatomy.studies.folder import StudyFolder
@@ -136,7 +136,7 @@ class OnRay:
     def running(self) -> int:
         return len(self._running)
 
-    def ended(self) -> list[tuple[int, str, Path]]:
+    def ended(self) -> list[tuple[int, Path]]:
         """Also the tasks whose node or Ray worker is gone, as if killed.
 
         Raises:
@@ -149,12 +149,11 @@ class OnRay:
         for reference in self._ray.wait(list(self._running), timeout=POLL)[0]:
             log = self._running.pop(reference)
             try:
-                code = int(self._ray.get(reference))
-                ended.append((code, exit_word(code), log))
+                ended.append((int(self._ray.get(reference)), log))
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from error  # raised on the node by what ran there
-            except self._ray.exceptions.RayError as error:
-                ended.append((-signal.SIGKILL, type(error).__name__, log))
+            except self._ray.exceptions.RayError:
+                ended.append((-signal.SIGKILL, log))
         return ended
 
     def stop(self) -> None:

@@ -188,9 +188,9 @@ def resolve(dataset: Dataset, recipe: Recipe, given: Mapping[str, Any]) -> Study
     asked = given.get("positives")
     positives = (asked,) if isinstance(asked, str) else _rarer(dataset, domain) if asked is None else tuple(asked)
     _check_classes(dataset, positives)
-    if gans.kind(recipe).translates:
-        raise UserError(f"{recipe.gan} starts from images, and a study needs images from noise", where="--recipe",
-                        fix="choose rpgan-64 or one of the dcgan recipes")
+    if "source" in gans.kind(recipe).needs:
+        raise UserError(f"{recipe.gan} learns from images of another contrast, and a study's GANs from noise alone",
+                        where="--recipe", fix="choose rpgan-64 or one of the dcgan recipes")
     values = {**given, "domain": domain, "positives": positives, "recipe": recipe_of_study(recipe, domain)}
     if "size" not in values:
         values["size"] = dataset.size

@@ -117,32 +117,29 @@ def dry_run(data: str | Path, out: str | Path, *, workers: int = 1, device: str 
     return describe(plan.settings, plan.places, plan.dataset, cells, workers, device)
 
 
-def begin(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
-          set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
-          device: str = "auto", say: Say = lambda text: None, **given: Any) -> StudyFolder:
-    """Make the study folder, or check that the one there is of the same study. For the rest see `study`."""
+def begin(data: str | Path, out: str | Path, **given: Any) -> StudyFolder:
+    """Make the study folder, or check that the one there is of the same study. For the arguments see `study`."""
     begun = StudyFolder(out).exists()
-    plan = _settle(data, out, recipe=recipe, set=set, budget=budget, external=external, device=device, say=say, **given)
+    plan = _settle(data, out, **given)
     if begun:
         plan.folder.note_datasets(plan.dataset, plan.external)
     else:
         plan.folder.start(plan.settings, plan.places, plan.dataset, plan.external)
-        record_command(plan.folder.commands_file, _as_typed(plan.settings, recipe, set, budget, external, device,
-                                                            given))
+        record_command(plan.folder.commands_file, _as_typed(plan.settings, **given))
     return plan.folder
 
 
-def _as_typed(settings: StudySettings, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
-              budget: float | None, external: str | Path | None, device: str, given: Mapping[str, Any]) -> str:
+def _as_typed(settings: StudySettings, *, recipe: str | Path | Recipe | None = None,
+              set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
+              device: str = "auto", say: Say | None = None, **given: Any) -> str:
     """The command that begins the same study, files and folders by stand-ins, a budget as the steps that it became."""
     packaged = recipe is None or (isinstance(recipe, str) and recipe in recipes.names())
-    chosen = dict(given)
-    classifier = settings.classifier if chosen.pop("classifier", None) else None
+    classifier = settings.classifier if given.pop("classifier", None) else None
     steps = {"steps": settings.recipe.steps} if budget is not None else {}
     return command_line("study", "DATASET", "STUDY", recipe=recipe if packaged else "RECIPE.yaml",
                         set={**(set or {}), **steps}, external=Path(external) if external else None,
                         device=None if device == "auto" else device, classifier=classifier and classifier.name,
-                        updates=classifier and classifier.updates, positive=chosen.pop("positives", None), **chosen)
+                        updates=classifier and classifier.updates, positive=given.pop("positives", None), **given)
 
 
 def _command(data: str | Path, folder: StudyFolder, external: str | Path | None, device: str) -> list[str]:
@@ -163,7 +160,7 @@ class _Plan:
 
 def _settle(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
             set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
-            device: str, say: Say = lambda text: None, **given: Any) -> _Plan:
+            device: str = "auto", say: Say = lambda text: None, **given: Any) -> _Plan:
     """The study that is there, checked against what is given, or the plan of a new one."""
     folder, dataset = StudyFolder(out), Dataset.open(data)
     other = Dataset.open(external) if external is not None else folder.open_external() if folder.exists() else None

@@ -151,8 +151,8 @@ class Crew(Protocol):
     def running(self) -> int:
         """How many run."""
 
-    def ended(self) -> list[tuple[int, str, Path]]:
-        """Exit code, words for it, and log of those that have ended since it was last asked; waits a moment."""
+    def ended(self) -> list[tuple[int, Path]]:
+        """Exit code and log of those that have ended since it was last asked; waits a moment."""
 
     def stop(self) -> None:
         """Have those that run save what they have and end."""
@@ -185,7 +185,7 @@ def run_cells(study: StudyFolder, crew: Crew, say: Say, show: Show = lambda coun
 
 
 class _Watch:
-    """Looks at cells and workers until all cells are done, or one has failed."""
+    """Starts workers and takes note of how they end, until all cells are done or one has failed."""
 
     def __init__(self, study: StudyFolder, crew: Crew, say: Say, show: Show) -> None:
         self.study, self.crew, self.say, self.show = study, crew, say, show
@@ -196,14 +196,13 @@ class _Watch:
             say(f"{self.total - self.before} of {counted(self.total, 'cell')} are done already")
 
     def run(self) -> None:
-        """Start workers and take note of how they end."""
         while self.crew.running() or (self.left and not self.study.failures()):
             wanted = 0 if self.study.failures() else min(self.crew.slots(), len(self.left))
             while self.crew.running() < wanted and time.monotonic() >= self.pause_until:
                 self.crew.start(self.study.path.absolute() / "logs" / f"worker-{self.started}.txt")
                 self.started += 1
-            for code, word, log in self.crew.ended():
-                self._note_end(code, word, log)
+            for code, log in self.crew.ended():
+                self._note_end(code, log)
             for cell in [c for c in self.left if self.study.cell(c).is_done()]:
                 self.left.remove(cell)
                 self.say(f"{cell.name} is done: {self.count()}")
@@ -215,8 +214,8 @@ class _Watch:
         seconds = (time.monotonic() - self.begun) * len(self.left) / done if done else None
         return Count(self.total, self.total - len(self.left), seconds)
 
-    def _note_end(self, code: int, word: str, log: Path) -> None:
-        again = "run the same command again to go on"
+    def _note_end(self, code: int, log: Path) -> None:
+        again, word = "run the same command again to go on", f"exit code {code}" if code > 0 else f"signal {-code}"
         if code == 0:
             self.pause_until = time.monotonic() + LOOK_AGAIN
             if not self.held and not self.crew.running() and self.study.cells_left():
@@ -226,8 +225,7 @@ class _Watch:
         elif code < 0 or code > 128:  # from outside: by a signal, or asked to stop; a shell between says 128 + signal
             self.lost += 1
             if self.lost > LOSSES * self.total:
-                raise UserError(f"{counted(self.lost, 'worker')} were lost, the last one by {word}", where=log,
-                                fix=again)
+                raise UserError(f"{self.lost} workers were lost, the last one by {word}", where=log, fix=again)
             self.say(f"warning: a worker was lost ({word}); its cell goes on from where it was")
         elif not self.study.failures():
             raise UserError(f"a worker failed ({word}): {last_words(log)}", where=log, fix=again)
@@ -279,11 +277,6 @@ def stop(processes: Iterable[subprocess.Popen[bytes]], grace: float = GRACE) -> 
                 process.wait()
 
 
-def exit_word(code: int) -> str:
-    """An exit code in words."""
-    return f"exit code {code}" if code > 0 else f"signal {-code}"
-
-
 # -- on this machine
 
 
@@ -305,11 +298,11 @@ class Here:
     def running(self) -> int:
         return len(self._running)
 
-    def ended(self) -> list[tuple[int, str, Path]]:
+    def ended(self) -> list[tuple[int, Path]]:
         time.sleep(POLL)
         codes = [(process.poll(), log) for process, log in self._running]
         self._running = [pair for pair in self._running if pair[0].returncode is None]
-        return [(code, exit_word(code), log) for code, log in codes if code is not None]
+        return [(code, log) for code, log in codes if code is not None]
 
     def stop(self) -> None:
         stop(process for process, _ in self._running)
