@@ -85,7 +85,7 @@ def test_every_image_has_a_class(labelled: Dataset, tmp_path: Path, label: str, 
                                               (float("nan"), "no time")])
 def test_a_budget_of_no_use(labelled: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float,
                             says: str) -> None:
-    monkeypatch.setattr(planning, "TRIAL_SECONDS", 0.1)
+    monkeypatch.setattr(planning, "TRIAL_SECONDS", 1.0)
     with pytest.raises(UserError, match=says) as caught:
         begin(labelled.path, tmp_path / "study", set=TINY, budget=budget, device="cpu", **OPTIONS)
     assert caught.value.where == "--budget"
