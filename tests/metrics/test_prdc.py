@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +13,9 @@ from ganatomy.evaluation.evaluate import behind_model
 from ganatomy.metrics import prdc
 from ganatomy.metrics.base import Result, Sample, Samples
 from ganatomy.metrics.prdc import Comparison, K, compute, wilson
+from tests.metrics.textures import points
 
 KINDS = ("Precision", "Recall", "Density", "Coverage")
-
-
-def sample(features: Any, subjects: Any = None) -> Sample:
-    """Features [n, d] or [n] with images that nothing looks at."""
-    features = np.asarray(features, np.float64).reshape(len(features), -1)
-    names = None if subjects is None else list(map(str, subjects))
-    return Sample(np.zeros((len(features), 1, 2, 2), np.float32), names, features)
 
 
 def results(samples: Samples, against: str = "test") -> dict[str, Result]:
@@ -39,7 +32,7 @@ def cohort(rng: np.random.Generator, subjects: int, each: int, d: int = 2, alike
     """Standard normal features; `alike` is the share of their variance that a subject's images have in common."""
     own = rng.normal(size=(subjects, 1, d)) * np.sqrt(alike)
     features = own + rng.normal(size=(subjects, each, d)) * np.sqrt(1 - alike)
-    return sample(features.reshape(-1, d), np.repeat(np.arange(subjects), each))
+    return points(features.reshape(-1, d), np.repeat(np.arange(subjects), each))
 
 
 def by_loops(x: np.ndarray, sx: list[int], y: np.ndarray, sy: list[int]) -> list[float]:
@@ -60,23 +53,23 @@ def by_loops(x: np.ndarray, sx: list[int], y: np.ndarray, sy: list[int]) -> list
 
 def test_six_numbers_on_a_line_counted_by_hand() -> None:
     # of 0 to 5, the fifth neighbour is the farthest: the balls end at 5, 5, 5, 6, 8 and 10
-    real = sample([0, 1, 2, 3, 4, 5])
-    assert values(real, sample([5.5, 6.5, 7.5, 9.5, 12, 30])) == pytest.approx([4 / 6, 1, (3 + 2 + 2 + 1) / 30, 3 / 6])
+    real = points([0, 1, 2, 3, 4, 5])
+    assert values(real, points([5.5, 6.5, 7.5, 9.5, 12, 30])) == pytest.approx([4 / 6, 1, (3 + 2 + 2 + 1) / 30, 3 / 6])
     # the synthetic balls begin at 3, 3.5, 4, 4.5, 4.5 and 4.5; 3, 5 and 6 lie on rims, which belong to the ball
-    assert values(real, sample([4.5, 4.75, 5, 5.25, 5.5, 6])) == pytest.approx([1, 3 / 6, (3 * 6 + 3 * 3) / 30, 1])
+    assert values(real, points([4.5, 4.75, 5, 5.25, 5.5, 6])) == pytest.approx([1, 3 / 6, (3 * 6 + 3 * 3) / 30, 1])
 
 
 def test_two_patients_in_the_plane_counted_by_hand() -> None:
-    real = sample([(0, 0)] * 5 + [(10, 0)] * 5, "aaaaabbbbb")  # every radius is 10, to the other patient
+    real = points([(0, 0)] * 5 + [(10, 0)] * 5, "aaaaabbbbb")  # every radius is 10, to the other patient
     synthetic = [(0, 9)] * 5 + [(30, 0)] * 5
-    found = results(Samples(real, sample(synthetic)))
+    found = results(Samples(real, points(synthetic)))
     assert [r.value for r in found.values()] == pytest.approx([0.5, 1, 25 / 50, 0.5])
     assert found["Coverage"].per_subject == {"a": 1, "b": 0} and found["Precision"].per_subject == {"a": 0.5, "b": 0}
     assert found["Recall"].interval is None and found["Recall"].floor is None
-    near = sample([(0, 0)] * 5 + [(0, 1)] * 5)  # ten synthetic images: radii 1, so they recall the first patient only
+    near = points([(0, 0)] * 5 + [(0, 1)] * 5)  # ten synthetic images: radii 1, so they recall the first patient only
     assert values(real, near)[1] == 0.5
-    assert values(real, sample(near.features, "aaaaabbbbb"))[1] == 0.5
-    assert values(real, sample(near.features, "aaaaaaaaab"))[1] is None  # nine images of a have one of another
+    assert values(real, points(near.features, "aaaaabbbbb"))[1] == 0.5
+    assert values(real, points(near.features, "aaaaaaaaab"))[1] is None  # nine images of a have one of another
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,7 +80,7 @@ def test_equals_loops_from_the_definitions(data: st.DataObject) -> None:
             for _ in range(2))
     sx, sy = ([i % data.draw(st.integers(3, n)) for i in range(n)] for _ in range(2))
     enough = all(n - max(map(s.count, s)) >= K for s in (sx, sy))
-    found = values(sample(x, sx), sample(y, sy))
+    found = values(points(x, sx), points(y, sy))
     assert found == (pytest.approx(by_loops(x, sx, y, sy)) if enough else [None] * 4)
 
 
@@ -100,18 +93,18 @@ def test_recall_is_precision_with_the_samples_exchanged_and_shares_are_shares(se
     if x.n_images == y.n_images:
         assert forth["Precision"].value == back["Recall"].value
     for kind in ("Precision", "Recall", "Coverage"):
-        low, high = forth[kind].interval or (-1, -1)
-        assert 0 <= low <= (forth[kind].value or 0) <= high <= 1
+        low, high = forth[kind].interval
+        assert 0 <= low <= forth[kind].value <= high <= 1
 
 
 def test_slices_of_one_patient_do_not_make_tiny_balls() -> None:
     rng = np.random.default_rng(0)
     centres, others = rng.normal(size=(20, 1, 2)), rng.normal(size=(160, 2))
     slices = (centres + 0.001 * rng.normal(size=(20, 8, 2))).reshape(-1, 2)
-    known = values(sample(slices, np.repeat(np.arange(20), 8)), sample(others))
-    ordinary = values(sample(slices), sample(others))  # neighbours from the same patient
-    assert known[0] is not None and known[0] > 0.5 and known[3] is not None and known[3] > 0.8
-    assert ordinary[0] is not None and ordinary[0] < 0.05 and ordinary[3] is not None and ordinary[3] < 0.05
+    known = values(points(slices, np.repeat(np.arange(20), 8)), points(others))
+    ordinary = values(points(slices), points(others))  # neighbours from the same patient
+    assert known[0] > 0.5 and known[3] > 0.8
+    assert ordinary[0] < 0.05 and ordinary[3] < 0.05
 
 
 def test_one_population_gives_the_expected_figures() -> None:
@@ -121,8 +114,7 @@ def test_one_population_gives_the_expected_figures() -> None:
     assert found["Density"].value == pytest.approx(1, abs=0.12)
     assert found["Coverage"].value == pytest.approx(1 - 0.5**5, abs=0.03)  # nobody of the nearest 5 of both kinds
     for r in found.values():
-        assert r.value is not None and r.interval is not None and r.floor is not None and r.equal_n
-        assert r.reference is not None and r.reference.n_images == 400
+        assert r.reference.n_images == 400
         assert r.interval[0] - 0.02 < r.reference.value < r.interval[1] + 0.02
         assert abs(r.equal_n.value - r.floor) < 0.06 and r.equal_n.n_images == 200
     assert found["Density"].better == "match" and found["Density"].ratio == pytest.approx(1, abs=0.1)
@@ -132,19 +124,18 @@ def test_one_population_gives_the_expected_figures() -> None:
 def test_a_generator_that_repeats_one_good_image_has_precision_and_nothing_else() -> None:
     rng = np.random.default_rng(2)
     real, train, good = cohort(rng, 40, 3, alike=0.5), cohort(rng, 60, 3, alike=0.5), cohort(rng, 120, 1)
-    found = results(Samples(real, sample(0.01 * rng.normal(size=(120, 2))), train))
+    found = results(Samples(real, points(0.01 * rng.normal(size=(120, 2))), train))
     fine = results(Samples(real, good, train))
     precision, recall, _, coverage = (found[kind].value for kind in KINDS)
-    assert precision == 1 and recall is not None and recall < 0.05 and coverage is not None and coverage < 0.3
+    assert precision == 1 and recall < 0.05 and coverage < 0.3
     assert behind_model(fine["Recall"], recall) and behind_model(fine["Coverage"], coverage)
 
 
 def test_average_images_have_more_density_than_real_ones_and_do_not_win_by_it() -> None:
     rng = np.random.default_rng(12)
     real, train, good = cohort(rng, 40, 3, 8), cohort(rng, 60, 3, 8), cohort(rng, 120, 1, 8)
-    found = results(Samples(real, sample(0.1 * rng.normal(size=(120, 8))), train))["Density"]
-    assert found.value is not None and found.value > 3
-    assert found.ratio_interval is not None and found.ratio_interval[0] > 2
+    found = results(Samples(real, points(0.1 * rng.normal(size=(120, 8))), train))["Density"]
+    assert found.value > 3 and found.ratio_interval[0] > 2
     assert behind_model(results(Samples(real, good, train))["Density"], found.value)
 
 
@@ -152,24 +143,24 @@ def test_garbage_far_away_gets_nothing() -> None:
     rng = np.random.default_rng(3)
     real = cohort(rng, 12, 4)
     for garbage in (1e9 + rng.normal(size=(48, 2)), 1e4 + rng.normal(size=(100, 2))):
-        found = results(Samples(real, sample(garbage)))
+        found = results(Samples(real, points(garbage)))
         assert [r.value for r in found.values()] == [0, 0, 0, 0]
         assert found["Density"].interval is None  # nothing varies, so nothing can be said
-        low, high = found["Coverage"].interval or (-1, -1)
+        low, high = found["Coverage"].interval
         assert low == 0 and 0.05 < high < 0.4  # twelve patients without it: up to about 3/12 of others may have it
 
 
 def test_copies_lie_on_the_rim_whatever_the_rounding() -> None:
     features = 100 + np.random.default_rng(4).normal(size=(60, 1280))
     # a ball around a real image holds the copies of itself and of exactly five neighbours
-    assert values(sample(features), sample(features[::-1].copy())) == pytest.approx([1, 1, 6 / 5, 1])
+    assert values(points(features), points(features[::-1].copy())) == pytest.approx([1, 1, 6 / 5, 1])
 
 
 def test_more_synthetic_images_do_not_raise_recall_and_coverage_and_all_are_used() -> None:
     rng = np.random.default_rng(5)
     real, many = cohort(rng, 40, 1, d=6), rng.normal(size=(2000, 6))
-    few_means = np.mean([values(real, sample(many[i::50])) for i in range(50)], axis=0)
-    found = results(Samples(real, sample(many)))
+    few_means = np.mean([values(real, points(many[i::50])) for i in range(50)], axis=0)
+    found = results(Samples(real, points(many)))
     assert [r.value for r in found.values()] == pytest.approx(list(few_means), abs=0.02)
     assert all(r.n_synthetic == 2000 and "40 real and 40 synthetic images at a time, 50 draws" in r.caveat
                for r in found.values())
@@ -187,14 +178,14 @@ def test_distances_of_many_images_are_found_part_by_part(monkeypatch: pytest.Mon
     assert [r.to_json() for r in compute(samples)] == kept
     monkeypatch.setattr(prdc, "MOST_AT_ONCE", 40)
     for name, r in results(samples).items():
-        assert r.value is not None and r.interval is not None
+        assert r.interval is not None
         assert "40 real and 40 synthetic images at a time, 4 draws" in r.caveat
         assert name != "Density" or r.value == pytest.approx(1, abs=0.4)
 
 
 @pytest.mark.parametrize(("real", "synthetic"), [
-    (sample(range(5)), sample(range(50))), (sample(range(50)), sample(range(5))),
-    (sample(range(40), [0] * 40), sample(range(40))), (sample(range(24), [0] * 20 + [1, 2, 3, 4]), sample(range(40))),
+    (points(range(5)), points(range(50))), (points(range(50)), points(range(5))),
+    (points(range(40), [0] * 40), points(range(40))), (points(range(24), [0] * 20 + [1, 2, 3, 4]), points(range(40))),
 ])
 def test_too_few_images_of_other_patients_are_named(real: Sample, synthetic: Sample) -> None:
     for r in compute(Samples(real, synthetic)):
@@ -222,21 +213,21 @@ def test_a_control_is_compared_with_test_alone_and_has_no_floor() -> None:
 def test_the_interval_agrees_with_a_bootstrap_over_subjects_and_synthetic_images_left_out() -> None:
     rng = np.random.default_rng(10)
     real, made = cohort(rng, 40, 4, d=4, alike=0.7), 0.7 * rng.normal(size=(160, 4))
-    found = Comparison(real, sample(made), 0)
+    found = Comparison(real, points(made), 0)
     means = found.images["Recall"].reshape(40, 4).mean(1)
     over_subjects = means[rng.integers(40, size=(4000, 40))].mean(1).var() * 40 / 39
     radius = np.sort(np.linalg.norm(made[:, None] - made[None], axis=2))[:, K]
     holds = np.linalg.norm(real.features[:, None] - made[None], axis=2) <= radius
     left_out = np.array([np.delete(holds, i, axis=1).any(1).mean() for i in range(160)])
     over_made = 159 / 160 * ((left_out - left_out.mean()) ** 2).sum()
-    low, high = found.interval("Recall") or (0, 0)
+    low, high = found.interval("Recall")
     assert high - low == pytest.approx(2 * 2.02 * np.sqrt(over_subjects + over_made), rel=0.1)
 
 
 def test_intervals_hold_what_other_patients_would_give() -> None:
     rng = np.random.default_rng(11)
-    found = [results(Samples(cohort(rng, 12, 3, 3, 0.6), sample(0.3 + 0.8 * rng.normal(size=(36, 3)))).with_control(
-        sample(0.3 + 0.8 * rng.normal(size=(36, 3))))) for _ in range(150)]
+    found = [results(Samples(cohort(rng, 12, 3, 3, 0.6), points(0.3 + 0.8 * rng.normal(size=(36, 3))), control=True))
+             for _ in range(150)]
     for kind in KINDS:
         expected = np.mean([r[kind].value for r in found])
         held = [low <= expected <= high for r in found if (interval := r[kind].interval) for low, high in [interval]]

@@ -1,6 +1,8 @@
-"""Invented patients for checks of images: each a few smooth blobs of its own in fine grain."""
+"""Invented patients: images of a few smooth blobs in fine grain, or features alone."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -25,3 +27,10 @@ def smooth(n: int, size: int, seed: int = 0, alike: float = 0.0, channels: int =
 def sample(images: np.ndarray, subjects: list[str] | None = None) -> Sample:
     """Images with features that nothing looks at."""
     return Sample(images.astype(np.float32), subjects, np.zeros((len(images), 2)))
+
+
+def points(features: Any, subjects: Any = None) -> Sample:
+    """Features [n, d] or [n] with images that nothing looks at."""
+    features = np.asarray(features, np.float64).reshape(len(features), -1)
+    names = None if subjects is None else list(map(str, subjects))
+    return Sample(np.zeros((len(features), 1, 2, 2), np.float32), names, features)
