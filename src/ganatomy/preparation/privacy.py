@@ -189,7 +189,7 @@ def _below(place: Path, closed: Callable[[OSError], None] | None = None) -> Iter
     """
     if place.is_file():
         yield place
-    for folder, folders, files in os.walk(place, onerror=closed):
+    for folder, folders, files in os.walk(place, onerror=closed) if place.is_dir() else ():
         folders[:] = sorted(f for f in folders if not f.endswith(PRIVATE_SUFFIX))
         yield from (Path(folder) / name for name in (*folders, *sorted(files)))
 

@@ -94,13 +94,8 @@ class Form(NamedTuple):
 
 
 class Forms:
-    """What is searched for.
-
-    Attributes:
-        wanted: the forms.
-        left_out: forms that any data set may hold -> why they are not searched for.
-        searched: how many identifiers are searched for in some form.
-    """
+    """What is searched for: the forms `wanted`, and those `left_out` with the reason, since any data set may hold them;
+    `searched` counts the identifiers of which a form is wanted."""
 
     def __init__(self, identifiers: Iterable[tuple[str, str]], own_words: Iterable[str] = (), most: int = 0) -> None:
         """`own_words`: names of domains and classes; `most`: how many images there are to be numbered."""
@@ -223,12 +218,8 @@ class Hit(NamedTuple):
 
 
 class Search:
-    """Searches files and texts.
-
-    Attributes:
-        by_chance: hits passed over because pixels, hashes or numbers make as many by chance.
-        unsearched: what could not be looked into, with the reason.
-    """
+    """Searches files and texts; counts the hits passed over, since as many are there `by_chance`, and notes what was
+    left `unsearched`, with the reason."""
 
     def __init__(self, forms: Forms) -> None:
         patterns: dict[bytes, Pattern] = {}
@@ -301,7 +292,7 @@ class Search:
 
     def _packed(self, stream: IO[bytes], head: bytes, inner: str, depth: int) -> Iterator[Hit]:
         if head.startswith(b"PK"):
-            with zipfile.ZipFile(stream if stream.seekable() else io.BytesIO(_whole(stream))) as archive:
+            with zipfile.ZipFile(stream) as archive:
                 for info in archive.infolist():
                     names = self.text(info.filename.encode() + b"\n" + info.comment)
                     yield from (hit._replace(part=f"{inner}name of a member") for hit in names)

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
 from ganatomy.core.errors import silenced
 from ganatomy.data.images import Unreadable
 
@@ -23,8 +25,7 @@ MAX_INFLATED = 2**28
 _PIXELS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _UNDEFINED = 0xFFFFFFFF
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN")
-IMPLICIT = "1.2.840.10008.1.2"
-_NO_META = {(False, True): "1.2.840.10008.1.2.1", (False, False): "1.2.840.10008.1.2.2"}
+_NO_META = {(False, True): ExplicitVRLittleEndian, (False, False): ExplicitVRBigEndian}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ def _parsed(handle: _Reader, tags: Sequence[int]) -> Opened:
 
     asked = [*tags, *_PIXELS] if tags else None
     dataset = read_partial(handle, stop_when=at_pixels, force=True, specific_tags=asked, defer_size=MAX_ELEMENT)
-    syntax = text(dataset.file_meta, "TransferSyntaxUID") or _NO_META.get(dataset.original_encoding, IMPLICIT)
+    syntax = text(dataset.file_meta, "TransferSyntaxUID") or _NO_META.get(dataset.original_encoding,
+                                                                           ImplicitVRLittleEndian)
     if handle.inflates:
         return _inflated(dataset, syntax)
     if not pixels:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import uid
 
 from ganatomy.data.images import Pixels, Unreadable, check_size
 from ganatomy.formats.dicom.file import Opened, item, items, number, numbers, text, value, whole
@@ -25,8 +26,8 @@ MAX_PIXELS = 2**26
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _UPTAKE = ("PT", "NM")
 _NO_IMAGES = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation", "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.5": "a segmentation", "1.2.840.10008.5.1.4.1.1.481.2": "a map of radiation dose",
+    uid.SegmentationStorage: "a segmentation", uid.SurfaceSegmentationStorage: "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation", uid.RTDoseStorage: "a map of radiation dose",
 }
 
 
@@ -156,14 +157,12 @@ def _dtype(how: Stored, modality: str) -> np.dtype[Any]:
 
 
 def _refuse_no_image(file: Opened) -> None:
-    from pydicom.uid import UID
-
     data = file.dataset
     sop_class = text(data, "SOPClassUID") or text(data.file_meta, "MediaStorageSOPClassUID")
     if sop_class in _NO_IMAGES:
         raise Unreadable(f"holds {_NO_IMAGES[sop_class]}, not an image")
     if not file.keyword or not whole(data, "Rows"):
-        kind = UID(sop_class).name.removesuffix(" Storage") if sop_class else "not DICOM, cut short or damaged"
+        kind = uid.UID(sop_class).name.removesuffix(" Storage") if sop_class else "not DICOM, cut short or damaged"
         raise Unreadable(f"holds no image, or no pixel data: {kind}")
 
 
@@ -241,7 +240,7 @@ def _numbers(data: Any, entries: int, syntax: str) -> NDArray[Any]:
     """The numbers of a lookup table; pydicom's `apply_color_lut` and `apply_modality_lut` refuse tables of 12 bits and
     those with a byte of padding, and know neither rescales frame by frame nor small dtypes."""
     if isinstance(data, bytes):
-        order = ">" if syntax == "1.2.840.10008.1.2.2" else "<"
+        order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
         wide = len(data) >= 2 * entries
         return np.frombuffer(data[: len(data) // 2 * 2] if wide else data, dtype=f"{order}u2" if wide else np.uint8)
     if data is None or isinstance(data, str):
@@ -249,14 +248,11 @@ def _numbers(data: Any, entries: int, syntax: str) -> NDArray[Any]:
     return np.atleast_1d(np.asarray(data, dtype=np.int64) & 0xFFFF)
 
 
-NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
-RLE = "1.2.840.10008.1.2.5"
-JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70",
-        "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
-JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.201",
-             "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
-LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
-MAYBE_LOSSY = ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203")
+JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+READ = (*uid.UncompressedTransferSyntaxes, uid.RLELossless, *uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes,
+        *JPEG_2000)
+LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless)
+MAYBE_LOSSY = (uid.JPEG2000, uid.HTJ2K)
 _ITEM = 0xE000FFFE
 
 
@@ -265,20 +261,18 @@ def decoded(file: Opened, how: Stored, frames: Sequence[int]) -> Iterator[tuple[
     wanted = sorted(set(frames))
     if not wanted or wanted[0] < 0 or wanted[-1] >= how.frames:
         raise Unreadable(f"has {how.frames} frames and no number {wanted[-1] + 1 if wanted else 0}")
-    yield from (_native if file.syntax in NATIVE else _encapsulated)(file, how, wanted)
+    yield from (_native if file.syntax in uid.UncompressedTransferSyntaxes else _encapsulated)(file, how, wanted)
 
 
 def check_syntax(syntax: str) -> None:
     """Raise `Unreadable` if pixels of this transfer syntax cannot be decoded."""
-    from pydicom.uid import UID
-
-    if syntax not in (*NATIVE, RLE, *JPEG, *JPEG_2000):
-        raise Unreadable(f"its transfer syntax is not read: {UID(syntax).name}")
+    if syntax not in READ:
+        raise Unreadable(f"its transfer syntax is not read: {uid.UID(syntax).name}")
 
 
 def check_room(file: Opened, how: Stored) -> None:
     """Raise `Unreadable` if the file holds fewer bytes than its header promises."""
-    if file.syntax in NATIVE:
+    if file.syntax in uid.UncompressedTransferSyntaxes:
         bits = how.rows * how.columns * how.samples * how.frames * how.allocated
         needed = (bits * 2 // 3 if how.photometric == "YBR_FULL_422" else bits) // 8
         if file.length < needed:
@@ -297,7 +291,7 @@ def check_room(file: Opened, how: Stored) -> None:
 
 def _options(file: Opened, how: Stored) -> dict[str, Any]:
     photometric = "MONOCHROME2" if how.samples == 1 else how.photometric
-    if photometric == "YBR_FULL_422" and file.syntax in NATIVE:
+    if photometric == "YBR_FULL_422" and file.syntax in uid.UncompressedTransferSyntaxes:
         whole_size = how.rows * how.columns * 3 * how.frames
         photometric = "YBR_FULL" if file.length >= whole_size else photometric  # not subsampled, whatever the tag says
     return {"rows": how.rows, "columns": how.columns, "number_of_frames": how.frames, "samples_per_pixel": how.samples,
@@ -345,13 +339,13 @@ def _frame(code: bytes, file: Opened, how: Stored) -> Pixels:
 
     options = _options(file, how) | {"number_of_frames": 1}
     try:
-        if file.syntax != RLE:
+        if file.syntax != uid.RLELossless:
             precision = _precision(code, file.syntax, how)
             options["bits_allocated"] = 8 if precision <= 8 else 16
             options["bits_stored"] = min(how.bits, options["bits_allocated"])
         pixels, meaning = get_decoder(file.syntax).as_array(
             encapsulate([code], has_bot=False), index=0,
-            decoding_plugin="pydicom" if file.syntax == RLE else "pylibjpeg", **options)
+            decoding_plugin="pydicom" if file.syntax == uid.RLELossless else "pylibjpeg", **options)
     except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split()).rpartition("Decode(): ")[2].rpartition("pylibjpeg: ")[2]
         raise Unreadable(f"its compressed picture cannot be decoded ({text[:120]})") from error
