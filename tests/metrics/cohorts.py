@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from ganatomy.metrics.translation.paired import foreground
 from ganatomy.phantoms.cohort import subject_images
@@ -28,6 +29,14 @@ def scaled(volume: np.ndarray) -> np.ndarray:
     """A volume [slices, h, w] in [-1, 1], its background -1."""
     high = np.percentile(volume[volume > 0], 99.8)
     return np.clip(2 * volume[:, None] / high - 1, -1, 1).astype(np.float32)
+
+
+def noisy(images: np.ndarray, sd: float, seed: int = 0) -> np.ndarray:
+    return (images + np.random.default_rng(seed).normal(0, sd, images.shape)).astype(np.float32)
+
+
+def blurred(images: np.ndarray, sd: float) -> np.ndarray:
+    return gaussian_filter(images, (0, 0, sd, sd))
 
 
 @cache

@@ -12,6 +12,7 @@ from scipy import ndimage
 from ganatomy.core.errors import UserError
 from ganatomy.metrics.translation.lesions import lesion_contrasts, lesions
 from ganatomy.phantoms.cohort import subject_images
+from tests.metrics.cohorts import blurred, noisy
 
 SUBJECTS = 8
 
@@ -99,9 +100,8 @@ def test_a_perfect_copy_loses_and_invents_nothing_nor_do_noise_and_slight_blur()
     assert (result.vanished, result.slope) == (0, pytest.approx(1))
     assert result.invented.per_100 == result.invented.missing_per_100 == 0
     assert result.invented.floor_per_100 < 10
-    for noisy in (t2 + np.random.default_rng(0).normal(0, 0.05, t2.shape).astype(np.float32),
-                  ndimage.gaussian_filter(t2, (0, 0, 0.7, 0.7))):
-        result = lesions(t2, noisy, masks, head, names)
+    for output in (noisy(t2, 0.05), blurred(t2, 0.7)):
+        result = lesions(t2, output, masks, head, names)
         assert result.vanished < 0.03 and result.invented.per_100 < 10
 
 
@@ -151,8 +151,7 @@ def test_the_floor_is_what_noise_alone_makes_of_a_perfect_translator(contrast: f
     real, clean, masks = small(contrast, noise)
     head = np.ones(masks.shape, bool)
     names = [f"s{i % 6}" for i in range(len(real))]
-    other = clean + np.random.default_rng(9).normal(0, noise / 50, clean.shape).astype(np.float32)
-    for output in (clean, other):
+    for output in (clean, noisy(clean, noise / 50, 9)):
         result = lesions(real, output, masks, head, names)
         assert result.slope == pytest.approx(result.floor_slope, abs=0.07)
         assert result.vanished == pytest.approx(result.floor_vanished, abs=0.04)
@@ -167,8 +166,8 @@ def test_the_floor_is_what_noise_alone_makes_of_a_perfect_translator(contrast: f
 def test_a_translators_own_noise_does_not_excuse_it() -> None:
     """The floor has the real target's noise at most."""
     real, clean, masks = small(12, 1)
-    wild = clean + np.random.default_rng(9).normal(0, 0.6, clean.shape).astype(np.float32)
-    result = lesions(real, wild, masks, np.ones(masks.shape, bool), [f"s{i % 6}" for i in range(len(real))])
+    names = [f"s{i % 6}" for i in range(len(real))]
+    result = lesions(real, noisy(clean, 0.6, 9), masks, np.ones(masks.shape, bool), names)
     assert result.vanished > 0.1 and result.floor_vanished < 0.02
 
 

@@ -21,11 +21,8 @@ from ganatomy.metrics.translation.paired import (
     pair_values,
     summarise,
 )
+from tests.metrics.cohorts import noisy
 from tests.metrics.textures import smooth
-
-
-def noisy(images: np.ndarray, sd: float, seed: int = 1) -> np.ndarray:
-    return (images + np.random.default_rng(seed).normal(0, sd, images.shape)).astype(np.float32)
 
 
 def disc(size: int, radius: float) -> np.ndarray:

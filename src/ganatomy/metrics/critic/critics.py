@@ -109,10 +109,9 @@ SWAPPED = Objective("A", binary_cross_entropy, lambda s: _softplus(s) / 2, lambd
 
 
 class ImageCritic(nn.Module):
-    """Images [n, c, s, s] to scores [n]: 3x3 convolutions of stride 2 with 32, 64, 128 and 256 channels.
+    """Images [n, c, s, s] to scores [n] by the network of Schilling 2020; `size` is s, at least 16.
 
-    Batch norm (not on the first), dropout 0.25, LeakyReLU 0.2, then one score (Schilling 2020). `size` is s, at least
-    16. `from_nothing` starts the last layer at 0, so that the untrained critic's bound is exactly 0.
+    `from_nothing` starts the last layer at 0, so that the untrained critic's bound is exactly 0.
     """
 
     def __init__(self, size: int, channels: int, from_nothing: bool = True) -> None:
@@ -202,12 +201,11 @@ class Critic:
 
 def train_critic(build: Build, train: Sides, held_out: Sides | None, objective: Objective, plan: Plan, seed: int,
                  device: torch.device | None = None) -> Critic:
-    """A critic trained on `train`; of its states the one with the best value on `held_out`, where that is given.
+    """A critic trained on `train`; of its states, the untrained one included, the one with the best value on `held_out`.
 
-    The untrained critic is one of those states; without `held_out` it is trained for all the plan's steps. First
-    weights, batches and all else at random are functions of `seed` (0 to 2^31 - 1); torch's global generators are left
-    as they were. `build` gives the network, [n, ...] to scores [n] or [n, 1]; it is placed on `device`, the CPU by
-    default.
+    Without `held_out` it is trained for all the plan's steps. First weights, batches and all else at random are
+    functions of `seed` (0 to 2^31 - 1); torch's global generators are left as they were. `build` gives the network,
+    [n, ...] to scores [n] or [n, 1]; it is placed on `device`, the CPU by default.
     """
     device = device or torch.device("cpu")
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
@@ -216,10 +214,7 @@ def train_critic(build: Build, train: Sides, held_out: Sides | None, objective: 
 
 
 def published_critic(train: Sides, batch: int, seed: int, device: torch.device) -> Critic:
-    """Schilling's critic of images: 100 batches of `batch` a side, always from the first weights of `seed`.
-
-    Batch norms take their statistics anew when it is judged; see `_settle`.
-    """
+    """Schilling's critic of images: 100 batches of `batch` a side, always from the first weights of `seed`."""
     size, channels = train.real.shape[-1], train.real.shape[1]
     return train_critic(lambda: ImageCritic(size, channels, from_nothing=False), train, None, JS,
                         replace(PUBLISHED, batch=batch), seed, device)
@@ -260,8 +255,7 @@ def _train(network: nn.Module, train: Sides, held_out: Sides | None, objective: 
 def _settle(network: nn.Module, train: Sides) -> None:
     """Give batch norms the statistics of the network as it is judged, without dropout, on what it was trained on.
 
-    Those gathered in training are of activations that dropout has spread (Li et al. 2019), and would move all scores
-    to one side: critics that tell every training sample apart then seem to know nothing.
+    Those gathered in training, under dropout (Li et al. 2019), would move all scores to one side; see docs/critic.md.
     """
     if refresh_batch_norm(network.eval()):
         device = next(network.parameters()).device
@@ -314,10 +308,8 @@ class Kind:
 def kinds(samples: Samples, held_out: int) -> list[Kind]:
     """The critics that are trained, of images and of features.
 
-    Args:
-        samples: what is compared.
-        held_out: the number of fakes by which critics are stopped. A ratio of densities above it was never checked on
-            one, and a single fake that is wrongly scored that high would decide the whole mean of exp(s).
+    `held_out` is the number of fakes by which they are stopped: a ratio of densities above it was never checked on one,
+    and a single fake that is wrongly scored that high would decide the whole mean of exp(s).
     """
     _, channels, size, _ = samples.test.images.shape
     clip = min(KL.clip, math.log(held_out))
