@@ -52,11 +52,7 @@ class Feed:
         return to_images(torch.from_numpy(pixels), self.dataset.info.value_range, self.device, self.factor)
 
     def labels(self, number: int) -> Tensor:
-        """Class numbers [batch_size] of the images of the draw, indices into `info.classes`, on the device.
-
-        Raises:
-            UserError: an image without a class.
-        """
+        """Class numbers [batch_size] of the draw's images, as indices into `info.classes`, on the device."""
         return torch.from_numpy(self.dataset.labels([self.rows[i] for i in self.indices(number)])).to(self.device)
 
     def _at(self, position: int) -> int:

@@ -54,8 +54,9 @@ def learn_contrast(volumes: Iterable[Volume]) -> Contrast:
         if figures is None:
             continue
         if len(seen) < ALTERED:
-            altered = [_features(v) for v in _alterations(_middle(volume))]
-            base = _features(_middle(volume))
+            # a few slices spread over it: enough to see what an alteration does
+            part = np.ascontiguousarray(volume[evenly(range(len(volume)), 12)])
+            base, *altered = (_features(v) for v in (part, *_alterations(part)))
             changes += [a - base for a in altered if a is not None and base is not None]
         seen.append(figures)
     if not seen:
@@ -74,10 +75,7 @@ def objection(volume: Volume, domain: str, known: Mapping[str, Contrast]) -> str
 
     It is not if it is far from the training volumes, or not quite so far but much nearer to those of another domain.
 
-    Args:
-        volume: as a model would see it.
-        domain: what it ought to be.
-        known: every domain of the training data, `domain` among them.
+    The volume is as a model would see it; `known` are the domains of the training data, `domain` among them.
     """
     figures = _features(volume)
     if figures is None:
@@ -113,11 +111,6 @@ def _distance(figures: Figures, mean: Figures, covariance: Figures) -> float:
     """Mahalanobis, a figure: about 1 for another volume of the same kind."""
     off = figures - mean
     return float(np.sqrt(off @ np.linalg.solve(covariance, off) / len(off)))
-
-
-def _middle(volume: Volume) -> Volume:
-    """A few slices spread over the volume: enough to see what an alteration does to it."""
-    return np.ascontiguousarray(volume[evenly(range(len(volume)), 12)])
 
 
 def _alterations(volume: Volume) -> Iterator[Volume]:

@@ -134,11 +134,7 @@ class Dataset:
         return self.info.size[0]
 
     def rows(self, domain: str | None = None, split: str | None = None, label: str | None = None) -> list[Row]:
-        """The rows of one domain (needed where there are several), of one split, of one class.
-
-        Raises:
-            UserError: unknown domain or class, or no domain named among several.
-        """
+        """The rows of one domain (needed where there are several), one split, one class. `UserError` if unknown."""
         domain = self.domain(domain)
         if label is not None and label not in self.info.classes:
             known = ", ".join(self.info.classes) or "none: it has no classes"
@@ -189,11 +185,7 @@ class Dataset:
         return shrink(normalise(self.pixels(rows), self.info.value_range), size or self.size)
 
     def labels(self, rows: Sequence[Row]) -> NDArray[np.int64]:
-        """Class numbers [n] of rows: indices into `info.classes`.
-
-        Raises:
-            UserError: a row without a class.
-        """
+        """Class numbers [n] of rows: indices into `info.classes`. Raises `UserError` for a row without a class."""
         numbers = {name: i for i, name in enumerate(self.info.classes)}
         for row in rows:
             if row.label not in numbers:

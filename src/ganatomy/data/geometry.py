@@ -130,11 +130,7 @@ def _affine(header: Header) -> NDArray[np.float64]:
 
 
 def parse_slices(text: str) -> slice | None:
-    """"a:b" or "a:b:step" (b not included) as a slice; None for "all" and "content".
-
-    Raises:
-        UserError: anything else.
-    """
+    """"a:b" or "a:b:step" (b not included) as a slice; None for "all" and "content"; else `UserError`."""
     if text in ("all", "content"):
         return None
     match = re.fullmatch(r"(\d{0,9}):(\d{0,9})(?::([1-9]\d{0,8}))?", str(text).strip())

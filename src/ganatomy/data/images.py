@@ -86,11 +86,7 @@ def check_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def simple_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype kept for a file's values: uint8, uint16 and int16 as they are, all other numbers as float32.
-
-    Raises:
-        Unreadable: complex numbers, records, text, objects.
-    """
+    """The dtype kept for a file's values: uint8, uint16 and int16 as they are, others float32; `Unreadable` if none."""
     if dtype.kind not in "buif":
         raise Unreadable(f"its values are of the kind {dtype}, not plain numbers")
     native = dtype.newbyteorder("=")
@@ -133,11 +129,7 @@ def denormalise(images: NDArray[np.float32], value_range: tuple[float, float], d
 
 
 def shrink(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Images [n, c, h, w] to [n, c, size, size] by averaging whole blocks of pixels.
-
-    Raises:
-        UserError: the images' size is no multiple of `size`.
-    """
+    """Images [n, c, h, w] to [n, c, size, size] by averaging whole blocks of pixels; see `shrink_factor`."""
     factor = shrink_factor((images.shape[-2], images.shape[-1]), size)
     return images if factor == 1 else averaged(images, factor)
 

