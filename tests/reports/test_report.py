@@ -116,7 +116,7 @@ def test_real_and_generated_images_stand_there_and_the_page_says_so(run: Run) ->
     shown = dataset.pixels(dataset.rows(split="test"))[0].repeat(1, 0)
     assert any(holds(picture, shown) for picture in page.pictures)
     assert "contains images of real patients; use --shareable" in page.text
-    assert "8 images of 4 test subjects" in page.text and "Not for diagnosis" in page.text
+    assert "8 test images of 4 subjects" in page.text and "Not for diagnosis" in page.text
 
 
 def test_a_shareable_report_holds_no_real_image(run: Run) -> None:
@@ -156,13 +156,13 @@ def test_where_patients_are_unknown_no_subjects_are_claimed(run: Run) -> None:
     text = Page(report(run.path)).text
     assert "Warnings about the data Nothing says which images belong to one patient" in text and "Only 16." in text
     assert "16 images (patients unknown)" in text and "8 test images (patients unknown)" in text
-    assert "of 4 test subjects" not in text and "A subject is in one split only" not in text
+    assert "of 4 subjects" not in text and "A subject is in one split only" not in text
     assert "A subject is in one split only" not in Page(report(run.path, shareable=True)).text
 
 
 def test_many_generated_images_are_shown_beside_few_real_ones_at_one_scale(run: Run) -> None:
     page = Page(report(run.path))
-    assert "n = 8. From the 8 images" in page.text and "n = 24. The first ones" in page.text
+    assert "n = 8. From the 8 test images" in page.text and "n = 24. The first ones" in page.text
     real, made = page.pictures[:2]
     assert made.shape[0] >= 24 // (made.shape[1] // 16) * 16 and made.shape[1] % 17 == real.shape[1] % 17
 
@@ -208,7 +208,7 @@ def test_without_the_dataset_it_goes_without_real_images(run: Run) -> None:
 
 def test_a_moved_dataset_can_be_named_and_another_one_is_refused(run: Run) -> None:
     moved = (run.path.parent / "dataset").rename(run.path.parent / "moved")
-    assert "8 images of 4 test subjects" in Page(report(run.path, data=moved)).text
+    assert "8 test images of 4 subjects" in Page(report(run.path, data=moved)).text
     other = write_dataset(run.path.parent / "other", seed=5).path
     with pytest.raises(UserError, match="not the dataset"):
         report(run.path, data=other)

@@ -249,7 +249,7 @@ def test_slices_with_their_translation_truth_and_error_are_shown(runs: dict[str,
     for tile in wanted:
         assert any(holds(picture, tile) for picture in page.pictures)
     assert "contains images of real patients; use --shareable" in page.text
-    assert "8 of the 8 test slices of 4 test subjects" in page.text and "25% of the grey range" in page.text
+    assert "8 of the 8 test slices of 4 subjects" in page.text and "25% of the grey range" in page.text
     assert "image-006" in page.text and "a spot like a lesion that the truth does not have" in page.text
 
 

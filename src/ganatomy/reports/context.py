@@ -19,6 +19,8 @@ from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import SPLITS, Row
 from ganatomy.evaluation.samples import dataset_warnings
 from ganatomy.gans.base import GAN
+from ganatomy.generators.folder import load_generator
+from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics.schema import (
     OF_DATASET,
     PATIENTS_UNKNOWN,
@@ -68,11 +70,8 @@ class Context:
 
     @cached_property
     def gan(self) -> type[GAN]:
-        """The GAN's class; of one that this ganatomy does not know, the base of all."""
-        try:
-            return gans.kind(self.recipe)
-        except UserError:
-            return GAN
+        """The GAN's class."""
+        return gans.kind(self.recipe)
 
     @property
     def metrics(self) -> Metrics | None:
@@ -99,17 +98,11 @@ class Context:
         """Steps that were trained."""
         return int(self.status.get("step", 0))
 
-    @property
-    def has_generator(self) -> bool:
-        """Whether there are weights to draw or translate with."""
-        return (self.run.generator / "weights.safetensors").is_file()
-
     @cached_property
-    def generator_notes(self) -> dict[str, Any]:
-        """The generator's config.json."""
-        config = self.run.generator / "config.json"
-        notes = read_json(config) if config.is_file() else {}
-        return notes if isinstance(notes, dict) else {}
+    def sampler(self) -> Sampler | None:
+        """The generator; None before the training's end."""
+        exported = (self.run.generator / "weights.safetensors").is_file()
+        return load_generator(self.run.path) if exported else None
 
     @cached_property
     def score(self) -> str:
@@ -125,7 +118,7 @@ class Context:
     @property
     def step(self) -> int | None:
         """The step whose weights are the generator; None without one."""
-        return self.generator_notes.get("step")
+        return self.sampler.notes["step"] if self.sampler and self.sampler.notes else None
 
     @cached_property
     def domain(self) -> str:
@@ -172,9 +165,9 @@ class Context:
         count = self.splits.get(split)
         return grouped(count.images, "image") + self.of_subjects(count.subjects) if count else ""
 
-    def of_subjects(self, n: int | None, noun: str = "subject") -> str:
+    def of_subjects(self, n: int | None) -> str:
         """` of 30 subjects`, ` (patients unknown)`, or "" where no number is given."""
-        return " (patients unknown)" if not self.known else f" of {grouped(n, noun)}" if n else ""
+        return " (patients unknown)" if not self.known else f" of {grouped(n, 'subject')}" if n else ""
 
     @cached_property
     def stale(self) -> str:
@@ -228,7 +221,7 @@ class Context:
     @property
     def pixel(self) -> str:
         """Millimetres a pixel of the generated images, as a sentence; "" where the files did not tell."""
-        spacing = self.generator_notes.get("spacing")
+        spacing = self.sampler.notes["spacing"] if self.sampler and self.sampler.notes else None
         if not spacing and self.dataset is not None and self.dataset.info.spacing:
             spacing = [s * self.dataset.info.size[0] / self.recipe.size for s in self.dataset.info.spacing]
         return f"A pixel is {spacing[0]:.3g} × {spacing[1]:.3g} mm (median)." if spacing else ""

@@ -23,15 +23,6 @@ ORDER = {"test": 0, "val": 1, "train": 2}
 CONTROLS = {"mean image": "the mean training image", "untrained generator": "the images of an untrained generator"}
 EXTRACTORS = {"Lite0": "EfficientNet-Lite0, trained on photographs (ImageNet)",
               "Inception": "InceptionV3 (weights of 2015, ImageNet)", "Random": "a network with fixed random weights"}
-# sentences for a methods section, with the metrics in each and what they are called there
-MEASURED = {
-    "With five nearest neighbours of other subjects:": {
-        "Precision": "precision", "Recall": "recall", "Density": "density", "Coverage": "coverage"},
-    "Diversity over pairs of images:": {"Diversity": "", "MS-SSIM": ""},
-    "Independent critics were trained on the training split against generated images, stopped early on validation and "
-    "judged on test; their lower bounds:": {"Critic-JS": "JS", "Critic-KL": "KL", "Critic-chi2": "chi2"},
-    "Distances between": {"Histogram": "grey-value histograms (1-Wasserstein, share of the grey range)",
-                          "Spectrum": "radial power spectra (root mean square, dB)"}}
 NOT_YET = "Not evaluated yet: run `ganatomy evaluate RUN`, then `ganatomy report RUN` again."
 GLOSSARY = [
     ("Kernel distance (KD)", "The squared maximum mean discrepancy with a cubic polynomial kernel, after Bińkowski et "
@@ -308,7 +299,7 @@ def methods(context: Context) -> str:
     spans = f"In brackets 95% intervals over {over}; real against real is the mean over random halvings of them." \
         if any(r.interval for r in metrics.results) else ""
     warnings = [text for text in metrics.warnings if not (controls and text.startswith("The control “"))]
-    texts = [_sample(context, metrics), *_measured(context), _audit(context), spans, controls, *warnings]
+    texts = [_sample(context, metrics), _measured(metrics), _audit(context), spans, controls, *warnings]
     return " ".join(filter(None, texts))
 
 
@@ -323,21 +314,15 @@ def _sample(context: Context, metrics: Metrics) -> str:
     kernel = " (the squared maximum mean discrepancy with a cubic kernel over features of " \
         f"{EXTRACTORS.get(network, network or 'a network')}, between different subjects only)"
     measure = shown(head.name) + (kernel if factor(head.name) == 1000 else "")
-    frechet = context.result("FID", "test") or context.result("FD", "test")
-    also = f" The Fréchet distance ({frechet.name}) was {_beside(frechet)}." if frechet else ""
-    return (f"{images} compared with {_who(context, head)}{seed}. The primary measure was {measure}: {_beside(head)}."
-            f"{also}")
+    return f"{images} compared with {_who(context, head)}{seed}. The primary measure was {measure}: {_beside(head)}."
 
 
-def _measured(context: Context) -> Iterator[str]:
-    """The other measures against test, a sentence a kind."""
-    for sentence_of, names in MEASURED.items():
-        own = [f"{what or r.name} {_beside(r)}" for name, what in names.items() if (r := context.result(name, "test"))]
-        if own:
-            yield f"{sentence_of} {'. '.join(own)}."
-    repeated = context.result("Duplicates")
-    if repeated and repeated.value is not None:
-        yield f"{percent(repeated.value)} of the generated images repeated another."
+def _measured(metrics: Metrics) -> str:
+    """The other measures of quality and diversity against test."""
+    head = headline(metrics)
+    own = [f"{shown(r.name)}: {_beside(r)}" for r in metrics.results if r.against == "test" and r is not head
+           and (declared := about(r.name)) and declared.question in ("realistic", "diverse")]
+    return f"Further measures against test: {'. '.join(own)}." if own else ""
 
 
 def _audit(context: Context) -> str:

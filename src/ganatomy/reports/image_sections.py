@@ -128,17 +128,14 @@ def generated(context: Context, names: Iterable[str]) -> dict[str, np.ndarray]:
     What is not to be had is left out: a generator that is gone or another one, unknown names, very late numbers.
     """
     numbers = sorted({int(name) for name in names if name.isdecimal() and int(name) < FARTHEST})
-    if not numbers or not context.has_generator or context.stale or context.metrics is None:
+    if not numbers or context.sampler is None or context.stale or context.metrics is None:
         return {}
-    from ganatomy.generators.folder import load_generator
-
     context.say("drawing the generated images that the report speaks of")
     drawn: dict[str, np.ndarray] = {}
     start = 0
-    for chunk in load_generator(context.run.path).stream(numbers[-1] + 1, context.metrics.seed or 0):
-        wanted = [n for n in numbers if start <= n < start + len(chunk)]
-        if wanted:
-            drawn |= dict(zip(map(str, wanted), to_uint8(chunk[[n - start for n in wanted]]), strict=True))
+    for chunk in context.sampler.stream(numbers[-1] + 1, context.metrics.seed or 0):
+        own = [n for n in numbers if start <= n < start + len(chunk)]
+        drawn |= {str(n): to_uint8(chunk[n - start:n - start + 1])[0] for n in own}
         start += len(chunk)
     return drawn
 
@@ -196,23 +193,18 @@ def _real(context: Context) -> tuple[Tiles | None, str]:
             images = real(context, spread(available, MOST_TILES))
             if images is None:
                 return None, "The dataset's images do not fit the size that the recipe learned."
-            if not context.known:
-                count = grouped(len(available), f"{split} image")
-                return images, f"From the {count} (patients unknown), not picked by hand."
-            subjects = grouped(len({row.subject for row in available}), f"{split} subject")
-            return images, (f"From the {grouped(len(available), 'image')} of {subjects}, spread over the subjects, not "
-                            "picked by hand.")
+            of = context.of_subjects(len({row.subject for row in available}))
+            over = ", spread over the subjects" if context.known else ""
+            return images, f"From the {grouped(len(available), f'{split} image')}{of}{over}, not picked by hand."
     return None, "The dataset has no test or train images of this domain and class."
 
 
 def _generated(context: Context) -> tuple[Tiles | None, str]:
     """Images of the generator, else of the newest sample sheet, and whence; or None and why."""
     seed = context.recipe.seed
-    if context.has_generator:
-        from ganatomy.generators.folder import load_generator
-
+    if context.sampler is not None:
         context.say(f"generating {MOST_TILES} images")
-        images = to_uint8(load_generator(context.run.path).sample(MOST_TILES, seed))
+        images = to_uint8(context.sampler.sample(MOST_TILES, seed))
         return images, f"The first ones that seed {seed} gives, not picked by hand."
     saved = sheets(context.run.samples)
     if saved:

@@ -69,7 +69,7 @@ def trained(context: Context) -> Iterator[Block]:
 def _facts(context: Context) -> list[tuple[str, str]]:
     recipe, gan, status = context.recipe, context.gan, context.status
     total = recipe.steps or status.get("steps")
-    weights = _parameters(context)
+    weights = sum(tensor.numel() for tensor in context.sampler.model.generator.parameters()) if context.sampler else 0
     rates = [e["images_per_second"] for e in context.log if e.get("images_per_second")]
     rule = ("best on validation" if recipe.select != "last" else "the last") + (", averaged" if recipe.ema else "")
     return [("Recipe", recipe.name), ("GAN" if gan.adversarial else "Network", recipe.gan),
@@ -87,21 +87,6 @@ def _facts(context: Context) -> list[tuple[str, str]]:
             ("Generator", f"{compact(weights)} weights" if weights else ""),
             ("Weights used", f"step {context.step:,}, {rule}" if context.step else ""),
             ("Dataset", context.run.dataset_content()[:12])]
-
-
-def _parameters(context: Context) -> int | None:
-    """How many weights the generator has, batch-norm statistics not counted; None where it cannot be read."""
-    if not context.has_generator:
-        return None
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(context.run.generator / "weights.safetensors", framework="np") as tensors:
-            names = [n for n in tensors.keys()  # noqa: SIM118
-                     if not n.endswith(("running_mean", "running_var", "num_batches_tracked"))]
-            return sum(math.prod(map(int, tensors.get_slice(name).get_shape())) for name in names)
-    except (OSError, SafetensorError):
-        return None
 
 
 # ------------------------------------------------------------------ how training went

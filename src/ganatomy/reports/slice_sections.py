@@ -110,15 +110,13 @@ class Translator:
 def test_slices(context: Context) -> Iterator[Block]:
     """Test slices of every direction, then the worst cases."""
     yield Heading("Test slices")
-    if not context.has_generator:
+    if context.sampler is None:
         yield Words("There is no finished generator yet to translate test slices with.", style="none")
         return
     if context.dataset is None:
         yield Words(f"{NO_DATASET}, so no slices are shown.", style="none")
         return
-    from ganatomy.generators.folder import load_generator
-
-    sampler, source, target = load_generator(context.run.path), str(context.recipe.source), str(context.recipe.domain)
+    sampler, source, target = context.sampler, str(context.recipe.source), str(context.recipe.domain)
     seed = context.translation.seed or 0 if context.translation else 0
     translators = [Translator(sampler, context.dataset, source, target, seed)]
     if sampler.model.two_way:
@@ -166,7 +164,7 @@ def _sheet(context: Context, translator: Translator, rows: Sequence[Row]) -> Pic
               for label, own in slices.labelled()]
     truth = "MAE: mean absolute error inside the patient, % of the range." if slices.truth is not None else \
         "The two contrasts are not of the same slices, so there is no truth to show."
-    caption = [f"{len(chosen)} of the {len(rows):,} test slices{context.of_subjects(len(everyone), 'test subject')}, "
+    caption = [f"{len(chosen)} of the {len(rows):,} test slices{context.of_subjects(len(everyone))}, "
                f"taken evenly and not picked by hand; {size} × {size} pixels each, {how.scale}.", _sides(chosen),
                context.pixel, truth]
     return Pictures(strips, "rows", translator.title, " ".join(filter(None, caption)), lines, patients=True)

@@ -126,7 +126,7 @@ def verdict(context: Context) -> Iterator[Block]:
     if context.stale:
         yield Words(context.stale, lead="These figures may be out of date.", style="warn")
     for direction in metrics.directions:
-        who = context.of_subjects(direction.n_subjects, "test subject")
+        who = context.of_subjects(direction.n_subjects)
         yield Heading(f"{direction.source} to {direction.target}, "
                       f"{grouped(direction.n_images, 'test slice')}{who}", level=3)
         yield Terms([(f.question, Words(f.words, lead=f"{f.answer}.", tone=f.tone)) for f in findings(direction)],
