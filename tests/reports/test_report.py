@@ -117,6 +117,7 @@ def test_real_and_generated_images_stand_there_and_the_page_says_so(run: Run) ->
     assert any(holds(picture, shown) for picture in page.pictures)
     assert "contains images of real patients; use --shareable" in page.text
     assert "8 test images of 4 subjects" in page.text and "Not for diagnosis" in page.text
+    assert "Not evaluated yet: run ganatomy evaluate RUN" in page.text
 
 
 def test_a_shareable_report_holds_no_real_image(run: Run) -> None:
@@ -184,10 +185,6 @@ def test_figures_of_other_weights_or_data_are_called_old(run: Run) -> None:
     assert "of the weights of step 8" in Page(report(run.path)).text
     run.metrics_file.write_text(json.dumps(metrics(run) | {"dataset": "another"}))
     assert "another dataset" in Page(report(run.path)).text
-
-
-def test_without_metrics_it_says_what_to_run(run: Run) -> None:
-    assert "Not evaluated yet: run ganatomy evaluate RUN" in Page(report(run.path)).text
 
 
 def test_broken_metrics_are_the_users_to_mend(run: Run) -> None:

@@ -179,7 +179,7 @@ def test_a_map_of_another_evaluation_is_left_out_and_a_broken_one_is_the_users_t
 def test_artefacts_are_drawn_and_named(run: Run) -> None:
     write(run)
     page = Page(report(run.path))
-    for said in ("every 2 px, both (checkerboard), 9 dB", "10% of the generated images have a near-duplicate",
+    for said in ("every 2 px, both (checkerboard), 9 dB", "with a near-duplicate: 10% (95% interval 5% to 20%)",
                  "2 images: no. 5, 7", "Distance in dB: 0.10 (0.05 to 0.20)"):
         assert said in page.text, said
     drawn = [base64.b64decode(uri.partition(",")[2]).decode() for uri in page.loaded if "svg+xml" in uri]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -84,7 +84,7 @@ class Audit(Part):
 
 
 def audit_of(result: Result) -> Audit:
-    """A result's details; none where another version has written them otherwise."""
+    """A result's details; none of those that another version has written otherwise."""
     try:
         return Audit.model_validate(result.details or {})
     except ValidationError:
@@ -135,26 +135,23 @@ def _words(context: Context, result: Result) -> Iterator[str]:
     if audit.calibration_subjects is not None:
         limit = f", so that no rate below {percent(audit.resolution)} can be claimed" if audit.resolution else ""
         yield f"Calibrated on {grouped(audit.calibration_subjects, 'subject')}{limit}."
-    sentences: dict[str, Callable[[Result], str]] = {
-        "Copies-test": lambda r: "The same audit against test images, which the generator never saw, gives "
-                                 f"{share(r)}.",
-        "Leak": _leak,
-        "Membership": lambda r: "The discriminator tells training from test images with an area under the curve of "
-                                f"{estimate(r.value, r.interval)}; 0.5 is guessing, and above it, it has memorised "
-                                "training images.",
-        "Gaps": lambda r: f"Gaps filled: {share(r)} of the test images lie nearer to a generated than to a training "
-                          "image, at equal numbers; with images of new patients it would be 50%."}
-    for name, sentence in sentences.items():
-        other = context.result(name)
-        if other is not None and other.value is not None:
-            yield sentence(other)
-
-
-def _leak(result: Result) -> str:
-    if not result.value or verdict_of(result) == "clean":
-        return f"No sign that test images are copies of training images: {share(result)}."
-    return (f"Test images resemble training images too much, by a share of {share(result)}: one patient may be in both "
-            "splits, and figures against test then flatter.")
+    others = {name: own for name in ("Copies-test", "Leak", "Membership", "Gaps")
+              if (own := context.result(name)) is not None and own.value is not None}
+    if "Copies-test" in others:
+        yield ("The same audit against test images, which the generator never saw, gives "
+               f"{share(others['Copies-test'])}.")
+    if leak := others.get("Leak"):
+        yield f"No sign that test images are copies of training images: {share(leak)}." \
+            if not leak.value or verdict_of(leak) == "clean" else \
+            (f"Test images resemble training images too much, by a share of {share(leak)}: one patient may be in both "
+             "splits, and figures against test then flatter.")
+    if member := others.get("Membership"):
+        yield ("The discriminator tells training from test images with an area under the curve of "
+               f"{estimate(member.value, member.interval)}; 0.5 is guessing, and above it, it has memorised training "
+               "images.")
+    if "Gaps" in others:
+        yield (f"Gaps filled: {share(others['Gaps'])} of the test images lie nearer to a generated than to a training "
+               "image, at equal numbers; with images of new patients it would be 50%.")
 
 
 def _pairs(context: Context, result: Result) -> Iterator[Block]:
@@ -212,13 +209,10 @@ def artefacts(context: Context) -> Iterator[Block]:
 def _repeated(result: Result) -> str:
     audit = audit_of(result)
     among = f" among {audit.compared:,}" if audit.compared is not None else ""
-    parts = [f"95% interval {percent(max(0.0, result.interval[0]))} to {percent(result.interval[1])}"] \
-        if result.interval else []
-    parts += [f"real against real {percent(result.floor)}"] if result.floor is not None else []
-    beside = f" ({'; '.join(parts)})" if parts else ""
+    floor = f"; real against real {percent(result.floor)}" if result.floor is not None else ""
     amount = f" They amount to about {number(audit.effective, 0)} different images of {result.n_synthetic:,}." \
         if audit.effective is not None and result.n_synthetic else ""
-    return f"{percent(result.value or 0.0)} of the generated images have a near-duplicate{among}{beside}.{amount}"
+    return f"Share of the generated images with a near-duplicate{among}: {share(result)}{floor}.{amount}"
 
 
 def _strips(context: Context, result: Result) -> Iterator[Block]:

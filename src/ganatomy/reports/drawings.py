@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from ganatomy.core.text import Interval, number
 from ganatomy.metrics.schema import Part
@@ -94,9 +94,7 @@ def svg(figure: Any, alt: str) -> Picture:
 def losses(series: Mapping[str, Points]) -> tuple[Picture, int, bool]:
     """Loss against step; of many values each lightly, and a running mean over 5% of the training boldly.
 
-    Returns:
-        the picture, how many values lie outside its frame (a few wild ones would flatten all others), and whether
-        there is a running mean (of a few values there is none).
+    With how many values lie outside its frame (a few wild ones would flatten all others), and whether a mean is drawn.
     """
     figure, axes = frame("loss")
     averaged = False
@@ -145,13 +143,7 @@ def validation(points: Points, selected: int | None, score: str) -> Picture:
 # ------------------------------------------------------------------ metrics
 
 def standing(name: str, marks: Sequence[Mark], k: float = 1.0) -> Picture:
-    """Where the model stands between real images and deliberately bad generators, on one axis.
-
-    Args:
-        name: the metric, the axis' label.
-        marks: drawn from top to bottom.
-        k: by which values are multiplied.
-    """
+    """Where the model stands between real images and deliberately bad generators, on one axis; k times the values."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = frame("", name, 0.9 + 0.36 * len(marks))
@@ -184,7 +176,7 @@ class Peak(Part):
 class Curves(Part):
     """What the details of Spectrum and Histogram hold."""
 
-    real: tuple[float, ...]
+    real: tuple[float, ...] = Field(min_length=2)
     synthetic: tuple[float, ...]
     frequency: tuple[float, ...] = ()
     grey: tuple[float, ...] | None = None
@@ -192,15 +184,18 @@ class Curves(Part):
     real_high: tuple[float, ...] | None = None
     peaks: tuple[Peak, ...] = ()
 
-    @classmethod
-    def of(cls, details: Mapping[str, Any], length: str = "real") -> Curves | None:
-        """Read them; None where they cannot be read, or `real`, `synthetic` and the field `length` differ in length."""
-        try:
-            curves = cls.model_validate(details)
-        except ValidationError:
-            return None
-        lengths = {len(curves.real), len(curves.synthetic), len(getattr(curves, length))}
-        return curves if len(lengths) == 1 and len(curves.real) > 1 else None
+    @model_validator(mode="after")
+    def _fits(self) -> Curves:
+        if len(self.real) != len(self.synthetic) or len(self.frequency) not in (0, len(self.real)):
+            raise ValueError("the curves differ in length")
+        return self
+
+
+def _curves_of(details: Mapping[str, Any]) -> Curves | None:
+    try:
+        return Curves.model_validate(details)
+    except ValidationError:
+        return None
 
 
 def spectrum(details: Mapping[str, Any]) -> Picture | None:
@@ -208,16 +203,15 @@ def spectrum(details: Mapping[str, Any]) -> Picture | None:
 
     None of details that do not hold it, or hold it broken.
     """
-    curves = Curves.of(details, "frequency")
-    if curves is None:
+    curves = _curves_of(details)
+    if curves is None or not curves.frequency:
         return None
     x = curves.frequency
     figure, axes = frame("power, dB", "spatial frequency, cycles a pixel")
     if curves.real_low and curves.real_high:
         axes.fill_between(x, curves.real_low, curves.real_high, color=COLOURS[2], alpha=0.22, linewidth=0,
                           label="real, by subject")
-    axes.plot(x, curves.real, color=COLOURS[2], linewidth=2.0, label="real")
-    axes.plot(x, curves.synthetic, color=COLOURS[1], linewidth=2.0, linestyle=DASHED, label="generated")
+    _real_and_generated(axes, x, curves.real, curves.synthetic)
     for peak in sorted(curves.peaks, key=lambda peak: -peak.excess_db)[:MOST_PEAKS]:
         at = min(1 / peak.period_px, x[-1])
         y, last = float(np.interp(at, x, curves.synthetic)), at > 0.8 * x[-1]
@@ -230,22 +224,24 @@ def spectrum(details: Mapping[str, Any]) -> Picture | None:
 
 def histogram(details: Mapping[str, Any]) -> Picture | None:
     """Share of the pixels against grey value, real and generated, on a scale that shows rare greys, too."""
-    curves = Curves.of(details)
+    curves = _curves_of(details)
     if curves is None:
         return None
-    real, fake = np.array(curves.real), np.array(curves.synthetic)
-    x = curves.grey or np.linspace(0, 1, len(real))
+    real, fake = 100 * np.array(curves.real), 100 * np.array(curves.synthetic)
     figure, axes = frame("share of pixels, %", "grey value, 0 black to 1 white")
-    axes.plot(x, 100 * real, color=COLOURS[2], linewidth=2.0, label="real", drawstyle="steps-mid")
-    axes.plot(x, 100 * fake, color=COLOURS[1], linewidth=2.0, linestyle=DASHED, label="generated",
-              drawstyle="steps-mid")
-    least = 100 * min((v for v in (*real, *fake) if v > 0), default=1e-3)
-    if max(real.max(), fake.max()) > 0.2:  # much background: linear, nothing else would be seen
+    _real_and_generated(axes, curves.grey or np.linspace(0, 1, len(real)), real, fake, drawstyle="steps-mid")
+    if max(real.max(), fake.max()) > 20:  # much background: linear, nothing else would be seen
+        least = min((v for v in (*real, *fake) if v > 0), default=0.1)
         axes.set_yscale("log")
         axes.set_ylim(bottom=max(1e-3, least / 2))
         axes.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
     legend(axes)
     return svg(figure, "Histograms of the grey values of real and generated images")
+
+
+def _real_and_generated(axes: Any, x: Any, real: Any, fake: Any, **style: Any) -> None:
+    axes.plot(x, real, color=COLOURS[2], linewidth=2.0, label="real", **style)
+    axes.plot(x, fake, color=COLOURS[1], linewidth=2.0, linestyle=DASHED, label="generated", **style)
 
 
 # ------------------------------------------------------------------ studies
@@ -414,12 +410,7 @@ def _difference(axes: Any, y: int, row: Row) -> None:
 
 
 def scatter(points: Sequence[tuple[float, float, int, bool]], what: str) -> Picture:
-    """Kernel distance against F1, a mark a GAN.
-
-    Args:
-        points: (kernel distance times 1000, F1 or its gain, k, whether the GAN copies) each.
-        what: the second value in words.
-    """
+    """Kernel distance against F1 or its gain (`what`), a mark a GAN: (distance × 1000, F1, k, whether it copies)."""
     import matplotlib
 
     figure, axes = frame(what, "kernel distance × 1000 from held-out patients (better to the left)", 4.0)

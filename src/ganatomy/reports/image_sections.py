@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -42,19 +42,13 @@ REMARKS = {"suspicious": "But the audit found generated images suspiciously near
 
 # ------------------------------------------------------------------ tiles to pictures
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """How a grid is laid out, so that two grids have the same scale."""
 
     columns: int
-    rows: int
+    tiles: int
     zoom: int
     shrink: int
-
-    @property
-    def tiles(self) -> int:
-        """How many fit."""
-        return self.columns * self.rows
 
     @property
     def scale(self) -> str:
@@ -64,20 +58,16 @@ class Layout:
 
 
 def layout(height: int, width: int, channels: int, available: int, sheet: int = GRID_WIDTH) -> Layout:
-    """Choose columns, rows, an integer zoom and an integer reduction for tiles [height, width].
+    """Columns, tiles, an integer zoom and an integer reduction of a grid `sheet` CSS pixels wide.
 
-    Args:
-        height, width: of a tile, pixels.
-        channels: 1 or 3.
-        available: how many tiles there are.
-        sheet: width of the grid on the page, CSS pixels.
+    For so many available tiles [height, width] of 1 or 3 channels.
     """
     shrink = -(-max(height, width) // 256)
     w, h = width // shrink, height // shrink
     zoom = max(1, 128 // max(w, h))
     most = min(MOST_TILES, available, GRID_BYTES // (w * h * channels))
     columns = max(1, min(sheet // (w * zoom), most))
-    return Layout(columns, max(1, most // columns), zoom, shrink)
+    return Layout(columns, columns * max(1, most // columns), zoom, shrink)
 
 
 def picture(pixels: np.ndarray, alt: str, zoom: int = 1, label: str = "", note: str = "") -> Picture:
@@ -105,18 +95,13 @@ def reduce(images: Tiles, factor: int) -> Tiles:
 
 
 def spread(rows: Sequence[Row], n: int) -> list[Row]:
-    """At most n rows: one of each subject first, then a second of each, and so on.
-
-    Within a subject the images are taken evenly over its list, so that the choice is the same every time and
-    nobody picked the prettiest.
-    """
+    """At most n rows: one of each subject first, then a second; within a subject evenly, so that nobody picked them."""
     by_subject: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_subject[row.subject].append(row)
     turns = -(-n // max(1, len(by_subject)))
     chosen: list[list[Row]] = []
-    for subject in sorted(by_subject):
-        own = by_subject[subject]
+    for _, own in sorted(by_subject.items()):
         take = min(turns, len(own))
         chosen.append([own[(2 * i + 1) * len(own) // (2 * take)] for i in range(take)])
     return [own[i] for i in range(turns) for own in chosen if i < len(own)][:n]
@@ -221,15 +206,11 @@ def sheets(folder: Path) -> list[tuple[int, Path]]:
 
 
 def read_sheet(path: Path) -> Tiles:
-    """The 32 tiles of a sample sheet (8 columns x 4 rows, no gaps).
-
-    Raises:
-        UserError: not a readable image, or not divisible into 8 x 4 tiles.
-    """
+    """The 32 tiles of a sample sheet (8 columns x 4 rows, no gaps). Raises `UserError` if it is none."""
     sheet, (columns, rows) = read_picture(path), SAMPLES
-    if min(sheet.shape[0] // rows, sheet.shape[1] // columns) < 1 or sheet.shape[0] % rows or sheet.shape[1] % columns:
-        raise UserError(f"this sample sheet of {sheet.shape[1]}x{sheet.shape[0]} pixels is not 8 x 4 tiles",
-                        where=path, fix=MEND)
+    height, width = sheet.shape[:2]
+    if min(height // rows, width // columns) < 1 or height % rows or width % columns:
+        raise UserError(f"this sample sheet of {width}x{height} pixels is not 8 x 4 tiles", where=path, fix=MEND)
     return untiled(sheet, columns, rows)
 
 

@@ -57,12 +57,11 @@ WHY = {SHIFT: "shifted by {} against the input", DEFORMATION: "parts of it are m
 class Slices:
     """Some test slices: what went in, what came out, and the truth where there is one."""
 
-    rows: Sequence[Row]
+    source: str
+    target: str
     inputs: Images
     outputs: Images
     truth: Images | None
-    source: str
-    target: str
 
     def labelled(self) -> list[tuple[str, Tiles]]:
         """The rows of a sheet with their labels."""
@@ -76,7 +75,7 @@ class Slices:
     def errors(self) -> list[str]:
         """MAE inside the patient of each slice, in words; "" without a truth."""
         if self.truth is None:
-            return [""] * len(self.rows)
+            return [""] * len(self.inputs)
         mask = foreground(self.inputs, self.truth)
         values = pair_values(self.truth, self.outputs, mask).values[f"MAE {INSIDE}"]
         return ["" if np.isnan(value) else f"MAE {number(float(value))}%" for value in values]
@@ -100,11 +99,11 @@ class Translator:
 
     def translate(self, rows: Sequence[Row]) -> Slices:
         """What the generator makes of real slices."""
-        inputs = self.dataset.images(rows, self.sampler.size)
-        truth = self.dataset.images(partners(self.dataset, rows, self.target), self.sampler.size) \
-            if self.dataset.info.paired else None
+        inputs, truth = self.dataset.images(rows, self.sampler.size), None
+        if self.dataset.info.paired:
+            truth = self.dataset.images(partners(self.dataset, rows, self.target), self.sampler.size)
         outputs = self.sampler.translate(inputs, self.seed, self.backward)
-        return Slices(rows, inputs, outputs, truth, self.source, self.target)
+        return Slices(self.source, self.target, inputs, outputs, truth)
 
 
 def test_slices(context: Context) -> Iterator[Block]:
@@ -196,10 +195,7 @@ def _worst(translators: Sequence[Translator], directions: Sequence[Direction]) -
 
 
 def worst_reasons(direction: Direction) -> dict[str, list[tuple[str, Place | None]]]:
-    """Image ids of the worst cases with the reasons and the place of each, the most telling first.
-
-    In turn from every list, so that no value takes all places; what is within the usual comes after all else.
-    """
+    """The worst cases with reasons and places, in turn from every list; those beyond the usual come first."""
     beyond, usual = list[list[Reason]](), list[list[Reason]]()
     if direction.lesions is not None:
         invented = direction.lesions.invented

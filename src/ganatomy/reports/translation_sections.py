@@ -212,7 +212,18 @@ def findings(direction: Direction) -> list[Finding]:
     if not direction.paired:
         own.append(Finding("Near to the truth?", UNMEASURED, "", "The two contrasts are not of the same slices, so "
                            "there is no true image to compare with."))
-    return [*own, *_returned(direction), *_anatomy(direction), _lesions(direction), *_looks_real(direction)]
+    returned, anatomy = direction.returned, direction.anatomy
+    if returned is not None:
+        answer, tone = {"": ("No", ""), "input": ("Yes, nearly", "bad"),
+                        "grey values": ("It only changes grey values", "bad"),
+                        "unrelated": ("No, they have little in common", "bad")}.get(returned.finding, (UNKNOWN, ""))
+        own.append(Finding("Does it return its input?", answer, tone, returned.sentence))
+    if anatomy is not None:
+        answer, tone = {True: ("Yes", "good"), False: ("No", "bad"), None: (UNKNOWN, "")}[anatomy.kept]
+        also = " (Whoever returns the input keeps its anatomy, too.)" \
+            if returned and returned.finding in ("input", "grey values") else ""
+        own.append(Finding("Is the anatomy in place?", answer, tone, sentence(anatomy.sentence) + also))
+    return [*own, _lesions(direction), *_looks_real(direction)]
 
 
 def _nearer(direction: Direction, other: str) -> Finding:
@@ -238,23 +249,6 @@ def _difference(comparison: Comparison) -> str:
     """The difference with its interval: MAE -2.1% of range (-2.5 to -1.7)."""
     unit = comparison.units if comparison.units.startswith("%") else f" {comparison.units}".rstrip()
     return f"{_short(comparison.name)} {estimate(comparison.difference, comparison.interval, unit=unit, sign=True)}"
-
-
-def _returned(direction: Direction) -> Iterator[Finding]:
-    if direction.returned is not None:
-        answers = {"": ("No", ""), "input": ("Yes, nearly", "bad"),
-                   "grey values": ("It only changes grey values", "bad"),
-                   "unrelated": ("No, they have little in common", "bad")}
-        answer, tone = answers.get(direction.returned.finding, (UNKNOWN, ""))
-        yield Finding("Does it return its input?", answer, tone, direction.returned.sentence)
-
-
-def _anatomy(direction: Direction) -> Iterator[Finding]:
-    if direction.anatomy is not None:
-        answer, tone = {True: ("Yes", "good"), False: ("No", "bad"), None: (UNKNOWN, "")}[direction.anatomy.kept]
-        also = " (Whoever returns the input keeps its anatomy, too.)" if direction.returned \
-            and direction.returned.finding in ("input", "grey values") else ""
-        yield Finding("Is the anatomy in place?", answer, tone, sentence(direction.anatomy.sentence) + also)
 
 
 def _lesions(direction: Direction) -> Finding:
