@@ -166,11 +166,11 @@ def test_scorer_equals_the_metric_and_repeats_its_bits(monkeypatch: pytest.Monke
     rng = np.random.default_rng(7)
     real, fake = (rng.normal(size=(n, 1, 4, 4)).astype(np.float32) for n in (9, 6))
     subjects = list("aaabbbccc")
-    score = KDScorer(real, subjects)
+    scorer, again = KDScorer(real, subjects), KDScorer(real, subjects)
     expected = kernel_distance(points(real.reshape(9, -1).astype(float), subjects),
                                points(fake.reshape(6, -1).astype(float)))
-    assert score(fake) == pytest.approx(expected, rel=1e-9)
-    assert score(fake) == KDScorer(real, subjects)(fake)
+    score = scorer.distance(scorer.features(fake))
+    assert score == pytest.approx(expected, rel=1e-9) and score == again.distance(again.features(fake))
 
 
 def test_fewer_than_two_images_are_refused_with_a_reason_and_alike_ones_are_not() -> None:

@@ -226,11 +226,10 @@ def per_subject(real: Sample, synthetic: Sample) -> dict[str, float]:
 def p_no_difference(x: Sample | Points, y: Sample | Points, seed: int) -> float:
     """P value of "no difference", from permuting subjects between the samples.
 
-    At equality the statistic is degenerate, and an interval around it says little. Subjects of many images cannot be
-    exchanged for synthetic images that stand alone, nor for subjects of few; then one image a subject is drawn, ten
-    times, and twice the mean of the p values taken, which is valid whatever their dependence (Rueschendorf, Adv. Appl.
-    Prob. 1982; Vovk and Wang, Biometrika 2020). The smallest value is 1/500, or 2/500 with draws. Of more than 5,000
-    subjects a side, 2,000 drawn at random are exchanged.
+    Subjects of many images cannot be exchanged for synthetic images that stand alone, nor for subjects of few; then one
+    image a subject is drawn, ten times, and twice the mean of the p values taken, which is valid whatever their
+    dependence (Rueschendorf, Adv. Appl. Prob. 1982; Vovk and Wang, Biometrika 2020). The smallest value is 1/500, or
+    2/500 with draws. Of more than 5,000 subjects a side, 2,000 drawn at random are exchanged.
     """
     rng = np.random.default_rng((seed, 2))
     x, y = (_fewer(s, seed) for s in (x, y))
@@ -296,11 +295,7 @@ def _caveat(real: Sample, synthetic: Sample, extra: dict[str, Any]) -> str:
 class KDScorer:
     """KD-Lite0 of generated images against fixed real ones, for choosing a checkpoint during training.
 
-    Real features and the real-real term are computed once. The same images give the same bits (same machine, device
-    and number of threads).
-
-    Attributes:
-        real: features of the real images, [n, 1280].
+    The real images' features, `real` [n, 1280], and the real-real term are computed once.
     """
 
     def __init__(self, real_images: Images, subjects: list[str], device: str = "cpu") -> None:
@@ -309,10 +304,6 @@ class KDScorer:
         self.real = self.features(real_images)
         sample = Summed.from_sample(Sample(real_images, subjects, self.real))
         self._within = float(between_mean(sample.within, sample.counts, np.ones((1, len(sample.counts))))[0])
-
-    def __call__(self, fake_images: Images) -> float:
-        """KD-Lite0 (not multiplied by 1000) of at least two generated images [m, c, s, s] in [-1, 1]."""
-        return self.distance(self.features(fake_images))
 
     def features(self, images: Images) -> Features:
         """Features [n, 1280] of images [n, c, s, s]."""
@@ -364,20 +355,12 @@ class _People:
 
 
 def translated_distance(real: Sample, translated: Sample, seed: int = 0) -> Result:
-    """Squared MMD between real images and translations, some or all of which may be of the same patients.
+    """Squared MMD between real images of a contrast and translations to it, of the same slices or others.
 
-    A translation and a real image of one patient would seem nearer than two independent images are. Pairs of one
-    person are left out of all three terms, so that independent translations have the same expectation.
-
-    Args:
-        real: images of the target's contrast.
-        translated: of the same slices in the same order or of others. Subjects of the same name are the same
-            person.
-        seed: of the bootstrap over persons, which draws a person with all its images, real and translated.
-
-    Returns:
-        The figure; without interval where either sample has fewer than five subjects. The images of a sample of one
-        subject stand in for subjects; if both are of that one, pairs of one slice are left out instead.
+    Subjects of the same name are one person, whose images, real and translated, would seem nearer than independent
+    ones are: pairs of one person are left out of all three terms. If both samples are of one person, its images stand
+    in for subjects, and pairs of one slice are left out. There is no interval below five subjects on either side;
+    `seed` is of the bootstrap, which draws a person with all its images.
     """
     people = _People.of(real, translated)
     value, interval = float(people.distance(np.ones((1, people.count)))[0]), None
@@ -391,9 +374,7 @@ def translated_distance(real: Sample, translated: Sample, seed: int = 0) -> Resu
 
 
 def real_distance(one: Sample, other: Sample, seed: int = 0) -> dict[str, object] | None:
-    """The same figure between real images of two sets of patients, as context.
-
-    None where either has one subject: within a patient it is another quantity than across patients.
+    """The same between real images of two sets of patients; None where either is one, within whom it is something else.
     """
     if min(one.n_subjects, other.n_subjects) == 1:
         return None

@@ -193,9 +193,7 @@ class Comparison:
 
         Each subject and each synthetic image is left out in turn (jackknife). A share is lost with the images that
         only the absent one's ball holds or, of recall and coverage, the absent subject's own images; a bootstrap, in
-        which a third of all subjects are absent, would overstate the former. Radii are taken as given, but for density
-        (see `_density_interval`). Shares have Wilson's interval for the number of independent observations that would
-        vary as much: it stays within 0 and 1, and has a width where all subjects are alike.
+        which a third of all subjects are absent, would overstate the former. Radii are taken as given, but for density.
         """
         value, subjects = self.value(name), self.real.n_subjects
         if value is None or subjects < MIN_SUBJECTS:

@@ -5,9 +5,7 @@ not looked at in training, and every training patient against the others, give s
 of a perfect generator ranks like one more patient.
 
 A reference subject counts as half a calibration subject: the two nearest of them are nearest to each other, so that
-their low scores come in pairs. Were distances all that counted, the nearest of S(S - 1)/2 pairs of reference subjects,
-S T pairs with T others and S with a new one would be one of the new one's with probability 1 / (S/2 + T + 1/2), and not
-1 / (S + T + 1); the same factor of two as in the guarantee of jackknife+ (Barber et al., Annals of Statistics 2021).
+their low scores come in pairs (docs/copies.md).
 """
 
 from __future__ import annotations
@@ -35,17 +33,9 @@ ABOUT = (
 )
 MOST_CALIBRATION = 2000  # images of a split
 WORST, MOST_LISTED = 12, 1000
-TARGET, SURE = 0.01, 0.95
-"""At most this rate of false alarms, with this confidence over the draw of the calibration subjects: the k-th lowest of
-S subjects has P(Binomial(S, rate) < k) of being passed more often than the rate (Wilks, Annals of Math. Stat. 1941).
-Below 299 subjects not even the lowest has that; the rate attained is then given, 1 / (S + 1) on average."""
-MARGIN = 0.5
-"""Lower spreads by which an image must lie below the k-th lowest. The scale is fitted to the calibration without the
-image in question, so that the calibration's own lowest lie too high: without a margin 12 fresh patients alone give
-13.6% of false alarms where 7.7% is claimed, with it 7.7%. It costs no copies, which lie 4 to 80 lower."""
-EVIDENT, EVIDENT_SCORE = 0.4, -6.0
-"""Evident is a copy whose ratio and distance are both below 0.4 of what the nearest tenth of patients has, in one
-channel, with a score below -6."""
+TARGET, SURE = 0.01, 0.95  # at most this rate of false alarms, with this confidence
+MARGIN = 0.5  # lower spreads by which an image must lie below the k-th lowest subject
+EVIDENT, EVIDENT_SCORE = 0.4, -6.0  # below this part of the ratio and distance of the nearest tenth, and this score
 MATERIAL = 0.01  # share of copies
 CHANCE = 0.05  # p value
 _TENTH = 1.2816  # standard deviations from the median to the lowest tenth of a normal distribution
@@ -77,13 +67,9 @@ AUDITS = (Audit("Copies", "synthetic", "train", ("train", "val", "test")),
 
 
 def compute(samples: Samples) -> list[Result]:
-    """Copies of train, and of test, among the synthetic images, and of train among the test images.
+    """Shares of copies of train, and of test, among the synthetic images, and of train among the test images.
 
-    "Copies" against train is the audit. "Copies-test" finds a generator that has seen the test patients. "Leak" finds
-    test patients who are in train under another name; they also take no part in the calibration of the other two.
-
-    Returns:
-        Shares of copies (`share_of_copies`) with details: verdict, rates, counts and the worst pairs.
+    Their details hold the verdict, rates, counts and the worst pairs.
     """
     named = {"train": samples.train, "val": samples.val, "test": samples.test, "synthetic": samples.synthetic}
     present = {name: sample for name, sample in named.items() if sample is not None}
@@ -123,7 +109,8 @@ class Compared:
     def group(self) -> Group:
         """How near they are; a reference subject counts as half."""
         owners = np.array(self.sample.names, dtype=object)[self.sample.subjects[self.rows]]
-        return Group.of(self.near, owners, 0.5 if self.sample is self.reference else 1.0)
+        logs = np.log(np.maximum(np.stack([self.near.ratio, self.near.distance], 2), _LEAST))
+        return Group(logs, owners, 0.5 if self.sample is self.reference else 1.0)
 
     def pair(self, i: int, scores: Array) -> dict[str, Any]:
         """What the i-th image is nearest to, in the channel [2] that has the lower score."""
@@ -206,10 +193,6 @@ class Group:
     logs: Array
     subjects: NDArray[np.object_]
     counts: float = 1.0
-
-    @classmethod
-    def of(cls, near: Nearest, subjects: NDArray[np.object_], counts: float = 1.0) -> Group:
-        return cls(np.log(np.maximum(np.stack([near.ratio, near.distance], 2), _LEAST)), subjects, counts)
 
     def judged(self, without: Collection[str] = ()) -> Group:
         """Those that can be judged, of subjects other than some."""
@@ -336,7 +319,11 @@ class Calibration:
 
 
 def rank(subjects: float) -> int:
-    """k: the highest for which the rate is at most 1% with 95% confidence; 1 where none is."""
+    """k: the highest for which the rate is at most 1% with 95% confidence; 1 where none is, below 473 subjects.
+
+    The k-th lowest of S subjects has P(Binomial(S, rate) < k) of being passed more often than the rate (Wilks, Annals
+    of Math. Stat. 1941).
+    """
     from scipy.stats import binom
 
     ranks = np.arange(1, int(subjects) + 1)

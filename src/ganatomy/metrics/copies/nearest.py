@@ -1,9 +1,8 @@
 """How much nearer an image is to one training subject than to the next ones: in features, and in pixels.
 
-A distance alone cannot tell a copy: a blurred or an average image is near to everything. Divided by the distance to
-the third subject, what the image has in common with all subjects drops out. The third rather than the second, so that a
-patient who is there under two names does not hide copies of both. The ratio alone cannot tell either: where few
-training subjects have slices of a kind, any new one is much nearer to them than to the rest. Hence both.
+A distance alone cannot tell a copy: a blurred or an average image is near to everything. Nor can its ratio to the
+distance of the third subject: where few training subjects have slices of a kind, any new one is much nearer to them
+than to the rest. The third rather than the second, since a patient may be there under two names.
 """
 
 from __future__ import annotations
