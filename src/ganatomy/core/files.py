@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import glob
+import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,13 @@ def write_text(path: Path, text: str, mode: int | None = None) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write rows as CSV, atomically; None is an empty cell."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    write_text(path, buffer.getvalue())
 
 
 def write_json(path: Path, value: Any, mode: int | None = None) -> None:

@@ -12,7 +12,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json
 from ganatomy.core.text import counted, grouped, listed
 from ganatomy.studies.answers import LEARNT_NOTHING, companion_of
-from ganatomy.studies.cell_gans import light_of
+from ganatomy.studies.cell import light_of
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.protocol import StudySettings
 from ganatomy.studies.results import SCHEMA_VERSION, poor_gans

@@ -36,7 +36,7 @@ from ganatomy.reports.drawings import Array
 from ganatomy.reports.image_sections import GAP, GAP_GREY, picture, reduce, spread
 from ganatomy.reports.study_context import StudyContext, read_results
 from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, by_parts_of
-from ganatomy.studies.cell_gans import figure_of, light_of, read_audit
+from ganatomy.studies.cell import figure_of, light_of, read_audit
 from ganatomy.studies.folder import Cell, GanFolder, StudyFolder
 from ganatomy.studies.predictions import Predictions, f1, read_predictions
 from ganatomy.studies.results import by_k, called_right, comparisons, name_of

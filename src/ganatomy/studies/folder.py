@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ from ganatomy.core.files import (
     private_folder,
     private_path,
     read_json,
+    write_csv,
     write_json,
     write_text,
 )
@@ -128,10 +128,8 @@ class StudyFolder:
                 raise UserError("another process has just begun a study here", where=self.path,
                                 fix="run the command again to go on with it")
             self.note_datasets(dataset, external)
-            buffer = io.StringIO()
-            writer = csv.writer(buffer, lineterminator="\n")
-            writer.writerows([("subject", "fold", "half"), *((s, p.fold, p.half) for s, p in sorted(places.items()))])
-            write_text(self.folds_file, buffer.getvalue())
+            write_csv(self.folds_file, [("subject", "fold", "half"),
+                                        *((s, p.fold, p.half) for s, p in sorted(places.items()))])
             write_json(self.settings_file, {  # last: with it the study is there
                 "schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": dataset.info.content,
                 "external": external.info.content if external else None, "settings": settings.model_dump(mode="json")})

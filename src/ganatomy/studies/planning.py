@@ -25,8 +25,7 @@ from ganatomy.core.text import counted, duration, grouped, listed
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.images import shrink_factor
 from ganatomy.data.manifest import Row
-from ganatomy.studies.cell import external_rows, synthetic_needed
-from ganatomy.studies.cell_gans import write_images
+from ganatomy.studies.cell import external_rows, synthetic_needed, write_images
 from ganatomy.studies.classifiers import SMALLEST, TrainingSet, train_classifier
 from ganatomy.studies.folder import Cell, StudyFolder, cells_of
 from ganatomy.studies.folds import Place, check_held_out, deal, draw_subset, refuse_twins

@@ -8,7 +8,6 @@ the same as w copies of the row. What is undefined is NaN, unless it says otherw
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import write_text
+from ganatomy.core.files import write_csv
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -55,14 +54,11 @@ Outcomes = Mapping[Key, Predictions]
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write as CSV, atomically; numbers are written so that they come back to the same bits."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     p = predictions
-    writer.writerow([*_FIXED, *(_SCORE + c for c in p.scores), *(_DECISION + c for c in p.decisions)])
+    head = [*_FIXED, *(_SCORE + c for c in p.scores), *(_DECISION + c for c in p.decisions)]
     columns = [p.image_ids, p.subjects, p.labels, p.half.tolist(), *([repr(v) for v in s.tolist()] for s in
                p.scores.values()), *(d.astype(int).tolist() for d in p.decisions.values())]
-    writer.writerows(zip(*columns, strict=True))
-    write_text(path, buffer.getvalue())
+    write_csv(path, [head, *zip(*columns, strict=True)])
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import disk_errors, write_json, write_text
+from ganatomy.core.files import disk_errors, write_csv, write_json
 from ganatomy.core.table import Table
 from ganatomy.core.text import counted, number, p_value
 from ganatomy.data.manifest import Row
@@ -33,8 +31,7 @@ from ganatomy.studies.answers import (
     sentence,
     verdict,
 )
-from ganatomy.studies.cell import Roles, external_rows
-from ganatomy.studies.cell_gans import figure_of, light_of, read_audit
+from ganatomy.studies.cell import Roles, external_rows, figure_of, light_of, read_audit
 from ganatomy.studies.folder import REMOVE_CELL, StudyFolder
 from ganatomy.studies.inference import (
     REPLICATES,
@@ -82,16 +79,14 @@ def write_results(folder: StudyFolder, say: Callable[[str], None]) -> dict[str, 
                "external_dataset": about["external"], "settings": settings.model_dump(mode="json"), **analysis,
                "audits": audits}
     write_json(folder.results_file, results)
-    write_text(folder.table_file, _csv(results))
+    write_csv(folder.table_file, _lines(results))
     say(f"written: {folder.results_file}, {folder.table_file}")
     return results
 
 
-def _csv(results: dict[str, Any]) -> str:
-    """Scores and comparisons as a table, one value a line; k is empty for the mean over k."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+def _lines(results: dict[str, Any]) -> Iterator[Sequence[Any]]:
+    """Scores and comparisons, one value a line; k is empty for the mean over k."""
+    yield COLUMNS
     for name, part in (("held out", results), ("external", results["external"])):
         if part is None:
             continue
@@ -100,9 +95,7 @@ def _csv(results: dict[str, Any]) -> str:
                 for s in part["scores"]]
         rows += [(c, f"{c['treatment']} - {c['reference']}", c["difference"], of_all) for c in part["contrasts"]]
         for row, arm, value, counts in rows:
-            writer.writerow([name, arm, row["k"], row["metric"], value, *(row["interval"] or ("", "")), row["floor"],
-                             *counts])
-    return buffer.getvalue()
+            yield [name, arm, row["k"], row["metric"], value, *(row["interval"] or ("", "")), row["floor"], *counts]
 
 
 def gather(folder: StudyFolder) -> tuple[Outcomes, Outcomes | None, list[dict[str, Any]]]:
