@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from ganatomy.cli.study import study as verb
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import locked, private_path
+from ganatomy.core.files import private_path
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies import planning
 from ganatomy.studies.folder import StudyFolder
@@ -167,15 +167,6 @@ def test_of_studies_started_at_once_one_begins(tmp_path: Path) -> None:
     assert all("another process" in error or "other settings" in error for error in errors.values() if error)
     assert StudyFolder(tmp_path / "study").settings().seed == winner
     begun(tmp_path, seed=winner)  # whose folds it has too
-
-
-def test_a_start_that_another_process_is_at_is_refused(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path / "study")
-    private_path(folder.path).mkdir()
-    with locked(private_path(folder.path) / ".start", folder.path, ""), \
-            pytest.raises(UserError, match="another process is beginning a study here"):
-        begun(tmp_path)
-    assert not folder.path.exists()
 
 
 def test_a_start_that_was_killed_is_begun_again_and_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def spoil_results(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [
-    lambda r: r["settings"].update(margin=0.5), lambda r: r.update(dataset="another"),
+    lambda r: r["settings"].update(margin=0.5), lambda r: r.update(dataset="another"), lambda r: r.clear(),
     lambda r: r.update(external_dataset=None), lambda r: r.update(external=None), lambda r: r.update(answer="helps"),
     lambda r: r["scores"][0].update(value="much"), lambda r: r["audits"][0].update(training_subjects=float("nan"))])
 def test_a_report_is_of_its_study_and_of_whole_results(copy: StudyFolder, change: Callable[..., Any]) -> None:
