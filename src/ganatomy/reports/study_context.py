@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,7 +15,7 @@ from ganatomy.studies.answers import LEARNT_NOTHING, companion_of
 from ganatomy.studies.cell import light_of
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.protocol import StudySettings
-from ganatomy.studies.results import SCHEMA_VERSION, poor_gans
+from ganatomy.studies.results import poor_gans
 
 Results = Mapping[str, Any]
 TO_ITS_END = "run `ganatomy study DATASET STUDY` to its end, then report again"
@@ -126,7 +126,10 @@ class _Audit(_Shape):
 
 
 class _Results(_Part):
-    settings: dict[str, Any]
+    schema_version: Literal[1]
+    dataset: str
+    external_dataset: str | None
+    settings: StudySettings
     arms: list[str]
     ks: list[int]
     audits: list[_Audit]
@@ -164,7 +167,7 @@ class StudyContext:
         return listed(self.settings.positives)
 
 
-def read_results(folder: StudyFolder, settings: StudySettings) -> dict[str, Any]:
+def read_results(folder: StudyFolder) -> dict[str, Any]:
     """results.json.
 
     Raises:
@@ -177,21 +180,18 @@ def read_results(folder: StudyFolder, settings: StudySettings) -> dict[str, Any]
         if left:
             raise UserError(f"{counted(len(left), 'cell')} not done, the first is {left[0].name}", where=folder.path,
                             fix=TO_ITS_END)
-    results, about = read_json(folder.results_file), folder.about()
-    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
-        raise UserError("is not of a study that this ganatomy can read", where=folder.results_file, fix=TO_ITS_END)
+    raw, about = read_json(folder.results_file), folder.about()
     try:
-        _Results.model_validate(results)
-        of = StudySettings.model_validate(results["settings"])
+        results = _Results.model_validate(raw)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"is broken ({error.error_count()} faults, the first at {place})", where=folder.results_file,
-                        fix=TO_ITS_END) from error
-    if of != settings or [results.get("dataset"), results.get("external_dataset")] != \
-            [about["dataset"], about["external"]] or (results["external"] is None) != (about["external"] is None):
+        raise UserError(f"is broken, or of another version ({error.error_count()} faults, the first at {place})",
+                        where=folder.results_file, fix=TO_ITS_END) from error
+    if (results.settings, results.dataset, results.external_dataset) != \
+            (about.settings, about.dataset, about.external) or (results.external is None) != (about.external is None):
         raise UserError("is of another study than study.json: its settings or datasets differ",
                         where=folder.results_file, fix=TO_ITS_END)
-    return results
+    return dict(raw)
 
 
 # -- in words

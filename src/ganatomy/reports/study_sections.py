@@ -79,8 +79,7 @@ TILES, TILE = 8, 64  # of a strip; pixels, about
 
 def study_page(folder: StudyFolder, say: Any) -> Page:
     """The report of a finished study as blocks. Raises `UserError` if it is not finished, or a file in it is broken."""
-    settings = folder.settings()
-    context = StudyContext(folder, settings, read_results(folder, settings), say)
+    context = StudyContext(folder, folder.settings(), read_results(folder), say)
     sections = (_why, _figures, _external, _gans, _images, _calibration, _methods)
     title = f"Do synthetic images help to recognise {context.positives}?"
     notices: list[Block] = [Terms(_key(context), "key")]

@@ -28,7 +28,7 @@ from ganatomy.metrics import copies, diversity, kernel
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.floors import blurred
 from ganatomy.studies.classifiers import TrainingSet, decide, select, train_classifier
-from ganatomy.studies.folder import REMOVE_CELL, Cell, GanFolder, StudyFolder, of_a_cell
+from ganatomy.studies.folder import REMOVE_CELL, Cell, GanFolder, StudyFolder, mended
 from ganatomy.studies.folds import Subset, check_places, draw_subset
 from ganatomy.studies.predictions import Predictions, read_predictions, write_predictions
 from ganatomy.studies.protocol import Arm, StudySettings
@@ -104,7 +104,7 @@ class Roles:
         for path, wanted in (self.manifests | of_gans).items():
             if not path.parent.is_dir():
                 continue
-            with of_a_cell():
+            with mended(fix=REMOVE_CELL):
                 rows = read_manifest(path)
             training = [r for r in rows if r.split == "train"]
             leaks, what = sorted({r.subject for r in training} - self.pool), ""
@@ -214,7 +214,7 @@ def make_synthetic(dataset: Dataset, label: str, rows: Sequence[Row], unseen: Se
         report = audit(dataset, Dataset.open(folder.synthetic), label, rows, unseen, held_out, settings.size)
         write_json(folder.audit_file, {**report, "of": _contents(folder)})
         shutil.rmtree(run / "checkpoints", ignore_errors=True)  # the generator is kept; a study has many of these
-    with of_a_cell():
+    with mended(fix=REMOVE_CELL):
         synthetic = Dataset.open(folder.synthetic)
         synthetic.verify(synthetic.rows())
     return synthetic

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import ValidationError
 
@@ -26,12 +26,11 @@ from ganatomy.core.files import (
     write_json,
     write_text,
 )
-from ganatomy.core.recipe import differences
+from ganatomy.core.recipe import Frozen, differences
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.folds import Place
 from ganatomy.studies.protocol import StudySettings
 
-SCHEMA_VERSION = 1
 ATTEMPTS = 3  # at a cell whose process is killed
 REMOVE_CELL = "remove this cell's folder and run the study again"
 _OTHER = "start the study again in another folder"
@@ -39,12 +38,12 @@ _LEFT_OVER = re.compile(r"folds\.csv$|\.(folds\.csv|study\.json)\.partial-\d+$")
 
 
 @contextmanager
-def of_a_cell() -> Iterator[None]:
-    """A dataset or file that cannot be read in here is a cell's, which is mended in another way than the user's."""
+def mended(where: str | Path | None = None, fix: str | None = None) -> Iterator[None]:
+    """What is refused in here lies at another place, or is mended in another way, than its reader knows."""
     try:
         yield
     except UserError as error:
-        raise UserError(error.what, where=error.where, fix=REMOVE_CELL) from error
+        raise UserError(error.what, where=where or error.where, fix=fix or error.fix) from error
 
 
 class CellTaken(UserError):
@@ -68,6 +67,16 @@ class Cell:
 def cells_of(settings: StudySettings) -> list[Cell]:
     """Every cell of a study, the smallest k first."""
     return [Cell(k, fold, seed) for k in settings.k for fold in range(settings.folds) for seed in range(settings.seeds)]
+
+
+class About(Frozen):
+    """What study.json holds; `dataset` and `external` are the SHA-256 of the datasets' content."""
+
+    schema_version: Literal[1] = 1
+    ganatomy: str = ""
+    dataset: str
+    external: str | None = None
+    settings: StudySettings
 
 
 class StudyFolder:
@@ -100,25 +109,17 @@ class StudyFolder:
         """Whether the study has been started."""
         return self.settings_file.is_file()
 
-    def settings(self) -> StudySettings:
-        """The protocol it was started with. Raises `UserError` if study.json is broken or of another version."""
-        raw = self._read()
+    def about(self) -> About:
+        """study.json. Raises `UserError` if it is broken or of another version."""
         try:
-            return StudySettings.model_validate(raw.get("settings"))
+            return About.model_validate(read_json(self.settings_file))
         except ValidationError as error:
-            raise UserError(f"its settings are broken ({error.error_count()} faults)", where=self.settings_file,
-                            fix=_OTHER) from error
+            raise UserError(f"is not of a study that this ganatomy can read ({error.error_count()} faults)",
+                            where=self.settings_file, fix=_OTHER) from error
 
-    def about(self) -> dict[str, Any]:
-        """What else study.json holds: `dataset` and `external` (hashes of the datasets' content), `ganatomy`."""
-        return {key: value for key, value in self._read().items() if key != "settings"}
-
-    def _read(self) -> dict[str, Any]:
-        raw = read_json(self.settings_file)
-        if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION or \
-                not isinstance(raw.get("dataset"), str) or not isinstance(raw.get("external", 0), str | None):
-            raise UserError("is not of a study that this ganatomy can read", where=self.settings_file, fix=_OTHER)
-        return raw
+    def settings(self) -> StudySettings:
+        """The protocol it was started with."""
+        return self.about().settings
 
     def start(self, settings: StudySettings, places: Mapping[str, Place], dataset: Dataset,
               external: Dataset | None) -> None:
@@ -130,9 +131,9 @@ class StudyFolder:
             self.note_datasets(dataset, external)
             write_csv(self.folds_file, [("subject", "fold", "half"),
                                         *((s, p.fold, p.half) for s, p in sorted(places.items()))])
-            write_json(self.settings_file, {  # last: with it the study is there
-                "schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": dataset.info.content,
-                "external": external.info.content if external else None, "settings": settings.model_dump(mode="json")})
+            about = About(ganatomy=__version__, dataset=dataset.info.content,
+                          external=external.info.content if external else None, settings=settings)
+            write_json(self.settings_file, about.model_dump(mode="json"))  # last: with it the study is there
 
     def refuse_occupied(self) -> None:
         """Raise `UserError` if something else than a study, or than what a killed start leaves, is there."""
@@ -162,7 +163,7 @@ class StudyFolder:
 
     def open_external(self, given: str | Path | None = None) -> Dataset | None:
         """The external dataset, from where it is given or was last; None in a study without. `UserError` if gone."""
-        if self.about()["external"] is None:
+        if self.about().external is None:
             return None
         path = Path(given) if given is not None else self.path_of("external")
         if path is None or not path.is_dir():
@@ -176,9 +177,9 @@ class StudyFolder:
         if changes:
             raise UserError(f"was started with other settings: {changes}", where=self.path,
                             fix="leave the options out to go on with it, or choose another folder")
-        about = self.about()
-        for name, called, given in (("dataset", "dataset", dataset), ("external", "external dataset", external)):
-            if about[name] != (given.info.content if given else None):
+        for called, begun, given in (("dataset", self.about().dataset, dataset),
+                                     ("external dataset", self.about().external, external)):
+            if begun != (given.info.content if given else None):
                 raise UserError(f"was started with another {called}, or the {called} has changed since",
                                 where=self.path, fix="give the one it was started with, or choose another folder")
 
@@ -191,11 +192,9 @@ class StudyFolder:
             raise UserError(f"cannot be read ({error})", where=self.folds_file, fix=_OTHER) from error
 
     def cell(self, cell: Cell) -> CellFolder:
-        """The folder of a cell."""
         return CellFolder(self.cells / cell.name)
 
     def all_cells(self) -> list[Cell]:
-        """Every cell of the study, the smallest k first."""
         return cells_of(self.settings())
 
     def cells_left(self) -> list[Cell]:
@@ -220,11 +219,10 @@ class CellFolder:
         self.attempts_file = path / "attempts.txt"  # how often it was begun, while one is at it or was killed
 
     def gan(self, number: int) -> GanFolder:
-        """The folder of the GAN of a class, by the class's number."""
+        """By the class's number."""
         return GanFolder(self.path / f"gan-{number}")
 
     def gans(self) -> list[GanFolder]:
-        """Those that there are."""
         return [GanFolder(p) for p in sorted(self.path.glob("gan-*")) if p.is_dir()]
 
     def predictions(self, arm: str, external: bool = False) -> Path:
@@ -232,7 +230,6 @@ class CellFolder:
         return self.path / ("external" if external else "arms") / f"{arm}.csv"
 
     def log(self, text: str) -> None:
-        """Add a line to its log."""
         with disk_errors(self.log_file), self.log_file.open("a", encoding="utf-8") as handle:
             handle.write(f"{text}\n")
 

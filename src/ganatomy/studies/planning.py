@@ -27,7 +27,7 @@ from ganatomy.data.images import shrink_factor
 from ganatomy.data.manifest import Row
 from ganatomy.studies.cell import external_rows, synthetic_needed, write_images
 from ganatomy.studies.classifiers import SMALLEST, TrainingSet, train_classifier
-from ganatomy.studies.folder import Cell, StudyFolder, cells_of
+from ganatomy.studies.folder import Cell, StudyFolder, cells_of, mended
 from ganatomy.studies.folds import Place, check_held_out, deal, draw_subset, refuse_twins
 from ganatomy.studies.protocol import StudySettings, resolve
 from ganatomy.training.draws import with_domains
@@ -104,10 +104,8 @@ def _check_sizes(dataset: Dataset, settings: StudySettings) -> None:
 
 
 def _check_size(where: str | Path, size: tuple[int, int], wanted: int) -> None:
-    try:
+    with mended(where):
         shrink_factor(size, wanted)
-    except UserError as error:
-        raise UserError(error.what, where=where, fix=error.fix) from error
 
 
 def check_recipe(dataset: Dataset, places: Places, settings: StudySettings) -> None:
@@ -115,14 +113,12 @@ def check_recipe(dataset: Dataset, places: Places, settings: StudySettings) -> N
     if not settings.needs_gan:
         return
     recipe, k = settings.recipe, settings.k[0]  # there an epoch has the fewest steps
-    try:
+    with mended(f"--recipe, --set ({recipe.name})"):
         with_domains(recipe, dataset)
         least = gans.resolve(recipe, dataset.info.channels).least_steps()
         subset = draw_subset(dataset.rows(settings.domain), places, settings, k, 0, 0)
         for label in synthetic_needed(settings, k, subset):
             check_steps(recipe, len(subset.of(label)), least)
-    except UserError as error:
-        raise UserError(error.what, where=f"--recipe, --set ({recipe.name})", fix=error.fix) from error
 
 
 def _check_counts(rows: Sequence[Row], places: Places, settings: StudySettings) -> None:
@@ -221,8 +217,8 @@ def cell_seconds(settings: StudySettings, dataset: Dataset, places: Places, devi
         rate = _steps_per_second(settings, dataset, places, TRIAL_SECONDS, device) or 1 / TRIAL_SECONDS
         seconds += sum(total_steps(settings.recipe, len(subset.of(c))) for c in needed) / rate
     trial = settings.classifier.model_copy(update={"updates": TRIAL_UPDATES, "checkpoints": 1})
-    images = np.zeros((trial.batch_size, dataset.info.channels, settings.size, settings.size), np.float32)
-    images += np.random.default_rng(0).uniform(-1, 1, images.shape).astype(np.float32)
+    shape = trial.batch_size, dataset.info.channels, settings.size, settings.size
+    images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     training = TrainingSet(images, np.arange(len(images), dtype=np.intp) % len(dataset.info.classes))
     share = len(subset.rows) / len(images) if trial.name == "features" else settings.classifier.updates / TRIAL_UPDATES
     with _one_thread():
@@ -247,8 +243,7 @@ def _one_thread() -> Iterator[None]:
 def describe(settings: StudySettings, places: Places, dataset: Dataset, cells: Sequence[Cell], workers: int,
              device: str) -> str:
     """The text of `--dry-run`: folds, cells, GANs and classifiers, hours. `cells` are those that are not done."""
-    rows, classes, arms, recipe = dataset.rows(settings.domain), dataset.info.classes, settings.parsed_arms(), \
-        settings.recipe
+    rows, classes, recipe = dataset.rows(settings.domain), dataset.info.classes, settings.recipe
     lines = []
     for fold in range(settings.folds):
         own = [r for r in rows if places[r.subject].fold == fold]
@@ -269,11 +264,12 @@ def describe(settings: StudySettings, places: Places, dataset: Dataset, cells: S
                      f"{counted(recipe.batch_size, 'image')} each")
     chosen = settings.classifier
     how = "" if chosen.name == "features" else f", {grouped(chosen.updates, 'update')}"
-    lines.append(f"classifiers  {len(arms) * len(cells)} ({len(arms)} a cell): {chosen.name}{how}")
+    arms = len(settings.parsed_arms())
+    lines.append(f"classifiers  {arms * len(cells)} ({arms} a cell): {chosen.name}{how}")
     if cells:
-        hours = len(cells) * cell_seconds(settings, dataset, places, device)
-        share = f", {duration(hours / workers)} with {workers} workers" if workers > 1 else ""
-        lines.append(f"time         about {duration(hours)} to train them on one core{share}, by a short trial here")
+        seconds = len(cells) * cell_seconds(settings, dataset, places, device)
+        share = f", {duration(seconds / workers)} with {workers} workers" if workers > 1 else ""
+        lines.append(f"time         about {duration(seconds)} to train them on one core{share}, by a short trial here")
     else:
         lines.append("time         everything is done")
     return "\n".join([*lines, "nothing has been written"])

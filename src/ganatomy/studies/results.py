@@ -75,8 +75,8 @@ def write_results(folder: StudyFolder, say: Callable[[str], None]) -> dict[str, 
     analysis = analyse(held_out, external, ks=settings.k, folds=settings.folds, seeds=settings.seeds,
                        arms=[arm.name for arm in settings.parsed_arms()], positives=settings.positives,
                        margin=settings.margin, seed=settings.seed)
-    results = {"schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": about["dataset"],
-               "external_dataset": about["external"], "settings": settings.model_dump(mode="json"), **analysis,
+    results = {"schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": about.dataset,
+               "external_dataset": about.external, "settings": settings.model_dump(mode="json"), **analysis,
                "audits": audits}
     write_json(folder.results_file, results)
     write_csv(folder.table_file, _lines(results))
