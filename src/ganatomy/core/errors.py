@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class UserError(Exception):
         super().__init__(str(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.what, self.where, self.fix)  # errors of other processes come back whole
+        return partial(type(self), where=self.where, fix=self.fix), (self.what,)  # comes whole from other processes
 
     def __str__(self) -> str:
         place = f"{printable(str(self.where))}: " if self.where is not None else ""
@@ -48,7 +49,3 @@ def silenced(library: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _again(kind: type[UserError], what: str, where: str | Path | None, fix: str | None) -> UserError:
-    return kind(what, where=where, fix=fix)
