@@ -87,7 +87,7 @@ def test_a_fine_pattern_becomes_grey_not_stripes() -> None:
        y=st.floats(0.2, 5), x=st.floats(0.2, 5), fit=st.sampled_from(["resize", "crop", "pad"]))
 def test_a_constant_picture_stays_constant(height: int, width: int, size: int, level: float, y: float, x: float,
                                            fit: str) -> None:
-    frame = Frame(size, max(height * y, width * x) / size if fit == "resize" else None, fit)  # type: ignore[arg-type]
+    frame = Frame(size, max(height * y, width * x) / size if fit == "resize" else None, fit)
     picture = frame.apply(np.full((height, width), level, dtype=np.float32), (y, x), level)
     np.testing.assert_allclose(picture, level, rtol=1e-4, atol=1e-3)
 
@@ -193,8 +193,8 @@ def test_what_is_written_into_the_planes_lands_in_the_voxels(affine: np.ndarray,
     header = Header(shape, np.dtype(np.float32), affine=affine, volumetric=True, oriented=True)
     volume = np.random.default_rng(0).normal(size=shape)
     out = np.zeros(shape)
-    pictures = planes(out, header, axis)  # type: ignore[arg-type]
-    assert len(pictures) == view(header, axis).slices  # type: ignore[arg-type]
-    for target, source in zip(pictures, planes(volume, header, axis), strict=True):  # type: ignore[arg-type]
+    pictures = planes(out, header, axis)
+    assert len(pictures) == view(header, axis).slices
+    for target, source in zip(pictures, planes(volume, header, axis), strict=True):
         target[...] = source
     assert np.array_equal(out, volume)

@@ -59,7 +59,7 @@ def radiograph(seed: int = 0, size: int = 200, collimated: bool = True, marker: 
 ])
 def test_what_can_be_asked_for(text: str, method: str, low: float | None, high: float | None) -> None:
     choice = parse_intensity(text)
-    assert choice is not None and (choice.method, choice.low, choice.high) == (method, low, high)
+    assert (choice.method, choice.low, choice.high) == (method, low, high)
 
 
 @pytest.mark.parametrize("text", ["", "zscore", "window:", "window:heart", "window:40", "window:40/0", "window:40/-80",
@@ -192,7 +192,6 @@ def test_inside_the_window_values_come_back_within_half_a_step(values: np.ndarra
     how = choose({"CT"}, {F32}, parse_intensity(text))
     found = mapping(how, measure([values], how=how), U16)
     back = found.encode(values) * found.scale + found.offset
-    assert how.low is not None and how.high is not None
     np.testing.assert_allclose(back, np.clip(values.astype(np.float64), how.low, how.high), rtol=0,
                                atol=found.scale / 2 * (1 + 1e-6))
 

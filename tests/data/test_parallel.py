@@ -69,7 +69,7 @@ def running(process: int) -> bool:
 
 def eventually(condition: object) -> bool:
     for _ in range(100):
-        if condition():  # type: ignore[operator]
+        if condition():
             return True
         time.sleep(0.1)
     return False

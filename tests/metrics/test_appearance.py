@@ -21,7 +21,7 @@ def test_uniform_distributions_are_apart_by_the_area_between_their_quantiles(
     one, other = (np.repeat(np.linspace(*ends, 4096).reshape(1, 1, 64, 64), 6, 0) for ends in (real, synthetic))
     result = against_test(sample(one), sample(other))
     assert result.value == pytest.approx(apart, abs=1e-3)
-    assert result.details is not None and result.details["brighter"] == pytest.approx(brighter, abs=1e-3)
+    assert result.details["brighter"] == pytest.approx(brighter, abs=1e-3)
 
 
 def test_eight_bit_values_are_counted_exactly() -> None:
@@ -35,7 +35,6 @@ def test_channels_are_measured_each_and_averaged() -> None:
     synthetic = real.copy()
     synthetic[:, 2] = -0.4
     result = against_test(sample(real), sample(synthetic))
-    assert result.details is not None
     assert result.details["channels"] == pytest.approx([0, 0, 0.3], abs=2e-3)
     assert result.value == pytest.approx(0.1, abs=1e-3)
 
@@ -48,7 +47,6 @@ def test_a_gamma_is_found_and_fresh_patients_are_not() -> None:
     off = against_test(sample(real), sample(brighter))
     assert appearance.fault(innocent) == "" and innocent.equal_n is not None and innocent.equal_n.side != "above"
     assert "brighter" in appearance.fault(off)
-    assert off.value is not None and off.floor is not None and off.interval is not None
     assert off.value > 5 * off.floor and off.interval[0] < off.value < off.interval[1]
 
 
@@ -68,7 +66,7 @@ def test_below_five_subjects_there_is_a_value_for_each_and_no_interval() -> None
     real = textures(9, np.random.default_rng(2))
     result = against_test(sample(real, list("aaabbbccc")), sample(real[:1]))
     assert result.interval is None and result.floor is None and appearance.fault(result) == ""
-    assert result.per_subject is not None and list(result.per_subject) == ["a", "b", "c"]
+    assert list(result.per_subject) == ["a", "b", "c"]
 
 
 def test_of_many_images_two_thousand_are_used_and_the_caveat_says_so() -> None:

@@ -83,7 +83,6 @@ def test_without_a_truth_the_input_returned_is_found_and_real_targets_are_left_i
     pairs = cohort()
     source, target = (pairs.target, pairs.source) if turned else (pairs.source, pairs.target)
     maps = both_histogram_matches(target)
-    assert maps is not None
     matched = [match(source, pairs.subjects) for match in maps]
 
     def result(output: np.ndarray) -> Any:
@@ -101,7 +100,6 @@ def test_without_a_truth_the_input_returned_is_found_and_real_targets_are_left_i
 def test_without_a_truth_it_may_be_impossible_to_tell() -> None:
     pairs = phantom()
     same = both_histogram_matches(pairs.source)
-    assert same is not None
     for matched in ([match(pairs.source, pairs.subjects) for match in same], []):
         result = returned_unpaired(pairs.source, pairs.source, matched, pairs.mask, pairs.subjects)
         assert not result.no_translation and "cannot be told" in result.sentence

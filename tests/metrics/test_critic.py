@@ -81,15 +81,14 @@ def blurred() -> dict[str, Result]:
 def test_a_generator_that_blurs_is_found(blurred: dict[str, Result]) -> None:
     assert list(blurred) == NAMES
     for name, result in blurred.items():
-        assert result.interval is not None and result.floor is not None and result.floor_interval is not None
-        assert result.interval[0] <= result.value <= result.interval[1]  # type: ignore[operator]
+        assert result.interval[0] <= result.value <= result.interval[1]
         assert result.interval[0] > result.floor_interval[1], name
         assert result.floor < 0.05 or name == "Critic-A"
-        assert result.details is not None and result.details["enough"], name
+        assert result.details["enough"], name
         assert "too little" not in result.caveat
         assert result.value == pytest.approx(np.mean(result.details["seeds"]))
         assert (result.against, result.better, result.n_subjects) == ("test", "lower", 30)
-    assert 0.3 < blurred["Critic-JS"].value < LN2  # type: ignore[operator]
+    assert 0.3 < blurred["Critic-JS"].value < LN2
 
 
 def test_images_of_further_subjects_cannot_be_told_apart() -> None:
@@ -97,7 +96,6 @@ def test_images_of_further_subjects_cannot_be_told_apart() -> None:
     parts = critic.image_parts(given)
     for kind, own in zip(critics.kinds(given, 50)[:2], (parts, critic.feature_parts(given, parts)), strict=True):
         judged = critic.against_fakes(kind, own, 0)
-        assert judged.interval is not None
         assert judged.interval[0] <= 0.005
         assert judged.value < 0.02
 
@@ -107,7 +105,7 @@ def test_a_handful_of_images_is_too_little_to_tell(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(critics, plan, replace(getattr(critics, plan), steps=4))
     results = critic.compute(samples(9, images(40, 9)))
     assert all("too little data to tell" in result.caveat for result in results)
-    assert all(result.details is not None and not result.details["enough"] for result in results)
+    assert all(not result.details["enough"] for result in results)
     assert all(result.interval is None and len(result.per_subject or {}) == 3 for result in results)
 
 
@@ -116,7 +114,7 @@ def test_a_handful_of_images_is_too_little_to_tell(monkeypatch: pytest.MonkeyPat
     ({"train": sample(3, 0)}, "train has 3 images, a critic needs 8"),
     ({"synthetic": sample(5, 9)}, "5 synthetic images do not make three parts")])
 def test_what_cannot_be_computed_has_no_value_and_a_reason(change: dict[str, Sample | None], reason: str) -> None:
-    results = critic.compute(replace(samples(30, images(60, 9)), **change))  # type: ignore[arg-type]
+    results = critic.compute(replace(samples(30, images(60, 9)), **change))
     assert [result.name for result in results] == NAMES
     assert all(result.value is None and reason in result.caveat for result in results)
 
@@ -148,7 +146,7 @@ def test_a_generator_draws_fresh_fakes_for_every_part() -> None:
 def test_the_interval_of_independent_images_is_that_of_two_means() -> None:
     rng = np.random.default_rng(0)
     real, fake = rng.normal(0.2, 0.3, 200), rng.normal(0.1, 0.2, 300)
-    low, high = critic.interval(real, fake, np.arange(200), np.arange(300), 0)  # type: ignore[misc]
+    low, high = critic.interval(real, fake, np.arange(200), np.arange(300), 0)
     expected = 2 * 1.972 * np.sqrt(real.var(ddof=1) / 200 + fake.var(ddof=1) / 300)
     assert high - low == pytest.approx(expected, rel=0.1)
 
@@ -214,8 +212,7 @@ def divergences(p: Any, q: Any) -> dict[str, Any]:
 
 def divergence(name: str, separation: float) -> float:
     """Between two unit Gaussians so far apart, by numerical integration over densities alone."""
-    return float(quad(lambda x: divergences(norm.pdf(x, separation / 2), norm.pdf(x, -separation / 2))[name],
-                      -12, 12)[0])
+    return quad(lambda x: divergences(norm.pdf(x, separation / 2), norm.pdf(x, -separation / 2))[name], -12, 12)[0]
 
 
 def trained(objective: Objective, separation: float, repeat: int) -> tuple[Critic, np.random.Generator]:
