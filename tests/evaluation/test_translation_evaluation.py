@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from ganatomy.evaluation import translation as evaluation_translation
 from ganatomy.evaluation.evaluate import evaluate, table
 from ganatomy.evaluation.translation import Slices, translated, whole_subjects
 from ganatomy.generators.sampler import Sampler
+from ganatomy.phantoms.cohort import phantom
+from ganatomy.preparation.prepare import prepare
 from ganatomy.training.train import train
 from tests.builders import SMALL, TINY, write_contrasts
 
@@ -63,6 +66,25 @@ def unpaired(folder: Path) -> Path:
     """A CycleGAN of four patients without pairs."""
     data = write_contrasts(folder / "unpaired", subjects=4, splits=SPLITS, paired=False)
     return trained(data, folder / "apart", "cyclegan-mri")
+
+
+def test_lesions_are_measured_where_there_is_a_mask_alone(tmp_path: Path) -> None:
+    phantom(tmp_path / "in", subjects=6, size=64, lesions=1.0)
+    (tmp_path / "in" / "files.csv").unlink()
+    out = []
+    for name in ("whole", "missing"):
+        data = prepare(tmp_path / "in", tmp_path / name, size=64, test_subjects=[f"sub-000{i}" for i in range(1, 6)])
+        task: Any = SimpleNamespace(dataset=data, size=64, source="T1", target="T2", label=None, seed=0, warnings=[])
+        slices = Slices(task, False, None)
+        result = evaluation_translation._lesions(slices, slices.truth * 0.5)
+        assert result is not None and result.invented is not None
+        out.append((result, slices, task.warnings))
+        for subject in ("sub-0001", "sub-0003"):
+            (tmp_path / "in" / subject / f"{subject}_lesion-mask.nii.gz").unlink(missing_ok=True)
+    (whole, every, nothing), (some, slices, warnings) = out
+    assert (whole.n_subjects, some.n_subjects, some.invented.n_subjects) == (5, 3, 3) and not nothing
+    assert {slices.subjects[one.image] for one in some.worst} <= {"sub-0002", "sub-0004", "sub-0005"}
+    assert some.n_lesions < whole.n_lesions and "have no mask" in warnings[0] and len(every.rows) == len(slices.rows)
 
 
 def figure(direction: dict[str, Any], translator: str, name: str) -> dict[str, Any]:

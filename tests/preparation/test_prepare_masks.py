@@ -10,6 +10,7 @@ from PIL import Image
 
 from ganatomy.core.errors import UserError
 from ganatomy.data.dataset import Dataset
+from ganatomy.phantoms.cohort import phantom
 from ganatomy.preparation.prepare import prepare
 from tests.builders import head, save, table
 
@@ -58,7 +59,8 @@ def test_unnumbered_masks_go_to_the_slice_of_their_name(tmp_path: Path) -> None:
     files = {f"{s}_{z}": (s, "T1") for s in ("s0", "s1") for z in "abc"}
     files |= {f"{s}_{z}_mask": (s, "mask") for s in ("s0", "s1") for z in "bc"}
     dataset = prepare(series(tmp_path / "in", **files), tmp_path / "out", size=16)
-    assert [bool(mask.any()) for mask in dataset.masks(dataset.rows())] == [False, True, True] * 2
+    assert [row.has_mask for row in dataset.rows()] == [False, True, True] * 2
+    assert all(mask.any() for mask in dataset.masks([row for row in dataset.rows() if row.has_mask]))
 
 
 @pytest.mark.parametrize("masks", [["x", "y"], ["b", "d"], ["b", "c", "d"]])
@@ -72,7 +74,7 @@ def test_numbered_masks_without_their_slice_are_left_out_aloud(tmp_path: Path) -
     for name in ("s0/s0_T1_z1", "s0/s0_T1_z2", "s0/s0_mask_z2", "s0/s0_mask_z7", "s1/s1_T1_z1", "s1/s1_mask_z1"):
         picture(tmp_path / "in" / f"{name}.png", 100)
     dataset = prepare(tmp_path / "in", tmp_path / "out", size=16)
-    assert [bool(mask.any()) for mask in dataset.masks(dataset.rows())] == [False, True, True]
+    assert [row.has_mask for row in dataset.rows()] == [False, True, True]
     assert [(line["path"], "slice of this mask" in line["reason"])
             for line in table(tmp_path / "out.private" / "skipped.csv")] == [("s0/s0_mask_z7.png", True)]
 
@@ -160,6 +162,33 @@ def test_several_masks_keep_names_apart(tmp_path: Path) -> None:
     two = {f"{s}_{d}": (s, d) for s in ("A", "B") for d in ("T1", "tumour-mask", "tumour-seg")}
     dataset = prepare(series(tmp_path / "two", **two), tmp_path / "two-out", size=16)
     assert dataset.info.mask_values == {"tumour-mask": 1, "tumour-seg": 2}
+
+
+def test_a_missing_mask_file_is_no_empty_mask(tmp_path: Path) -> None:
+    phantom(tmp_path / "in", subjects=6, size=64, lesions=1.0)
+    (tmp_path / "in" / "files.csv").unlink()
+    whole = prepare(tmp_path / "in", tmp_path / "whole", size=64)
+    assert "has_mask" not in table(whole.path / "manifest.csv")[0] and all(row.has_mask for row in whole.rows("T1"))
+    without = ["sub-0002", "sub-0005"]
+    for name in without:
+        (tmp_path / "in" / name / f"{name}_lesion-mask.nii.gz").unlink()
+    lines: list[str] = []
+    dataset = prepare(tmp_path / "in", tmp_path / "out", size=64, say=lines.append)
+    for domain in dataset.info.domains:
+        rows = dataset.rows(domain)
+        assert sorted({row.subject for row in rows if not row.has_mask}) == without
+    assert {line["has_mask"] for line in table(dataset.path / "manifest.csv")} == {"0", "1"}
+    lost = sum(not row.has_mask for row in rows)
+    assert f"warning: {lost} of {len(rows)} slices have no mask" in "\n".join(lines)
+    with pytest.raises(UserError, match=f"{lost} of {len(rows)} images have no mask"):
+        dataset.masks(rows)
+
+
+def test_masks_of_several_kinds_are_all_needed(tmp_path: Path) -> None:
+    files = {f"{s}_{d}": (s, d) for s in ("A", "B", "C") for d in ("T1", "lesion-mask", "brain-mask", "brain-mask_1")}
+    del files["A_brain-mask_1"], files["B_lesion-mask"]
+    dataset = prepare(series(tmp_path / "in", **files), tmp_path / "out", size=16)
+    assert [row.has_mask for row in dataset.rows()] == [True, False, True]
 
 
 def test_a_mask_that_cannot_be_read_is_not_taken_for_no_lesion(tmp_path: Path) -> None:

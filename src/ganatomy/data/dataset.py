@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import read_json, staged_folder, write_text
 from ganatomy.core.recipe import Frozen
+from ganatomy.core.text import counted
 from ganatomy.data.images import Pixels, normalise, shrink, shrink_factor
 from ganatomy.data.manifest import Row, read_manifest, refuse_overlap, write_manifest
 
@@ -174,10 +175,17 @@ class Dataset:
                                 where=self.path / f"images-{row.domain}.npy", fix=_AGAIN)
 
     def masks(self, rows: Sequence[Row]) -> NDArray[np.uint8]:
-        """Mask values [n, height, width]; `info.mask_values` says what they mean."""
+        """Mask values [n, height, width]; `info.mask_values` says what they mean.
+
+        Raises:
+            UserError: no masks, or a row whose mask is missing: an empty one would count as "no lesion".
+        """
         path = self.path / "masks.npy"
         if not path.is_file():
             raise UserError("has no masks", where=self.path, fix="prepare it again with masks")
+        if without := sum(not row.has_mask for row in rows):
+            raise UserError(f"{without} of {counted(len(rows), 'image')} have no mask", where=self.path,
+                            fix="leave out the rows whose has_mask is False")
         return np.asarray(np.load(path, mmap_mode="r")[[r.row for r in rows]])
 
     def images(self, rows: Sequence[Row], size: int | None = None) -> NDArray[np.float32]:

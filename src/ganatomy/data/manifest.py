@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class Row:
         position: of the centre of the first pixel (top left) in the patient's space, mm as "x y z" (right, anterior,
             superior, as NIfTI has it); "" where unknown.
         orientation: unit vectors to the right and down the picture in the same space, six numbers; "" where unknown.
+        has_mask: False where other images have a mask and this one's is missing: what masks.npy holds of it means
+            nothing. The file has this column, 1 or 0, only where some mask is missing.
     """
 
     image_id: str
@@ -57,19 +59,23 @@ class Row:
     sha256: str
     position: str = ""
     orientation: str = ""
+    has_mask: bool = True
 
 
 COLUMNS = [f.name for f in fields(Row)]
-_CASTS = {"int": int, "float": float, "str": str}
+_CASTS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": lambda t: bool(int(t))}
 _TYPES = [_CASTS[str(f.type)] for f in fields(Row)]
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as CSV, atomically."""
-    buffer = io.StringIO()
+    rows, buffer = list(rows), io.StringIO()
+    columns = COLUMNS[:-1] if all(row.has_mask for row in rows) else COLUMNS
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(row, name) for name in COLUMNS] for row in rows)
+    writer.writerow(columns)
+    for row in rows:
+        values = [getattr(row, name) for name in columns]
+        writer.writerow([int(value) if isinstance(value, bool) else value for value in values])
     write_text(path, buffer.getvalue())
 
 
@@ -85,12 +91,12 @@ def read_manifest(path: Path) -> list[Row]:
             lines = list(csv.reader(handle))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot be read ({error})", where=path, fix=_AGAIN) from error
-    if not lines or lines[0] != COLUMNS:
+    if not lines or lines[0] not in (COLUMNS, COLUMNS[:-1]):
         raise UserError(f"its columns are not {', '.join(COLUMNS)}", where=path, fix=_AGAIN)
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         try:
-            rows.append(Row(*(cast(text) for cast, text in zip(_TYPES, line, strict=True))))
+            rows.append(Row(*(cast(text) for cast, text in zip(_TYPES[:len(lines[0])], line, strict=True))))
         except ValueError as error:
             raise UserError(f"line {number} is broken ({error})", where=path, fix=_AGAIN) from error
     refuse_overlap(rows, path)

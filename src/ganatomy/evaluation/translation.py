@@ -148,13 +148,28 @@ def _physical(slices: Slices) -> tuple[Any, str]:
     return np.array([(high - low) / 2 * row.scale for row in slices.real]), intensity.units
 
 
-def _lesion_masks(slices: Slices) -> Any:
-    """Where lesions are outlined, [n, s, s]; None where nothing is, or the images are smaller than stored."""
-    dataset = slices.task.dataset
+def _lesions(slices: Slices, outputs: Images) -> schema.Lesions | None:
+    """What became of the lesions of the slices that have a mask; None where nothing outlines any, or the images are
+    smaller than stored."""
+    task, dataset = slices.task, slices.task.dataset
     values = [value for name, value in dataset.info.mask_values.items() if "lesion" in name.lower()]
-    if not values or not slices.paired or slices.task.size != dataset.size:
+    places = [i for i, row in enumerate(slices.rows) if row.has_mask]
+    if not (values and places) or not slices.paired or task.size != dataset.size:
         return None
-    return np.isin(dataset.masks(slices.rows), values)
+    if len(places) < len(slices.rows):
+        task.warnings.append(f"{len(slices.rows) - len(places)} of {counted(len(slices.rows), 'test slice')} have no "
+                             "mask: lesions are measured in the others alone")
+    outlined = np.isin(dataset.masks([slices.rows[i] for i in places]), values)
+    result = lesions(slices.truth[places], outputs[places], outlined, slices.mask[places],
+                     [slices.subjects[i] for i in places], task.seed)
+
+    def placed(part: Any) -> Any:
+        """The part with its worst images numbered among all slices."""
+        worst = tuple(one.model_copy(update={"image": places[one.image]}) for one in part.worst)
+        return part.model_copy(update={"worst": worst})
+
+    invented = result.invented and placed(result.invented)
+    return schema.Lesions.model_validate(placed(result).model_copy(update={"invented": invented}))
 
 
 def translates(path: str | Path) -> bool:
@@ -232,9 +247,8 @@ def _measure(slices: Slices, say: Say) -> tuple[dict[str, Any], Images]:
     spacing = (info.spacing[0] * factor, info.spacing[1] * factor) if info.spacing else None
     entry["anatomy"] = anatomy(slices.inputs, outputs[MODEL], slices.mask, subjects, spacing=spacing,
                                targets=slices.truth if slices.paired else None)
-    outlined = _lesion_masks(slices)
-    if outlined is not None:
-        entry["lesions"] = lesions(slices.truth, outputs[MODEL], outlined, slices.mask, subjects, task.seed)
+    if (measured := _lesions(slices, outputs[MODEL])) is not None:
+        entry["lesions"] = measured
     if task.two_way:
         entry |= _there_and_back(slices, outputs[MODEL])
     task.warnings += size_warning(len(set(subjects)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from ganatomy.data.parallel import FEW, in_order
 from ganatomy.preparation.exposure import is_other_body_part, likely_text, shows_whole_head
 from ganatomy.preparation.grids import Scanned, placement, resample
 from ganatomy.preparation.headers import Survey, refuse_skipped
-from ganatomy.preparation.masks import MaskCodes, mask_labels
+from ganatomy.preparation.masks import MaskCodes, has_masks, mask_labels
 from ganatomy.preparation.options import Options
 from ganatomy.preparation.plan import Plan
 from ganatomy.preparation.visits import Skipped, Visit
@@ -203,10 +203,12 @@ def convert_visit(visit: Visit, names: Names, plan: Plan) -> Converted:
         return out
     for domain, one in series.items():
         notes.volume(domain, [one.pictures[n] for n in chosen], one.levels, one.mapping)
-    notes.without_mask += bool(plan.masks) and not visit.masks
     for number in chosen:
+        has_mask = has_masks([name for name, slices in labels.items() if number in slices], plan.masks)
+        notes.without_mask += not has_mask
         for domain, one in series.items():
-            images.append(_stored(one, visit.files[domain][number], number, names, plan, notes))
+            pixels, row = _stored(one, visit.files[domain][number], number, names, plan, notes)
+            images.append((pixels, replace(row, has_mask=has_mask)))
         if plan.masks:
             spacing = visit.files[plan.domains[0]][number].view.spacing
             masks.append(_mask({k: m[number] for k, m in labels.items() if number in m}, spacing, plan, notes.codes))

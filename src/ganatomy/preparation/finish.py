@@ -253,6 +253,7 @@ def _image_warnings(rows: Sequence[Row], notes: Notes) -> list[str]:
     twins = [alike for alike in owners.values() if len({subject for subject, _ in alike}) > 1]
     leaks = sum(len({split for _, split in alike}) > 1 for alike in twins)
     total = sum(map(len, notes.foreground.values()))
+    slices = len({row.image_id for row in rows})
     spacings = np.array(sorted(notes.spacings) or [(1.0, 1.0)])
     dark = [d for d, shares in notes.foreground.items() if median(shares) < 0.02]
     checks = [
@@ -266,7 +267,8 @@ def _image_warnings(rows: Sequence[Row], notes: Notes) -> list[str]:
         (notes.cut, f"cropping cuts more than 1% of the foreground away in {notes.cut} of {total} images"),
         (notes.grey_in_colour, f"{counted(notes.grey_in_colour, 'grey image')} stored as three equal channels"),
         (notes.colour_in_grey, f"{counted(notes.colour_in_grey, 'image')} lost colour; add --channels 3 to keep it"),
-        (notes.without_mask, f"{counted(notes.without_mask, 'visit')} without a mask; an empty one is stored"),
+        (notes.without_mask, f"{notes.without_mask} of {counted(slices, 'slice')} have no mask: whatever uses masks "
+                             "leaves them out (has_mask in manifest.csv), and never counts them as without a lesion"),
         (notes.with_text, f"{notes.with_text} of {counted(notes.looked_at, 'visit')} looked at may have text burned "
                           "into the pictures, which may name the patient: look at them before you share anything"),
         (notes.whole_heads, f"{notes.whole_heads} of {counted(notes.looked_at, 'visit')} looked at seem to show whole "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +84,12 @@ class MaskCodes:
         values, inverse = np.unique(labels, return_inverse=True)
         codes = [self._code(int(v)) if v else 0 for v in values]
         return np.array(codes, dtype=np.uint8)[inverse].reshape(labels.shape)
+
+
+def has_masks(own: Iterable[str], domains: Iterable[str]) -> bool:
+    """Whether a slice has a mask of every kind that the dataset has; mask, mask_1 and mask_2 are of one kind."""
+    kinds, all_kinds = ({re.sub(r"[\W_]*\d+$", "", name) for name in names} for names in (own, domains))
+    return kinds == all_kinds
 
 
 def settle_masks(path: Path, domains: tuple[str, ...], codes: MaskCodes) -> dict[str, int]:

@@ -49,7 +49,9 @@ def write_contact_sheet(dataset: Dataset, seed: int = 0, axis: Axis = "axial", o
         strips.append((domain, _rgb(dataset, rows, factor), [] if paired else _labels(dataset, rows)))
     if (dataset.path / "masks.npy").is_file():
         outlined = _rgb(dataset, chosen, factor)
-        inside = _enlarged(dataset.masks(chosen), factor) > 0
+        places = [i for i, row in enumerate(chosen) if row.has_mask]
+        inside = np.zeros(outlined.shape[:3], bool)
+        inside[places] = _enlarged(dataset.masks([chosen[i] for i in places]), factor) > 0
         outlined[inside & ~ndimage.binary_erosion(inside, _CROSS)] = (255, 60, 60)
         strips.append((f"{domains[0]} with masks", outlined, []))
     if paired:

@@ -242,7 +242,7 @@ def write_images(dataset: Dataset, rows: Sequence[Row], label: str, out: Path, s
         "provenance": {"ganatomy": __version__, "study": "training images of one cell"}})
     with new_dataset(out, dataset.info.size, dataset.info.channels, pixels.dtype) as writer:
         for image, row in zip(pixels, rows, strict=True):
-            writer.add(image, replace(row, split="train"))
+            writer.add(image, replace(row, split="train", has_mask=True))
         writer.finish(info)
 
 
