@@ -65,24 +65,6 @@ def holds(picture: np.ndarray, tile: np.ndarray) -> bool:
     return bool((windows == tile).all(axis=tuple(range(-tile.ndim, 0))).any())
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a dataset and a finished run of it; copied by those who change it."""
-    root = tmp_path_factory.mktemp("report")
-    write_dataset(root / "dataset", subjects=16)
-    train(root / "dataset", root / "run", load("rpgan-64", TINY))
-    return root
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Run:
-    for name in ("dataset", "run", "run.private"):
-        shutil.copytree(trained / name, tmp_path / name)
-    note = tmp_path / "run.private" / "dataset.json"
-    note.write_text(json.dumps({"path": str(tmp_path / "dataset")}))
-    return Run(tmp_path / "run")
-
-
 def metrics(run: Run, **more: Any) -> dict[str, Any]:
     result = {"name": "KD-Lite0", "against": "test", "value": 0.0812, "interval": [0.0634, 0.1041], "floor": 0.0047,
               "floor_interval": [0.001, 0.0093], "equal_n": {"value": 0.0762, "n_images": 4, "side": "above"},

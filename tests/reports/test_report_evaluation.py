@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.recipe import load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.pictures import to_uint8
@@ -25,8 +23,7 @@ from ganatomy.metrics.base import Sample, Samples
 from ganatomy.reports import drawings, evaluation_sections
 from ganatomy.reports.context import Context
 from ganatomy.reports.report import report
-from ganatomy.training.train import train
-from tests.builders import TINY, write_dataset
+from tests.reports.conftest import copied
 from tests.reports.test_report import Page, holds
 
 FIGURE = {"value": 0.1, "interval": [0.05, 0.2], "floor": 0.01, "n_images": 8, "n_subjects": 4, "n_synthetic": 40}
@@ -34,27 +31,22 @@ PAIR = {"synthetic": "5", "real": "image-001", "p": 0.05, "channel": "pixels", "
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of colour-free discs with a map, and metrics of every kind, some of them made up."""
-    root = tmp_path_factory.mktemp("evaluated")
-    dataset = write_dataset(root / "dataset", subjects=16)
-    run = train(root / "dataset", root / "run", load("rpgan-64", TINY))
+def evaluated(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with a map."""
+    root = copied(finished, tmp_path_factory.mktemp("evaluated"))
+    dataset, run = Dataset.open(root / "dataset"), Run(root / "run")
     made = load_generator(run.path).sample(40, 0)
     rng, rows = np.random.default_rng(0), {name: dataset.rows(split=name) for name in ("train", "test")}
     real = {name: Sample(dataset.images(own), [r.subject for r in own], rng.normal(size=(len(own), 16)),
                          ids=[r.image_id for r in own]) for name, own in rows.items()}
     samples = Samples(real["test"], Sample(made, None, rng.normal(size=(40, 16))), real["train"])
     write_map(run, samples, schema.Metrics(synthetic="made"), lambda _: None)
-    run.metrics_file.write_text(json.dumps(metrics()))
     return root
 
 
 @pytest.fixture
 def run(evaluated: Path, tmp_path: Path) -> Run:
-    for name in ("dataset", "run", "run.private"):
-        shutil.copytree(evaluated / name, tmp_path / name)
-    (tmp_path / "run.private" / "dataset.json").write_text(json.dumps({"path": str(tmp_path / "dataset")}))
-    return Run(tmp_path / "run")
+    return Run(copied(evaluated, tmp_path) / "run")
 
 
 def metrics(verdict: str = "suspicious", **more: Any) -> dict[str, Any]:

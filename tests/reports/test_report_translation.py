@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from ganatomy.reports.slice_sections import letting_go, read_progress
 from ganatomy.reports.translation_sections import findings, lede
 from ganatomy.training.train import train
 from tests.builders import SMALL, write_contrasts
+from tests.reports.conftest import copied
 from tests.reports.test_report import Page, holds
 
 N = 6
@@ -106,13 +106,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def runs(trained: Path, tmp_path: Path) -> Iterator[dict[str, Run]]:
+def runs(trained: Path, tmp_path: Path) -> dict[str, Run]:
     """Copies of the trained runs and their dataset."""
-    root = tmp_path / "copy"
-    shutil.copytree(trained, root)
-    for note in root.glob("*.private/dataset.json"):
-        note.write_text(json.dumps({"path": str(root / "data")}))
-    yield {path.name: Run(path) for path in root.iterdir() if Run.is_run(path)}
+    root = copied(trained, tmp_path / "copy")
+    return {path.name: Run(path) for path in root.iterdir() if Run.is_run(path)}
 
 
 # ------------------------------------------------------------------ what is claimed
