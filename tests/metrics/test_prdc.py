@@ -51,14 +51,6 @@ def by_loops(x: np.ndarray, sx: list[int], y: np.ndarray, sy: list[int]) -> list
             sum(map(sum, balls)) / K / len(y), float(np.mean(covered))]
 
 
-def test_six_numbers_on_a_line_counted_by_hand() -> None:
-    # of 0 to 5, the fifth neighbour is the farthest: the balls end at 5, 5, 5, 6, 8 and 10
-    real = points([0, 1, 2, 3, 4, 5])
-    assert values(real, points([5.5, 6.5, 7.5, 9.5, 12, 30])) == pytest.approx([4 / 6, 1, (3 + 2 + 2 + 1) / 30, 3 / 6])
-    # the synthetic balls begin at 3, 3.5, 4, 4.5, 4.5 and 4.5; 3, 5 and 6 lie on rims, which belong to the ball
-    assert values(real, points([4.5, 4.75, 5, 5.25, 5.5, 6])) == pytest.approx([1, 3 / 6, (3 * 6 + 3 * 3) / 30, 1])
-
-
 def test_two_patients_in_the_plane_counted_by_hand() -> None:
     real = points([(0, 0)] * 5 + [(10, 0)] * 5, "aaaaabbbbb")  # every radius is 10, to the other patient
     synthetic = [(0, 9)] * 5 + [(30, 0)] * 5

@@ -14,7 +14,7 @@ from ganatomy.metrics.appearance import block_means, chosen_rows, chunks, drawn,
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Grave, Result, Sample, Samples
 from ganatomy.metrics.prdc import squared_distances
 from ganatomy.statistics.resampling import Array, wilson
-from ganatomy.statistics.subjects import one_each
+from ganatomy.statistics.subjects import Index, one_each
 
 NAME = "Duplicates"
 ORDER = 13
@@ -37,7 +37,7 @@ class Channels:
     """Distances within a sample by features and by thumbnails, [n, n] each; infinite between images of one subject."""
 
     distances: tuple[Array, Array]
-    subjects: NDArray[np.intp]
+    subjects: Index
     ids: tuple[str, ...]
 
     @classmethod
@@ -121,7 +121,7 @@ def _combined(channels: Channels, typical: tuple[float, float], scale: tuple[flo
     return smaller
 
 
-def _nearest(distances: Array, rows: NDArray[np.intp]) -> Array:
+def _nearest(distances: Array, rows: Index) -> Array:
     nearest: Array = distances[np.ix_(rows, rows)].min(1)
     return nearest
 

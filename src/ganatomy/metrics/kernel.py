@@ -25,7 +25,7 @@ from ganatomy.statistics.resampling import (
     bootstrap_interval,
     multinomial_weights,
 )
-from ganatomy.statistics.subjects import Grouped, Points, dealt, one_each
+from ganatomy.statistics.subjects import Grouped, Index, Points, dealt, one_each
 
 MOST_SUBJECTS, GROUPS = 5000, 1000  # more subjects than the former are dealt into the latter: sums are [S, S]
 _AT_ONCE = 16_000_000  # kernel values held at a time; more are summed in tiles
@@ -63,7 +63,7 @@ def kernel_sums(x: Points, y: Points) -> Array:
     return sums
 
 
-def _tiles(points: Points) -> Iterator[NDArray[np.intp]]:
+def _tiles(points: Points) -> Iterator[Index]:
     """Rows in parts, whole subjects together as far as they go."""
     order = np.argsort(points.subjects, kind="stable")
     return (order[start:start + _TILE] for start in range(0, len(order), _TILE))
@@ -148,7 +148,7 @@ _DRAWS = 10  # draws of one image a subject in the permutation test
 _PERMUTED = 500  # synthetic images in the permutation test, at most
 _NEEDS = "needs at least two images on either side"
 ONE_SUBJECT = "one subject only: its slices stand in for subjects"
-_TOO_HIGH = "and are nearer to each other than those of several, so the value is too high"
+_TOO_HIGH = f"{ONE_SUBJECT} and are nearer to each other than those of several, so the value is too high"
 _DRAWN = 2000  # of more than MOST_SUBJECTS: subjects in the permutation test, synthetic images in the halvings
 
 
@@ -277,8 +277,7 @@ def _fewest(real: Sample, synthetic: Sample) -> int:
 def _caveat(real: Sample, synthetic: Sample, extra: dict[str, Any]) -> str:
     fewest = _fewest(real, synthetic)
     if fewest == 1:
-        return ("one subject only: pairs of its own images stand in for pairs of different subjects, "
-                "so the figure is too high")
+        return _TOO_HIGH
     if fewest < min(MIN_SUBJECTS, real.n_subjects):
         return f"the synthetic images are of {fewest} subjects only, so there is no interval"
     if real.n_subjects < MIN_SUBJECTS and extra.get("per_subject"):
@@ -326,8 +325,8 @@ class _People:
     """
 
     blocks: Blocks
-    x: NDArray[np.intp]
-    y: NDArray[np.intp]
+    x: Index
+    y: Index
     count: int
     apart: Array
 
@@ -368,7 +367,7 @@ def translated_distance(real: Sample, translated: Sample, seed: int = 0) -> Resu
     if fewest >= MIN_SUBJECTS:
         draws = people.distance(multinomial_weights(people.count, BOOTSTRAPS, np.random.default_rng((seed, 12))))
         interval = bootstrap_interval(value, draws, fewest)
-    caveat = "" if fewest > 1 else ONE_SUBJECT if real.names == translated.names else f"{ONE_SUBJECT} {_TOO_HIGH}"
+    caveat = "" if fewest > 1 else ONE_SUBJECT if real.names == translated.names else _TOO_HIGH
     return Result(name=real.extractor.metric("KD"), value=value, n_images=real.n_images, n_subjects=real.n_subjects,
                   n_synthetic=translated.n_images, interval=interval, caveat=caveat)
 

@@ -13,6 +13,7 @@ from ganatomy.features.base import Features
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Grave, Result, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
 from ganatomy.statistics.resampling import Array, central, jackknife_groups, jackknife_variance, student, wilson
+from ganatomy.statistics.subjects import Index
 
 ORDER = 4
 ABOUT = (
@@ -62,14 +63,14 @@ class Distances:
         self._x, self._y = x, y
         self._kept = squared_distances(x, y) if len(x) * len(y) <= _KEPT else None
 
-    def of(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+    def of(self, rows: Index, columns: Index) -> Array:
         if self._kept is not None:
             kept: Array = self._kept[np.ix_(rows, columns)]
             return kept
         return squared_distances(self._x[rows], self._y[columns])
 
 
-def radii(squared: Array, subjects: NDArray[np.intp]) -> Array | None:
+def radii(squared: Array, subjects: Index) -> Array | None:
     """The squared radius of each image's ball [n], to its k-th nearest image of *another subject*, from squared
     distances [n, n]; a hair larger, so that this one is inside. None if an image has fewer than k to choose from.
 
@@ -98,7 +99,7 @@ class Part:
 
     @classmethod
     def of(cls, real: Array, synthetic: Array, across: Array,
-           subjects: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Part | None:
+           subjects: tuple[Index, Index]) -> Part | None:
         """From squared distances within real [n, n] and synthetic images [m, m] and across [n, m]; None if too few."""
         around_real, around_synthetic = radii(real, subjects[0]), radii(synthetic, subjects[1])
         if around_real is None or around_synthetic is None:
@@ -118,7 +119,7 @@ class Part:
         return (np.any(self.inside, axis=0).astype(np.float64), self.recalled.astype(np.float64), dense,
                 np.any(self.inside, axis=1).astype(np.float64))
 
-    def held(self, subjects: NDArray[np.intp]) -> NDArray[np.bool_]:
+    def held(self, subjects: Index) -> NDArray[np.bool_]:
         """Whether the balls of each subject, in ascending order, hold each synthetic image: [S, m]."""
         order = np.argsort(subjects, kind="stable")
         starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
@@ -153,7 +154,7 @@ class Comparison:
         self.dealt, self.parts = dealt, [part for part in parts if part]
         self.computable = len(self.parts) == len(parts)
 
-    def part(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Part | None:
+    def part(self, rows: Index, columns: Index) -> Part | None:
         return Part.of(self.within[0].of(rows, rows), self.within[1].of(columns, columns),
                        self.across.of(rows, columns), (self.real.subjects[rows], self.synthetic.subjects[columns]))
 
@@ -224,7 +225,7 @@ class Comparison:
         low, high = student(value, float(np.sqrt(variance)), len(groups))
         return max(low, 0.0), high
 
-    def _density_without(self, groups: list[NDArray[np.intp]]) -> Array | None:
+    def _density_without(self, groups: list[Index]) -> Array | None:
         """The density without each group of real subjects, over the first parts; None where too few are left."""
         sums, used = np.zeros(len(groups)), max(1, _MOST_LEFT_OUT // self.size ** 2)
         for rows, columns in zip(*(dealt[:used] for dealt in self.dealt), strict=True):
@@ -251,11 +252,11 @@ class Comparison:
         side, 400 are drawn. None where a half has too few images."""
         subjects, most = self.real.subjects, min(self.synthetic.n_images, MOST_HALVED)
 
-        def half(chosen: Array) -> NDArray[np.intp]:
+        def half(chosen: Array) -> Index:
             rows = np.flatnonzero(chosen[subjects])
             return np.random.default_rng((self.seed, 14)).permutation(rows)[:most].astype(np.intp)
 
-        def real_half(a: NDArray[np.intp], b: NDArray[np.intp]) -> Part | None:
+        def real_half(a: Index, b: Index) -> Part | None:
             d = self.within[0]
             return Part.of(d.of(a, a), d.of(b, b), d.of(a, b), (subjects[a], subjects[b]))
 
@@ -275,7 +276,7 @@ def _stack(parts: list[Part | None]) -> Array:
     return np.array([[x.mean() for x in part.images()] if part else [np.nan] * len(NAMES) for part in parts])
 
 
-def _left_out(values: Array, subjects: NDArray[np.intp]) -> Array:
+def _left_out(values: Array, subjects: Index) -> Array:
     """The mean without each subject in turn: [S]."""
     sums, counts = np.bincount(subjects, values), np.bincount(subjects)
     left: Array = (sums.sum() - sums) / (counts.sum() - counts)

@@ -13,7 +13,7 @@ from ganatomy.features.base import CHUNK, Images
 from ganatomy.metrics.base import MIN_SUBJECTS, NO_TRAIN, About, Result, Sample, Samples
 from ganatomy.metrics.prdc import squared_distances
 from ganatomy.statistics.resampling import Array, jackknife_variance, wilson
-from ganatomy.statistics.subjects import one_each
+from ganatomy.statistics.subjects import Index, one_each
 
 ORDER, CONTROLS = 11, False
 ABOUT = (
@@ -31,7 +31,6 @@ _CAVEAT = ("fresh patients would have 0.5. Below: the synthetic images lie farth
            "ones, or are copies of training images (about 0.3). Above: they lie nearer, which average, blurred images "
            "do too, so that more is no better: read it with the distances, precision and the audit of copies")
 _NEEDS = "needs at least two training subjects and two synthetic images"
-Index = NDArray[np.intp]
 
 
 def compute(samples: Samples) -> list[Result]:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ganatomy.core.text import Interval, counted
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Result, Sample, Samples
-from ganatomy.metrics.copies.nearest import CHANNELS, FEWEST_SUBJECTS, Index, Nearest, Reference, nearest, view_name
+from ganatomy.metrics.copies.nearest import CHANNELS, FEWEST_SUBJECTS, Nearest, Reference, nearest, view_name
 from ganatomy.statistics.resampling import Array
+from ganatomy.statistics.subjects import Index
 
 ORDER, CONTROLS = 10, False
 ABOUT = (
@@ -227,7 +228,7 @@ class Calibration:
     spread: Array
     scores: Array
     weights: Array
-    owners: NDArray[np.intp]
+    owners: Index
     n_subjects: int
     size: float
     rank: int

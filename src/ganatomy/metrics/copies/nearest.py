@@ -17,6 +17,7 @@ from ganatomy.data.likeness import FINE_BAND, band, correlation, detail, spectra
 from ganatomy.features.base import Images
 from ganatomy.metrics.base import Sample
 from ganatomy.statistics.resampling import Array
+from ganatomy.statistics.subjects import Index
 
 CHANNELS = ("features", "pixels")
 FEWEST_SUBJECTS = 2
@@ -32,7 +33,6 @@ _SAME = 1e-6  # distances below are rounding
 _OWN = -9.0
 
 Float = NDArray[np.float32]
-Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
