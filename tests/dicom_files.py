@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR, SECONDARY = "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.7"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)
 
 
 def uid(*names: object) -> str:

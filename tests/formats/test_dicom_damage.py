@@ -13,9 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELos
 from ganatomy.data.images import Unreadable
 from ganatomy.formats import dicom
 from ganatomy.formats.dicom import file
-from tests.dicom_files import CT, save, write_dicom, write_enhanced
-
-RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)
+from tests.dicom_files import CT, RAMP, save, write_dicom, write_enhanced
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])

@@ -9,9 +9,7 @@ import pytest
 
 from ganatomy.data.images import Unreadable
 from ganatomy.formats import dicom
-from tests.dicom_files import dicom_dataset, save, write_dicom, write_enhanced
-
-RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)
+from tests.dicom_files import RAMP, dicom_dataset, save, write_dicom, write_enhanced
 
 
 def test_an_enhanced_file_is_rescaled_and_placed_frame_by_frame(tmp_path):

@@ -17,10 +17,9 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from ganatomy.data.images import Unreadable
 from ganatomy.formats import dicom
-from tests.dicom_files import SECONDARY, bundled, dicom_dataset, save, write_dicom, write_enhanced
+from tests.dicom_files import RAMP, SECONDARY, bundled, dicom_dataset, save, write_dicom, write_enhanced
 
 REAL = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[3] / "shared/data")) / "dicom"
-RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)
 
 
 @pytest.mark.parametrize(("dtype", "tags", "kept", "value"), [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import nibabel
@@ -13,13 +12,9 @@ from PIL import Image
 from ganatomy.core.errors import UserError
 from ganatomy.phantoms.cohort import MASK_DOMAIN, has_lesions, phantom, subject_images
 from ganatomy.phantoms.subject import FIELD_OF_VIEW, TYPICAL, TissueValues, inversion_gradient_echo, rician, spin_echo
+from tests.builders import table
 
 CORTEX, WHITE, FLUID, LESION = 0, 2, 3, 4
-
-
-def _rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "files.csv").open(newline="") as handle:
-        return list(csv.DictReader(handle))
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -37,7 +32,7 @@ def test_a_larger_cohort_begins_with_the_smaller_one(tmp_path: Path) -> None:
     large = _contents(phantom(tmp_path / "b", subjects=5, size=32, seed=4, lesions=0.5))
     assert len(small) == 9 and len(large) == 15
     assert small == {name: large[name] for name in small}
-    assert _rows(tmp_path / "b")[:9] == _rows(tmp_path / "a")
+    assert table(tmp_path / "b" / "files.csv")[:9] == table(tmp_path / "a" / "files.csv")
 
 
 def test_the_same_seed_gives_the_same_subjects_and_another_seed_others() -> None:
@@ -118,7 +113,7 @@ def test_the_share_with_lesions_is_kept_at_every_size_of_cohort(share: float) ->
 
 def test_nifti_files_have_the_right_names_geometry_and_orientation(tmp_path: Path) -> None:
     folder = phantom(tmp_path / "cohort", subjects=2, size=40, slices=3, sessions=2, lesions=0.5, seed=5)
-    rows = _rows(folder)
+    rows = table(folder / "files.csv")
     assert list(rows[0]) == ["path", "subject", "domain", "label", "session"]
     assert rows[0] == {"path": "sub-0001/sub-0001_ses-01_T1.nii.gz", "subject": "sub-0001", "domain": "T1",
                        "label": rows[0]["label"], "session": "ses-01"}
@@ -142,7 +137,7 @@ def test_nifti_files_have_the_right_names_geometry_and_orientation(tmp_path: Pat
 
 def test_png_files_show_the_same_slices(tmp_path: Path) -> None:
     folder = phantom(tmp_path / "cohort", subjects=1, size=48, format="png", slices=2, lesions=1.0)
-    rows = _rows(folder)
+    rows = table(folder / "files.csv")
     assert list(rows[0]) == ["path", "subject", "domain", "label", "slice"]
     assert {(r["domain"], r["slice"]) for r in rows} == {
         (d, s) for d in ("T1", "T2", MASK_DOMAIN) for s in ("0", "1")}
@@ -158,9 +153,10 @@ def test_a_taken_folder_is_kept_unless_overwrite(tmp_path: Path) -> None:
     folder = phantom(tmp_path / "cohort", subjects=2, size=16)
     with pytest.raises(UserError, match="overwrite"):
         phantom(folder, subjects=1, size=16)
-    assert [(r["domain"], r["label"]) for r in _rows(folder)] == [("T1", ""), ("T2", "")] * 2  # no masks, no labels
+    rows = table(folder / "files.csv")
+    assert [(r["domain"], r["label"]) for r in rows] == [("T1", ""), ("T2", "")] * 2  # no masks, no labels
     phantom(folder, subjects=1, size=16, overwrite=True)
-    assert len(_rows(folder)) == 2 and not (folder / "sub-0002").exists()
+    assert len(table(folder / "files.csv")) == 2 and not (folder / "sub-0002").exists()
 
 
 @pytest.mark.parametrize("change", [

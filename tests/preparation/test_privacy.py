@@ -230,6 +230,7 @@ def test_without_identifiers_it_refuses(own_dataset: Dataset) -> None:
 
 def test_what_cannot_be_unpacked_or_opened_is_told(known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (known / "a.npz").write_bytes(zipped("n.npy", bytes(5000), zipfile.ZIP_DEFLATED)[:-40])
+    (known / "b.npz").write_bytes(zipped("Quendel.npy", b"1234567890").replace(b"1234567890", b"1234567891"))
     (known / "closed-MX884213").mkdir()
     scandir = os.scandir
 
@@ -241,7 +242,8 @@ def test_what_cannot_be_unpacked_or_opened_is_told(known: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "scandir", refusing)
     audit = audit_phi([known])
     assert not audit.clean
-    assert [Path(file).name for file, _ in audit.unsearched] == ["a.npz", "closed-M..."]
+    assert sorted(Path(file).name for file, _ in audit.unsearched) == ["a.npz", "b.npz", "closed-M..."]
+    assert "quendel" not in str(audit.unsearched).casefold()  # the reason names the member
 
 
 def test_forms_that_are_looked_for() -> None:

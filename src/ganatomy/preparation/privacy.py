@@ -158,10 +158,12 @@ def _owners(place: Path) -> list[Path]:
 
 def _search(place: Path, search: Search, audit: Audit) -> None:
     """Search all files below a place, and their names."""
+    def masked(text: str) -> str:
+        return _masked(text, {hit.form for hit in search.text(os.fsencode(text))})
+
     def closed(fault: OSError) -> None:
-        folder = str(fault.filename)
-        forms = {hit.form for hit in search.text(os.fsencode(os.path.relpath(folder, place)))}
-        audit.cannot_search(_masked(folder, forms), f"the folder cannot be opened ({fault.strerror})")
+        folder = place / masked(os.path.relpath(fault.filename, place))
+        audit.cannot_search(str(folder), f"the folder cannot be opened ({fault.strerror})")
 
     for path in _below(place, closed):
         name = place.name if path == place else path.relative_to(place).as_posix()
@@ -178,7 +180,7 @@ def _search(place: Path, search: Search, audit: Audit) -> None:
             except OSError as error:
                 audit.cannot_search(shown, f"cannot be read ({error.strerror})")
             for reason in search.unsearched:
-                audit.cannot_search(shown, reason)
+                audit.cannot_search(shown, masked(reason))
             search.unsearched.clear()
 
 
