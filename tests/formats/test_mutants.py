@@ -123,7 +123,7 @@ def mutants(folder: Path, sound: list[Path], count: int, seed: int) -> Iterator[
 
 
 def monsters(folder: Path) -> list[Path]:
-    """Well-formed and poisonous: bombs, 4-D, no size, NaN, absurd headers."""
+    """Well-formed and poisonous: bombs, no size, infinite values, absurd headers."""
     folder.mkdir(parents=True)
     header = nibabel.Nifti1Header()
     header.set_data_dtype(np.float32)
@@ -139,13 +139,9 @@ def monsters(folder: Path) -> list[Path]:
 
     nifti("bomb.nii.gz", (1200, 1200, 1200), b"\0" * 40_000_000, True)  # promises 7 GB
     nifti("bomb2.nii.gz", (500, 500, 400), b"\0" * 400_000_000, True)  # keeps its promise: 400 MB in 400 kB
-    nifti("huge.nii", (32767, 32767, 32767), b"\0" * 100, False)
     nifti("negative.nii", (-5, 5, 5), b"\0" * 500, False)
     nifti("nothing.nii", (0, 0, 0), b"", False)
-    nibabel.save(nibabel.Nifti1Image(np.zeros((6, 6, 6, 5), np.float32), np.eye(4)), folder / "series.nii")
-    nibabel.save(nibabel.Nifti1Image(np.full((6, 6, 6), np.nan, np.float32), np.eye(4)), folder / "nan.nii")
     nibabel.save(nibabel.Nifti1Image(np.full((6, 6, 6), np.inf, np.float32), np.eye(4)), folder / "inf.nii")
-    (folder / "empty.png").write_bytes(b"")
     ihdr = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
     (folder / "wide.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + ihdr + b"\0" * 4)
     stream = io.BytesIO()
