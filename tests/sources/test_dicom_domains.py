@@ -18,14 +18,14 @@ PLANES = {"axial": (1.0, 0, 0, 0, 1, 0), "coronal": (1.0, 0, 0, 0, 0, -1), "sagi
 
 
 def series(description: str, patient: str = "P1", number: int = 1, plane: str = "axial", slices: int = 6,
-           **tags: Any) -> list[tuple[str, Path, Facts]]:
+           folder: str = "", **tags: Any) -> list[tuple[str, Path, Facts]]:
     """Facts of the files of one series."""
     orientation = PLANES[plane]
     normal = np.cross(orientation[:3], orientation[3:])
     base: dict[str, Any] = {"patient_id": patient, "study_uid": f"study {patient}", "modality": "MR", "rows": 8,
                             "columns": 8, "series_description": description, "series_number": number,
                             "series_uid": f"{patient} {number}", "image_type": ("ORIGINAL", "PRIMARY")}
-    names = [f"{patient}-{number}-{k}" for k in range(slices)]
+    names = [f"{folder}{patient}-{number}-{k}" for k in range(slices)]
     return [(name, Path(name), Facts(instance_number=k, **base | tags, frames=(Frame(
         tuple(float(x) for x in normal * 3 * k), orientation, (0.5, 0.5), 3.0),))) for k, name in enumerate(names)]
 
@@ -124,6 +124,26 @@ def test_rules_take_only_what_fits_and_the_first_counts() -> None:
     named, skipped = assign(three, {"anat": "^AX mp", "T1": "mprage"})
     assert [(v.facts.series_number, domain) for v, domain in named] == [(1, "anat"), (3, "T1")]
     assert skipped == [("P1-2-0", "matches no --domain: T2 Meier")]
+
+
+FOLDERS = [("full_3mm", "quarter_3mm"), ("SE1", "SE2"), ("first", "first again")]
+
+
+@pytest.mark.parametrize(("folders", "kept"), [(FOLDERS[0], {"CT-full_3mm", "CT-quarter_3mm"}), (FOLDERS[1], {"CT"}),
+                                               (FOLDERS[2], {"CT"})])
+def test_series_told_apart_by_folders_that_return_in_other_patients(folders: tuple[str, str], kept: set[str]) -> None:
+    cohort = [series("abdomen", patient, number, folder=f"{patient}/{folder}/", modality="CT")
+              for patient in ("L1", "L2", "L3") for number, folder in enumerate(folders, 1)]
+    assert {domain for _, domain in assign(volumes(*cohort), {})[0]} == kept
+    one, other = volumes(*cohort[:2])  # what a single patient has may as well be a repeat
+    assert [domain for _, domain in assign([one, other], {})[0]] == ["CT"]
+
+
+def test_rules_that_no_description_fits_are_searched_in_the_path_without_the_patient() -> None:
+    found = volumes(series("abdomen", "full1", folder="full1/full_3mm/"), series("", "full1", 2, folder="full1/T1/"),
+                    series("abdomen", "full1", 3, folder="full1/quarter/"))
+    assert [(v.facts.series_number, domain) for v, domain in assign(found, {"FD": "full", "QD": "quarter", "T": "t1"})[0]
+            ] == [(1, "FD"), (2, "T"), (3, "QD")]
 
 
 @pytest.mark.parametrize(("pattern", "words"), [("mprage(", "regular expression"), ("flair", "matches no series")])

@@ -117,16 +117,47 @@ def simple(folder: Path, place: str, patient: str | None, **tags: Any) -> None:
                     study=place, **{"PatientID": patient} | tags)
 
 
-@pytest.mark.parametrize(("key", "name", "told_by", "subjects"), [
-    ("a", "Doe", "PatientID", {"a"}), (None, "Doe", "PatientName", {"Doe"}),
-    (None, None, "their first folder", {"one", "two"})])
-def test_how_patients_are_known(tmp_path: Path, key: str | None, name: str | None, told_by: str,
-                                subjects: set[str]) -> None:
-    for place in ("one", "two"):
+NOBODY = ("", "")
+ANON = ("ANON", "anonymous^0000")
+
+
+@pytest.mark.parametrize(("files", "subjects", "told_by"), [
+    ({"one": ("a", "Doe"), "two": ("b", "Doe")}, {"a", "b"}, "PatientID"),
+    ({"one": ("", "Doe"), "two": ("removed", "Roe")}, {"Doe", "Roe"}, "PatientName"),
+    ({"one": NOBODY, "two": ANON}, {"one", "two"}, "their folder"),
+    ({"a": ("17", "Doe"), "b/pat1": ANON, "b/pat2": NOBODY}, {"17", "pat1", "pat2"}, "their folder, else by PatientID"),
+    ({"MR/1/T1/in": NOBODY, "MR/2/T1/in": NOBODY, "MR/10/T1/in": ANON}, {"1", "2", "10"}, "their folder"),
+    ({"export/pat01/t1": ("X17", "Doe"), "export/pat02/t1": ("X17", "Doe")}, {"pat01", "pat02"}, "their folder"),
+    ({"pat1/visit1": ANON, "pat1/visit2": ANON, "pat2/visit1": ANON}, {"pat1", "pat2"}, "their folder"),
+    ({"benign/p1": ANON, "benign/p2": ANON, "malignant/p7": ANON}, {"p1", "p2", "p7"}, "their folder"),
+    ({"x/20110304": ("P001", ""), "x/20120304": ("P001", "")}, {"P001"}, "PatientID"),
+    ({"P001/one": ("P001", ""), "P001/two": ("P001", "")}, {"P001"}, "PatientID")])
+def test_how_patients_are_known(tmp_path: Path, files: dict[str, tuple[str, str]], subjects: set[str],
+                                told_by: str) -> None:
+    for place, (key, name) in files.items():
         simple(tmp_path, place, key, PatientName=name)
     layout = layout_of(tmp_path)
-    assert {entry.subject for entry in layout.entries} == subjects
+    assert {entry.subject for entry in layout.entries} == subjects and len(layout.entries) == len(files)
     assert f"patients are told apart by {told_by}" in layout.notes
+    option = re.search(r"--subject-regex '(.+?)'", " ".join(layout.notes))
+    if option and len({*files.values()} - {ANON, NOBODY}) < 2:  # the option that is offered says the same
+        assert {entry.subject for entry in layout_of(tmp_path, subject=re.compile(option[1])).entries} >= (
+            subjects - {key for key, _ in files.values()})
+
+
+@pytest.mark.parametrize(("files", "readings"), [
+    ({"a1": ("P001", ""), "b7": ("P001", "")}, [{"P001"}, {"a1", "b7"}]),
+    ({"CT/1": ANON, "MR/1": ANON, "CT/2": ANON, "MR/2": ANON}, [{"CT/1", "CT/2", "MR/1", "MR/2"}, {"1", "2"}]),
+    ({"20110304": ANON, "20120304": ANON}, [{"20110304", "20120304"}])])
+def test_where_patients_cannot_be_told_every_reading_is_offered(tmp_path: Path, files: dict[str, tuple[str, str]],
+                                                                readings: list[set[str]]) -> None:
+    for place, (key, name) in files.items():
+        simple(tmp_path, place, key, PatientName=name)
+    with pytest.raises(UserError, match="several ways") as caught:
+        layout_of(tmp_path)
+    offers = re.findall(r"--subject-regex '?([^';]+)'?", caught.value.fix or "")
+    read = [{e.subject for e in layout_of(tmp_path, subject=re.compile(offer)).entries} for offer in offers]
+    assert read[:-1] == readings and len(read[-1]) == len(files), "the last makes each study a patient"
 
 
 def test_without_anything_a_study_is_a_patient(tmp_path: Path) -> None:
@@ -138,8 +169,7 @@ def test_without_anything_a_study_is_a_patient(tmp_path: Path) -> None:
 @pytest.mark.parametrize("regex", [r"^([^/]+)/", r"(?P<junk>^)(?P<subject>[^/]+)/"])
 def test_subject_regex_goes_before_the_tags(tmp_path: Path, regex: str) -> None:
     for name in ("one", "two"):
-        simple(tmp_path, name, "ANON")
-    assert any(note.startswith("warning: all files have the same PatientID") for note in layout_of(tmp_path).notes)
+        simple(tmp_path, name, "A", PatientName=f"{name}^name")
     layout = layout_of(tmp_path, subject=re.compile(regex))
     assert {entry.subject for entry in layout.entries} == {"one", "two"}
     assert not any(note.startswith("warning") for note in layout.notes)
@@ -154,6 +184,7 @@ def test_cohorts_that_share_blank_uids_are_not_thrown_together(tmp_path: Path) -
 def test_warnings_of_burned_in_text_faces_and_mixed_patients(tmp_path: Path) -> None:
     simple(tmp_path, "one", "A", BurnedInAnnotation="YES", PatientName="Meier^Hans")
     simple(tmp_path, "two", "A", RecognizableVisualFeatures="YES", PatientName="Schulz^Hans")
+    simple(tmp_path, "three", "B")
     notes = [note for note in layout_of(tmp_path).notes if note.startswith("warning: ")]
     assert [note.split()[1] for note in notes] == ["3", "3", "1"]
     assert "BurnedInAnnotation" in notes[0] and "face" in notes[1] and "several family names" in notes[2]

@@ -153,11 +153,18 @@ def _detected(source: Path, files: Files) -> str:
 def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
     if asked.pattern is not None:
         names = sorted([*files.images, *files.dicom], key=natural)
-        return _settled(templates.match_pattern(source, names, asked.pattern, asked.domains), asked)
+        layout = templates.match_pattern(source, names, asked.pattern, asked.domains)
+        fields = {e.name: e for e in layout.entries if e.name in {*files.dicom}}
+        if not fields:
+            return _settled(layout, asked)
+        images = [e for e in layout.entries if e.name not in fields]
+        others = replace(layout, entries=images, unmatched=[])
+        dicom = _dicom(source, list(fields), asked, fields)
+        return replace(dicom, entries=[*dicom.entries, *(_settled(others, asked).entries if images else [])],
+                       unmatched=[*layout.unmatched, *dicom.unmatched])
     if kind == "dicom":
         _check_kind(files.dicom, source, "holds no DICOM files")
-        return read_dicom(source, files.dicom, rules=asked.rules, subject=asked.subject, allow_gaps=asked.allow_gaps,
-                          keep_derived=asked.keep_derived, workers=asked.workers, say=asked.say)
+        return _dicom(source, files.dicom, asked)
     if kind == "bids":
         return check_rules(_refuse_subjects(read_bids(source, files.images, asked.regexes), asked), asked.regexes)
     if kind == "stacks":
@@ -169,6 +176,12 @@ def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
         return _settled(templates.read_folders(source, files.images, asked.subject), asked)
     reader = templates.read_sides if kind == "sides" else templates.read_side_by_side
     return _settled(reader(source, files.images), asked)
+
+
+def _dicom(source: Path, names: Sequence[str], asked: Wishes, fields: Mapping[str, Entry] | None = None) -> Layout:
+    return read_dicom(source, names, rules=asked.rules, subject=asked.subject, allow_gaps=asked.allow_gaps,
+                      keep_derived=asked.keep_derived, workers=asked.workers, say=asked.say, fields=fields,
+                      told=re.findall(r"{(\w+)}", asked.pattern or ""))
 
 
 def _stacks(files: Sequence[tuple[str, Path]], asked: Wishes) -> Layout:

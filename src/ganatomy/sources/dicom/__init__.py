@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from ganatomy.data.parallel import in_order, progress
 from ganatomy.formats import LEFT_OUT, SYNTHETIC, Unreadable
 from ganatomy.formats.dicom.tags import Facts, facts
 from ganatomy.sources.dicom.contrasts import Named, assign, table
+from ganatomy.sources.dicom.patients import TAGS, known_by, tell_patients
 from ganatomy.sources.dicom.series import build
 from ganatomy.sources.dicom.slices import Skipped
 from ganatomy.sources.entry import Entry, Layout, Piece, subject_in
@@ -26,39 +27,48 @@ FAULTY = 5
 
 
 def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], subject: re.Pattern[str] | None,
-               allow_gaps: bool, keep_derived: bool, workers: int, say: Callable[[str], None]) -> Layout:
+               allow_gaps: bool, keep_derived: bool, workers: int, say: Callable[[str], None],
+               fields: Mapping[str, Entry] | None = None, told: Collection[str] = ()) -> Layout:
     """Volumes and pictures of DICOM files, whatever the folders and files are called.
 
     Args:
         source: the folder; names: relative paths of the files in it, in any order.
         rules: domain -> pattern, see `contrasts.assign`; without any, domains are proposed.
-        subject: tells the patient from the relative path, see `entry.subject_in`. Without it a patient is a PatientID,
-            else a PatientName, else a first folder where there are several, else a study.
+        subject: tells the patient from the relative path, see `entry.subject_in`, or is the name of one of
+            `patients.TAGS`. Without it, see `patients.tell_patients`.
         allow_gaps, keep_derived: see `series.build`.
         workers: processes that read tags.
         say: told now and then how far it is.
+        fields: what a pattern tells of each file; it goes before the tags, but for slices.
+        told: the fields that it tells, such as "session".
 
     Raises:
-        UserError: a rule that is no expression or fits nothing; nothing that can be used.
+        UserError: a rule that is no expression or fits nothing; nothing that can be used; patients that cannot be told.
     """
-    reading = _Reading(source, names, subject)
+    reading = _Reading(source, subject, fields or {}, told)
     volumes, skipped = build(reading.facts(read_tags(source, names, workers, say)), allow_gaps, keep_derived)
     if not keep_derived:  # a translation is a study of its own, so that its being derived says nothing
         ours = [volume for volume in volumes if SYNTHETIC.match(volume.facts.series_description)]
         skipped += [(v.name, f"{LEFT_OUT}: series {v.facts.series_description!r}") for v in ours]
         volumes = [volume for volume in volumes if volume not in ours]
-    named, left_out = assign(volumes, rules) if volumes else ([], [])
+    if subject or fields:
+        patients = [f"patients are told apart by {'--subject-regex' if subject else '--pattern'}"]
+    else:
+        volumes, patients = tell_patients(volumes) if volumes else ([], [])
+    domains = {v: fields[v.name].domain for v in volumes} if fields and "domain" in told else {}
+    named, left_out = assign(volumes, rules, domains) if volumes else ([], [])
     skipped = [*reading.unreadable, *skipped, *left_out]
     if not named:
         raise _nothing(source, len(names), skipped)
     notes = ["the series, over all patients:", *(f"  {line}" for line in table(volumes, named)),
-             *([] if rules else ["if a domain is wrong, tell it with --domain NAME='regular expression' over series "
-                                 "description and protocol"]),
-             *_left_out(skipped), *reading.notes(), *_oddities(named)]
+             *([] if rules or domains else ["if a domain is wrong, tell it with --domain NAME='regular expression' "
+                                            "over series description, protocol and path"]),
+             *_left_out(skipped), *patients, *reading.notes(), *_oddities(named)]
     studies = len({volume.session for volume, _ in named})
     series = len({(volume.session, volume.facts.series_uid) for volume, _ in named})
-    return Layout(f"DICOM: {studies} {'study' if studies == 1 else 'studies'}, {series} series", _entries(named),
-                  unmatched=skipped, notes=notes, identifiers=frozenset(reading.identifiers))
+    return Layout(f"DICOM: {studies} {'study' if studies == 1 else 'studies'}, {series} series",
+                  _entries(named, fields or {}), unmatched=skipped, notes=notes,
+                  identifiers=frozenset(reading.identifiers))
 
 
 def read_tags(folder: Path, names: Sequence[str], workers: int = 1,
@@ -93,83 +103,70 @@ class _Reading:
     """What is to be told of all files, as their tags pass.
 
     Attributes:
-        pattern: tells the patient from a file's name.
+        pattern: tells the patient from a file's name; fields, told: see `read_dicom`.
         unreadable: (name, reason) of files that hold no image.
         identifiers: (keyword, value) of all that names patients.
-        known_by: by what the patients of how many files are known.
         marked: files with text burned in, and with recognisable faces.
         people: PatientID -> family names and birth dates.
     """
 
     source: Path
-    names: Sequence[str]
     pattern: re.Pattern[str] | None
+    fields: Mapping[str, Entry]
+    told: Collection[str]
     unreadable: Skipped = field(default_factory=list)
     identifiers: set[tuple[str, str]] = field(default_factory=set)
-    known_by: Counter[str] = field(default_factory=Counter)
     marked: Counter[str] = field(default_factory=Counter)
     people: dict[str, tuple[set[str], set[str]]] = field(default_factory=lambda: defaultdict(lambda: (set(), set())))
 
-    def __post_init__(self) -> None:
-        self.folders = {name.split("/")[0] for name in self.names if "/" in name}
-
     def facts(self, files: Iterable[tuple[str, Facts | str]]) -> Iterator[tuple[str, Path, Facts]]:
-        """(name, path, facts) of every image; `patient_id` is the subject, `study_uid` is never empty."""
+        """(name, path, facts) of every image, with what the user tells of it; `study_uid` is never empty."""
         for name, tags in files:
             if isinstance(tags, str):
                 self.unreadable.append((name, tags))
                 continue
             self._note(tags)
-            by, subject = self._subject(name, tags)
-            self.known_by[by] += bool(subject)
-            if subject:
-                study = tags.study_uid or str(Path(name).parent)
-                yield name, self.source / name, replace(tags, patient_id=subject, study_uid=study)
-            else:
-                self.unreadable.append((name, "does not fit --subject-regex"))
-
-    def _subject(self, name: str, tags: Facts) -> tuple[str, str]:
-        """By what the patient of a file is known, and who it is."""
-        if self.pattern is not None:
-            return "--subject-regex", subject_in(name, self.pattern)
-        if tags.patient_id:
-            return "PatientID", tags.patient_id
-        if tags.patient_name:
-            return "PatientName", tags.patient_name
-        if len(self.folders) > 1 and "/" in name:
-            return "their first folder", name.split("/")[0]
-        return "StudyInstanceUID", tags.study_uid or str(Path(name).parent)
+            tags = replace(tags, study_uid=tags.study_uid or str(Path(name).parent))
+            if self.fields:
+                own = self.fields[name]
+                parts = (own.domain, own.label, own.split) if {"domain", "label", "split"} & {*self.told} else ()
+                tags = replace(tags, patient_id=own.subject, study_uid=own.session or tags.study_uid,
+                               series_uid="/".join((tags.series_uid or str(Path(name).parent), *parts)))
+            elif self.pattern is not None:
+                tag = TAGS.get(self.pattern.pattern)
+                subject: str = getattr(tags, tag) if tag else subject_in(name, self.pattern)
+                if not subject:
+                    self.unreadable.append((name, "does not fit --subject-regex"))
+                    continue
+                tags = replace(tags, patient_id=subject)
+            yield name, self.source / name, tags
 
     def _note(self, tags: Facts) -> None:
         self.identifiers |= tags.identifiers
         self.marked["text"] += tags.burned_in
         self.marked["faces"] += tags.recognizable
-        if tags.patient_id:
+        if known_by(tags)[0] == "PatientID" and not self.fields and self.pattern is None:
             families, births = self.people[tags.patient_id]
             families |= {re.split(r"[\^=,\s]", tags.patient_name.casefold())[0]} - {""}
             births |= {tags.birth_date} - {""}
 
     def notes(self) -> list[str]:
         """What must be told of the files as a whole."""
-        out = [f"patients are told apart by {', else by '.join(by for by, _ in self.known_by.most_common())}"]
+        out = []
         if self.marked["text"]:
             out.append(f"warning: {grouped(self.marked['text'], 'file')} are marked as having text burned into the "
                        "picture (BurnedInAnnotation), which may name the patient; look at them, or leave them out")
         if self.marked["faces"]:
             out.append(f"warning: {grouped(self.marked['faces'], 'file')} are marked as showing a recognisable face "
                        "(RecognizableVisualFeatures)")
-        if self.known_by["PatientID"]:
-            mixed = sum(len(families) > 1 or len(births) > 1 for families, births in self.people.values())
-            if mixed:
-                out.append(f"warning: {counted(mixed, 'PatientID')} with several family names or birth dates; images "
-                           "of one PatientID are taken for one patient's; tell them apart with --subject-regex")
-            elif len(self.people) == 1 and len(self.folders) > 1:
-                out.append(f"warning: all files have the same PatientID, though they lie in {len(self.folders)} "
-                           "folders; if these are patients, say so with --subject-regex '^([^/]+)/'")
+        mixed = sum(len(families) > 1 or len(births) > 1 for families, births in self.people.values())
+        if mixed:
+            out.append(f"warning: {counted(mixed, 'PatientID')} with several family names or birth dates; images "
+                       "of one PatientID are taken for one patient's; tell them apart with --subject-regex")
         return out
 
 
-def _entries(named: Named) -> list[Entry]:
+def _entries(named: Named, fields: Mapping[str, Entry]) -> list[Entry]:
     numbers: dict[tuple[tuple[str, str], str], list[int | None]] = defaultdict(list)
     for volume, domain in named:
         numbers[volume.session, domain].append(volume.number)
@@ -178,9 +175,11 @@ def _entries(named: Named) -> list[Entry]:
         patient, study = volume.session
         there = numbers[volume.session, domain]
         unique = not volume.frames and None not in there and len(set(there)) == len(there)
-        entries.append(Entry(volume.path, volume.name, patient, f"{volume.facts.study_date}-{study}".lstrip("-"),
-                             domain, slice=volume.number if unique else None, piece=Piece(frames=volume.frames),
-                             header=volume.header, frame=volume.facts.frame_uid))
+        own = fields.get(volume.name)
+        session = own.session if own and own.session else f"{volume.facts.study_date}-{study}".lstrip("-")
+        entries.append(Entry(volume.path, volume.name, patient, session, domain, own.label if own else "",
+                             own.split if own else "", volume.number if unique else None,
+                             piece=Piece(frames=volume.frames), header=volume.header, frame=volume.facts.frame_uid))
     return entries
 
 

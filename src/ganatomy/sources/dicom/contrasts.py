@@ -17,8 +17,10 @@ from ganatomy.core.text import printable
 from ganatomy.data.vocabulary import DESCRIPTIONS, ENHANCED, FAT_SATURATED, MODALITIES, NATIVE, spaced
 from ganatomy.sources.dicom.series import Volume
 from ganatomy.sources.dicom.slices import Skipped, join
-from ganatomy.sources.entry import compiled
+from ganatomy.sources.entry import compiled, safe_name
 
+_COUNTED = re.compile(r"(s|se|ser|series|scan|im|img|image|dir|seq|acq|run|rep|repeat|no)?[-_ ]?\d+", re.IGNORECASE)
+"""Names of folders that only count."""
 Named = list[tuple[Volume, str]]
 """Volumes and their domains."""
 
@@ -65,7 +67,8 @@ def _by_times(volume: Volume) -> str:
     return "T2" if echo >= LATE_ECHO else "PD" if echo <= 40 else ""
 
 
-def assign(volumes: Sequence[Volume], rules: Mapping[str, str]) -> tuple[Named, Skipped]:
+def assign(volumes: Sequence[Volume], rules: Mapping[str, str],
+           told: Mapping[Volume, str] | None = None) -> tuple[Named, Skipped]:
     """The domain of each volume, and what is left out.
 
     Without rules, domains of which one session holds several planes get the plane's name behind theirs in all
@@ -75,14 +78,18 @@ def assign(volumes: Sequence[Volume], rules: Mapping[str, str]) -> tuple[Named, 
     Args:
         volumes: of all patients.
         rules: domain -> pattern, searched without regard to case in description and protocol; the first one counts.
+            Those that fit no series are searched in the path too, and so are all for series without either.
+        told: the domain of each volume, where the user says it.
 
     Raises:
         UserError: a rule that is no pattern, or that fits nothing.
     """
     if rules:
         named, skipped = _by_rules(volumes, rules)
+    elif told:
+        named, skipped = [(v, told[v]) for v in volumes], []
     else:
-        named, skipped = _numbered(_with_planes(_with_fat([(v, propose(v)) for v in volumes]))), []
+        named, skipped = _with_folders(_numbered(_with_planes(_with_fat([(v, propose(v)) for v in volumes])))), []
     kept, repeats = _without_repeats(named)
     return kept, [*skipped, *repeats]
 
@@ -91,9 +98,12 @@ def _by_rules(volumes: Sequence[Volume], rules: Mapping[str, str]) -> tuple[Name
     patterns = {domain: compiled(pattern, "--domain") for domain, pattern in rules.items()}
     named: Named = []
     skipped: Skipped = []
+    fitting = {name for name, p in patterns.items() if any(map(p.search, (t for v in volumes for t in _texts(v))))}
     for volume in volumes:
-        texts = (volume.facts.series_description, volume.facts.protocol)
-        domain = next((name for name, p in patterns.items() if any(p.search(text) for text in texts)), None)
+        texts = _texts(volume)
+        by_path = [name for name in patterns if name not in fitting or not any(texts)]
+        domain = next((name for name, p in patterns.items() if any(map(p.search, texts))), None) or next(
+            (name for name in by_path if patterns[name].search(_path(volume))), None)
         if domain is None:
             skipped.append((volume.name, f"matches no --domain: {title(volume)}"))
         else:
@@ -105,6 +115,15 @@ def _by_rules(volumes: Sequence[Volume], rules: Mapping[str, str]) -> tuple[Name
         raise UserError(f"{domain}={rules[domain]!r} matches no series", where="--domain",
                         fix=f"the descriptions there are: {', '.join(map(repr, there[:12]))}{more}")
     return named, skipped
+
+
+def _texts(volume: Volume) -> tuple[str, str]:
+    return volume.facts.series_description, volume.facts.protocol
+
+
+def _path(volume: Volume) -> str:
+    """Where a volume lies, without the patient's name: patient19 is no t1."""
+    return re.sub(rf"(?<![^\W_]){re.escape(volume.facts.patient_id)}(?![^\W_])", "", volume.name)
 
 
 def title(volume: Volume) -> str:
@@ -144,6 +163,28 @@ def _numbered(named: Named) -> Named:
             join(contrasts, volume, _same_contrast)
         numbers |= {volume: i for i, alike in enumerate(contrasts, 1) for volume in alike}
     return [(v, f"{domain}-{numbers[v]}" if numbers.get(v, 1) > 1 else domain) for v, domain in named]
+
+
+def _with_folders(named: Named) -> Named:
+    """Series that differ in nothing but their folder get its name where the same folders return in other patients."""
+    folders: dict[str, dict[tuple[str, str], dict[Volume, str]]] = defaultdict(dict)
+    for (session, domain), volumes in _sessions(named).items():
+        paths = [v.name.split("/")[:-1] for v in volumes]
+        level = next((i for i, parts in enumerate(zip(*paths, strict=False)) if len(set(parts)) > 1), None)
+        own = [path[level] for path in paths] if level is not None else []
+        if len({_unnumbered(name) for name in own}) == len(own) and not any(map(_COUNTED.fullmatch, own)):
+            folders[domain][session] = dict(zip(volumes, own, strict=False))
+    renamed = dict[Volume, str]()
+    for domain, sessions in folders.items():
+        patients: dict[str, set[str]] = defaultdict(set)
+        for (patient, _), names in sessions.items():
+            for name in names.values():
+                patients[name].add(patient)
+        crossed = [names for names in sessions.values() if names and all(len(patients[n]) > 1 for n in names.values())]
+        known = {name for names in crossed for name in names.values()}
+        renamed |= {v: f"{domain}-{safe_name(name)}" for v, own in named if own == domain and v.frames
+                    for name in v.name.split("/")[:-1] if name in known}
+    return [(v, renamed.get(v, domain)) for v, domain in named]
 
 
 def _same_contrast(one: Volume, other: Volume) -> bool:

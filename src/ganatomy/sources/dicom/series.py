@@ -124,10 +124,11 @@ def build(facts: Iterable[tuple[str, Path, Facts]], allow_gaps: bool = False,
             volumes += good
             skipped += faulty
         skipped += [(part[0].name, f"{reason}: {_series(part)}") for (reason, _), part in left_out.items()]
-    return sorted(volumes, key=_order), skipped
+    return sorted(volumes, key=order), skipped
 
 
-def _order(volume: Volume) -> tuple[str, str, str, int, str, int, str]:
+def order(volume: Volume) -> tuple[str, str, str, int, str, int, str]:
+    """A sorting key: patients, studies, series, time."""
     facts = volume.facts
     return (facts.patient_id, facts.study_date, facts.study_uid, facts.series_number or 0, volume.time,
             volume.number or 0, volume.name)

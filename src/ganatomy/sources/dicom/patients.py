@@ -1,0 +1,165 @@
+"""Whose images DICOM volumes are: by their tags or, where these hold placeholders, by folders or studies."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ganatomy.core.errors import UserError
+from ganatomy.core.text import counted, printable
+from ganatomy.data.vocabulary import is_contrast_name
+from ganatomy.formats.dicom.tags import Facts
+from ganatomy.sources.dicom.series import Volume, order
+
+TAGS = {"PatientID": "patient_id", "PatientName": "patient_name", "StudyInstanceUID": "study_uid"}
+"""Tags that --subject-regex may name instead of an expression over paths."""
+_PLACEHOLDER = re.compile(
+    r"(anon\w*|removed?|unknown|unbekannt|undefined|unnamed|unidentified|none|null|nil|nan?|no|not|name|noname|noid|id|"
+    r"patient|subject|person|patientid|patientname|deleted|de|deid\w*|identified|redacted|empty|blank|hidden|withheld|"
+    r"confidential|private|default|dummy|available|x+|0+)", re.IGNORECASE)
+"""What the words of an id or name are that was put in the place of one."""
+_PERSON = re.compile(r"(patients?|pat?|pt|p|person|subjects?|subj|sub|case|id|pid|participant|volunteer|vol)[-_ ]?\w*\d"
+                     r"\w*", re.IGNORECASE)
+_VISIT = re.compile(
+    r"(baseline|bl|pre|post|follow[-_ ]?up|fu|before|after|"
+    r"(ses|session|visit|v|timepoint|time|tp|t|study|st|exam|scan|month|m|week|w|day|d|year|y|follow[-_ ]?up|fu)[-_ ]?"
+    r"\d+|"
+    r"((19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d|[0-3]\d[-_.][0-3]\d[-_.](19|20)\d\d).*|\d+(\.\d+){4,})", re.IGNORECASE)
+_PARCEL = re.compile(r"\D*|(site|center|centre|group|batch|part|fold|cohort|scanner|disc|disk|dir)[-_ ]?\w*",
+                     re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level of folders that parts studies.
+
+    Attributes:
+        start, end: which parts of a path are the subject.
+        regex: for --subject-regex.
+        names: of the folders of that level; subjects: how many there are.
+    """
+
+    start: int
+    end: int
+    regex: str
+    names: frozenset[str]
+    subjects: int
+
+    def subject(self, volume: Volume) -> str:
+        """Whose a volume is."""
+        return "/".join(volume.name.split("/")[self.start:self.end])
+
+
+def tell_patients(volumes: Sequence[Volume]) -> tuple[list[Volume], list[str]]:
+    """The volumes with their subjects as `patient_id`, and what is to be told of it.
+
+    A subject is a PatientID, else a PatientName. Placeholders, and one id over all files that lie in folders called
+    like patients, give way to these folders, else to the studies.
+
+    Raises:
+        UserError: several ways to read it, with the option for each.
+    """
+    owners: dict[tuple[str, str], list[Volume]] = defaultdict(list)
+    for volume in volumes:
+        owners[known_by(volume.facts)].append(volume)
+    by, notes, out = Counter[str](), list[str](), list[Volume]()
+    for (tag, key), own in owners.items():
+        level = _level(own, tag, key, len(owners) == 1)
+        way = "their folder" if level else tag or "StudyInstanceUID"
+        subjects = [level.subject(v) if level else key or v.facts.study_uid for v in own]
+        by[way] += len(own)
+        out += [replace(v, facts=replace(v.facts, patient_id=s)) for v, s in zip(own, subjects, strict=True)]
+        studies = len({v.facts.study_uid for v in own})
+        if way == tag and len(owners) == 1 and studies > 1:
+            notes.append(f"warning: all files have one {tag}, so they are one patient with {studies} studies; "
+                         "--subject-regex StudyInstanceUID makes each study a patient")
+        elif way != tag:
+            what = f"one {tag} stands for" if key else "no PatientID or PatientName tells apart"
+            example = f", such as {printable(subjects[0])!r} (--subject-regex {level.regex!r})" if level else ""
+            notes.append(f"warning: {what} {counted(len(own), 'volume')}, so each {'folder' if level else 'study'} is "
+                         f"a patient, {len(set(subjects))} in all{example}; if not, say so with --subject-regex")
+    told = ", else by ".join(way for way, _ in by.most_common())
+    return sorted(out, key=order), [f"patients are told apart by {told}", *notes]
+
+
+def known_by(facts: Facts) -> tuple[str, str]:
+    """The tag that names the patient, and its value; both "" where there are only placeholders."""
+    for tag in ("PatientID", "PatientName"):
+        value: str = getattr(facts, TAGS[tag])
+        words = re.findall(r"[^\W_]+", value)
+        if words and not all(_PLACEHOLDER.fullmatch(word) for word in words):
+            return tag, value
+    return "", ""
+
+
+def _level(volumes: Sequence[Volume], tag: str, key: str, alone: bool) -> _Level | None:
+    """The level of folders that are the patients, None where the tag or the study is.
+
+    Args:
+        volumes: those of one value of the tag.
+        tag, key: see `known_by`.
+        alone: there is no other value.
+    """
+    own_folders = re.compile(rf"(?<![^\W_]){re.escape(key)}(?![^\W_]).*/", re.IGNORECASE)
+    if key and all(own_folders.search(v.name) for v in volumes):
+        return None
+    levels = _levels(volumes)
+    people = [level for level in levels if all(map(_PERSON.fullmatch, level.names))]
+    if people and (alone or not key or people[0].subjects > 2):
+        return people[0]
+    if not levels or (key and not alone):
+        return None
+    inner = [level for level in levels if not all(map(_VISIT.fullmatch, level.names))]
+    if key and not inner:
+        return None
+    named = [level for level in inner if not all(map(_PARCEL.fullmatch, level.names))] or inner[-1:]
+    studies = len({v.facts.study_uid for v in volumes})
+    if not key and len(named) == 1 and len(named[0].names) == named[0].subjects and (
+            named[0].subjects == studies or not all(map(_PARCEL.fullmatch, named[0].names))):
+        return named[0]
+    raise _undecided(volumes, tag, key, named or levels, studies)
+
+
+def _levels(volumes: Sequence[Volume]) -> list[_Level]:
+    """The levels that part studies and no study, the top one first; none that parts the same again, none of contrasts.
+
+    Where all lie in one study, this says nothing, unless the same series return in each folder.
+    """
+    paths = [v.name.split("/")[:-1] for v in volumes]
+    one_study = len({v.facts.study_uid for v in volumes}) == 1
+    common, levels = 0, list[_Level]()
+    for end in range(1, min(map(len, paths)) + 1):
+        folders = [tuple(path[:end]) for path in paths]
+        parts, names = set(folders), frozenset(path[end - 1] for path in paths)
+        if len(parts) == 1:
+            common = end
+            continue
+        held: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        series: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for folder, volume in zip(folders, volumes, strict=True):
+            held[folder].add(volume.facts.study_uid)
+            series[folder].append(f"{volume.facts.series_description} {volume.plane}")
+        parted = len({tuple(sorted(own)) for own in series.values()}) > 1 if one_study else (
+            sum(map(len, held.values())) > len(set().union(*held.values())))
+        if parted or all(map(is_contrast_name, names)) or (levels and levels[-1].subjects == len(parts)):
+            continue
+        start = end - 1 if len(names) == len(parts) else common
+        above = [*map(re.escape, paths[0][:min(common, start)]), *["[^/]+"] * (start - common)]
+        regex = "/".join([*above, f"({'/'.join(['[^/]+'] * (end - start))})"])
+        levels.append(_Level(start, end, f"^{regex}/", names, len(parts)))
+    return levels
+
+
+def _undecided(volumes: Sequence[Volume], tag: str, key: str, levels: Sequence[_Level], studies: int) -> UserError:
+    what = f"all files have one {tag}" if key else "no PatientID or PatientName tells patients apart"
+    ways = [f"all are one patient: --subject-regex {tag}"] if key else []
+    ways += [f"{level.subjects} patients, such as {printable(level.subject(volumes[0]))!r}: --subject-regex "
+             f"{level.regex!r}" for level in levels]
+    ways += [f"{len(level.names)} patients, such as {printable(volumes[0].name.split('/')[level.end - 1])!r}: "
+             f"--subject-regex '^{'[^/]+/' * (level.end - 1)}([^/]+)/'" for level in levels
+             if len(level.names) < level.subjects]
+    ways += [f"each study is a patient, {studies} in all: --subject-regex StudyInstanceUID"] if studies > 1 else []
+    return UserError(f"{what}, and the folders can be read in several ways", where=volumes[0].name,
+                     fix="; or ".join(ways))
