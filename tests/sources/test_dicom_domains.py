@@ -142,8 +142,8 @@ def test_series_told_apart_by_folders_that_return_in_other_patients(folders: tup
 def test_rules_that_no_description_fits_are_searched_in_the_path_without_the_patient() -> None:
     found = volumes(series("abdomen", "full1", folder="full1/full_3mm/"), series("", "full1", 2, folder="full1/T1/"),
                     series("abdomen", "full1", 3, folder="full1/quarter/"))
-    assert [(v.facts.series_number, domain) for v, domain in assign(found, {"FD": "full", "QD": "quarter", "T": "t1"})[0]
-            ] == [(1, "FD"), (2, "T"), (3, "QD")]
+    named, _ = assign(found, {"FD": "full", "QD": "quarter", "T": "t1"})
+    assert [(v.facts.series_number, domain) for v, domain in named] == [(1, "FD"), (2, "T"), (3, "QD")]
 
 
 @pytest.mark.parametrize(("pattern", "words"), [("mprage(", "regular expression"), ("flair", "matches no series")])

@@ -375,5 +375,5 @@ def test_views_in_dicom_are_not_paired_by_the_names_of_their_files(tmp_path: Pat
     for name, view in (("a", "L CC"), ("b", "R CC"), ("c", "R MLO"), ("d", "L MLO")):
         write_dicom(tmp_path / "in" / name, np.full((16, 16), 9, np.uint16), modality="MG", series=view,
                     description=view, position=None, orientation=None)
-    with pytest.raises(UserError, match="nothing says which belong together"):
+    with pytest.raises(UserError, match="do not say where they lie"):
         prepare(tmp_path / "in", tmp_path / "out", size=16, domain={"CC": "CC", "MLO": "MLO"})

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from ganatomy.core.errors import UserError
+from ganatomy.preparation.prepare import prepare
+from ganatomy.sources.detect import find_layout
 from ganatomy.sources.dicom import read_dicom
 from ganatomy.sources.entry import Entry, Layout, read_entry, scan_entry
 from tests.dicom_files import uid, write_dicom
@@ -200,6 +203,33 @@ def test_pictures_are_slices_by_their_instance_number(tmp_path: Path) -> None:
     write_dicom(tmp_path / "again", np.full((4, 4), 1, np.uint8), number=4, modality="US", position=None,
                 orientation=None, description="")
     assert [e.slice for e in layout_of(tmp_path).entries] == [None] * 4
+
+
+@pytest.mark.parametrize("located", [True, False])
+def test_pictures_without_positions_are_paired_by_their_location_alone(tmp_path: Path, located: bool) -> None:
+    for domain, number in (("T1", lambda k: k), ("T2", lambda k: 9 - k)):
+        for k in range(4):
+            write_dicom(tmp_path / domain / f"{k}", np.full((4, 4), k, np.uint8), number=number(k), position=None,
+                        orientation=None, description=domain, series=domain,
+                        SliceLocation=-8.0 * k if located else None)
+    entries = layout_of(tmp_path).entries
+    places = {(e.domain, e.slice): int(read_entry(e)[0, 0, 0]) for e in entries}
+    assert all(e.counted != located for e in entries) and len(places) == 8
+    if located:
+        assert places == {(domain, n): 3 - n for domain in ("T1", "T2") for n in range(4)}
+    else:
+        with pytest.raises(UserError, match=r"do not say where they lie.*--unpaired"):
+            prepare(tmp_path, tmp_path.with_name("out"), size=8, slices="all")
+        prepare(tmp_path, tmp_path.with_name("out"), size=8, unpaired=True)
+
+
+def test_a_pattern_goes_before_the_tags_but_for_slices(tmp_path: Path) -> None:
+    parts = {*product(("sick", "well"), ("1", "2"), "ab", ("full", "low"))}
+    for place in parts:
+        simple(tmp_path, "/".join(place), "ANON", StudyInstanceUID="1.2")
+    layout = find_layout(tmp_path, pattern="{label}/{subject}/{session}/{domain}/*")
+    assert {(e.label, e.subject, e.session, e.domain) for e in layout.entries} == parts
+    assert len(layout.entries) == 16 and all(len(e.piece.frames) == 3 for e in layout.entries)
 
 
 def test_nothing_usable_is_one_plain_error(export: Export, tmp_path: Path) -> None:

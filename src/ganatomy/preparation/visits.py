@@ -198,6 +198,11 @@ def _numbered(files: Mapping[str, list[Scanned]], subject: str) -> dict[str, dic
     counted by themselves while another's are not.
     """
     files = {name: sorted(own, key=lambda f: natural(f.entry.name)) for name, own in files.items()}
+    if len(files) > 1 and max(map(len, files.values())) > 1 and any(f.entry.counted for o in files.values() for f in o):
+        raise UserError(f"the DICOM files of {' and '.join(files)} of subject {subject} do not say where they lie "
+                        "(ImagePositionPatient, SliceLocation), and their numbers need not mean the same places",
+                        where=next(iter(files.values()))[0].entry.name,
+                        fix="add --unpaired, or prepare one alone with --domains")
     if any(f.header.volumetric for own in files.values() for f in own):
         for name, own in files.items():
             if len(own) > 1:

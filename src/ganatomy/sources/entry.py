@@ -58,6 +58,7 @@ class Entry:
         group: subjects of one group are never parted by the split; "" where there are none.
         piece: what of the file is meant.
         header: of that piece, where finding the layout has told it already.
+        counted: a DICOM picture of which only a number, and not the place, is known.
         frame: name of the frame of reference: coordinates of files of one frame can be compared; "" where unknown.
     """
 
@@ -73,6 +74,7 @@ class Entry:
     piece: Piece = WHOLE
     header: Header | None = None
     frame: str = ""
+    counted: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ _TEXTS = {
     "body_part": "BodyPartExamined"}
 _WHOLE = {"series_number": "SeriesNumber", "instance_number": "InstanceNumber",
           "acquisition_number": "AcquisitionNumber", "temporal_position": "TemporalPositionIdentifier"}
-_TIMES = {"echo_time": "EchoTime", "repetition_time": "RepetitionTime", "inversion_time": "InversionTime"}
+_NUMBERS = {"echo_time": "EchoTime", "repetition_time": "RepetitionTime", "inversion_time": "InversionTime",
+            "slice_location": "SliceLocation"}
 _OTHERS = (
     "ImageType", "ScanOptions", "ContrastBolusAgent", "ContentTime", "AcquisitionTime", "BurnedInAnnotation",
     "RecognizableVisualFeatures", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
@@ -53,7 +54,7 @@ _OTHERS = (
       for kind, what in ((colour, "Descriptor"), (colour, "Data"), (f"Segmented{colour}", "Data"))))
 _SIEMENS = [tag for block in range(0x10, 0x18) for tag in
             (0x190000 + block, 0x190000 + (block << 8) + 0x0A, 0x290000 + block, 0x290000 + (block << 8) + 0x10)]
-_KEYWORDS = dict.fromkeys((*IDENTIFYING, *_TEXTS.values(), *_WHOLE.values(), *_TIMES.values(), *_OTHERS))
+_KEYWORDS = dict.fromkeys((*IDENTIFYING, *_TEXTS.values(), *_WHOLE.values(), *_NUMBERS.values(), *_OTHERS))
 TAGS = [*(tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None), *_SIEMENS]
 """What is read of a file."""
 Vector = tuple[float, ...]
@@ -261,6 +262,7 @@ class Facts:
     repetition_time: float | None = None
     inversion_time: float | None = None
     temporal_position: int | None = None
+    slice_location: float | None = None
     content_time: str = ""
     contrast_agent: bool = False
     fat_saturated: bool = False
@@ -298,7 +300,7 @@ def _facts(file: Opened, how: Stored, cut: Tiles | None) -> Facts:
     placed = frames(data, how.frames, cut)
     known: dict[str, Any] = {field: _first(data, keyword) for field, keyword in _TEXTS.items()}
     known |= {field: whole(data, keyword) for field, keyword in _WHOLE.items()}
-    known |= {field: number(data, keyword) for field, keyword in _TIMES.items()}
+    known |= {field: number(data, keyword) for field, keyword in _NUMBERS.items()}
     return Facts(
         **known, identifiers=_identifiers(data), image_type=texts(data, "ImageType"),
         rows=cut.rows if cut else how.rows, columns=cut.columns if cut else how.columns,

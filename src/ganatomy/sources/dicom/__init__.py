@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from ganatomy.core.errors import UserError
@@ -16,7 +16,7 @@ from ganatomy.formats import LEFT_OUT, SYNTHETIC, Unreadable
 from ganatomy.formats.dicom.tags import Facts, facts
 from ganatomy.sources.dicom.contrasts import Named, assign, table
 from ganatomy.sources.dicom.patients import TAGS, known_by, tell_patients
-from ganatomy.sources.dicom.series import build
+from ganatomy.sources.dicom.series import Volume, build
 from ganatomy.sources.dicom.slices import Skipped
 from ganatomy.sources.entry import Entry, Layout, Piece, subject_in
 
@@ -24,6 +24,8 @@ CHUNK = 64
 """Files whose tags are read at a time: fewer make processes wait for each other, more are memory."""
 FAULTY = 5
 """So many faulty volumes are told one by one."""
+SAME_PLACE = 0.1
+"""mm by which the SliceLocations of two pictures of one place may differ."""
 
 
 def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], subject: re.Pattern[str] | None,
@@ -129,9 +131,9 @@ class _Reading:
             tags = replace(tags, study_uid=tags.study_uid or str(Path(name).parent))
             if self.fields:
                 own = self.fields[name]
-                parts = (own.domain, own.label, own.split) if {"domain", "label", "split"} & {*self.told} else ()
-                tags = replace(tags, patient_id=own.subject, study_uid=own.session or tags.study_uid,
-                               series_uid="/".join((tags.series_uid or str(Path(name).parent), *parts)))
+                study = filter(None, (own.session or tags.study_uid, own.label, own.split))
+                series = (tags.series_uid or str(Path(name).parent), *([own.domain] if "domain" in self.told else []))
+                tags = replace(tags, patient_id=own.subject, study_uid="/".join(study), series_uid="/".join(series))
             elif self.pattern is not None:
                 tag = TAGS.get(self.pattern.pattern)
                 subject: str = getattr(tags, tag) if tag else subject_in(name, self.pattern)
@@ -166,10 +168,30 @@ class _Reading:
         return out
 
 
+def _places(named: Named) -> dict[Volume, int]:
+    """The number of the place of each picture in whose session all have a SliceLocation, and no two of a domain one."""
+    sessions: dict[tuple[str, str], Named] = defaultdict(list)
+    for volume, domain in named:
+        if not volume.frames:
+            sessions[volume.session].append((volume, domain))
+    out: dict[Volume, int] = {}
+    for pictures in sessions.values():
+        places = {v: v.location for v, _ in pictures if v.location is not None}
+        ordered, number = sorted(places, key=places.__getitem__), 0
+        numbers = {}
+        for before, volume in pairwise([*ordered[:1], *ordered]):
+            number += places[volume] - places[before] > SAME_PLACE
+            numbers[volume] = number
+        if len({(numbers.get(v), domain) for v, domain in pictures}) == len(pictures) == len(numbers):
+            out |= numbers
+    return out
+
+
 def _entries(named: Named, fields: Mapping[str, Entry]) -> list[Entry]:
     numbers: dict[tuple[tuple[str, str], str], list[int | None]] = defaultdict(list)
+    places = _places(named)
     for volume, domain in named:
-        numbers[volume.session, domain].append(volume.number)
+        numbers[volume.session, domain].append(places.get(volume, volume.number))
     entries = []
     for volume, domain in named:
         patient, study = volume.session
@@ -178,8 +200,9 @@ def _entries(named: Named, fields: Mapping[str, Entry]) -> list[Entry]:
         own = fields.get(volume.name)
         session = own.session if own and own.session else f"{volume.facts.study_date}-{study}".lstrip("-")
         entries.append(Entry(volume.path, volume.name, patient, session, domain, own.label if own else "",
-                             own.split if own else "", volume.number if unique else None,
-                             piece=Piece(frames=volume.frames), header=volume.header, frame=volume.facts.frame_uid))
+                             own.split if own else "", places.get(volume, volume.number) if unique else None,
+                             piece=Piece(frames=volume.frames), header=volume.header, frame=volume.facts.frame_uid,
+                             counted=not volume.frames and volume not in places))
     return entries
 
 

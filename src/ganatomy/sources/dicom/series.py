@@ -42,6 +42,7 @@ class Volume:
         echo: echo time in ms, None where unknown.
         image_type: of its slices, in capitals.
         number: InstanceNumber of the first file. time: content time of the last.
+        location: SliceLocation of a picture, mm.
         files: how many it comes from.
         notes: what is odd about it, each beginning with a kind and a colon.
     """
@@ -60,6 +61,7 @@ class Volume:
     time: str = ""
     files: int = 1
     notes: tuple[str, ...] = ()
+    location: float | None = None
 
     @property
     def session(self) -> tuple[str, str]:
@@ -198,7 +200,7 @@ def _pictures(file: Slice, notes: Sequence[str]) -> tuple[list[Volume], Skipped]
     header = Header(shape, np.dtype(file.facts.dtype), file.facts.channels, volumetric=file.pictures > 1,
                     lossy=file.facts.lossy, modality=file.facts.modality, spacing=known)
     return [Volume(file.facts, Path(file.path), file.name, (), header, echo=file.echo, image_type=file.image_type,
-                   number=file.instance, time=file.time, notes=tuple(notes))], []
+                   number=file.instance, location=file.location, time=file.time, notes=tuple(notes))], []
 
 
 def _is_scout(parts: Sequence[Sequence[Slice]]) -> bool:

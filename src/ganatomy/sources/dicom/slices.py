@@ -36,6 +36,7 @@ class Slice:
         pictures: how many pictures a file without positions holds; 0 for a slice of a volume.
         position: ImagePositionPatient, mm.
         instance, acquisition, temporal, indices, time: what may tell slices at one place apart.
+        location: SliceLocation, mm from some point; it tells the place where there is no position.
     """
 
     facts: Facts
@@ -50,6 +51,7 @@ class Slice:
     temporal: int | None = None
     indices: tuple[int, ...] = ()
     time: str = ""
+    location: float | None = None
 
     @property
     def echo(self) -> float | None:
@@ -81,12 +83,12 @@ class Collection:
             self.skipped.append((name, f"duplicate: the same image (SOPInstanceUID) as {known}"))
             return
         shared = replace(facts, identifiers=frozenset(), sop_uid="", instance_number=None, acquisition_number=None,
-                         temporal_position=None, content_time="", frames=())
+                         temporal_position=None, slice_location=None, content_time="", frames=())
         shared = self._facts.setdefault(shared, shared)
         series = self.series[facts.patient_id, facts.study_uid, facts.series_uid or str(Path(name).parent)]
         file = Slice(shared, self._shared(facts.frames[0] if facts.frames else Frame()), name, str(path), 0,
                      max(1, len(facts.frames)), (), facts.instance_number, facts.acquisition_number,
-                     facts.temporal_position, (), facts.content_time)
+                     facts.temporal_position, (), facts.content_time, facts.slice_location)
         if facts.cine or facts.channels > 1 or not facts.frames or not all(_placed(frame) for frame in facts.frames):
             series.append(file)
             return
