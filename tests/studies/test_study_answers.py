@@ -133,7 +133,7 @@ def test_the_answer_is_first(six: dict[str, Any], verdict: str, mark: str) -> No
 
 def test_audits_are_one_line_that_names_copies(six: dict[str, Any]) -> None:
     line = next(line for line in table(six).splitlines() if line.startswith("8 GANs"))
-    assert "1 WITH COPIES" in line and "(k0025-fold0-seed0)" in line and "1 not audited" in line
+    assert "1 with copies" in line and "(k0025-fold0-seed0)" in line and "1 not audited" in line
     near, far = (float(line.split(f" (k = {k})")[0].split()[-1]) for k in (100, 25))
     assert near == pytest.approx(220, rel=0.01) and far == pytest.approx(880, rel=0.01)  # medians, times 1000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -151,10 +152,9 @@ class StudyContext:
         return sorted(self.results["audits"], key=lambda a: (a["k"], a["fold"], a["seed"], a["label"]))
 
     @property
-    def lights(self) -> dict[str, int]:
+    def lights(self) -> Counter[str]:
         """How many GANs have which light."""
-        own = [light_of(audit) for audit in self.audits]
-        return {light: own.count(light) for light in ("green", "amber", "red", "grey")}
+        return Counter(light_of(audit) for audit in self.audits)
 
     @property
     def one_class(self) -> bool:

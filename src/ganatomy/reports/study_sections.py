@@ -39,7 +39,7 @@ from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, by_parts
 from ganatomy.studies.cell import figure_of, light_of, read_audit
 from ganatomy.studies.folder import Cell, GanFolder, StudyFolder
 from ganatomy.studies.predictions import Predictions, f1, read_predictions
-from ganatomy.studies.results import by_k, called_right, comparisons, name_of
+from ganatomy.studies.results import audited, by_k, called_right, comparisons, name_of
 
 Row = Mapping[str, Any]
 LIGHTS = {HELPS: ("green", "Helps"), DOES_NOT: ("amber", "Does not help"), HURTS: ("red", "Hurts"),
@@ -214,15 +214,11 @@ def _external(context: StudyContext) -> Iterator[Block]:
 
 def _gans(context: StudyContext) -> Iterator[Block]:
     """The audit of every GAN, and whether a better distance meant a better F1."""
-    audits, n = context.audits, context.lights
+    audits = context.audits
     if not audits:
         return
-    counts = [f"{n['red']} with copies of training images" if n["red"] else "",
-              f"{n['amber']} with reservations" if n["amber"] else "", f"{n['green']} without a sign of copies",
-              f"{n['grey']} that could not be audited" if n["grey"] else ""]
     yield Heading("The GANs", "gans")
-    yield Words(f"{grouped(len(audits), 'GAN')}, each trained on its cell's real images alone: "
-                f"{', '.join(filter(None, counts))}.")
+    yield Words(f"{grouped(len(audits), 'GAN')}, each trained on its cell's real images alone: {audited(audits)}.")
     yield from _relation(context)
     heads = ["k", "Fold", "Seed", "Class", "Patients", "KD × 1000", "Real vs real", "Diversity", "Copies"]
     rows: list[list[str]] = []

@@ -132,10 +132,7 @@ def _do(roles: Roles, external: Dataset | None, device: torch.device, say: Say) 
             write_manifest(path, [replace(r, split="train") for r in rows] + held_out)
     roles.refuse_leaks()
     roles.dataset.verify([*roles.subset.rows, *roles.held_out])
-    synthetic = {label: make_synthetic(
-        roles.dataset, label, roles.subset.of(label), roles.subset.unseen[label],
-        [r for r in roles.held_out if r.label == label], wanted, roles.gan(label), roles.settings, roles.seed,
-        str(device), say) for label, wanted in roles.synthetic.items()}
+    synthetic = {label: _draw_synthetic(roles, label, device, say) for label in roles.synthetic}
     gans = time.perf_counter() - started
     files = [*roles.manifests, *(p for label in synthetic for p in roles.gan(label).files())]
     for arm in roles.settings.parsed_arms():
@@ -190,28 +187,22 @@ def external_rows(external: Dataset, settings: StudySettings) -> list[Row]:
 # -- its GANs, one for each class that gets synthetic images
 
 
-def make_synthetic(dataset: Dataset, label: str, rows: Sequence[Row], unseen: Sequence[Row], held_out: Sequence[Row],
-                   wanted: int, folder: GanFolder, settings: StudySettings, seed: int, device: str,
-                   say: Say) -> Dataset:
-    """Train a GAN on `rows` and nothing else, draw its images, audit them; what is already there is kept.
+def _draw_synthetic(roles: Roles, label: str, device: torch.device, say: Say) -> Dataset:
+    """Train a class's GAN on the cell's real images of it, draw its images, audit them; what is there is kept.
 
-    Args:
-        rows: this cell's real training images of the class.
-        unseen, held_out: those of subjects outside of the cell's training images and of the fold; those of the fold.
-        wanted: how many synthetic images the arms need.
-
-    Raises:
-        UserError: training stopped at every attempt, or the pixels have been changed.
+    Raises `UserError` if training stopped at every attempt, or the pixels have been changed.
     """
+    folder = roles.gan(label)
     if not folder.data.is_dir():
-        write_images(dataset, rows, label, folder.data, settings)
+        write_images(roles.dataset, roles.subset.of(label), label, folder.data, roles.settings)
     if not _is_audited(folder):
-        run = _train(folder, settings, label, seed, device, say)
+        run = _train(roles, label, device, say)
         with disk_errors(folder.synthetic):
             shutil.rmtree(folder.synthetic, ignore_errors=True)
-        generate(run, folder.synthetic, max(wanted, AUDITED), seed=seed, format="none", device=device, say=say)
+        generate(run, folder.synthetic, max(roles.synthetic[label], AUDITED), seed=roles.seed, format="none",
+                 device=str(device), say=say)
         say(f"auditing the images of class {label}")
-        report = audit(dataset, Dataset.open(folder.synthetic), label, rows, unseen, held_out, settings.size)
+        report = _audit(roles, label, Dataset.open(folder.synthetic))
         write_json(folder.audit_file, {**report, "of": _contents(folder)})
         shutil.rmtree(run / "checkpoints", ignore_errors=True)  # the generator is kept; a study has many of these
     with mended(fix=REMOVE_CELL):
@@ -246,12 +237,13 @@ def write_images(dataset: Dataset, rows: Sequence[Row], label: str, out: Path, s
         writer.finish(info)
 
 
-def _train(folder: GanFolder, settings: StudySettings, label: str, seed: int, device: str, say: Say) -> Path:
+def _train(roles: Roles, label: str, device: torch.device, say: Say) -> Path:
     """The finished run; a training that collapsed is begun again from other random weights."""
+    folder = roles.gan(label)
     for attempt in range(ATTEMPTS):
-        recipe = settings.recipe.model_copy(update={"label": label, "seed": (seed + attempt) % 2**31})
+        recipe = roles.settings.recipe.model_copy(update={"label": label, "seed": (roles.seed + attempt) % 2**31})
         try:
-            train(folder.data, folder.run(attempt), recipe, device=device, say=say)
+            train(folder.data, folder.run(attempt), recipe, device=str(device), say=say)
             return folder.run(attempt)
         except TrainingStopped as stopped:
             say(f"warning: {stopped}")
@@ -260,34 +252,34 @@ def _train(folder: GanFolder, settings: StudySettings, label: str, seed: int, de
                     where=folder.path, fix="choose another --recipe, such as rpgan-64, or more images (--k)")
 
 
-def audit(dataset: Dataset, synthetic: Dataset, label: str, rows: Sequence[Row], unseen: Sequence[Row],
-          held_out: Sequence[Row], size: int) -> dict[str, Any]:
+def _audit(roles: Roles, label: str, synthetic: Dataset) -> dict[str, Any]:
     """Kernel distance, diversity and the memorisation audit of one GAN's images, against the fold's held-out images.
 
-    The audit of copies calibrates itself by these and by `unseen`, from which this GAN has not learnt either. `blurred`
-    is the kernel distance of the blurred training images, a yardstick: worse than these is poor; `copies` the light and
-    the sentence of the verdict; the other keys are as in metrics.json.
+    The audit of copies calibrates itself by these and by the images of the pool that this GAN has not learnt from.
+    `blurred` is the kernel distance of the blurred training images, a yardstick: worse than these is poor; `copies` the
+    light and the sentence of the verdict; the other keys are as in metrics.json.
     """
-    extractor = choose()
+    extractor, learnt = choose(), roles.subset.of(label)
 
-    def real(chosen: Sequence[Row]) -> Sample:
-        return Sample(dataset.stack(chosen, size), [r.subject for r in chosen], extractor=extractor,
-                      ids=[r.image_id for r in chosen])
+    def real(rows: Sequence[Row]) -> Sample:
+        return Sample(roles.dataset.stack(rows, roles.settings.size), [r.subject for r in rows], extractor=extractor,
+                      ids=[r.image_id for r in rows])
 
-    drawn, train = synthetic.rows(), real(rows)
-    samples = Samples(real(held_out), Sample(synthetic.stack(drawn, size), extractor=extractor), train,
+    drawn, train, unseen = synthetic.rows(), real(learnt), roles.subset.unseen[label]
+    samples = Samples(real([r for r in roles.held_out if r.label == label]),
+                      Sample(synthetic.stack(drawn, roles.settings.size), extractor=extractor), train,
                       real(unseen) if unseen else None)
     soft = kernel.compute(samples.with_control(blurred(train, len(drawn))))[0].value
     results = [r for metric in (kernel, diversity, copies) for r in metric.compute(samples)]
     known = [r for r in results if r.value is not None]
     verdict = audited([r for r in known if r.name not in OTHERS])
-    return {"label": label, "training_subjects": len({r.subject for r in rows}), "training_images": len(rows),
+    return {"label": label, "training_subjects": len({r.subject for r in learnt}), "training_images": len(learnt),
             "synthetic_images": len(drawn), "results": [r.to_json() for r in known], "blurred": soft,
             "copies": {"light": verdict.light, "says": verdict.says}}
 
 
 def read_audit(path: Path) -> dict[str, Any]:
-    """What `audit` returned, and `of` which images it is. Raises `UserError` if it is missing or broken."""
+    """What `_audit` returned, and `of` which images it is. Raises `UserError` if it is missing or broken."""
     report = read_json(path)
     if not isinstance(report, dict) or not isinstance(report.get("results"), list):
         raise UserError("is no audit of a GAN", where=path, fix=REMOVE_CELL)

@@ -142,7 +142,7 @@ def _predictions(path: Path, rows: Sequence[Row], halves: NDArray[np.intp]) -> P
 
 LIGHTS = {HELPS: "[+]", DOES_NOT: "[!]", HURTS: "[x]", CANT_TELL: "[?]"}
 AUDITS = {"green": "without a sign of copies", "amber": "with reservations about copies",
-          "red": "WITH COPIES of training patients", "grey": "not audited for copies"}
+          "red": "with copies of training patients", "grey": "not audited for copies"}
 MOST_SUBJECTS = 12  # named one by one, where they are too few for intervals
 Entry = Mapping[str, Any]
 
@@ -226,9 +226,8 @@ def _audits(audits: Sequence[Entry]) -> list[str]:
     """All GANs in one line: how many copy, and the kernel distance by k."""
     if not audits:
         return []
-    lights, distances = [light_of(a) for a in audits], dict[int, list[float]]()
-    counts = ", ".join(f"{lights.count(light)} {what}" for light, what in AUDITS.items() if light in lights)
-    copying = [a["cell"] for a, light in zip(audits, lights, strict=True) if light == "red"]
+    distances = dict[int, list[float]]()
+    copying = [a["cell"] for a in audits if light_of(a) == "red"]
     names = f" ({', '.join(dict.fromkeys(copying))})" if copying else ""
     for a in audits:
         if distance := figure_of(a, "KD"):
@@ -236,7 +235,13 @@ def _audits(audits: Sequence[Entry]) -> list[str]:
     medians = ", ".join(f"{number(statistics.median(values))} (k = {k})" for k, values in sorted(distances.items()))
     far = f"; median kernel distance x 1000 from held-out patients: {medians}; real images 0 on average" \
         if medians else ""
-    return [f"{counted(len(audits), 'GAN')}: {counts}{names}{far}", *poor_gans(audits)]
+    return [f"{counted(len(audits), 'GAN')}: {audited(audits)}{names}{far}", *poor_gans(audits)]
+
+
+def audited(audits: Sequence[Entry]) -> str:
+    """How many GANs are without a sign of copies, and so on."""
+    lights = [light_of(audit) for audit in audits]
+    return ", ".join(f"{lights.count(light)} {what}" for light, what in AUDITS.items() if light in lights)
 
 
 def poor_gans(audits: Sequence[Entry]) -> list[str]:
