@@ -27,7 +27,7 @@ from tests.studies.study_dataset import OPTIONS, begun, changed, write_labelled
 
 def planned(dataset: Dataset, external: Dataset | None = None, set: Any = None,
             say: Callable[[str], None] = lambda text: None, **given: Any) -> StudySettings:
-    return plan(dataset, chosen_recipe(None, {**TINY, **(set or {})}), external, {**OPTIONS, **given}, say)[0]
+    return plan(dataset, chosen_recipe(None, {**TINY, **(set or {})}), external, {**OPTIONS, **given}, say).settings
 
 
 @pytest.mark.parametrize(("given", "says"), [

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ganatomy.data.manifest import Row
 from ganatomy.studies.cell import external_rows, synthetic_needed, write_images
 from ganatomy.studies.classifiers import SMALLEST, TrainingSet, train_classifier
 from ganatomy.studies.folder import Cell, StudyFolder, cells_of, mended
-from ganatomy.studies.folds import Place, check_held_out, deal, draw_subset, refuse_twins
+from ganatomy.studies.folds import Place, Subset, check_held_out, deal, draw_subset, refuse_twins
 from ganatomy.studies.protocol import StudySettings, resolve
 from ganatomy.training.draws import with_domains
 from ganatomy.training.step import check_steps, total_steps
@@ -39,26 +40,44 @@ TRIAL_SECONDS = 12.0
 TRIAL_UPDATES = 8  # of a classifier
 MANY = 10**7  # steps, more than the trial can make
 Say = Callable[[str], None]
-Places = Mapping[str, Place]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that is there, or that may begin."""
+
+    dataset: Dataset
+    external: Dataset | None
+    settings: StudySettings
+    places: Mapping[str, Place]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All images of the study."""
+        return self.dataset.rows(self.settings.domain)
+
+    def subset(self, k: int, fold: int = 0, seed: int = 0) -> Subset:
+        """What a cell learns from."""
+        return draw_subset(self.rows, self.places, self.settings, k, fold, seed)
 
 
 def plan(dataset: Dataset, recipe: Recipe, external: Dataset | None, given: Mapping[str, Any],
-         say: Say = lambda text: None) -> tuple[StudySettings, dict[str, Place]]:
-    """The settings and folds of a new study, with everything checked that can be before hours are spent."""
+         say: Say = lambda text: None) -> Plan:
+    """The plan of a new study, with everything checked that can be before hours are spent."""
     settings = resolve(dataset, recipe, given)
     rows = dataset.rows(settings.domain)
     _refuse_unlabelled(dataset, rows, dataset)
     refuse_twins(dataset, rows)
     _check_sizes(dataset, settings)
-    places = deal(rows, settings.folds, settings.seed)
-    check_held_out(rows, places, settings)
+    new = Plan(dataset, external, settings, deal(rows, settings.folds, settings.seed))
+    check_held_out(rows, new.places, settings)
     for cell in (c for c in cells_of(settings) if c.k == settings.k[-1]):  # where most images are asked for
-        draw_subset(rows, places, settings, cell.k, cell.fold, cell.seed)
-    _check_counts(rows, places, settings)
-    check_recipe(dataset, places, settings)
+        new.subset(cell.k, cell.fold, cell.seed)
+    _check_counts(new)
+    check_recipe(new)
     if external is not None:
         _check_external(external, dataset, settings, say)
-    return settings, places
+    return new
 
 
 # -- what is refused
@@ -108,28 +127,28 @@ def _check_size(where: str | Path, size: tuple[int, int], wanted: int) -> None:
         shrink_factor(size, wanted)
 
 
-def check_recipe(dataset: Dataset, places: Places, settings: StudySettings) -> None:
+def check_recipe(plan: Plan) -> None:
     """Raise `UserError` for what the training of a cell's GAN would refuse."""
-    if not settings.needs_gan:
+    if not plan.settings.needs_gan:
         return
-    recipe, k = settings.recipe, settings.k[0]  # there an epoch has the fewest steps
+    recipe, k = plan.settings.recipe, plan.settings.k[0]  # there an epoch has the fewest steps
     with mended(f"--recipe, --set ({recipe.name})"):
-        with_domains(recipe, dataset)
-        least = gans.resolve(recipe, dataset.info.channels).least_steps()
-        subset = draw_subset(dataset.rows(settings.domain), places, settings, k, 0, 0)
-        for label in synthetic_needed(settings, k, subset):
+        with_domains(recipe, plan.dataset)
+        least = gans.resolve(recipe, plan.dataset.info.channels).least_steps()
+        subset = plan.subset(k)
+        for label in synthetic_needed(plan.settings, k, subset):
             check_steps(recipe, len(subset.of(label)), least)
 
 
-def _check_counts(rows: Sequence[Row], places: Places, settings: StudySettings) -> None:
+def _check_counts(plan: Plan) -> None:
     """Raise `UserError` if the smallest cells have too few images of a class, or nothing that an arm would add."""
-    k = settings.k[0]
-    there = Counter(r.label for r in draw_subset(rows, places, settings, k, 0, 0).rows)
-    for label in sorted({r.label for r in rows}):
+    k = plan.settings.k[0]
+    there = Counter(r.label for r in plan.subset(k).rows)
+    for label in sorted({r.label for r in plan.rows}):
         if there[label] < LEAST:
             raise UserError(f"with k = {k} there would be {counted(there[label], 'training image')} of class {label}",
                             where="--imbalance", fix="use a larger --imbalance or --k")
-    for arm in settings.parsed_arms():
+    for arm in plan.settings.parsed_arms():
         if arm.source != "ORG" and not arm.added(k):
             raise UserError(f"{arm.factor:g} x {k} is no image, so {arm.name} would add nothing", where="--synthetic",
                             fix="use a larger --synthetic or --k")
@@ -171,60 +190,57 @@ def original_subjects(dataset: Path) -> set[str]:
 # -- time: a budget as steps, and hours
 
 
-def with_budget(settings: StudySettings, dataset: Dataset, places: Places, budget: float, device: str,
-                say: Say) -> StudySettings:
-    """The settings with the number of steps that a GAN makes in `budget` seconds, on one thread of this machine.
+def with_budget(plan: Plan, budget: float, device: str, say: Say) -> Plan:
+    """The plan with the number of steps that a GAN makes in `budget` seconds, on one thread of this machine.
 
     It is set once, by a short trial, so that every GAN of a study gets the same. Raises `UserError` for a useless
     budget.
     """
     if not 0 < budget < math.inf:
         raise UserError(f"{budget} seconds are no time to train in", where="--budget", fix="give more than 0")
-    rate = _steps_per_second(settings, dataset, places, min(TRIAL_SECONDS, budget), device)
+    rate = _steps_per_second(plan, min(TRIAL_SECONDS, budget), device)
     if rate is None:
         raise UserError(f"{budget:g} seconds are too short to make a step in", where="--budget",
                         fix="give more, such as 4m, or say --set steps=N")
     steps = max(1, int(budget * rate))
     try:
-        chosen = Recipe.model_validate({**settings.recipe.model_dump(), "steps": steps, "epochs": None})
+        chosen = Recipe.model_validate({**plan.settings.recipe.model_dump(), "steps": steps, "epochs": None})
     except ValidationError as error:
         raise UserError(f"{budget:g} seconds would be {steps:,} steps, more than a recipe can have", where="--budget",
                         fix="give less, or say --set steps=N") from error
     say(f"about {steps:,} steps take {budget:g} s here: every GAN of the study gets so many")
-    return settings.model_copy(update={"recipe": chosen})
+    return replace(plan, settings=plan.settings.model_copy(update={"recipe": chosen}))
 
 
-def _steps_per_second(settings: StudySettings, dataset: Dataset, places: Places, seconds: float,
-                      device: str) -> float | None:
+def _steps_per_second(plan: Plan, seconds: float, device: str) -> float | None:
     """By a trial that trains a GAN for so long, on one thread; None where that was not enough for a step."""
-    rows = draw_subset(dataset.rows(settings.domain), places, settings, settings.k[-1], 0, 0).rows
-    label = settings.positives[0]
+    settings, label = plan.settings, plan.settings.positives[0]
     with tempfile.TemporaryDirectory() as scratch, _one_thread():
         data = Path(scratch) / "data"
-        write_images(dataset, [r for r in rows if r.label == label], label, data, settings)
+        write_images(plan.dataset, plan.subset(settings.k[-1]).of(label), label, data, settings)
         recipe = settings.recipe.model_copy(update={"label": label, "steps": MANY, "epochs": None, "select": "last"})
         run = train(data, Path(scratch) / "run", recipe, device=device, budget=seconds)
         rates = [e["images_per_second"] for e in run.log() if e["kind"] == "train"]
     return rates[-1] / recipe.batch_size if rates else None
 
 
-def cell_seconds(settings: StudySettings, dataset: Dataset, places: Places, device: str) -> float:
+def cell_seconds(plan: Plan, device: str) -> float:
     """About how long a cell takes here, on one thread: the training of its GANs and classifiers, by short trials."""
-    k, seconds = settings.k[-1], 0.0
-    subset = draw_subset(dataset.rows(settings.domain), places, settings, k, 0, 0)
-    needed = synthetic_needed(settings, k, subset)
+    settings, info, seconds = plan.settings, plan.dataset.info, 0.0
+    subset = plan.subset(settings.k[-1])
+    needed = synthetic_needed(settings, settings.k[-1], subset)
     if needed:
-        rate = _steps_per_second(settings, dataset, places, TRIAL_SECONDS, device) or 1 / TRIAL_SECONDS
+        rate = _steps_per_second(plan, TRIAL_SECONDS, device) or 1 / TRIAL_SECONDS
         seconds += sum(total_steps(settings.recipe, len(subset.of(c))) for c in needed) / rate
     trial = settings.classifier.model_copy(update={"updates": TRIAL_UPDATES, "checkpoints": 1})
-    shape = trial.batch_size, dataset.info.channels, settings.size, settings.size
+    shape = trial.batch_size, info.channels, settings.size, settings.size
     images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-    training = TrainingSet(images, np.arange(len(images), dtype=np.intp) % len(dataset.info.classes))
+    training = TrainingSet(images, np.arange(len(images), dtype=np.intp) % len(info.classes))
     share = len(subset.rows) / len(images) if trial.name == "features" else settings.classifier.updates / TRIAL_UPDATES
     with _one_thread():
         for arm in settings.parsed_arms():
             begun = time.perf_counter()
-            train_classifier(training, len(dataset.info.classes), [], trial, arm.augment, 0, choose_device(device))
+            train_classifier(training, len(info.classes), [], trial, arm.augment, 0, choose_device(device))
             seconds += (time.perf_counter() - begun) * share
     return seconds
 
@@ -240,21 +256,20 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def describe(settings: StudySettings, places: Places, dataset: Dataset, cells: Sequence[Cell], workers: int,
-             device: str) -> str:
+def describe(plan: Plan, cells: Sequence[Cell], workers: int, device: str) -> str:
     """The text of `--dry-run`: folds, cells, GANs and classifiers, hours. `cells` are those that are not done."""
-    rows, classes, recipe = dataset.rows(settings.domain), dataset.info.classes, settings.recipe
+    settings, recipe, classes = plan.settings, plan.settings.recipe, plan.dataset.info.classes
     lines = []
     for fold in range(settings.folds):
-        own = [r for r in rows if places[r.subject].fold == fold]
-        halves = " and ".join(str(len({r.subject for r in own if places[r.subject].half == h})) for h in (0, 1))
+        own = [r for r in plan.rows if plan.places[r.subject].fold == fold]
+        halves = " and ".join(str(len({r.subject for r in own if plan.places[r.subject].half == h})) for h in (0, 1))
         lines.append(f"fold {fold}       held out are {_who(own)} (halves of {halves} subjects): "
                      + _by_class(own, classes))
     total, done = len(cells_of(settings)), len(cells_of(settings)) - len(cells)
     lines.append(f"cells        {total} = {len(settings.k)} k x {counted(settings.folds, 'fold')} x "
                  f"{counted(settings.seeds, 'seed')}" + (f"; {done} are done, {len(cells)} left" if done else ""))
     for k in settings.k:
-        subset = draw_subset(rows, places, settings, k, 0, 0)
+        subset = plan.subset(k)
         lines.append(f"  k = {k:<7}learns from {_by_class(subset.rows, classes)} (fold 0, seed 0)")
     needed = synthetic_needed(settings, settings.k[-1], subset)
     if needed:
@@ -267,7 +282,7 @@ def describe(settings: StudySettings, places: Places, dataset: Dataset, cells: S
     arms = len(settings.parsed_arms())
     lines.append(f"classifiers  {arms * len(cells)} ({arms} a cell): {chosen.name}{how}")
     if cells:
-        seconds = len(cells) * cell_seconds(settings, dataset, places, device)
+        seconds = len(cells) * cell_seconds(plan, device)
         share = f", {duration(seconds / workers)} with {workers} workers" if workers > 1 else ""
         lines.append(f"time         about {duration(seconds)} to train them on one core{share}, by a short trial here")
     else:

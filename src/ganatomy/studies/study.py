@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from ganatomy.core.text import command_line
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.clusters import MOST_TASKS, OnRay, check_address, write_jobs
 from ganatomy.studies.folder import StudyFolder, cells_of
-from ganatomy.studies.folds import Place, check_places
+from ganatomy.studies.folds import check_places
 from ganatomy.studies.planning import (
+    Plan,
     cell_seconds,
     check_recipe,
     describe,
@@ -102,7 +102,7 @@ def jobs(data: str | Path, out: str | Path, *, workers: int | None = None, exter
         return []
     tasks = min(workers or left, left, MOST_TASKS)
     say("a short trial, for the time that the jobs ask for")
-    seconds = cell_seconds(folder.settings(), Dataset.open(data), folder.places(), device)
+    seconds = cell_seconds(Plan(Dataset.open(data), None, folder.settings(), folder.places()), device)
     return write_jobs(folder, _command(data, folder, external, device), tasks, -(-left // tasks) * seconds)
 
 
@@ -112,21 +112,21 @@ def dry_run(data: str | Path, out: str | Path, *, workers: int = 1, device: str 
     Raises:
         UserError: whatever `study` would refuse before its first cell.
     """
-    plan = _settle(data, out, device=device, **given)
-    cells = plan.folder.cells_left() if plan.folder.exists() else cells_of(plan.settings)
-    return describe(plan.settings, plan.places, plan.dataset, cells, workers, device)
+    folder, settled = StudyFolder(out), _settle(data, out, device=device, **given)
+    cells = folder.cells_left() if folder.exists() else cells_of(settled.settings)
+    return describe(settled, cells, workers, device)
 
 
 def begin(data: str | Path, out: str | Path, **given: Any) -> StudyFolder:
     """Make the study folder, or check that the one there is of the same study. For the arguments see `study`."""
-    begun = StudyFolder(out).exists()
-    plan = _settle(data, out, **given)
+    folder = StudyFolder(out)
+    begun, settled = folder.exists(), _settle(data, out, **given)
     if begun:
-        plan.folder.note_datasets(plan.dataset, plan.external)
+        folder.note_datasets(settled.dataset, settled.external)
     else:
-        plan.folder.start(plan.settings, plan.places, plan.dataset, plan.external)
-        record_command(plan.folder.commands_file, _as_typed(plan.settings, **given))
-    return plan.folder
+        folder.start(settled.settings, settled.places, settled.dataset, settled.external)
+        record_command(folder.commands_file, _as_typed(settled.settings, **given))
+    return folder
 
 
 def _as_typed(settings: StudySettings, *, recipe: str | Path | Recipe | None = None,
@@ -147,20 +147,9 @@ def _command(data: str | Path, folder: StudyFolder, external: str | Path | None,
     return study_command(Path(data), folder.path, device, outside)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A study that is there, or that may begin."""
-
-    folder: StudyFolder
-    dataset: Dataset
-    external: Dataset | None
-    settings: StudySettings
-    places: dict[str, Place]
-
-
 def _settle(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
             set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
-            device: str = "auto", say: Say = lambda text: None, **given: Any) -> _Plan:
+            device: str = "auto", say: Say = lambda text: None, **given: Any) -> Plan:
     """The study that is there, checked against what is given, or the plan of a new one."""
     folder, dataset = StudyFolder(out), Dataset.open(data)
     other = Dataset.open(external) if external is not None else folder.open_external() if folder.exists() else None
@@ -171,13 +160,13 @@ def _settle(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | 
         settings, places = folder.settings(), folder.places()
         folder.refuse_difference(_asked(settings, recipe, set, budget, say, given), dataset, other)
         check_places(places, dataset.rows(settings.domain), settings, folder.folds_file)
-        return _Plan(folder, dataset, other, settings, places)
+        return Plan(dataset, other, settings, places)
     refuse_place(folder.path, both)
-    settings, places = plan(dataset, chosen_recipe(recipe, set), other, given, say)
-    if budget is not None and settings.needs_gan:
-        settings = with_budget(settings, dataset, places, budget, device, say)
-        check_recipe(dataset, places, settings)
-    return _Plan(folder, dataset, other, settings, places)
+    new = plan(dataset, chosen_recipe(recipe, set), other, given, say)
+    if budget is not None and new.settings.needs_gan:
+        new = with_budget(new, budget, device, say)
+        check_recipe(new)
+    return new
 
 
 def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
