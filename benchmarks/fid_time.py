@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ganatomy.cli.main import tune_process
-from ganatomy.features import inception
+from ganatomy.features import extractors
 from ganatomy.features.inception_network import EPS, STAGES, Block, Conv, Step
 from ganatomy.features.weights import load
 from ganatomy.metrics.frechet import frechet_distance
@@ -86,7 +86,7 @@ def plain_features(net: Plain, images: Images) -> Array:
     out = []
     with torch.no_grad():
         for start in range(0, len(images), _BATCH):
-            batch = inception._prepare(torch.from_numpy(images[start:start + _BATCH]))
+            batch = extractors._levels(torch.from_numpy(images[start:start + _BATCH]))
             out.append(net(batch.contiguous()).numpy())
     return np.concatenate(out).astype(np.float64)
 
@@ -125,7 +125,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     real, made = images(options.images, 0, 16), images(options.images, 1, 12)
-    ours, net = inception.Inception2015(), Plain(load("inception")[0]).eval().requires_grad_(False)
+    ours, net = extractors.Inception2015(), Plain(load("inception")[0]).eval().requires_grad_(False)
 
     def our_way() -> float:
         return frechet_distance(ours.compute(real), ours.compute(made))

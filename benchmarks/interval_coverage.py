@@ -55,7 +55,7 @@ def synthetic(index: int, seed: int) -> np.ndarray:
 def with_features(rows: tuple[str, range]) -> tuple[np.ndarray, np.ndarray]:
     import torch
 
-    from ganatomy.features.builtin import Lite0
+    from ganatomy.features.extractors import Lite0
 
     torch.set_num_threads(1)
     kind, indices = rows

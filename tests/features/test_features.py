@@ -11,7 +11,7 @@ import torch
 from ganatomy.core.errors import UserError
 from ganatomy.features import fused
 from ganatomy.features.base import choose
-from ganatomy.features.builtin import Lite0, Random, _kernels
+from ganatomy.features.extractors import Lite0, Random, _kernels
 from tests.builders import discs
 
 

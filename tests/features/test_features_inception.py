@@ -8,7 +8,7 @@ import torch
 
 from ganatomy.core.errors import UserError
 from ganatomy.features.base import choose
-from ganatomy.features.inception import Inception2015, resize
+from ganatomy.features.extractors import Inception2015, resize
 from ganatomy.features.inception_network import MAX, MEAN, STAGES, Inception, _module, shapes
 from ganatomy.features.weights import load
 from ganatomy.metrics.frechet import frechet_distance

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from ganatomy.cli.main import cli
 from ganatomy.core.errors import UserError
 from ganatomy.features import weights
-from ganatomy.features.inception import Inception2015
+from ganatomy.features.extractors import Inception2015
 
 SHAPES = {"first": (4, 3, 3, 3), "block.second": (2, 4, 1, 3)}
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ganatomy.features.builtin import Lite0
+from ganatomy.features.extractors import Lite0
 from ganatomy.metrics import kernel
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.kernel import (

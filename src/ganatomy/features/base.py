@@ -25,7 +25,7 @@ Images = NDArray[np.float32]
 CHUNK = 256  # images read, and their features kept, at a time
 MOST_BYTES = 10**9
 MOST_ENTRIES = 10_000
-NAMES = {"lite0": "builtin.Lite0", "inception": "inception.Inception2015", "random": "builtin.Random"}
+NAMES = {"lite0": "Lite0", "inception": "Inception2015", "random": "Random"}  # classes of extractors.py
 _SUFFIX = ".features"
 _DIGEST = 32  # bytes of a sha256, before the array in every file
 
@@ -115,8 +115,7 @@ def choose(name: str = "lite0") -> Extractor:
 
 @lru_cache(maxsize=4)
 def _named(name: str) -> Extractor:
-    module, _, kind = NAMES[name].partition(".")
-    extractor: Extractor = getattr(importlib.import_module(f"ganatomy.features.{module}"), kind)()
+    extractor: Extractor = getattr(importlib.import_module("ganatomy.features.extractors"), NAMES[name])()
     return extractor
 
 

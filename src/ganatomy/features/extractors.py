@@ -1,4 +1,4 @@
-"""Images to features by networks that need no download: Lite0, and one of random weights, which has learnt nothing."""
+"""Images to features: Lite0 and random weights, which need no download, and the Inception of 2015, of FID and KID."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from torch import nn
 
 from ganatomy.features.base import Extractor
 from ganatomy.features.fused import Activation, FusedConv, fold
+from ganatomy.features.inception_network import STAGES, Inception
+from ganatomy.features.weights import load
 
-_SIDE = 224  # of what Lite0 sees, pixels
-_SEED, _INPUT = 20150601, 96  # of the random kernels, and pixels a side
+_LITE0_SIDE, _RANDOM_SIDE, _INCEPTION_SIDE = 224, 96, 299  # pixels of what each network sees
+_SEED = 20150601  # of the random kernels
 _WIDTHS = (3, 32, 64, 128, 256)  # channels of the image and after each random convolution
+_FID_NAMES = {"KD": "KID", "FD": "FID"}
 
 
 class Lite0(Extractor):
@@ -45,7 +48,7 @@ class Lite0(Extractor):
 
 
 def _prepare(batch: torch.Tensor) -> torch.Tensor:
-    batch = nn.functional.interpolate(batch, size=_SIDE, mode="bilinear", antialias=True)
+    batch = nn.functional.interpolate(batch, size=_LITE0_SIDE, mode="bilinear", antialias=True)
     batch = batch.mul(127.5 / 128).add_(0.5 / 128)  # from [-1, 1] to ((x * 127.5 + 127.5) - 127) / 128
     return batch.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
@@ -111,13 +114,13 @@ class Random(Extractor):
     batch = 32
 
     def __init__(self) -> None:
-        digest = hashlib.sha256(f"random {_INPUT} bilinear mean {_WIDTHS}".encode())
+        digest = hashlib.sha256(f"random {_RANDOM_SIDE} bilinear mean {_WIDTHS}".encode())
         for kernel in _kernels():
             digest.update(kernel.tobytes())
         self.identity = digest.hexdigest()
 
     def rows(self, images: torch.Tensor) -> torch.Tensor:
-        x = nn.functional.interpolate(images, size=_INPUT, mode="bilinear", antialias=True)
+        x = nn.functional.interpolate(images, size=_RANDOM_SIDE, mode="bilinear", antialias=True)
         x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         means = []
         for layer in _layers(str(images.device)):
@@ -137,3 +140,60 @@ def _kernels() -> list[NDArray[np.float32]]:
 def _layers(device: str) -> list[nn.Module]:
     return [FusedConv(torch.from_numpy(kernel), torch.zeros(len(kernel)), "relu", (2, 2), (1, 1)).to(device)
             for kernel in _kernels()]
+
+
+class Inception2015(Extractor):
+    """The 2,048 pooled features of FID, or those of an earlier layer (for comparison with other programs).
+
+    Images become 8-bit grey levels or colours, as the network is used everywhere else, then are resized as TensorFlow
+    1 did (`resize`), then (level - 128) / 128.
+
+    Source: Heusel et al., NeurIPS 2017 (FID); Binkowski et al., ICLR 2018 (KID).
+    """
+
+    name = "Inception"
+    batch = 10
+
+    def __init__(self, feature: int = 2048) -> None:
+        """Take the layer: 64, 192, 768 or 2048 features. Raises `UserError` if weights are missing or damaged."""
+        if feature not in STAGES:
+            raise ValueError(f"{feature} is none of {', '.join(map(str, STAGES))}")
+        tensors, sha256 = load("inception")
+        self.dimensions = feature
+        self.identity = hashlib.sha256(f"inception 299 tf1 levels {feature} {sha256}".encode()).hexdigest()
+        self._net = Inception(tensors, feature).eval()
+
+    def rows(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self._net.to(images.device)(_levels(images))
+        return features
+
+    def metric(self, kind: str) -> str:
+        """FID and KID; other metrics carry the network's name: Precision-Inception."""
+        return _FID_NAMES.get(kind, super().metric(kind))
+
+
+def _levels(batch: torch.Tensor) -> torch.Tensor:
+    levels = batch.mul(127.5).add_(127.5).round_().clamp_(0, 255)
+    scaled = (resize(levels, _INCEPTION_SIDE) - 128) / 128
+    return scaled.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+def resize(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Images [n, c, h, w] to [n, c, size, size], bilinearly, as TensorFlow 1 did.
+
+    Output pixel i lies at input pixel i x h / size, counted from the first pixel's centre: the image is moved by up to
+    half a pixel, and nothing is averaged when it shrinks. Better ways give other features, and then no FID.
+    """
+    return _along(_along(images, size, 3), size, 2)
+
+
+def _along(images: torch.Tensor, size: int, axis: int) -> torch.Tensor:
+    length = images.shape[axis]
+    if length == size:
+        return images
+    place = torch.arange(size, dtype=torch.float32, device=images.device) * (length / size)
+    low = place.long().clamp_(max=length - 1)
+    high = (low + 1).clamp_(max=length - 1)
+    share = (place - low).reshape([-1 if i == axis else 1 for i in range(4)])
+    near, far = images.index_select(axis, low), images.index_select(axis, high)
+    return near + (far - near) * share
