@@ -127,10 +127,9 @@ def _nearest(distances: Array, rows: Index) -> Array:
 
 
 def _duplicated(distances: Array, near: float, size: int, seed: int) -> Array:
-    """How often each image has a duplicate among `size` - 1 others: [n], 0 to 1.
+    """How often each image has a duplicate among `size` - 1 others, as many as of the real images: [n], 0 to 1.
 
-    The nearest of many is nearer than the nearest of few, so equally many are compared as of the real images: parts of
-    that size, drawn until each image has been in at least one.
+    Parts of that size are drawn until each image has been in at least one.
     """
     n, rng = len(distances), np.random.default_rng((seed, 417))
     hits, times = np.zeros(n), np.zeros(n)

@@ -74,7 +74,7 @@ def controls(real: Sample, n: int, untrained: Images | None, seed: int = 0) -> d
     Args:
         real: training images, so that no control has seen the test images.
         n: how many images each has (blurred ones: as many as there are, at most).
-        untrained: [n, c, s, s] from a generator that has not been trained; None leaves this control out.
+        untrained: [n, c, s, s], from a generator that has not been trained.
         seed: of the choice of images to blur.
     """
     samples = {"mean image": mean_image(real, n), "blurred real images": blurred(real, n, seed)}

@@ -97,7 +97,7 @@ def _batches(images: Images) -> Iterator[slice]:
 
 
 def _batch(a: Images, b: Images, shares: Images) -> tuple[Array, Array]:
-    """SSIM and MS-SSIM of a few pairs; the latter means nothing where there are no scales."""
+    """SSIM and, where there are scales, MS-SSIM of a few pairs."""
     n = max(1, scales(a.shape[-1]))
     exponents = np.array(EXPONENTS[:n]) / sum(EXPONENTS[:n])
     product = np.ones(len(a))

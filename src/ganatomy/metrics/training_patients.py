@@ -62,8 +62,8 @@ def gaps(samples: Samples) -> list[Result]:
     """The share of test images nearer to a synthetic than to any training image, in features; counts are matched.
 
     A draw takes one image each of k training subjects and k independent synthetic images, k the smaller number, at most
-    500. For a perfect generator the 2k images are exchangeable given the test image, so that the nearest is a
-    synthetic one with a probability of exactly 1/2; ties count half. The value is the mean over draws.
+    500. For a perfect generator the nearest of the 2k is a synthetic one with a probability of exactly 1/2; ties count
+    half. The value is the mean over draws.
     """
     test, train, synthetic = samples.test, samples.train, samples.synthetic
     name = samples.extractor.metric("Gaps")
@@ -85,13 +85,9 @@ def _scores(judge: Callable[[Images], Array], sample: Sample) -> Array:
 def auc(member: Array, other: Array, train: Sample, test: Sample) -> tuple[float, tuple[float, float] | None]:
     """The share of pairs of subjects in which the training one scores higher, ties counting half; 95% interval.
 
-    A subject counts once, however many images it has: its share is the mean over pairs of images. The interval takes
-    each subject out in turn, on both sides (jackknife, as in DeLong et al., Biometrics 1988, for clusters), and has
-    Wilson's form, within 0 and 1. None below five subjects on either side.
-
-    Args:
-        member, other: scores [n], [m].
-        train, test: whose images these are.
+    Of the scores `member` [n] of train and `other` [m] of test. A subject counts once, however many images it has. The
+    interval takes each subject out in turn, on both sides (jackknife, as in DeLong et al., Biometrics 1988, for
+    clusters), and has Wilson's form, within 0 and 1. None below five subjects on either side.
     """
     weights = [1.0 / np.bincount(sample.subjects)[sample.subjects] for sample in (train, test)]
     sides = [_above(member, other, weights[1]), 1 - _above(other, member, weights[0])]
