@@ -15,6 +15,7 @@ from ganatomy.metrics import about, duplicates, factor, metric_modules, shown
 from ganatomy.metrics.base import MIN_SUBJECTS, Grave
 from ganatomy.metrics.schema import Control, Light, Question, Result, Verdict
 
+Answer = tuple[Light, str]  # to a question, and why
 LEVEL = 0.05
 FAR = 5.0  # false alarms that a perfect generator would have, of which none says that the images are far from everybody
 NO_FLOOR = f"Fewer than {MIN_SUBJECTS} test subjects: there is no floor to judge by."
@@ -28,8 +29,10 @@ def verdicts(results: Sequence[Result], controls: Sequence[Control] = ()) -> tup
     results = [r for r in results if r.value is not None]
     of_test = {r.name: r for r in reversed(results) if r.against == "test"}
     head = next((r for name, r in of_test.items() if factor(name) == 1000), None)
-    return (_realistic(head, controls, faults(results, "realistic")), _diverse(of_test, results), copies(results),
-            _enough(head, results))
+    answers: dict[Question, Answer] = {
+        "realistic": _realistic(head, controls, faults(results, "realistic")), "diverse": _diverse(of_test, results),
+        "copies": copies(results), "enough data": _enough(head, results)}
+    return tuple(Verdict(question=question, light=light, says=says) for question, (light, says) in answers.items())
 
 
 def faults(results: Sequence[Result], question: Question) -> list[str]:
@@ -58,63 +61,56 @@ def check_gates(metrics: Mapping[str, Any], gates: Sequence[str]) -> None:
         raise GateError(f"the gate “copies” did not pass: {verdict['says']}", where="--fail-on")
 
 
-def _realistic(head: Result | None, controls: Sequence[Control], objections: Sequence[str]) -> Verdict:
+def _realistic(head: Result | None, controls: Sequence[Control], objections: Sequence[str]) -> Answer:
     """By the headline: its distance on the way from real images to the nearest control, and the permutation test."""
     if head is None or head.value is None:
-        return Verdict(question="realistic", light="grey", says=NO_FLOOR)
-
-    def verdict(light: Light, *sentences: str) -> Verdict:
-        return Verdict(question="realistic", light=light, says=" ".join(sentences))
-
+        return "grey", NO_FLOOR
+    more = "".join(f" {text}" for text in objections)
     name, k = head.name, factor(head.name)
     floor = head.floor_interval or ((head.floor, head.floor) if head.floor is not None else None)
     distance = f"{shown(name)} is {number(k * head.value)}"
     distance += f", between halves of real patients {interval(floor, k)}" if floor else ""
     nearest = min((c for c in controls if c.name == name), key=lambda c: c.value, default=None)
     if nearest is not None and nearest.value <= max(0.0, *(floor or (0.0,))):
-        return verdict("grey", f"{name} takes the control “{nearest.control}” for real: it is blind here.")
+        return "grey", f"{name} takes the control “{nearest.control}” for real: it is blind here."
     if nearest is not None and nearest.behind_model is False:  # few patients forbid a yes, not a no
         at = f"“{nearest.control}” ({number(k * nearest.value)})"
-        return verdict("red", f"No nearer to real images than the control {at}: {distance}.", *objections)
+        return "red", f"No nearer to real images than the control {at}: {distance}.{more}"
     if head.floor is None:
-        return verdict("grey", NO_FLOOR)
+        return "grey", NO_FLOOR
     if nearest is not None:  # real against real is 0 on average over halvings, by construction
         share = head.value / nearest.value
         distance += f"; that is {max(0.0, share):.0%} of the way to the nearest control, {nearest.control}"
         if share > NEAR:
-            return verdict("red", f"Nearer to a bad control than to real images: {distance}.", *objections)
+            return "red", f"Nearer to a bad control than to real images: {distance}.{more}"
     apart = head.p_no_difference is not None and head.p_no_difference <= LEVEL
     if apart or objections:
         start = "Can be told apart from real images" if apart else \
             "Not told apart from real images by its features, but"
-        return verdict("amber", f"{start}: {distance}.", *objections)
-    return verdict("green", f"Not told apart from real images at this number of subjects: {distance}.")
+        return "amber", f"{start}: {distance}.{more}"
+    return "green", f"Not told apart from real images at this number of subjects: {distance}."
 
 
-def _diverse(of_test: Mapping[str, Result], results: Sequence[Result]) -> Verdict:
+def _diverse(of_test: Mapping[str, Result], results: Sequence[Result]) -> Answer:
     """By what the metrics object to; green only where repeats would have been noticed."""
-    def verdict(light: Light, says: str) -> Verdict:
-        return Verdict(question="diverse", light=light, says=says)
-
     objections = sorted(faults(results, "diverse"), key=lambda text: not isinstance(text, Grave))
     if objections:
-        return verdict("red" if isinstance(objections[0], Grave) else "amber", " ".join(objections))
+        return "red" if isinstance(objections[0], Grave) else "amber", " ".join(objections)
     check = duplicates.judged([r for r in results if r.name.startswith(duplicates.NAME)])
     ratios = {name: r for name, r in of_test.items() if name.startswith("Diversity") and r.ratio is not None}
     if check is None or not any(r.ratio_interval for r in ratios.values()):
-        return verdict("grey", "Too few real subjects to tell: a generator that repeats itself would not be noticed.")
+        return "grey", "Too few real subjects to tell: a generator that repeats itself would not be noticed."
     values = listed(f"{name} {r.ratio:.2f}" for name, r in ratios.items())
-    return verdict("green", f"About as diverse as real images of different patients ({values} times), and no more "
-                            "duplicates than among these.")
+    return "green", f"About as diverse as real images of different patients ({values} times), and no more duplicates " \
+                    "than among these."
 
 
-def copies(results: Sequence[Result]) -> Verdict:
+def copies(results: Sequence[Result]) -> Answer:
     """By the audit of copies of training images; those of test images and the leak between the splits count too."""
     audits = [r for r in results if r.name in ("Copies", "Copies-test", "Leak") and r.details]
     main = next((r.details for r in audits if r.name == "Copies"), None)
     if main is None:
-        return Verdict(question="copies", light="grey",
-                       says="Not audited: there are no training images to compare with, or too few.")
+        return "grey", "Not audited: there are no training images to compare with, or too few."
     lights = [LIGHTS.get((r.details or {})["verdict"], "grey") for r in audits]
     own = LIGHTS.get(main["verdict"], "grey")
     light: Light = "red" if "red" in lights else "amber" if "amber" in lights else own
@@ -126,7 +122,7 @@ def copies(results: Sequence[Result]) -> Verdict:
     objections = faults(results, "copies")
     if objections and light == "green":
         light = "amber"
-    return Verdict(question="copies", light=light, says=" ".join([*says, *objections]))
+    return light, " ".join([*says, *objections])
 
 
 def _audited(result: Result, details: Mapping[str, Any]) -> str:
@@ -143,11 +139,10 @@ def _audited(result: Result, details: Mapping[str, Any]) -> str:
             f"estimated share of copies {result.value:.1%}{spread}.{evident}")
 
 
-def _enough(head: Result | None, results: Sequence[Result]) -> Verdict:
+def _enough(head: Result | None, results: Sequence[Result]) -> Answer:
     """By the numbers of subjects and images, and whether audit and critic could have noticed anything."""
     if head is None or (head.n_subjects or 0) < MIN_SUBJECTS:
-        return Verdict(question="enough data", light="red",
-                       says=f"Fewer than {MIN_SUBJECTS} test subjects: nothing can be told of other patients.")
+        return "red", f"Fewer than {MIN_SUBJECTS} test subjects: nothing can be told of other patients."
     subjects, images = head.n_subjects or 0, head.n_synthetic or 0
     details = {r.name: r.details for r in reversed(results) if r.details}
     audit, critic = details.get("Copies"), details.get("Critic-JS")
@@ -159,5 +154,4 @@ def _enough(head: Result | None, results: Sequence[Result]) -> Verdict:
             f"{grouped(audit['calibration_subjects'], 'subject')} (training patients count half)." if audit else "",
             "The independent critic does not even notice planted blur." if blind else ""]
     short = subjects < MANY_SUBJECTS or images < FEW_SYNTHETIC or (audit is not None and audit["resolution"] > RATE)
-    return Verdict(question="enough data", light="amber" if short or blind else "green",
-                   says=" ".join(text for text in says if text))
+    return "amber" if short or blind else "green", " ".join(text for text in says if text)

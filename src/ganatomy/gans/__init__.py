@@ -34,14 +34,12 @@ def resolve(recipe: Recipe, channels: int) -> GAN:
         config = module.Config.model_validate(recipe.model)
     except ValidationError as error:
         raise validation_error(error, f"recipe {recipe.name}, model", list(module.Config.model_fields)) from error
-    model: GAN = module.Model(config, Shape(recipe.size, channels))
-    return model
+    return module.Model(config, Shape(recipe.size, channels))
 
 
 def kind(recipe: Recipe) -> type[GAN]:
     """The class of the GAN that a recipe names. Raises `UserError` for an unknown one."""
-    model: type[GAN] = _module(recipe).Model
-    return model
+    return _module(recipe).Model
 
 
 def _module(recipe: Recipe) -> ModuleType:

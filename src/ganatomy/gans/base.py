@@ -193,8 +193,7 @@ class Scores(nn.Module):
     net: nn.Sequential
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x)
-        return logits.flatten().float()
+        return self.net(x).flatten().float()
 
 
 def judged(real: Tensor, fake: Tensor, real_label: float = 1.0, weight: float = 1.0) -> Losses:

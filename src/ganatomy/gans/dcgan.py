@@ -63,8 +63,7 @@ class Generator(nn.Module):
         self.net = nn.Sequential(*layers, UpConv2d(channels[-1], shape.channels, config.kernel), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        images: Tensor = self.net(z[:, :, None, None].contiguous(memory_format=torch.channels_last))
-        return images
+        return self.net(z[:, :, None, None].contiguous(memory_format=torch.channels_last))
 
 
 class DenseGenerator(nn.Module):
@@ -83,8 +82,7 @@ class DenseGenerator(nn.Module):
             *_dense_up(128, 64, dropout), nn.Conv2d(64, channels, 3, 1, 1), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        images: Tensor = self.net(self.first(z))
-        return images
+        return self.net(self.first(z))
 
 
 def _dense_up(a: int, b: int, dropout: float) -> list[nn.Module]:

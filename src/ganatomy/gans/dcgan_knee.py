@@ -44,8 +44,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x = torch.relu(self.first(z)).view(len(z), -1, self.side, self.side)
-        images: Tensor = self.net(x.contiguous(memory_format=torch.channels_last))
-        return images
+        return self.net(x.contiguous(memory_format=torch.channels_last))
 
 
 class Discriminator(Scores):

@@ -70,8 +70,7 @@ class Generator(nn.Module):
         self.net = nn.Sequential(*layers, last, nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        images: Tensor = self.net(z[:, :, None, None].contiguous(memory_format=torch.channels_last))
-        return images
+        return self.net(z[:, :, None, None].contiguous(memory_format=torch.channels_last))
 
 
 class Discriminator(Scores):

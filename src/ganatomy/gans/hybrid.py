@@ -93,5 +93,4 @@ class Model(UNetGAN):
         if w < 1:
             assert batch.source is not None
             mixed = mixed + (1 - w) * batch.source
-        images: Tensor = self.generator(mixed, switches if keep else None)
-        return images.float()
+        return self.generator(mixed, switches if keep else None).float()

@@ -45,5 +45,4 @@ class Model(UNetGAN):
     def _judge(self, batch: Batch, target: Tensor | None) -> Tensor:
         assert batch.source is not None
         assert target is not None
-        logits: Tensor = self.discriminator(torch.cat([batch.source, target], 1))
-        return logits
+        return self.discriminator(torch.cat([batch.source, target], 1))

@@ -73,8 +73,7 @@ class Discriminator(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.net(x)
-        return scores.flatten().float()
+        return self.net(x).flatten().float()
 
 
 class Model(NoiseGAN):

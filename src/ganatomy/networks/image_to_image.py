@@ -110,8 +110,7 @@ class Residual(nn.Module):
         self.net = nn.Sequential(*_conv(channels, channels, 3), nn.ReLU(inplace=True), *_conv(channels, channels, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        changed: Tensor = x + self.net(x)
-        return changed
+        return x + self.net(x)
 
 
 class ResNet(nn.Module):
@@ -133,8 +132,7 @@ class ResNet(nn.Module):
         self.net = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7), nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
-        images: Tensor = self.net(x)
-        return images
+        return self.net(x)
 
 
 def _conv(a: int, b: int, kernel: int) -> list[nn.Module]:
@@ -169,8 +167,7 @@ class PatchGAN(nn.Module):
         self.net = nn.Sequential(*parts, nn.Conv2d(widths[-1], 1, 4, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x)
-        return logits.float()
+        return self.net(x).float()
 
 
 class StridedScores(nn.Module):
@@ -191,5 +188,4 @@ class StridedScores(nn.Module):
         self.net = nn.Sequential(*parts, nn.Conv2d(a, 1, 3, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x)
-        return logits.float()
+        return self.net(x).float()

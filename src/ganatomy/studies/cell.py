@@ -272,10 +272,10 @@ def _audit(roles: Roles, label: str, synthetic: Dataset) -> dict[str, Any]:
     soft = kernel.compute(samples.with_control(blurred(train, len(drawn))))[0].value
     results = [r for metric in (kernel, diversity, copies) for r in metric.compute(samples)]
     known = [r for r in results if r.value is not None]
-    verdict = audited([r for r in known if r.name not in OTHERS])
+    light, says = audited([r for r in known if r.name not in OTHERS])
     return {"label": label, "training_subjects": len({r.subject for r in learnt}), "training_images": len(learnt),
             "synthetic_images": len(drawn), "results": [r.to_json() for r in known], "blurred": soft,
-            "copies": {"light": verdict.light, "says": verdict.says}}
+            "copies": {"light": light, "says": says}}
 
 
 def read_audit(path: Path) -> dict[str, Any]:
