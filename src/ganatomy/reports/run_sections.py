@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from ganatomy.core import table
-from ganatomy.core.recipe import flat
 from ganatomy.core.text import compact, grouped, number
 from ganatomy.reports import drawings
 from ganatomy.reports.blocks import Block, Columns, Drawing, Fold, Heading, Table, Terms, Words
-from ganatomy.reports.context import NO_DATASET, PRIVATE_KEYS, Context
+from ganatomy.reports.context import NO_DATASET, Context
 
 STATES = {"finished": "finished", "running": "still running, or killed", "interrupted": "interrupted",
           "stopped": "stopped", "new": "not started"}
@@ -179,17 +178,9 @@ def _of_dataset(context: Context) -> list[tuple[str, str]]:
             ("Value range", f"{info.value_range[0]:g} to {info.value_range[1]:g}, the same for all images"),
             ("Domains", ", ".join(info.domains)), ("Classes", ", ".join(info.classes))]
     rows += [(f"Intensity, {name}", f"{how.method}; {how.units}") for name, how in info.intensity.items()]
-    rows += [(key.replace("_", " "), _plain(value)) for key, value in flat(info.provenance).items()
-             if not PRIVATE_KEYS.search(key) and value is not None and value is not False and value not in ([], "")]
+    version = info.provenance.get("ganatomy")
+    rows.append(("Prepared with", f"ganatomy {version}" if version else ""))
     return [(term, text) for term, text in rows if text]
-
-
-def _plain(value: Any) -> str:
-    """An option as a user would write it."""
-    if isinstance(value, bool):
-        return "given"
-    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else \
-        f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def words_and_methods(context: Context, glossary: list[tuple[str, str]], methods: str) -> Iterator[Block]:
