@@ -39,9 +39,9 @@ MOST_PAIRS = 6
 MOST_GROUPS, MOST_IN_GROUP = 6, 8
 ANSWERS = {"clean": ("No sign of copies", "good"), "suspicious": ("Suspicious", "warn"), "copies": ("Copies", "bad")}
 TURNED = {"mirrored left-right": (1,), "mirrored top-bottom": (0,), "turned by 180 degrees": (0, 1)}  # axes of [h, w]
-A_COPY = ("this is the version made for sharing, and a copy shows a patient as much as the image that it was copied "
+A_COPY = ("this is the version for sharing, and a copy shows a patient as much as the image that it was copied "
           "from.")
-SUSPECT = "this is the version made for sharing, and these images lie suspiciously near to training images."
+SUSPECT = "this is the version for sharing, and these images lie suspiciously near to training images."
 
 Kind = Literal["train", "test", "synthetic"]
 WIDTH, HEIGHT, EDGE = 640, 560, 14  # of the map, SVG units
@@ -52,7 +52,7 @@ NAMES: dict[Kind, str] = {"train": "Training", "test": "Test", "synthetic": "Gen
 # told apart by shape as well as by colour: a ring, a square, a cross
 MARKS = {"train": "M-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0-6.4 0", "test": "M-2.8-2.8h5.6v5.6h-5.6z",
          "synthetic": "M-3-3L3 3M-3 3L3-3"}
-WITHOUT = Words("Real images are marks without pictures in this version, which is made for sharing.", style="note")
+WITHOUT = Words("Real images are marks without pictures in this version, which is for sharing.", style="note")
 
 
 class Pair(Part):

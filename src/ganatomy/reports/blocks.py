@@ -1,4 +1,4 @@
-"""What a section of a report is made of, and what of it may be shared.
+"""What a section of a report consists of, and what of it may be shared.
 
 A section is a function that yields blocks. A block that shows patients, or images that may be copies of patients, says
 so; what a report for sharing holds, and what it says on top, follows from the blocks alone.
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from ganatomy.core import table
 from ganatomy.core.text import NOTHING
 
-REAL = "this is the version made for sharing, without any real image."
-COPIED = ("this is the version made for sharing, and the audit found copies of patients among these images: do not "
+REAL = "this is the version for sharing, without any real image."
+COPIED = ("this is the version for sharing, and the audit shows copies of patients among these images: do not "
           "share them.")
 # what a column that is set to the right may hold
 NUMERIC = re.compile(r"[+−<]?[\d.,]+(?:e[+−]\d+)?%?|–|unknown|not given")

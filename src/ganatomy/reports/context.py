@@ -33,7 +33,7 @@ from ganatomy.metrics.schema import (
 
 PRIVATE_KEYS = re.compile(r"host|node|user|login|path|cwd|argv|command|home|folder|dir$|mail|address", re.I)
 AUDITS = ("clean", "suspicious", "copies")
-NO_DATASET = "The dataset was not at hand when this report was made"
+NO_DATASET = "The dataset was not at hand when this report was written"
 
 
 @dataclass(frozen=True)

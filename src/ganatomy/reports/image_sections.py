@@ -31,9 +31,9 @@ SAMPLES = 8, 4  # columns and rows of a sample sheet
 GAP, GAP_GREY = 1, 44
 FARTHEST = 4000  # generated images are drawn one after the other; this many take seconds
 MEND = "remove it and report again"
-REMARKS = {"suspicious": "But the audit found generated images suspiciously near to training images, and some may be "
+REMARKS = {"suspicious": "But the audit shows generated images suspiciously near to training images, and some may be "
                          "shown here: look at the full report before you share it.",
-           "clean": "The audit found no sign that generated images copy training images; that does not prove that none "
+           "clean": "The audit shows no sign that generated images copy training images; that does not prove that none "
                     "does.",
            "copies": "",
            "": "That does not prove that no generated image resembles a training image: memorisation has not been "

@@ -25,10 +25,10 @@ from ganatomy.reports.study_sections import study_page
 from ganatomy.studies.folder import StudyFolder
 
 Section = Callable[[Context], Iterator[Block]]
-AUDITS = {"copies": "An audit found copies of patients among them: treat them like the scans of patients.",
-          "suspicious": "An audit found some of them suspiciously near to training images: treat them like the scans "
+AUDITS = {"copies": "The audit shows copies of patients among them: treat them like the scans of patients.",
+          "suspicious": "The audit shows some of them suspiciously near to training images: treat them like the scans "
                         "of patients.",
-          "clean": "An audit found no sign that they copy training images; that is no proof that none does.",
+          "clean": "The audit shows no sign that they copy training images; that is no proof that none does.",
           "": "Whether any of them resembles a training patient has not been audited."}
 CARE = "They must not be used to decide on anyone's care."
 NO_DIAGNOSIS = "Synthetic images. Not for diagnosis."

@@ -156,7 +156,7 @@ def again(context: Context) -> Iterator[Block]:
                     "dataset's fingerprint must come out the same. Equal bits need the same torch, device and number "
                     "of threads.", style="note")
     else:
-        yield Words("The commands were not recorded: this run was made by an older ganatomy. Save the recipe below and "
+        yield Words("The commands were not recorded: this run is of an older ganatomy. Save the recipe below and "
                     "run `ganatomy train DATASET RUN --recipe RECIPE.yaml`.", style="note")
     if status.get("state") == "finished" and context.steps < int(status.get("steps") or 0):
         yield Words(f"A time limit ended this training at step {context.steps:,}; training that many steps gives the "
@@ -169,7 +169,7 @@ def again(context: Context) -> Iterator[Block]:
 
 
 def _of_dataset(context: Context) -> list[tuple[str, str]]:
-    """How the dataset was made and what its values mean."""
+    """How the dataset came to be and what its values mean."""
     assert context.dataset is not None
     info = context.dataset.info
     rows = [("Stored size", f"{info.size[0]} × {info.size[1]} pixels"),
@@ -201,7 +201,7 @@ def not_shown(context: Context) -> Iterator[str]:
         yield ("No test subjects are known, so nothing here says how the images compare with patients not seen in "
                "training.")
     elif context.known and test.subjects is not None and test.subjects < 30:
-        few = "no interval is possible, and nothing can be said about other patients" if test.subjects < 5 else \
+        few = "no interval is possible, and nothing is known about other patients" if test.subjects < 5 else \
             "intervals over so few are wide, and rare findings may be absent altogether"
         yield f"The test split has {grouped(test.subjects, 'subject')}: {few}."
     yield (f"This is one training with one seed ({context.recipe.seed}). Another seed gives other figures; comparing "

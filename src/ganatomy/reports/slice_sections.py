@@ -47,7 +47,7 @@ MARK, MARK_COLOUR = 7, (60, 220, 255)
 MARGIN = 4
 FRAMES, FRAME_SLICES, FRAME_GAP = 6, 2, 2  # of how it learned: the slices are from the middle, with most to see
 ANATOMY = ("the translation of a patient's slice shows that patient's anatomy, so that it is left out of the version "
-           "made for sharing, like the real images. Figures and tables remain.")
+           "for sharing, like the real images. Figures and tables remain.")
 WHY = {SHIFT: "shifted by {} against the input", DEFORMATION: "parts of it are moved by up to {}",
        LOST: "{} of its parts are not in the output", KEPT: "only {} of the input's strong edges are kept",
        INVENTED: "{} of its strong edges are not in the input"}

@@ -131,7 +131,7 @@ def verdict(context: Context) -> Iterator[Block]:
                       f"{grouped(direction.n_images, 'test slice')}{who}", level=3)
         yield Terms([(f.question, Words(f.words, lead=f"{f.answer}.", tone=f.tone)) for f in findings(direction)],
                     "findings")
-    few = " Below five test subjects no interval is possible, and nothing can be said about other patients." \
+    few = " Below five test subjects no interval is possible, and nothing is known about other patients." \
         if any(d.n_subjects < MIN_SUBJECTS for d in metrics.directions) else ""
     yield Words(f"In brackets 95% intervals over {context.units}. Differences are this model minus the other, inside "
                 "the patient: for MAE lower is better, for PSNR and SSIM higher. SSIM alone decides nothing here: blur "
