@@ -20,6 +20,7 @@ from ganatomy.reports.study_context import StudyContext
 from ganatomy.reports.study_sections import correlation_within
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.predictions import Predictions, write_predictions
+from ganatomy.studies.results import table
 from tests.builders import write_dataset
 from tests.reports.test_report import HOSTILE, Page, holds
 from tests.studies.study_outcomes import GAINS, SIX, outcomes, simulated
@@ -146,11 +147,14 @@ def test_a_broken_gan_folder_costs_its_images_only(study: Path) -> None:
     {"ks": (25,)}, {"arms": ("ORG",)}, {"arms": ("OVERSAMPLE", "FRESH", "COPIES", "NOISE")}, {"seeds": 1},
     {"arms": ("GAN_ONLY", "AUG2_GAN", "AUG2_ORG")}, {"subjects": 8}, {"classes": ("healthy", "A", "B")},
     {"external": True}, {"synthetic": (0.5, 1.5), "arms": (*SIX, "FRESH")}])
-def test_odd_studies_have_a_report_too(given: dict[str, Any], tmp_path: Path) -> None:
+def test_odd_studies_have_a_report_and_a_summary_too(given: dict[str, Any], tmp_path: Path) -> None:
     results = simulated(**given)
     page = Page(report(write_study(tmp_path / "study", results).path))
+    summary = table(results)
     assert " ".join(results["answer"]["sentence"].split()) in page.text
-    assert ("On the external set" in page.text) == bool(given.get("external"))
+    assert summary.splitlines()[0].endswith(results["answer"]["sentence"])
+    for text in (page.text, summary):
+        assert ("On the external set" in text) == bool(given.get("external"))
     assert ("The audit of every GAN" in page.text) == bool(results["audits"])
     assert "subject 8" in page.text or "subjects" not in given
     assert "NaN" not in page.text and " None" not in page.text and "nan" not in page.text.split()

@@ -138,17 +138,6 @@ def test_audits_are_one_line_that_names_copies(six: dict[str, Any]) -> None:
     assert near == pytest.approx(220, rel=0.01) and far == pytest.approx(880, rel=0.01)  # medians, times 1000
 
 
-@pytest.mark.parametrize("given", [
-    {"ks": (25,)}, {"arms": ("ORG",)}, {"arms": ("ORG", "FRESH", "COPIES", "NOISE", "OVERSAMPLE")}, {"seeds": 1},
-    {"subjects": 8}, {"classes": ("healthy", "A", "B")}, {"external": True}, {"synthetic": (0.5, 1.5)}])
-def test_odd_studies_are_told_of_too(given: dict[str, Any]) -> None:
-    results = simulated(**given)
-    text = table(results)
-    assert text.splitlines()[0].endswith(results["answer"]["sentence"])
-    assert ("On the external set" in text) == bool(given.get("external"))
-    assert all(line == line.rstrip() for line in text.splitlines())
-
-
 def test_of_few_subjects_each_stands_by_itself() -> None:
     results = simulated(subjects=8)
     _, *lines = table(results).partition("Called right")[2].splitlines()
