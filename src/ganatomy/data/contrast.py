@@ -47,21 +47,21 @@ def learn_contrast(volumes: Iterable[Volume]) -> Contrast:
 
     One volume is held at a time; of each some twenty figures are kept until the end. Constant volumes do not count.
     """
-    seen: list[Figures] = []
+    described: list[Figures] = []
     changes: list[Figures] = []
     for volume in volumes:
         figures = _features(volume)
         if figures is None:
             continue
-        if len(seen) < ALTERED:
+        if len(described) < ALTERED:
             # a few slices spread over it: enough to see what an alteration does
             part = np.ascontiguousarray(volume[evenly(range(len(volume)), 12)])
             base, *altered = (_features(v) for v in (part, *_alterations(part)))
             changes += [a - base for a in altered if a is not None and base is not None]
-        seen.append(figures)
-    if not seen:
+        described.append(figures)
+    if not described:
         return Contrast()
-    points = np.stack(seen)
+    points = np.stack(described)
     known = _scatter(np.stack(changes)) if changes else np.zeros((len(FLOOR), len(FLOOR)))
     usual = max(_distance(point, *_summary(np.delete(points, i, axis=0), known))
                 for i, point in enumerate(points)) if len(points) > 1 else 0.0

@@ -280,10 +280,10 @@ def common_frame(views: Sequence[View], size: int, fit: Fit, spacing: float | No
     return frame
 
 
-def extent(frame: Frame, seen: View) -> int:
+def extent(frame: Frame, shown: View) -> int:
     """The longer side of an image in stored pixels."""
-    step_y, step_x = frame.steps(seen.height, seen.width, seen.spacing)
-    return int(np.ceil(max(seen.height / step_y, seen.width / step_x) - 1e-6))
+    step_y, step_x = frame.steps(shown.height, shown.width, shown.spacing)
+    return int(np.ceil(max(shown.height / step_y, shown.width / step_x) - 1e-6))
 
 
 def restore(images: NDArray[np.float32], shape: tuple[int, int], frame: Frame, spacing: Spacing | None,
