@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+from itertools import product
 from pathlib import Path
 
 import nibabel
@@ -209,6 +210,16 @@ def test_warnings_in_plain_words(tmp_path: Path) -> None:
                   "1 file could not be read", "images are enlarged", "only 12 subjects", "2 different sizes",
                   "12 grey images stored as three equal channels"):
         assert any(words in text for text in warnings), words
+
+
+def test_runs_of_slices_of_unequal_length_are_warned_of(tmp_path: Path) -> None:
+    for name, (domain, count) in product(("s1", "s2", "s3"), (("T1", 4), ("CT", 6))):
+        for z in range(count):
+            path = tmp_path / "in" / name / f"{name}_{domain}_z{z:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.random.default_rng(z).integers(0, 255, (16, 16)).astype(np.uint8)).save(path)
+    warnings = prepare(tmp_path / "in", tmp_path / "out", size=16).info.fingerprint["warnings"]
+    assert any("3 of 3 visits have unequal numbers of slices, such as 6 of CT and 4 of T1" in text for text in warnings)
 
 
 def test_a_png_series_of_two_contrasts(tmp_path: Path) -> None:

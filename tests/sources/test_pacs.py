@@ -163,6 +163,13 @@ def test_where_patients_cannot_be_told_every_reading_is_offered(tmp_path: Path, 
     assert read[:-1] == readings and len(read[-1]) == len(files), "the last makes each study a patient"
 
 
+def test_folders_of_splits_are_obeyed(tmp_path: Path) -> None:
+    for split, patient in (("Train", "a"), ("Train", "b"), ("Test", "c")):
+        simple(tmp_path, f"scans/{split}/{patient}", patient)
+    splits = {e.subject: e.split for e in layout_of(tmp_path).entries}
+    assert splits == {"a": "train", "b": "train", "c": "test"}
+
+
 def test_without_anything_a_study_is_a_patient(tmp_path: Path) -> None:
     simple(tmp_path, "one", None, PatientName=None)
     layout = layout_of(tmp_path)

@@ -26,6 +26,7 @@ from ganatomy.preparation.visits import (
     choose_domains,
     group_visits,
     refuse_unknown,
+    unequal_counts,
     unpaired_visits,
     without_lost_masks,
 )
@@ -74,6 +75,7 @@ def make_survey(source: Path, dataset: Path, scratch: Path, options: Options, ke
     layout = replace(layout, entries=[e for e in layout.entries if e.domain in (*chosen, *masks)], unpaired=unpaired)
     visits, skipped, left_out = _visits(source, layout, chosen, masks, options, say)
     plan, warnings = make_plan(visits, chosen, masks, unpaired, options, key, say)
+    warnings += unequal_counts(visits)
     if not layout.subjects_known:
         warnings.insert(0, "nothing says which images belong to one patient: each counts as a subject of its own, so "
                            "one patient may be in train and in test, and results will look better than they are; "

@@ -254,6 +254,22 @@ def _words(name: str) -> list[str]:
     return [word for word in re.split(r"[\W_]+", name.lower()) if word]
 
 
+def unequal_counts(visits: Sequence[Visit]) -> list[str]:
+    """A warning where most visits have runs of pictures of unequal length that are paired by their numbers alone."""
+    unequal = []
+    for visit in visits:
+        runs = {name: sorted(own) for name, own in visit.files.items()}
+        steps = all(numbers == list(range(numbers[0], numbers[0] + len(numbers))) for numbers in runs.values())
+        placed = visit.volumetric or any(i.header.modality for own in visit.files.values() for i in own.values())
+        ends = [{run[0] for run in runs.values()}, {run[-1] for run in runs.values()}]
+        if steps and not placed and len(ends[0]) == 1 < len(ends[1]):
+            unequal.append(" and ".join(f"{len(run)} of {name}" for name, run in runs.items()))
+    if 2 * len(unequal) <= len(visits):
+        return []
+    return [f"{len(unequal)} of {counted(len(visits), 'visit')} have unequal numbers of slices, such as {unequal[0]}, "
+            "paired by number: the same number need not be the same place; give volumes, or add --unpaired"]
+
+
 def _unmatched(visit: Visit) -> Skipped:
     """Pictures whose slice another domain lacks, and masks of slices without a picture."""
     slices = set(visit.slices)

@@ -12,6 +12,7 @@ from pathlib import Path
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted, grouped
 from ganatomy.data.parallel import in_order, progress
+from ganatomy.data.vocabulary import SPLITS_BY_NAME
 from ganatomy.formats import LEFT_OUT, SYNTHETIC, Unreadable
 from ganatomy.formats.dicom.tags import Facts, facts
 from ganatomy.sources.dicom.contrasts import Named, assign, table
@@ -168,6 +169,13 @@ class _Reading:
         return out
 
 
+def _splits(named: Named) -> dict[Volume, str]:
+    """What folders called train, val and test say, where all volumes lie in one of several."""
+    out = {v: next((split for part in v.name.split("/")[:-1] if (split := SPLITS_BY_NAME.get(part.lower()))), "")
+           for v, _ in named}
+    return out if "" not in out.values() and len(set(out.values())) > 1 else {}
+
+
 def _places(named: Named) -> dict[Volume, int]:
     """The number of the place of each picture in whose session all have a SliceLocation, and no two of a domain one."""
     sessions: dict[tuple[str, str], Named] = defaultdict(list)
@@ -189,7 +197,7 @@ def _places(named: Named) -> dict[Volume, int]:
 
 def _entries(named: Named, fields: Mapping[str, Entry]) -> list[Entry]:
     numbers: dict[tuple[tuple[str, str], str], list[int | None]] = defaultdict(list)
-    places = _places(named)
+    places, splits = _places(named), _splits(named)
     for volume, domain in named:
         numbers[volume.session, domain].append(places.get(volume, volume.number))
     entries = []
@@ -199,9 +207,10 @@ def _entries(named: Named, fields: Mapping[str, Entry]) -> list[Entry]:
         unique = not volume.frames and None not in there and len(set(there)) == len(there)
         own = fields.get(volume.name)
         session = own.session if own and own.session else f"{volume.facts.study_date}-{study}".lstrip("-")
+        number = places.get(volume, volume.number) if unique else None
         entries.append(Entry(volume.path, volume.name, patient, session, domain, own.label if own else "",
-                             own.split if own else "", places.get(volume, volume.number) if unique else None,
-                             piece=Piece(frames=volume.frames), header=volume.header, frame=volume.facts.frame_uid,
+                             own.split if own else splits.get(volume, ""), number, piece=Piece(frames=volume.frames),
+                             header=volume.header, frame=volume.facts.frame_uid,
                              counted=not volume.frames and volume not in places))
     return entries
 

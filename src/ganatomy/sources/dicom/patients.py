@@ -70,7 +70,8 @@ def tell_patients(volumes: Sequence[Volume]) -> tuple[list[Volume], list[str]]:
         way = "their folder" if level else tag or "StudyInstanceUID"
         subjects = [level.subject(v) if level else key or v.facts.study_uid for v in own]
         by[way] += len(own)
-        out += [replace(v, facts=replace(v.facts, patient_id=s)) for v, s in zip(own, subjects, strict=True)]
+        changed = {(id(v.facts), s): replace(v.facts, patient_id=s) for v, s in zip(own, subjects, strict=True)}
+        out += [replace(v, facts=changed[id(v.facts), s]) for v, s in zip(own, subjects, strict=True)]
         studies = len({v.facts.study_uid for v in own})
         if way == tag and len(owners) == 1 and studies > 1:
             notes.append(f"warning: all files have one {tag}, so they are one patient with {studies} studies; "
