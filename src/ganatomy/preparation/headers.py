@@ -87,7 +87,7 @@ def make_survey(source: Path, dataset: Path, scratch: Path, options: Options, ke
 def _layout(source: Path, dataset: Path, scratch: Path, options: Options, say: Say) -> Layout:
     """The layout, told aloud, cut down to the classes asked for."""
     layout = find_layout(source, kind=options.layout, rules=options.domain, pattern=options.pattern,
-                         subject_regex=options.subject_regex, split_by=options.split_by,
+                         subject_regex=options.subject_regex, split_by=options.split_by, metadata=options.metadata,
                          domains=options.domains or (), allow_gaps=options.allow_gaps,
                          keep_derived=options.keep_derived, leave_out=[dataset], scratch=scratch,
                          workers=options.processes, say=say)

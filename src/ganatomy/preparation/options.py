@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -21,8 +22,8 @@ from ganatomy.preparation.rules import parse_intensity
 from ganatomy.sources.entry import safe_name
 
 MIN_SIZE = 8
-STAND_INS = {"pattern": "PATTERN", "subject-regex": "REGEX", "split-by": "COLUMN", "val-subjects": "IDS",
-             "test-subjects": "IDS"}
+STAND_INS = {"pattern": "PATTERN", "subject-regex": "REGEX", "split-by": "COLUMN", "metadata": "FILE",
+             "val-subjects": "IDS", "test-subjects": "IDS"}
 LayoutName = Literal["auto", "csv", "folders", "bids", "sides", "side-by-side", "stacks", "dicom"]
 
 
@@ -102,6 +103,9 @@ class Options(BaseModel):
     test_subjects: Names = Field((), description="These subjects are the test set.")
     split_by: str | None = Field(None, description="Column of the CSV that says train, val or test, or with groups "
                                  "that must not be parted.")
+    metadata: Annotated[str | None, BeforeValidator(lambda file: str(file) if isinstance(file, Path) else file)] = Field(
+        None, description="A table of labels, patients, splits or visits by the files' names or ids: FILE.csv, or "
+        "FILE.csv:COLUMN with the column of the labels.")
     labels: Names = Field((), description="Keep only these classes, such as benign,malignant.")
     masks: Names | None = Field(None, description="Domains that are masks, not images; those called like one unless "
                                 "given.")
@@ -178,7 +182,7 @@ class Options(BaseModel):
             value = getattr(self, name)
             if name in ("size", "workers", "strict") or value == field.default:
                 continue
-            if name in ("pattern", "subject_regex", "split_by"):
+            if name in ("pattern", "subject_regex", "split_by", "metadata"):
                 value = True
             elif name in ("val_subjects", "test_subjects"):
                 value = len(value)

@@ -29,6 +29,7 @@ from ganatomy.preparation.options import Options
 from ganatomy.sources.csv_table import find_table, read_table
 from ganatomy.sources.dicom import tags_of
 from ganatomy.sources.entry import Layout, is_hidden, is_prepared, listings
+from ganatomy.sources.metadata import metadata_file
 
 FILES = (".gitignore", "key", "sources.csv", "skipped.csv", "identifiers.csv", "state.json")
 IDENTIFIER_COLUMNS = ("kind", "value")
@@ -184,6 +185,8 @@ def _file_lines(source: Path, dataset: Path, options: Options) -> Iterator[str]:
     else:
         for prefix, items in listings(source, [dataset], Counter()):
             yield from (_line(source, prefix + item.name) for item in items if not is_hidden(item.name))
+    if options.metadata is not None:
+        yield _line(metadata_file(options.metadata)[0].parent, metadata_file(options.metadata)[0].name)
     with suppress(UserError):  # a broken table, or several: told when the layout is looked for
         if source.is_dir() and options.pattern is None and options.layout in ("auto", "csv"):
             table = find_table(source)

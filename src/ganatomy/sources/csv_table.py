@@ -50,8 +50,7 @@ def read_table(table: Path, split_by: str | None = None) -> Layout:
         UserError: not a table, a missing column or value, a column or file that occurs twice, an unknown split, a
             slice that is no number.
     """
-    text, encoding = _text(table)
-    columns, rows = _rows(table, text)
+    columns, rows, encoding = read_cells(table)
     by = (split_by or "").strip().lower()
     _check_columns(table, columns, [*NEEDED, *([by] if by else [])])
     if not rows:
@@ -65,6 +64,12 @@ def read_table(table: Path, split_by: str | None = None) -> Layout:
     if encoding == "cp1252":
         notes.append(f"{table.name} is not UTF-8; it is read as Windows-1252")
     return Layout("a CSV table", entries, notes=notes)
+
+
+def read_cells(table: Path) -> tuple[list[str], dict[int, dict[str, str]], str]:
+    """The head of any table, in lower case; line number -> row; the encoding. Raises `UserError`."""
+    text, encoding = _text(table)
+    return *_rows(table, text), encoding
 
 
 def _entry(table: Path, number: int, line: dict[str, str], split_column: str, group: str) -> Entry:

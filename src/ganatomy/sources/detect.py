@@ -29,6 +29,7 @@ from ganatomy.sources.entry import (
     subject_in,
     walk,
 )
+from ganatomy.sources.metadata import with_metadata
 from ganatomy.sources.stacks import SUFFIXES as STACKS
 from ganatomy.sources.stacks import read_stacks
 
@@ -44,6 +45,7 @@ class Wishes:
         kind: one of KINDS; it must fit.
         pattern: such as "{subject}/{subject}_{domain}.nii.gz"; goes before everything else.
         split_by: a column of the CSV file; see `csv_table.read_table`.
+        metadata: FILE.csv or FILE.csv:COLUMN; see `metadata.with_metadata`.
         domains: names to look for first where {domain} could be read in several ways.
         rules: domain -> regular expression searched in a series' description (DICOM), in BIDS entities and suffix, or
             in a file's relative path without the subject; for A|B pictures " left" or " right" follows it. The first
@@ -58,6 +60,7 @@ class Wishes:
     kind: str = "auto"
     pattern: str | None = None
     split_by: str | None = None
+    metadata: str | None = None
     domains: Sequence[str] = ()
     rules: Mapping[str, str] = field(default_factory=dict)
     subject_regex: str | None = None
@@ -109,15 +112,19 @@ def find_layout(source: Path, *, leave_out: Sequence[Path] = (), **wishes: Any) 
         raise UserError("--split-by needs a CSV file", where=source, fix="give a .csv with that column as SOURCE")
     if source.is_file():
         _check_kind(asked.kind in ("auto", "stacks"), source, f"is no {asked.kind} layout but a file of pictures")
-        return _printable(_stacks([(source.name, source)], asked))
+        return _printable(_joined(_stacks([(source.name, source)], asked), asked))
     files = walk(source, [*leave_out, *([asked.scratch] if asked.scratch else [])])
     if not (files.images or files.dicom or files.archives):
         raise UserError(f"holds no images ({counted(sum(files.passed.values()), 'other file')} or closed folders)"
                         if sum(files.passed.values()) else "the folder is empty", where=source,
                         fix=f"what can be read: {READS}")
     kind = "pattern" if asked.pattern is not None else _detected(source, files) if asked.kind == "auto" else asked.kind
-    layout = _read(source, files, kind, asked)
+    layout = _joined(_read(source, files, kind, asked), asked)
     return _printable(replace(layout, notes=[*layout.notes, *_passed_over(files, kind)]))
+
+
+def _joined(layout: Layout, asked: Wishes) -> Layout:
+    return with_metadata(layout, asked.metadata) if asked.metadata is not None else layout
 
 
 def _check_kind(fits: object, source: Path, problem: str) -> None:
@@ -128,10 +135,12 @@ def _check_kind(fits: object, source: Path, problem: str) -> None:
 
 def _table(source: Path, asked: Wishes) -> Path | None:
     """The CSV file to read, if any."""
+    if asked.metadata is not None and (asked.kind == "csv" or source.suffix.lower() == ".csv"):
+        raise UserError("--metadata does not go with a CSV layout", where=source, fix="add its columns to that table")
     if source.suffix.lower() == ".csv" and source.is_file():
         _check_kind(asked.kind in ("auto", "csv"), source, f"is no {asked.kind} layout but a table")
         return source
-    if source.is_file() or asked.pattern is not None or asked.kind not in ("auto", "csv"):
+    if source.is_file() or asked.pattern is not None or asked.metadata is not None or asked.kind not in ("auto", "csv"):
         return None
     table = find_table(source)
     _check_kind(table or asked.kind == "auto", source, "holds no .csv file with the columns path and subject")
