@@ -103,7 +103,7 @@ class Options(BaseModel):
     test_subjects: Names = Field((), description="These subjects are the test set.")
     split_by: str | None = Field(None, description="Column of the CSV that says train, val or test, or with groups "
                                  "that must not be parted.")
-    metadata: Annotated[str | None, BeforeValidator(lambda file: str(file) if isinstance(file, Path) else file)] = Field(
+    metadata: Annotated[str | None, BeforeValidator(lambda f: str(f) if isinstance(f, Path) else f)] = Field(
         None, description="A table of labels, patients, splits or visits by the files' names or ids: FILE.csv, or "
         "FILE.csv:COLUMN with the column of the labels.")
     labels: Names = Field((), description="Keep only these classes, such as benign,malignant.")
