@@ -132,6 +132,8 @@ ANON = ("ANON", "anonymous^0000")
     ({"MR/1/T1/in": NOBODY, "MR/2/T1/in": NOBODY, "MR/10/T1/in": ANON}, {"1", "2", "10"}, "their folder"),
     ({"export/pat01/t1": ("X17", "Doe"), "export/pat02/t1": ("X17", "Doe")}, {"pat01", "pat02"}, "their folder"),
     ({"pat1/visit1": ANON, "pat1/visit2": ANON, "pat2/visit1": ANON}, {"pat1", "pat2"}, "their folder"),
+    ({f"site{n // 3}/pat{n}": (f"site{n // 3}", "") for n in range(6)}, {f"pat{n}" for n in range(6)}, "their folder"),
+    ({f"{c}/pat{n}": ANON for c in ("T1", "T2") for n in range(3)}, {"pat0", "pat1", "pat2"}, "their folder"),
     ({"benign/p1": ANON, "benign/p2": ANON, "malignant/p7": ANON}, {"p1", "p2", "p7"}, "their folder"),
     ({"x/20110304": ("P001", ""), "x/20120304": ("P001", "")}, {"P001"}, "PatientID"),
     ({"P001/one": ("P001", ""), "P001/two": ("P001", "")}, {"P001"}, "PatientID")])
@@ -168,6 +170,15 @@ def test_folders_of_splits_are_obeyed(tmp_path: Path) -> None:
         simple(tmp_path, f"scans/{split}/{patient}", patient)
     splits = {e.subject: e.split for e in layout_of(tmp_path).entries}
     assert splits == {"a": "train", "b": "train", "c": "test"}
+
+
+def test_uids_that_an_anonymiser_gave_to_all_make_no_copies(tmp_path: Path) -> None:
+    for n in range(3):
+        for k in range(3):
+            write_dicom(tmp_path / f"pat{n}/{k}", np.full((4, 4), 10 * n + k, np.uint16), number=k, position=(0, 0, k),
+                        patient="ANON", name="", SOPInstanceUID=uid(n, k))
+    layout = layout_of(tmp_path)
+    assert {e.subject: int(read_entry(e).max()) for e in layout.entries} == {"pat0": 2, "pat1": 12, "pat2": 22}
 
 
 def test_without_anything_a_study_is_a_patient(tmp_path: Path) -> None:

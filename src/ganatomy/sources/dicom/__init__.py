@@ -171,7 +171,7 @@ class _Reading:
 
 def _splits(named: Named) -> dict[Volume, str]:
     """What folders called train, val and test say, where all volumes lie in one of several."""
-    out = {v: next((split for part in v.name.split("/")[:-1] if (split := SPLITS_BY_NAME.get(part.lower()))), "")
+    out = {v: next(filter(None, map(SPLITS_BY_NAME.get, re.findall("[a-z]+", v.name.rpartition("/")[0].lower()))), "")
            for v, _ in named}
     return out if "" not in out.values() and len(set(out.values())) > 1 else {}
 

@@ -47,6 +47,11 @@ class _Level:
     names: frozenset[str]
     subjects: int
 
+    @property
+    def returns(self) -> bool:
+        """Whether folders of one name lie in several others."""
+        return len(self.names) < self.subjects
+
     def subject(self, volume: Volume) -> str:
         """Whose a volume is."""
         return "/".join(volume.name.split("/")[self.start:self.end])
@@ -103,21 +108,22 @@ def _level(volumes: Sequence[Volume], tag: str, key: str, alone: bool) -> _Level
         tag, key: see `known_by`.
         alone: there is no other value.
     """
-    own_folders = re.compile(rf"(?<![^\W_]){re.escape(key)}(?![^\W_]).*/", re.IGNORECASE)
-    if key and all(own_folders.search(v.name) for v in volumes):
-        return None
     levels = _levels(volumes)
-    people = [level for level in levels if all(map(_PERSON.fullmatch, level.names))]
-    if people and (alone or not key or people[0].subjects > 2):
-        return people[0]
-    if not levels or (key and not alone):
+    named_so = re.compile(rf"(?<![^\W_]){re.escape(key)}(?![^\W_])", re.IGNORECASE)
+    people = [level for level in levels if all(map(_PERSON.fullmatch, level.names))
+              and not (key and any(map(named_so.search, level.names)))]
+    if people and people[0].subjects > (1 if alone or not key else 2):
+        levels = people[:1]
+        if not levels[0].returns:
+            return levels[0]
+    elif not levels or (key and (not alone or all(named_so.search(v.name.rpartition("/")[0]) for v in volumes))):
         return None
     inner = [level for level in levels if not all(map(_VISIT.fullmatch, level.names))]
     if key and not inner:
         return None
     named = [level for level in inner if not all(map(_PARCEL.fullmatch, level.names))] or inner[-1:]
     studies = len({v.facts.study_uid for v in volumes})
-    if not key and len(named) == 1 and len(named[0].names) == named[0].subjects and (
+    if not key and len(named) == 1 and not named[0].returns and (
             named[0].subjects == studies or not all(map(_PARCEL.fullmatch, named[0].names))):
         return named[0]
     raise _undecided(volumes, tag, key, named or levels, studies)
@@ -146,6 +152,10 @@ def _levels(volumes: Sequence[Volume]) -> list[_Level]:
             sum(map(len, held.values())) > len(set().union(*held.values())))
         if parted or all(map(is_contrast_name, names)) or (levels and levels[-1].subjects == len(parts)):
             continue
+        contrasts = end > common + 1 and all(is_contrast_name(path[end - 2]) for path in paths)
+        if contrasts and len(parts) == len(names) * len({folder[:-1] for folder in folders}) and not one_study and all(
+                map(_PERSON.fullmatch, names)):
+            parts = {(name,) for name in names}  # T1/pat1 and T2/pat1 are one patient's
         start = end - 1 if len(names) == len(parts) else common
         above = [*map(re.escape, paths[0][:min(common, start)]), *["[^/]+"] * (start - common)]
         regex = "/".join([*above, f"({'/'.join(['[^/]+'] * (end - start))})"])
@@ -160,7 +170,7 @@ def _undecided(volumes: Sequence[Volume], tag: str, key: str, levels: Sequence[_
              f"{level.regex!r}" for level in levels]
     ways += [f"{len(level.names)} patients, such as {printable(volumes[0].name.split('/')[level.end - 1])!r}: "
              f"--subject-regex '^{'[^/]+/' * (level.end - 1)}([^/]+)/'" for level in levels
-             if len(level.names) < level.subjects]
+             if level.returns]
     ways += [f"each study is a patient, {studies} in all: --subject-regex StudyInstanceUID"] if studies > 1 else []
     return UserError(f"{what}, and the folders can be read in several ways", where=volumes[0].name,
                      fix="; or ".join(ways))

@@ -147,7 +147,7 @@ def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], Skipped]:
     """Leave out all but one of slices that are at one place and alike in every tag that could tell them apart.
 
     One that was not compressed with loss is kept rather than one that was. Where the instance numbers say nothing (all
-    the same or lacking), the pixels must be the same too.
+    the same or lacking), or where they lie in different folders, the pixels must be the same too.
     """
     spots = places([s.position for s in slices], slices[0].frame.orientation)
     if len(set(spots)) == len(slices):
@@ -157,12 +157,18 @@ def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], Skipped]:
     copies: Skipped = []
     for spot, item in sorted(zip(spots, slices, strict=True), key=lambda pair: pair[1].facts.lossy):
         same = kept[spot, item.number, item.instance, item.acquisition, item.temporal, item.indices, item.time]
-        first = next((other for other in same if numbered or _same_pixels(other, item)), None)
+        first = next((other for other in same if (numbered and _may_be_copy(other, item)) or _same_pixels(other, item)),
+                     None)
         if first is None:
             same.append(item)
         else:
             copies.append((item.name, f"duplicate: the same place, number and time as {first.name}"))
     return [item for same in kept.values() for item in same], list(dict(copies).items())
+
+
+def _may_be_copy(one: Slice, other: Slice) -> bool:
+    """Whether two slices of one number need not be looked at: an anonymiser may have given all patients one UID."""
+    return one.facts.lossy != other.facts.lossy or one.path.rpartition("/")[0] == other.path.rpartition("/")[0]
 
 
 def _same_pixels(one: Slice, other: Slice) -> bool:
