@@ -165,6 +165,15 @@ def test_where_patients_cannot_be_told_every_reading_is_offered(tmp_path: Path, 
     assert read[:-1] == readings and len(read[-1]) == len(files), "the last makes each study a patient"
 
 
+def test_folders_that_may_be_classes_are_told(tmp_path: Path) -> None:
+    for label, patient in (("benign", "a"), ("benign", "b"), ("malignant", "c"), ("malignant", "d")):
+        simple(tmp_path, f"x/{label}/{patient}", f"P-{patient}")
+    note = next(note for note in layout_of(tmp_path).notes if "benign, malignant part the patients" in note)
+    layout = find_layout(tmp_path, pattern=re.findall("'(.+)'", note)[0])
+    assert {(e.label, e.subject) for e in layout.entries} == {
+        ("benign", "a"), ("benign", "b"), ("malignant", "c"), ("malignant", "d")}
+
+
 def test_folders_of_splits_are_obeyed(tmp_path: Path) -> None:
     for split, patient in (("Train", "a"), ("Train", "b"), ("Test", "c")):
         simple(tmp_path, f"scans/{split}/{patient}", patient)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted, grouped
 from ganatomy.data.parallel import in_order, progress
-from ganatomy.data.vocabulary import SPLITS_BY_NAME
+from ganatomy.data.vocabulary import SPLITS_BY_NAME, is_contrast_name
 from ganatomy.formats import LEFT_OUT, SYNTHETIC, Unreadable
 from ganatomy.formats.dicom.tags import Facts, facts
 from ganatomy.sources.dicom.contrasts import Named, assign, table
@@ -25,6 +25,8 @@ CHUNK = 64
 """Files whose tags are read at a time: fewer make processes wait for each other, more are memory."""
 FAULTY = 5
 """So many faulty volumes are told one by one."""
+MOST_GROUPS = 10
+"""Folders that may be classes."""
 SAME_PLACE = 0.1
 """mm by which the SliceLocations of two pictures of one place may differ."""
 
@@ -66,7 +68,7 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
     notes = ["the series, over all patients:", *(f"  {line}" for line in table(volumes, named)),
              *([] if rules or domains else ["if a domain is wrong, tell it with --domain NAME='regular expression' "
                                             "over series description, protocol and path"]),
-             *_left_out(skipped), *patients, *reading.notes(), *_oddities(named)]
+             *_left_out(skipped), *patients, *([] if fields else _groups(named)), *reading.notes(), *_oddities(named)]
     studies = len({volume.session for volume, _ in named})
     series = len({(volume.session, volume.facts.series_uid) for volume, _ in named})
     return Layout(f"DICOM: {studies} {'study' if studies == 1 else 'studies'}, {series} series",
@@ -174,6 +176,22 @@ def _splits(named: Named) -> dict[Volume, str]:
     out = {v: next(filter(None, map(SPLITS_BY_NAME.get, re.findall("[a-z]+", v.name.rpartition("/")[0].lower()))), "")
            for v, _ in named}
     return out if "" not in out.values() and len(set(out.values())) > 1 else {}
+
+
+def _groups(named: Named) -> list[str]:
+    """That folders called by words part the patients, as classes do."""
+    paths = [volume.name.split("/")[:-1] for volume, _ in named]
+    for level in range(min(map(len, paths)) - 1):
+        owners: dict[str, set[str]] = defaultdict(set)
+        for path, (volume, _) in zip(paths, named, strict=True):
+            owners[path[level]].add(volume.facts.patient_id)
+        words = all(name.isalpha() and name.lower() not in SPLITS_BY_NAME and not is_contrast_name(name)
+                    for name in owners)
+        apart = sum(map(len, owners.values())) == len(set().union(*owners.values()))
+        if 1 < len(owners) <= MOST_GROUPS and words and apart and min(map(len, owners.values())) > 1:
+            return [f"the folders {', '.join(sorted(owners)[:5])} part the patients, and are not read as classes; that "
+                    f"does --pattern '{'*/' * level}{{label}}/{{subject}}/**'"]
+    return []
 
 
 def _places(named: Named) -> dict[Volume, int]:
