@@ -259,6 +259,16 @@ def test_a_pattern_goes_before_the_tags_but_for_slices(tmp_path: Path) -> None:
     assert len(layout.entries) == 16 and all(len(e.piece.frames) == 3 for e in layout.entries)
 
 
+def test_doses_that_are_studies_of_their_own_are_told_and_paired_by_a_pattern(tmp_path: Path) -> None:
+    for patient, dose in product("abc", ("low", "normal")):
+        simple(tmp_path, f"{patient}/{dose}", f"P-{patient}", Modality="CT", SeriesDescription="CT")
+    layout = layout_of(tmp_path)
+    assert {e.domain for e in layout.entries} == {"CT"} and len({e.session for e in layout.entries}) == 6
+    assert any("low, normal return in every patient" in note for note in layout.notes)
+    layout = find_layout(tmp_path, pattern="{subject}/{domain}/**")
+    assert {(e.subject, e.session, e.domain) for e in layout.entries} == {*product("abc", ("",), ("low", "normal"))}
+
+
 def test_nothing_usable_is_one_plain_error(export: Export, tmp_path: Path) -> None:
     shutil.copy(export.others["secondary capture"][0], tmp_path / "shot")
     with pytest.raises(UserError, match="1 DICOM file, and none can be used") as caught:

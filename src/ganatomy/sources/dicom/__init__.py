@@ -60,6 +60,8 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
         patients = [f"patients are told apart by {'--subject-regex' if subject else '--pattern'}"]
     else:
         volumes, patients = tell_patients(volumes) if volumes else ([], [])
+    if fields and "domain" in told and "session" not in told:
+        volumes = _as_one_visit(volumes, fields)
     domains = {v: fields[v.name].domain for v in volumes} if fields and "domain" in told else {}
     named, left_out = assign(volumes, rules, domains) if volumes else ([], [])
     skipped = [*reading.unreadable, *skipped, *left_out]
@@ -74,6 +76,14 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
     return Layout(f"DICOM: {studies} {'study' if studies == 1 else 'studies'}, {series} series",
                   _entries(named, fields or {}), unmatched=skipped, notes=notes,
                   identifiers=frozenset(reading.identifiers))
+
+
+def _as_one_visit(volumes: Sequence[Volume], fields: Mapping[str, Entry]) -> list[Volume]:
+    """The volumes, a patient's with one of each domain as one study: a pattern without {session} knows no visits."""
+    several = Counter((v.facts.patient_id, fields[v.name].domain) for v in volumes if v.frames)
+    visited = {patient for (patient, _), count in several.items() if count > 1}
+    return [v if v.facts.patient_id in visited or not v.frames else
+            replace(v, facts=replace(v.facts, study_uid="", study_date="")) for v in volumes]
 
 
 def read_tags(folder: Path, names: Sequence[str], workers: int = 1,
@@ -179,16 +189,23 @@ def _splits(named: Named) -> dict[Volume, str]:
 
 
 def _groups(named: Named) -> list[str]:
-    """That folders called by words part the patients, as classes do."""
+    """That folders called by words part the patients, as classes do, or return in all of them with one domain."""
     paths = [volume.name.split("/")[:-1] for volume, _ in named]
-    for level in range(min(map(len, paths)) - 1):
+    for level in range(deepest := min(map(len, paths))):
         owners: dict[str, set[str]] = defaultdict(set)
-        for path, (volume, _) in zip(paths, named, strict=True):
+        kinds: dict[str, set[str]] = defaultdict(set)
+        for path, (volume, domain) in zip(paths, named, strict=True):
             owners[path[level]].add(volume.facts.patient_id)
+            kinds[path[level]].add(domain)
         words = all(name.isalpha() and name.lower() not in SPLITS_BY_NAME and not is_contrast_name(name)
                     for name in owners)
         apart = sum(map(len, owners.values())) == len(set().union(*owners.values()))
-        if 1 < len(owners) <= MOST_GROUPS and words and apart and min(map(len, owners.values())) > 1:
+        if not words or not 1 < len(owners) <= MOST_GROUPS or min(map(len, owners.values())) < 2:
+            continue
+        if len(set(map(frozenset, owners.values()))) == len(set(map(frozenset, kinds.values()))) == 1:
+            return [f"warning: the folders {', '.join(sorted(owners)[:5])} return in every patient and are read as "
+                    "visits; if they are contrasts, say so with --pattern, such as '{subject}/{domain}/**'"]
+        if apart and level + 1 < deepest:
             return [f"the folders {', '.join(sorted(owners)[:5])} part the patients, and are not read as classes; that "
                     f"does --pattern '{'*/' * level}{{label}}/{{subject}}/**'"]
     return []
