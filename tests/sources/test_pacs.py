@@ -134,6 +134,8 @@ ANON = ("ANON", "anonymous^0000")
     ({"pat1/visit1": ANON, "pat1/visit2": ANON, "pat2/visit1": ANON}, {"pat1", "pat2"}, "their folder"),
     ({f"site{n // 3}/pat{n}": (f"site{n // 3}", "") for n in range(6)}, {f"pat{n}" for n in range(6)}, "their folder"),
     ({f"{c}/pat{n}": ANON for c in ("T1", "T2") for n in range(3)}, {"pat0", "pat1", "pat2"}, "their folder"),
+    ({"a": ("P1_V1", ""), "b": ("P1_V2", ""), "c": ("X_V1", ""), "d": ("X_V2", ""), "e": ("P-3_V1", "")},
+     {"P1", "X_V1", "X_V2", "P-3_V1"}, "PatientID"),
     ({"benign/p1": ANON, "benign/p2": ANON, "malignant/p7": ANON}, {"p1", "p2", "p7"}, "their folder"),
     ({"x/20110304": ("P001", ""), "x/20120304": ("P001", "")}, {"P001"}, "PatientID"),
     ({"P001/one": ("P001", ""), "P001/two": ("P001", "")}, {"P001"}, "PatientID")])
@@ -232,12 +234,13 @@ def test_pictures_are_slices_by_their_instance_number(tmp_path: Path) -> None:
     assert [e.slice for e in layout_of(tmp_path).entries] == [None] * 4
 
 
-@pytest.mark.parametrize("located", [True, False])
-def test_pictures_without_positions_are_paired_by_their_location_alone(tmp_path: Path, located: bool) -> None:
+@pytest.mark.parametrize(("located", "position"), [(True, None), (True, (0, 0, 0)), (False, None)])
+def test_pictures_without_positions_are_paired_by_their_location_alone(tmp_path: Path, located: bool,
+                                                                       position: tuple[int, ...] | None) -> None:
     for domain, number in (("T1", lambda k: k), ("T2", lambda k: 9 - k)):
         for k in range(4):
-            write_dicom(tmp_path / domain / f"{k}", np.full((4, 4), k, np.uint8), number=number(k), position=None,
-                        orientation=None, description=domain, series=domain,
+            write_dicom(tmp_path / domain / f"{k}", np.full((4, 4), k, np.uint8), number=number(k), position=position,
+                        description=domain, series=domain,
                         SliceLocation=-8.0 * k if located else None)
     entries = layout_of(tmp_path).entries
     places = {(e.domain, e.slice): int(read_entry(e)[0, 0, 0]) for e in entries}

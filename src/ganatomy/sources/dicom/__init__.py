@@ -214,8 +214,9 @@ def _groups(named: Named) -> list[str]:
 def _places(named: Named) -> dict[Volume, int]:
     """The number of the place of each picture in whose session all have a SliceLocation, and no two of a domain one."""
     sessions: dict[tuple[str, str], Named] = defaultdict(list)
+    placed = {volume.session for volume, _ in named if volume.frames}
     for volume, domain in named:
-        if not volume.frames:
+        if volume.session not in placed:
             sessions[volume.session].append((volume, domain))
     out: dict[Volume, int] = {}
     for pictures in sessions.values():

@@ -70,10 +70,14 @@ def tell_patients(volumes: Sequence[Volume]) -> tuple[list[Volume], list[str]]:
     for volume in volumes:
         owners[known_by(volume.facts)].append(volume)
     by, notes, out = Counter[str](), list[str](), list[Volume]()
+    stems = _stems([key for _, key in owners])
+    if stems:
+        notes.append(f"{len(stems)} ids that differ in the visit alone are {len(set(stems.values()))} patients; "
+                     "if not, say --subject-regex PatientID")
     for (tag, key), own in owners.items():
         level = _level(own, tag, key, len(owners) == 1)
         way = "their folder" if level else tag or "StudyInstanceUID"
-        subjects = [level.subject(v) if level else key or v.facts.study_uid for v in own]
+        subjects = [level.subject(v) if level else stems.get(key, key) or v.facts.study_uid for v in own]
         by[way] += len(own)
         changed = {(id(v.facts), s): replace(v.facts, patient_id=s) for v, s in zip(own, subjects, strict=True)}
         out += [replace(v, facts=changed[id(v.facts), s]) for v, s in zip(own, subjects, strict=True)]
@@ -98,6 +102,14 @@ def known_by(facts: Facts) -> tuple[str, str]:
         if words and not all(_PLACEHOLDER.fullmatch(word) for word in words):
             return tag, value
     return "", ""
+
+
+def _stems(keys: Sequence[str]) -> dict[str, str]:
+    """Ids such as P001_V1 and P001_V2 -> what they share."""
+    parts = {key: re.split(r"[-_ .](?=[^-_ .]*$)", key) for key in keys}
+    stems = {key: own[0] for key, own in parts.items() if len(own) == 2 and _VISIT.fullmatch(own[1])}
+    shared = Counter(stems.values())
+    return {key: stem for key, stem in stems.items() if shared[stem] > 1 and any(map(str.isdigit, stem))}
 
 
 def _level(volumes: Sequence[Volume], tag: str, key: str, alone: bool) -> _Level | None:

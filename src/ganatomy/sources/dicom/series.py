@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +150,9 @@ def _left_out(item: Slice, study: _Study, keep_derived: bool) -> tuple[str, list
 def _volumes(part: list[Slice], notes: Sequence[str], allow_gaps: bool) -> tuple[list[Volume], Skipped]:
     if part[0].pictures:
         return _pictures(part[0], notes)
+    if len({s.position for s in part}) == 1 < len({s.location for s in part}):  # a position that was put in for all
+        made = [_pictures(replace(s, pictures=1), notes) for s in part]
+        return [volume for volumes, _ in made for volume in volumes], [item for _, skipped in made for item in skipped]
     part, skipped = without_copies(part)
     tangled = untangle(part)
     if not tangled:
