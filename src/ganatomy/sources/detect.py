@@ -189,8 +189,7 @@ def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
 
 def _dicom(source: Path, names: Sequence[str], asked: Wishes, fields: Mapping[str, Entry] | None = None) -> Layout:
     return read_dicom(source, names, rules=asked.rules, subject=asked.subject, allow_gaps=asked.allow_gaps,
-                      keep_derived=asked.keep_derived, workers=asked.workers, say=asked.say, fields=fields,
-                      told=re.findall(r"{(\w+)}", asked.pattern or ""))
+                      keep_derived=asked.keep_derived, workers=asked.workers, say=asked.say, fields=fields)
 
 
 def _stacks(files: Sequence[tuple[str, Path]], asked: Wishes) -> Layout:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -33,7 +33,7 @@ SAME_PLACE = 0.1
 
 def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], subject: re.Pattern[str] | None,
                allow_gaps: bool, keep_derived: bool, workers: int, say: Callable[[str], None],
-               fields: Mapping[str, Entry] | None = None, told: Collection[str] = ()) -> Layout:
+               fields: Mapping[str, Entry] | None = None) -> Layout:
     """Volumes and pictures of DICOM files, whatever the folders and files are called.
 
     Args:
@@ -44,13 +44,13 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
         allow_gaps, keep_derived: see `series.build`.
         workers: processes that read tags.
         say: told now and then how far it is.
-        fields: what a pattern tells of each file; it goes before the tags, but for slices.
-        told: the fields that it tells, such as "session".
+        fields: what a pattern tells of each file; it goes before the tags, but for slices. The domain "image" is none.
 
     Raises:
         UserError: a rule that is no expression or fits nothing; nothing that can be used; patients that cannot be told.
     """
-    reading = _Reading(source, subject, fields or {}, told)
+    fields = fields or {}
+    reading = _Reading(source, subject, fields)
     volumes, skipped = build(reading.facts(read_tags(source, names, workers, say)), allow_gaps, keep_derived)
     if not keep_derived:  # a translation is a study of its own, so that its being derived says nothing
         ours = [volume for volume in volumes if SYNTHETIC.match(volume.facts.series_description)]
@@ -60,9 +60,9 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
         patients = [f"patients are told apart by {'--subject-regex' if subject else '--pattern'}"]
     else:
         volumes, patients = tell_patients(volumes) if volumes else ([], [])
-    if fields and "domain" in told and "session" not in told:
+    if fields and not any(entry.session for entry in fields.values()):
         volumes = _as_one_visit(volumes, fields)
-    domains = {v: fields[v.name].domain for v in volumes} if fields and "domain" in told else {}
+    domains = {v: fields[v.name].domain for v in volumes if fields and fields[v.name].domain != "image"}
     named, left_out = assign(volumes, rules, domains) if volumes else ([], [])
     skipped = [*reading.unreadable, *skipped, *left_out]
     if not named:
@@ -74,7 +74,7 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
     studies = len({volume.session for volume, _ in named})
     series = len({(volume.session, volume.facts.series_uid) for volume, _ in named})
     return Layout(f"DICOM: {studies} {'study' if studies == 1 else 'studies'}, {series} series",
-                  _entries(named, fields or {}), unmatched=skipped, notes=notes,
+                  _entries(named, fields), unmatched=skipped, notes=notes,
                   identifiers=frozenset(reading.identifiers))
 
 
@@ -118,7 +118,7 @@ class _Reading:
     """What is to be told of all files, as their tags pass.
 
     Attributes:
-        pattern: tells the patient from a file's name; fields, told: see `read_dicom`.
+        pattern: tells the patient from a file's name; fields: see `read_dicom`.
         unreadable: (name, reason) of files that hold no image.
         identifiers: (keyword, value) of all that names patients.
         marked: files with text burned in, and with recognisable faces.
@@ -128,7 +128,6 @@ class _Reading:
     source: Path
     pattern: re.Pattern[str] | None
     fields: Mapping[str, Entry]
-    told: Collection[str]
     unreadable: Skipped = field(default_factory=list)
     identifiers: set[tuple[str, str]] = field(default_factory=set)
     marked: Counter[str] = field(default_factory=Counter)
@@ -145,7 +144,7 @@ class _Reading:
             if self.fields:
                 own = self.fields[name]
                 study = filter(None, (own.session or tags.study_uid, own.label, own.split))
-                series = (tags.series_uid or str(Path(name).parent), *([own.domain] if "domain" in self.told else []))
+                series = (tags.series_uid or str(Path(name).parent), own.domain)
                 tags = replace(tags, patient_id=own.subject, study_uid="/".join(study), series_uid="/".join(series))
             elif self.pattern is not None:
                 tag = TAGS.get(self.pattern.pattern)

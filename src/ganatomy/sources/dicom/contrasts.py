@@ -79,7 +79,7 @@ def assign(volumes: Sequence[Volume], rules: Mapping[str, str],
         volumes: of all patients.
         rules: domain -> pattern, searched without regard to case in description and protocol; the first one counts.
             Those that fit no series are searched in the path too, and so are all for series without either.
-        told: the domain of each volume, where the user says it.
+        told: the domains of volumes of which the user says it.
 
     Raises:
         UserError: a rule that is no pattern, or that fits nothing.
@@ -87,7 +87,7 @@ def assign(volumes: Sequence[Volume], rules: Mapping[str, str],
     if rules:
         named, skipped = _by_rules(volumes, rules)
     elif told:
-        named, skipped = [(v, told[v]) for v in volumes], []
+        named, skipped = [(v, told.get(v) or propose(v)) for v in volumes], []
     else:
         named, skipped = _with_folders(_numbered(_with_planes(_with_fat([(v, propose(v)) for v in volumes])))), []
     kept, repeats = _without_repeats(named)
