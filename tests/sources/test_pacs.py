@@ -18,6 +18,7 @@ from ganatomy.preparation.prepare import prepare
 from ganatomy.sources.detect import find_layout
 from ganatomy.sources.dicom import read_dicom
 from ganatomy.sources.entry import Entry, Layout, read_entry, scan_entry
+from tests.builders import pictures
 from tests.dicom_files import uid, write_dicom
 from tests.pacs import MISSING, PATIENTS, Export, pacs_export
 
@@ -257,7 +258,9 @@ def test_a_pattern_goes_before_the_tags_but_for_slices(tmp_path: Path) -> None:
     parts = {*product(("sick", "well"), ("1", "2"), "ab", ("full", "low"))}
     for place in parts:
         simple(tmp_path, "/".join(place), "ANON", StudyInstanceUID="1.2")
+    pictures(tmp_path, 2, "sick/1/a/full")
     layout = find_layout(tmp_path, pattern="{label}/{subject}/{session}/{domain}/*")
+    assert layout.notes[-1].startswith("left out 2 files, for example sick/1/a/full/p0.png")
     assert {(e.label, e.subject, e.session, e.domain) for e in layout.entries} == parts
     assert len(layout.entries) == 16 and all(len(e.piece.frames) == 3 for e in layout.entries)
 

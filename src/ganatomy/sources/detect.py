@@ -161,16 +161,7 @@ def _detected(source: Path, files: Files) -> str:
 
 def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
     if asked.pattern is not None:
-        names = sorted([*files.images, *files.dicom], key=natural)
-        layout = templates.match_pattern(source, names, asked.pattern, asked.domains)
-        fields = {e.name: e for e in layout.entries if e.name in {*files.dicom}}
-        if not fields:
-            return _settled(layout, asked)
-        images = [e for e in layout.entries if e.name not in fields]
-        others = replace(layout, entries=images, unmatched=[])
-        dicom = _dicom(source, list(fields), asked, fields)
-        return replace(dicom, entries=[*dicom.entries, *(_settled(others, asked).entries if images else [])],
-                       unmatched=[*layout.unmatched, *dicom.unmatched])
+        return _by_pattern(source, files, asked.pattern, asked)
     if kind == "dicom":
         _check_kind(files.dicom, source, "holds no DICOM files")
         return _dicom(source, files.dicom, asked)
@@ -185,6 +176,25 @@ def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
         return _settled(templates.read_folders(source, files.images, asked.subject), asked)
     reader = templates.read_sides if kind == "sides" else templates.read_side_by_side
     return _settled(reader(source, files.images), asked)
+
+
+def _by_pattern(source: Path, files: Files, pattern: str, asked: Wishes) -> Layout:
+    """What a pattern tells of all files; pictures and the like among DICOM files of their own domain are left out."""
+    layout = templates.match_pattern(source, sorted([*files.images, *files.dicom], key=natural), pattern, asked.domains)
+    known = set(files.dicom)
+    fields = {entry.name: entry for entry in layout.entries if entry.name in known}
+    if not fields:
+        return _settled(layout, asked)
+    dicom = _dicom(source, list(fields), asked, fields)
+    domains = {(entry.subject, entry.domain) for entry in dicom.entries}
+    images = [entry for entry in layout.entries if entry.name not in known]
+    beside = [entry for entry in images if (entry.subject, entry.domain) not in domains]
+    lost = [*layout.unmatched, *((entry.name, "is no DICOM file, among some of its domain") for entry in images
+                                 if (entry.subject, entry.domain) in domains)]
+    notes = [f"left out {counted(len(lost), 'file')}, for example {lost[0][0]}: {lost[0][1]}"] if lost else []
+    others = _settled(replace(layout, entries=beside, unmatched=[]), asked).entries if beside else []
+    return replace(dicom, entries=[*dicom.entries, *others], unmatched=[*lost, *dicom.unmatched],
+                   notes=[*dicom.notes, *notes])
 
 
 def _dicom(source: Path, names: Sequence[str], asked: Wishes, fields: Mapping[str, Entry] | None = None) -> Layout:
