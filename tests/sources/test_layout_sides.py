@@ -52,7 +52,7 @@ def test_subjects_of_sides_can_be_given(tmp_path: Path) -> None:
 
 
 def test_one_side_alone_is_a_folder_like_others(tmp_path: Path) -> None:
-    assert find_layout(make(tmp_path, "trainA/1.png", "testA/2.png")).kind == "a folder per class"
+    assert find_layout(make(tmp_path, "trainA/1.png", "testA/2.png")).kind == "a flat folder of images"
 
 
 def test_side_by_side_pictures_are_halved(tmp_path: Path) -> None:

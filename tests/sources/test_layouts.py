@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganatomy.core.errors import UserError
+from ganatomy.core.errors import Question, UserError
 from ganatomy.preparation.prepare import prepare
 from ganatomy.sources.detect import find_layout
 from ganatomy.sources.entry import natural, walk
@@ -61,10 +61,10 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
 def test_class_folders_of_subject_folders_and_splits(tmp_path: Path) -> None:
     touch(tmp_path / "a", "tumour/p01/x.png", "healthy/p02/y.png")
     assert [(s, label) for s, _, _, label, _ in found(tmp_path / "a")] == [("p02", "healthy"), ("p01", "tumour")]
-    touch(tmp_path / "b", "train/cat/1.png", "train/dog/2.png", "test/cat/1.png")
+    touch(tmp_path / "b", "train/cat/1.png", "train/dog/2.png", "train/dog/4.png", "test/cat/1.png")
     entries = find_layout(tmp_path / "b").entries
     assert {(e.split, e.label) for e in entries} == {("train", "cat"), ("train", "dog"), ("test", "cat")}
-    assert len({e.subject for e in entries}) == 3
+    assert len({e.subject for e in entries}) == 4
 
 
 def test_flat_folders(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_folders_of_labels_are_masks_not_classes(tmp_path: Path) -> None:
         ("la_003", "image", ""), ("la_004", "image", ""), ("la_001", "image", ""), ("la_003", "labels", ""),
         ("la_004", "labels", "")]
     assert [name for name, _ in layout.unmatched] == ["labelsTr/la_009.nii.gz"]
-    assert any("1 of 3 files in folders of masks match no image" in note for note in layout.notes)
+    assert any("1 of 3 masks match no image" in note for note in layout.notes)
     touch(tmp_path / "nnunet", *(f"imagesTr/la_003_000{i}.nii.gz" for i in (0, 1)), "labelsTr/la_003.nii.gz",
          *(f"imagesTs/la_001_000{i}.nii.gz" for i in (0, 1)))
     assert [(s, d) for s, _, d, _, _ in found(tmp_path / "nnunet")] == [
@@ -365,9 +365,13 @@ def test_masks_beside_and_within_folders_of_contrasts(tmp_path: Path) -> None:
             (f"p{s}", d) for s in (1, 2) for d in ("T1", "T2", "labels")}
 
 
-def test_modalities_without_returning_names_stay_classes(tmp_path: Path) -> None:
+def test_images_of_two_machines_numbered_alike_are_asked_about(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{c}/{i:04d}.png" for c in ("CT", "MR") for i in range(3)))
-    assert {entry.label for entry in find_layout(tmp_path).entries} == {"CT", "MR"}
+    with pytest.raises(Question, match="ct and mr of one name are one patient's") as caught:
+        find_layout(tmp_path)
+    pairs, apart, classes = (offer.options for offer in caught.value.offers)
+    assert pairs == {"pattern": "{domain}/{subject}.png"} and apart == {**pairs, "unpaired": True}
+    assert {e.label for e in find_layout(tmp_path, pattern=classes["pattern"]).entries} == {"CT", "MR"}
 
 
 def test_views_in_dicom_are_not_paired_by_the_names_of_their_files(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ganatomy.core.text import printable
+from ganatomy.core.text import command_line, printable
 
 
 class UserError(Exception):
@@ -31,6 +32,36 @@ class UserError(Exception):
         place = f"{printable(str(self.where))}: " if self.where is not None else ""
         mend = f" -> {self.fix}" if self.fix else ""
         return f"{place}{self.what}{mend}"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One answer to a question.
+
+    Attributes:
+        text: what it means, with examples, a line each.
+        options: those of the command that give this answer, such as {"pattern": "{subject}_{slice}.png"}.
+    """
+
+    text: str
+    options: Mapping[str, str | bool]
+
+
+class Question(UserError):
+    """An input that can be read in several ways: the command line shows them, and on a terminal asks."""
+
+    def __init__(self, what: str, offers: Sequence[Offer], *, where: str | Path | None = None) -> None:
+        self.offers = tuple(offers)
+        super().__init__(what, where=where, fix=None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), offers=self.offers, where=self.where), (self.what,)
+
+    def __str__(self) -> str:
+        lines = [super().__str__()]
+        for number, offer in enumerate(self.offers, start=1):
+            lines += [f"  {number}. {offer.text}", f"     {command_line('prepare', **offer.options).partition('prepare ')[2]}"]
+        return "\n".join(lines)
 
 
 class GateError(UserError):

@@ -11,7 +11,9 @@ CONTRASTS = {
     "dwi": "DWI", "adc": "ADC", "swi": "SWI", "ct": "CT", "pet": "PET",
     **dict.fromkeys(("stir", "tof", "mra", "cta", "cbct", "mr", "mri"), "")}
 """Words, in small letters, that name a contrast or modality -> its family, "" where that is not sure."""
-MANNERS = {"axial", "ax", "tra", "coronal", "cor", "sagittal", "sag", "pre", "post", "ce", "gd", "km", "weighted"}
+MACHINES = {"ct", "mr", "mri", "pet", "cbct", "us", "xr"}
+"""Words that name the machine: images of two of them are less often of one patient than two contrasts of one."""
+MANNERS = {"axial", "ax", "tra", "coronal", "cor", "sagittal", "sag", "pre", "post", "ce", "gd", "km", "weighted", "w", "wi"}
 """Words that may stand beside one."""
 MODALITIES = {"CR": "XR", "DX": "XR", "RG": "XR", "PX": "XR", "IO": "XR", "PT": "PET", "ES": "ES", "IVUS": "US",
               **{m: m for m in ("CT", "MG", "US", "NM", "XA", "RF", "XC", "GM", "SM", "OP", "OPT", "OCT", "BMD")}}
@@ -39,7 +41,35 @@ FAT_SATURATED = re.compile(r"(?<!no )(?<!non )(?<!without )(?<!ohne )(?<!w o )"
                            r"\b(fs|sfs|fat ?(sat\w*|sup\w*)|spair|spir|stir|tirm|chess)\b")
 """Whether the signal of fat was suppressed, in such a description."""
 
-_MASK = re.compile(r"mask|seg|label|lesion", re.IGNORECASE)
+_MASK = re.compile(r"mask|seg|label|lesion|annot|contour|(?<![a-z])(?:gt|roi)(?![a-z])|ground.?truth|delineation",
+                   re.IGNORECASE)
+MASK_WORDS = {"mask", "masks", "seg", "segs", "segm", "segmentation", "segmentations", "label", "labels", "labelmap", "gt",
+              "groundtruth", "roi", "rois", "lesion", "lesions", "annotation", "annotations", "contour", "contours",
+              "aseg", "aparc", "delineation"}
+"""Words, in small letters, by which a file's name says that it is a mask."""
+IMAGE_WORDS = {"image", "images", "img", "imgs", "data", "nifti", "niftis", "nii", "png", "pngs", "jpg", "jpgs", "scan",
+               "scans", "anat", "raw", "pic", "pics", "picture", "pictures", "slices", "volumes", "dicom"}
+"""Words that say no more than that there are images."""
+COUNTERPARTS = {"input", "inputs", "target", "targets", "source", "src", "tgt", "low", "lowdose", "ld", "ldct", "full",
+                "fulldose", "fd", "nd", "ndct", "normaldose", "quarter", "qd", "high", "noisy", "clean", "hr", "lr", "a",
+                "b", "inphase", "outphase", "in", "out", "opposed", "before", "after", "real", "fake", "3t",
+                "7t", "he", "ihc", "ed", "es", "fixed", "moving"}
+"""Words beyond the vocabulary of contrasts by which two images of one place are told apart."""
+CLASSES = {"benign", "malignant", "malign", "normal", "abnormal", "healthy", "control", "controls", "cn", "mci", "ad",
+           "dementia", "demented", "nondemented", "pneumonia", "covid", "covid19", "tumor", "tumour", "notumor", "glioma",
+           "meningioma", "pituitary", "yes", "no", "positive", "negative", "pos", "neg", "hgg", "lgg", "lesion", "effusion",
+           "mild", "moderate", "severe", "cancer", "melanoma", "nevus", "cnv", "dme", "drusen", "ill", "sick", "patient"}
+"""Words that name classes."""
+PREVIEWS = {"overview", "overviews", "preview", "previews", "thumbnail", "thumbnails", "thumb", "thumbs", "figure",
+            "figures", "montage", "screenshot", "screenshots", "qc", "logo"}
+"""Words that name pictures for people to look at."""
+PARCELS = {"images", "image", "part", "parts", "batch", "disc", "disk", "chunk", "archive", "subset", "shard", "fold",
+           "dir", "folder", "group", "split", "package"}
+"""Words, before a number, that name a parcel of a large download."""
+VISITS = {"m", "v", "d", "w", "y", "day", "month", "week", "year", "wave", "scan", "exam", "study", "time", "t", "tp"}
+"""Words, before a number, that name a visit."""
+PEOPLE = {"patient", "patients", "pat", "p", "person", "subject", "subj", "sub", "case", "id", "pid", "participant"}
+"""Words, before a number, that name a patient."""
 MASK_ENDING = re.compile(r"(.+?)[\s._-]+((?:[a-z]+-)?(?:mask|seg|segmentation|label)(?:[-_]?\d+)?)", re.IGNORECASE)
 """The name of a mask of another image: (its name, the mask's)."""
 MASK_FOLDER = re.compile(r"(labels?|masks?|seg(?:s|mentations?)?|annotations?|gt|ground[-_ ]?truths?)"

@@ -88,6 +88,7 @@ def _layout(source: Path, dataset: Path, scratch: Path, options: Options, say: S
     """The layout, told aloud, cut down to the classes asked for."""
     layout = find_layout(source, kind=options.layout, rules=options.domain, pattern=options.pattern,
                          subject_regex=options.subject_regex, split_by=options.split_by, metadata=options.metadata,
+                         yes=options.yes,
                          domains=options.domains or (), allow_gaps=options.allow_gaps,
                          keep_derived=options.keep_derived, leave_out=[dataset], scratch=scratch,
                          workers=options.processes, say=say)
@@ -102,7 +103,7 @@ def _layout(source: Path, dataset: Path, scratch: Path, options: Options, say: S
     what = "volume" if any(entry.piece.frames for entry in entries) else "file"
     say(f"found {layout.kind}: {counted(len(subjects), 'subject')}, {counted(len(entries), what)}; "
         f"{what}s per domain: {domains}" + (f"; subjects per class: {classes}" if classes else ""))
-    for note in layout.notes:
+    for note in (*(f"  {line}" for line in layout.examples), *layout.notes):
         say(note)
     return replace(layout, entries=entries)
 

@@ -30,8 +30,10 @@ from ganatomy.sources.entry import (
     walk,
 )
 from ganatomy.sources.metadata import with_metadata
+from ganatomy.sources.folders import read_folders
 from ganatomy.sources.stacks import SUFFIXES as STACKS
 from ganatomy.sources.stacks import read_stacks
+from ganatomy.sources.words import words_of
 
 KINDS = ("auto", "folders", "bids", "sides", "side-by-side", "stacks", "dicom", "csv")
 READS = "DICOM, NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha), PNG, JPEG, TIFF, .npy and .npz"
@@ -46,6 +48,7 @@ class Wishes:
         pattern: such as "{subject}/{subject}_{domain}.nii.gz"; goes before everything else.
         split_by: a column of the CSV file; see `csv_table.read_table`.
         metadata: FILE.csv or FILE.csv:COLUMN; see `metadata.with_metadata`.
+        yes: take the likeliest of several readings of folders and names.
         domains: names to look for first where {domain} could be read in several ways.
         rules: domain -> regular expression searched in a series' description (DICOM), in BIDS entities and suffix, or
             in a file's relative path without the subject; for A|B pictures " left" or " right" follows it. The first
@@ -61,6 +64,7 @@ class Wishes:
     pattern: str | None = None
     split_by: str | None = None
     metadata: str | None = None
+    yes: bool = False
     domains: Sequence[str] = ()
     rules: Mapping[str, str] = field(default_factory=dict)
     subject_regex: str | None = None
@@ -148,15 +152,33 @@ def _table(source: Path, asked: Wishes) -> Path | None:
 
 
 def _detected(source: Path, files: Files) -> str:
-    if files.images and is_bids(source, files.images):
+    inner, names = unwrapped(source, files.images)
+    if names and is_bids(inner, names):
         return "bids"
-    if templates.is_sided(files.images):
+    if templates.is_sided(names):
         return "sides"
     if files.archives and not files.images and not files.dicom:
         return "stacks"
     if len(files.dicom) > len(files.images):
         return "dicom"
-    return "side-by-side" if templates.looks_side_by_side(source, files.images) else "folders"
+    return "side-by-side" if templates.looks_side_by_side(inner, names) else "folders"
+
+
+def unwrapped(source: Path, names: Sequence[str]) -> tuple[Path, list[str]]:
+    """The folder in which more than wrappers begins: all files lie in it; and their paths relative to it."""
+    folders = [name.split("/")[:-1] for name in names]
+    depth = 0
+    while folders and all(len(own) > depth for own in folders) and len({own[depth] for own in folders}) == 1 and not (
+            folders[0][depth].startswith("sub-") or any(word.kind for word in words_of(folders[0][depth]))):
+        depth += 1
+    return source.joinpath(*folders[0][:depth]) if names else source, [name.split("/", depth)[-1] for name in names]
+
+
+def _rewrapped(source: Path, inner: Path, layout: Layout) -> Layout:
+    """The layout of an inner folder with names relative to the source."""
+    prefix = inner.relative_to(source).as_posix() + "/" if inner != source else ""
+    return replace(layout, entries=[replace(entry, name=prefix + entry.name) for entry in layout.entries],
+                   unmatched=[(prefix + name, why) for name, why in layout.unmatched])
 
 
 def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
@@ -165,17 +187,19 @@ def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
     if kind == "dicom":
         _check_kind(files.dicom, source, "holds no DICOM files")
         return _dicom(source, files.dicom, asked)
+    inner, names = unwrapped(source, files.images)
     if kind == "bids":
-        return check_rules(_refuse_subjects(read_bids(source, files.images, asked.regexes), asked), asked.regexes)
+        layout = _rewrapped(source, inner, read_bids(inner, names, asked.regexes))
+        return check_rules(_refuse_subjects(layout, asked), asked.regexes)
     if kind == "stacks":
         stacks = sorted([*files.archives, *(n for n in files.images if n.lower().endswith(STACKS))], key=natural)
         _check_kind(stacks, source, "holds no .npz or .npy files")
         return _stacks([(name, source / name) for name in stacks], asked)
     _check_kind(files.images, source, f"holds only DICOM or .npz files, which --layout {kind} does not read")
     if kind == "folders":
-        return _settled(templates.read_folders(source, files.images, asked.subject), asked)
+        return _settled(read_folders(source, files.images, asked.yes or asked.subject is not None, asked.domains), asked)
     reader = templates.read_sides if kind == "sides" else templates.read_side_by_side
-    return _settled(reader(source, files.images), asked)
+    return _settled(_rewrapped(source, inner, reader(inner, names)), asked)
 
 
 def _by_pattern(source: Path, files: Files, pattern: str, asked: Wishes) -> Layout:

@@ -88,6 +88,7 @@ class Layout:
         unmatched: image files that do not fit, with the reason: (name, reason).
         notes: to be told.
         unpaired: the source itself says that its domains do not belong together image by image.
+        examples: how some files are read, a line each; they may name patients, and are told and not stored.
         identifiers: (kind, value) of what names patients, from the files' tags; for the private folder alone.
     """
 
@@ -98,6 +99,7 @@ class Layout:
     notes: list[str] = field(default_factory=list)
     unpaired: bool = False
     identifiers: frozenset[tuple[str, str]] = frozenset()
+    examples: list[str] = field(default_factory=list)
 
 
 def natural(text: str) -> str:

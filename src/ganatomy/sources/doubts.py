@@ -1,0 +1,154 @@
+"""Whether a reading of a folder is beyond doubt; if not, the question, with the pattern that settles each answer."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from ganatomy.core.errors import Offer, Question
+from ganatomy.core.text import counted, listed, printable
+from ganatomy.data.vocabulary import MACHINES, SPLITS_BY_NAME
+from ganatomy.sources.columns import Group
+from ganatomy.sources.entry import Entry
+from ganatomy.sources.inference import CLASS, DOMAIN, MOST_DOMAINS, PARCEL, SLICE, SUBJECT, VISIT, Reading
+
+MARGIN = 0.75
+"""A reading whose score is not higher by this than another's, which reads something otherwise, is asked about."""
+WIDE = 4.0
+"""The margin within which other readings are offered where the best has the marks of a mistake."""
+OFFERS, EXAMPLES, SHAPES = 3, 3, 3
+Tried = Sequence[tuple[Reading, Sequence[Entry]]]
+_FIELDS = {SUBJECT: "{subject}", VISIT: "{session}", SLICE: "{slice}", DOMAIN: "{domain}", CLASS: "{label}", PARCEL: "*",
+           "contrast": "{domain}", "visit": "{session}", "date": "{session}", "slice": "{slice}", "split": "{split}"}
+
+
+def refuse_doubtful(source: Path, tried: Tried, known: bool) -> None:
+    """Raise `Question` if the best reading is not clearly the best, or has the marks of a mistake.
+
+    Args:
+        source: the folder.
+        tried: readings and what they make of the files, the best first.
+        known: whether the best tells whose each image is.
+    """
+    reading, entries = tried[0]
+    others: list[tuple[Reading, Sequence[Entry]]] = []
+    for other in tried[1:]:
+        if reading.score - other[0].score <= WIDE and all(_differ(other[1], own) for _, own in (tried[0], *others)):
+            others.append(other)
+    close = bool(others) and reading.score - others[0][0].score <= MARGIN
+    problem = _marks(entries, known) or ("its folders and names can be read in several ways" if close else "")
+    offers = [_offer(*one) for one in (tried[0], *others)][:OFFERS]
+    if machines := _machines(reading):
+        problem = f"nothing says whether {machines} of one name are one patient's"
+        pattern = pattern_of(reading)
+        offers = [Offer("they are: pairs", {"pattern": pattern}),
+                  Offer("they are not: contrasts without pairs", {"pattern": pattern, "unpaired": True}),
+                  Offer("they are not: classes of one data set", {"pattern": pattern.replace("{domain}", "{label}")})]
+    if problem:
+        raise Question(f"{problem}; say which is right", offers, where=source)
+
+
+def _machines(reading: Reading) -> str:
+    """The modalities of different machines whose images are told apart by folders, and their patients by mere numbers."""
+    for group, roles in zip(reading.groups, reading.roles, strict=True):
+        subjects = [column for column, role in zip(group.columns, roles, strict=True) if role == SUBJECT]
+        contrasts = {file.contrast.lower() for file in group.files}
+        above = all(any(word.kind == "contrast" for words in file.words[:-1] for word in words) for file in group.files)
+        if len(contrasts) > 1 and contrasts <= MACHINES and above and all(
+                column.numeric == 1 and column.in_name and (column.bare or column.prefix in SPLITS_BY_NAME)
+                for column in subjects):
+            return listed(sorted(contrasts))
+    return ""
+
+
+def _marks(entries: Sequence[Entry], known: bool) -> str:
+    """What of a reading looks like a mistake, "" if nothing does."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        splits[entry.subject].add(entry.split)
+    torn = sum(len(own) > 1 for own in splits.values())
+    domains = {entry.domain for entry in entries}
+    if len(splits) == 1 and len(entries) > len(domains) and known:
+        return f"all {counted(len(entries), 'image')} would be one subject's"
+    if torn and known:
+        return f"{counted(torn, 'subject')} would lie in more than one of train, val and test, as the folders say them"
+    return f"there would be {len(domains)} contrasts" if len(domains) > MOST_DOMAINS else ""
+
+
+def _differ(one: Sequence[Entry], other: Sequence[Entry]) -> bool:
+    """Whether two readings make other subjects, contrasts or classes of the same files."""
+    theirs = {entry.name: entry for entry in other}
+    pairs = [(entry, theirs[entry.name]) for entry in one if entry.name in theirs]
+    if any(bool(a.label) != bool(b.label) for a, b in pairs):
+        return True
+    for value in (lambda e: e.subject, lambda e: e.domain):
+        both = {(value(a), value(b)) for a, b in pairs}
+        if not len(both) == len({a for a, _ in both}) == len({b for _, b in both}):
+            return True
+    return False
+
+
+def _offer(reading: Reading, entries: Sequence[Entry]) -> Offer:
+    subjects = len({entry.subject for entry in entries})
+    labels = sorted({entry.label for entry in entries} - {""})
+    domains = sorted({entry.domain for entry in entries})
+    what = [counted(subjects, "subject"), f"contrasts {', '.join(domains[:4])}" if len(domains) > 1 else "",
+            f"classes {', '.join(labels[:4])}" if labels else ""]
+    lines = [", ".join(filter(None, what)), *(f"     {example(entry)}" for entry in spread(entries))]
+    return Offer("\n".join(lines), {"pattern": pattern_of(reading)})
+
+
+def spread(entries: Sequence[Entry]) -> list[Entry]:
+    """A few entries of different subjects."""
+    first = list({entry.subject: entry for entry in reversed(entries)}.values())
+    return first[::max(1, len(first) // EXAMPLES)][:EXAMPLES]
+
+
+def example(entry: Entry) -> str:
+    """How one file is read, in a line."""
+    parts = [("class", entry.label), ("subject", entry.subject), ("visit", entry.session), ("contrast", entry.domain),
+             ("slice", "" if entry.slice is None else str(entry.slice)), ("split", entry.split)]
+    return f"{printable(entry.name)} -> " + ", ".join(f"{name} {printable(text)}" for name, text in parts if text)
+
+
+def pattern_of(reading: Reading) -> str:
+    """What `--pattern` takes for a reading: a pattern for each shape of the paths, with | between."""
+    patterns = [_pattern(group, roles) for group, roles in zip(reading.groups, reading.roles, strict=True)]
+    return "|".join(list(dict.fromkeys(patterns))[:SHAPES])
+
+
+def _pattern(group: Group, roles: str) -> str:
+    by_place = {(column.level, column.position): role for column, role in zip(group.columns, roles, strict=True)}
+    first = group.files[0]
+    parts = [_component(group, number, by_place) for number in range(len(first.components))]
+    endings = {file.name[len("/".join(file.components)):] for file in group.files}
+    text = "/".join(parts) + (endings.pop() if len(endings) == 1 else "*")
+    return text if "{subject}" in text else "/".join([*parts[:-1], "{subject}"]) + ".*"
+
+
+def _component(group: Group, number: int, by_place: dict[tuple[int, int], str]) -> str:
+    """One component of the pattern: fields for what has a role, the text where it is the same in all files, else *."""
+    first = group.files[0]
+    texts = {file.components[number] for file in group.files if number < len(file.components) - 1
+             or number == len(first.components) - 1}
+    level = -1 if number == len(first.components) - 1 else first.left.index(number) if number in first.left else None
+    if level is not None and (role := by_place.get((level, -1))):
+        return _FIELDS.get(role, "*")
+    parts, place, end = [], 0, 0
+    component = first.components[number]
+    alike = len({len(file.words[number]) for file in group.files if number < len(file.words)}) == 1
+    for k, word in enumerate(first.words[number]):
+        between = component[end:word.start]
+        end = word.end
+        same = alike and len({file.words[number][k].text for file in group.files}) == 1
+        field = "" if word.kind else by_place.get((level if level is not None else -2, place), "")
+        place += not word.kind
+        own = _FIELDS.get(field or word.kind, "") if field or not same else ""
+        parts += [between, own or (word.text if same else "*")]
+    parts.append(component[end:])
+    text = "".join(parts) if alike else "*"
+    for name in ("{subject}", "{session}", "{domain}", "{label}", "{slice}", "*"):
+        text = re.sub(rf"{re.escape(name)}(?:[-_ .]*{re.escape(name)})+", name.replace("\\", ""), text)
+    return text if len(texts) > 1 or not texts else component

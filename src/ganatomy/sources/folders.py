@@ -1,0 +1,183 @@
+"""Folders of images, read by their names: the best reading, told aloud, or a question where none is clearly the best."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from ganatomy.data.vocabulary import SPLITS_BY_NAME
+from ganatomy.sources.columns import FEW, ODD, Column, groups_by_depth
+from ganatomy.sources.doubts import example, refuse_doubtful, spread
+from ganatomy.sources.entry import Entry, Layout, natural, safe_name
+from ganatomy.sources.inference import CLASS, DOMAIN, PARCEL, SLICE, SUBJECT, VISIT, Reading, is_alone, readings
+from ganatomy.sources.masks import attach_masks
+from ganatomy.sources.words import FileName, number, settle_contrasts, take_apart
+
+
+def read_folders(source: Path, names: Sequence[str], sure: bool = False, contrasts: Sequence[str] = ()) -> Layout:
+    """Infer class, subject, visit, contrast, slice and split of image files from their relative paths.
+
+    Args:
+        source: the folder; names: relative paths, in natural order.
+        sure: take the best reading without a question.
+        contrasts: words that name contrasts, beyond the vocabulary.
+
+    Raises:
+        Question: no reading is clearly the best, or the best has the marks of a mistake.
+    """
+    kept, unmatched = _without_copies(names)
+    given = frozenset(map(str.lower, contrasts))
+    files = [take_apart(name, given) for name in kept]
+    splits = {SPLITS_BY_NAME[text.lower()] for file in files if not file.mask for text in file.of_kind("split")}
+    unmatched += [(file.name, "is called a preview") for file in files if file.preview]
+    files = [file for file in files if not file.preview] or files
+    images, masks = _images(files, unmatched)
+    settle_contrasts(files)
+    depths = groups_by_depth(images)
+    out: list[Entry] = []
+    alternatives: list[tuple[Reading, list[Entry]]] = []
+    known, telling = True, set[str]()
+    for rank, groups in enumerate(depths):
+        own = [file for group in groups for file in group.files]
+        if rank and len(own) < FEW * len(images):
+            unmatched += [(file.name, "its folders are nested otherwise than those of the others") for file in own]
+            continue
+        odd = [group for group in groups[1:] if len(group.files) < ODD * len(own)]
+        unmatched += [(f.name, "is named otherwise than the others") for group in odd for f in group.files]
+        best = readings([group for group in groups if group not in odd])
+        tried = [(reading, entries_of(source, reading, len(splits) > 1)) for reading in best]
+        telling |= contrast_words(best[0])
+        entries, alone = tried[0][1]
+        known = known and not alone
+        out += entries
+        if rank == 0:
+            alternatives = [(reading, own_entries) for reading, (own_entries, _) in tried]
+    if not sure:
+        refuse_doubtful(source, alternatives, known)
+    layout = Layout(kind_of(alternatives[0][0]), sorted(out, key=lambda entry: natural(entry.name)), known, unmatched,
+                    _class_names(out), examples=[example(entry) for entry in spread(alternatives[0][1])])
+    return attach_masks(source, layout, images, masks, telling)
+
+
+def _class_names(entries: Sequence[Entry]) -> list[str]:
+    classes = sorted({entry.label for entry in entries} - {""})
+    more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+    return [f"warning: the folders {', '.join(classes[:5])}{more} are taken for classes; class names are stored in the "
+            "dataset and shown in reports: they must not be patients' names"] if classes else []
+
+
+def _images(files: Sequence[FileName], unmatched: list[tuple[str, str]]) -> tuple[list[FileName], list[FileName]]:
+    """The images and the masks; pictures beside volumes are previews, and are left out."""
+    images, masks = [f for f in files if not f.mask], [f for f in files if f.mask]
+    images, masks = (images, masks) if images else (masks, [])
+    if not images[0].mask and 0 < (volumes := sum(file.volume for file in images)) < len(images):
+        keep = volumes >= FEW * len(images)
+        unmatched += [(f.name, "a picture among volumes" if keep else "a volume among pictures")
+                      for f in images if f.volume != keep]
+        images = [file for file in images if file.volume == keep]
+    return images, masks
+
+
+def _without_copies(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The names without those of a folder that holds what lies beside it once more."""
+    known = set(names)
+    tops = defaultdict(list)
+    for name in names:
+        top, _, rest = name.partition("/")
+        tops[top].append(rest)
+    again = {top for top, rests in tops.items() if all(rests) and not any(w.kind for w in take_apart(top + "/").words[0]) and all(rest in known for rest in rests)}
+    return ([name for name in names if name.partition("/")[0] not in again],
+            [(name, "a copy of what lies outside of its folder") for name in names if name.partition("/")[0] in again])
+
+
+def entries_of(source: Path, reading: Reading, splits: bool) -> tuple[list[Entry], bool]:
+    """The entries of a reading, and whether each picture is taken for a subject of its own."""
+    out, single = [], False
+    for group, roles in zip(reading.groups, reading.roles, strict=True):
+        alone = is_alone(group, roles)
+        single = single or (alone and not group.volume)
+        pairs = list(zip(group.columns, roles, strict=True))
+        for k, file in enumerate(group.files):
+            split = split_of(file) if splits else ""
+            subject = "/".join(_texts(file, k, pairs, SUBJECT)) or _constant(file)
+            label = "/".join(_whole(file, pairs, CLASS))
+            if alone and not group.volume:
+                subject = "/".join(filter(None, (split, *_whole(file, pairs, CLASS + PARCEL), subject)))
+            session = "/".join(dict.fromkeys([*file.of_kind("visit", "date"), *_texts(file, k, pairs, VISIT)]))
+            domain = "-".join(filter(None, [file.contrast, *_words(k, pairs, DOMAIN)]))
+            slices = [*file.of_kind("slice"), *_words(k, pairs, SLICE)]
+            out.append(Entry(source / file.name, file.name, subject, session, safe_name(domain or file.mask or "image"),
+                             label, split, number(slices[-1]) if slices and not file.volume else None))
+    return out, single
+
+
+def contrast_words(reading: Reading) -> set[str]:
+    """The texts by which a column tells contrasts."""
+    return {text.lower() for group, roles in zip(reading.groups, reading.roles, strict=True)
+            for column, role in zip(group.columns, roles, strict=True) if role == DOMAIN for text in column.texts}
+
+
+def split_of(file: FileName) -> str:
+    """train, val or test as the path says, "" where it does not."""
+    words = list(file.of_kind("split"))
+    return SPLITS_BY_NAME[words[0].lower()] if words else ""
+
+
+def _constant(file: FileName) -> str:
+    """A subject's name where nothing varies: the words of the name, or of the innermost folder that has some."""
+    for level in range(-1, -len(file.left) - 1, -1):
+        if words := file.open(level):
+            text = file.component(level)
+            return text if len(words) == len(file.words[file.left[level]]) else text[words[0].start:words[-1].end]
+    return file.components[-1]
+
+
+def _words(k: int, pairs: Sequence[tuple[Column, str]], wanted: str) -> list[str]:
+    return [column.texts[k] for column, role in pairs if role in wanted]
+
+
+def _texts(file: FileName, k: int, pairs: Sequence[tuple[Column, str]], wanted: str) -> list[str]:
+    """What the columns of a role say of a file, a text a level, with what does not vary before them."""
+    by_level: dict[int, list[Column]] = {}
+    for column, role in pairs:
+        if role in wanted:
+            by_level.setdefault(column.level, []).append(column)
+    return [_span(file, columns, [c for c, role in pairs if role not in wanted and c.level == level])
+            for level, columns in by_level.items()]
+
+
+def _span(file: FileName, columns: Sequence[Column], others: Sequence[Column]) -> str:
+    level = columns[0].level
+    text, words = file.component(level), file.open(level)
+    if columns[0].position < 0:
+        return text
+    first, last = words[columns[0].position], words[columns[-1].position]
+    barred = [word.end for word in file.words[file.left[level]] if word.end <= first.start
+              and word.kind in ("contrast", "visit", "date", "slice", "mask", "split")]
+    barred += [words[c.position].end for c in others if c.position < columns[0].position]
+    ends = {words[c.position] for c in others if c.position > columns[-1].position}
+    end = last.end
+    for word in file.words[file.left[level]]:  # what does not vary belongs to the name: IXI002-Guys
+        if word.start >= end:
+            if word.kind or word in ends:
+                break
+            end = word.end
+    return text[max(barred, default=0):end].lstrip("_-. ")
+
+
+def _whole(file: FileName, pairs: Sequence[tuple[Column, str]], wanted: str) -> list[str]:
+    """The names of the folders whose columns have a role."""
+    return list({column.level: file.component(column.level) for column, role in pairs if role in wanted}.values())
+
+
+def kind_of(reading: Reading) -> str:
+    """The reading in words that hold no name."""
+    names = {CLASS: "class", PARCEL: "parcel", SUBJECT: "subject", VISIT: "visit", DOMAIN: "contrast"}
+    group, roles = reading.groups[0], reading.roles[0]
+    levels = list(dict.fromkeys(names[role] for role in roles[:len(group.folders)] if role in names))
+    if levels:
+        return ", in it ".join(f"a folder per {level}" for level in levels)
+    if group.contrast.max() > 0 and not any(word.kind == "contrast" for word in group.files[0].words[-1]):
+        return "a folder per contrast"
+    return "a flat folder of images"

@@ -1,0 +1,234 @@
+"""Paths taken apart: which words name a split, contrast, mask, visit or slice, and which are left to be understood."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from ganatomy import formats
+from ganatomy.data.vocabulary import (
+    CONTRASTS,
+    IMAGE_WORDS,
+    MANNERS,
+    MASK_FOLDER,
+    MASK_WORDS,
+    PREVIEWS,
+    SPLITS_BY_NAME,
+)
+
+VOLUMES = (*formats.nifti.SUFFIXES, *formats.itk.SUFFIXES)
+_DATE = r"(?:19|20)\d\d(?P<s>[-_.]?)[01]\d(?P=s)[0-3]\d(?:[-_ T]\d\d[-_.]\d\d[-_.]\d\d(?:\.\d+)?)?(?!\d)"
+_VISIT = r"(?:(?:ses|session|visit|timepoint|tp)(?:[-_ ]?[dmwy]?\d+)?|(?:followup|fu)\d*|baseline|bl)"
+_WORD = re.compile(rf"(?P<date>(?<!\d){_DATE})|(?P<visit>(?<![^\W\d_]){_VISIT}(?![^\W_]))"
+                   r"|(?P<slice>(?<![^\W\d_])(?:z|sl|slc|slice)[-_ ]?\d+(?![^\W_]))|(?P<word>[^\W_]+)",
+                   re.IGNORECASE)
+_FUSED = re.compile(rf"({'|'.join(SPLITS_BY_NAME)}|tr|ts)({'|'.join(sorted(CONTRASTS, key=len, reverse=True))}|[AB])",
+                    re.IGNORECASE)
+_IMAGES_OF = re.compile(r"(?:images?|imgs?)[-_ ]?(tr|ts|va|train|test|val)", re.IGNORECASE)
+_NUMBERED = re.compile(r"(images?|imgs?|masks?|labels?|segs?)(\d+)", re.IGNORECASE)
+_UNIT = re.compile(r"[^\W\d_]*\d+|[^\W\d_]+")
+_SLICE = re.compile(r"(?:z|s|sl|slc|slice)\d+", re.IGNORECASE)
+_TIME = re.compile(rf"{_VISIT}|[mdwvy]\d+", re.IGNORECASE)
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
+_ABBREVIATED = {"tr": "train", "ts": "test", "va": "val"}
+
+
+class Word(NamedTuple):
+    """A word of a path.
+
+    Attributes:
+        kind: split, contrast, mask, image (says only that it is one), visit, slice, date, or "" where not understood.
+        text: as it is written.
+        start, end: where it lies within its component.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass
+class FileName:
+    """A file's relative path, taken apart.
+
+    Attributes:
+        name: the path; volume: whether it is a volume by its ending, not a picture.
+        components: the folders, then the name without its ending; words: of each of them.
+        mask: what it is called as a mask, "" for images.
+        preview: whether it is called a picture for people to look at.
+        contrast: the words of contrast, with lines between, "" where there are none.
+    """
+
+    name: str
+    volume: bool
+    components: list[str]
+    words: list[tuple[Word, ...]]
+    mask: str = ""
+    contrast: str = ""
+    preview: bool = False
+
+    def of_kind(self, *kinds: str) -> Iterator[str]:
+        """The words of some kinds, from the top to the name."""
+        return (word.text for words in self.words for word in words if word.kind in kinds)
+
+    @cached_property
+    def left(self) -> list[int]:
+        """The numbers of the folders with words that are not understood, then that of the name."""
+        last = len(self.words) - 1
+        return [i for i, words in enumerate(self.words) if i == last or any(not word.kind for word in words)]
+
+    def open(self, level: int) -> list[Word]:
+        """The words of one of these components that are not understood."""
+        return [word for word in self.words[self.left[level]] if not word.kind]
+
+    def part(self, level: int, position: int) -> None:
+        """Part a word at the places where letters follow a digit."""
+        words = list(self.words[self.left[level]])
+        word = self.open(level)[position]
+        start, parts = word.start, []
+        for unit in units(word.text):
+            parts.append(Word("", unit, start, start + len(unit)))
+            start += len(unit)
+        place = words.index(word)
+        self.words[self.left[level]] = (*words[:place], *parts, *words[place + 1:])
+
+    def count_units(self, level: int, position: int) -> int:
+        """Into how many words `part` would part a word."""
+        return len(units(self.open(level)[position].text))
+
+    def component(self, level: int) -> str:
+        """The text of one of these components."""
+        return self.components[self.left[level]]
+
+    @property
+    def contrasts(self) -> list[str]:
+        """The words of contrast, from the top to the name; those that an earlier one holds are left out."""
+        out: dict[str, str] = {}
+        for text in self.of_kind("contrast"):
+            held = {part for earlier in out for part in re.split(r"[\W_]+", earlier)}
+            if not set(re.split(r"[\W_]+", text.lower())) <= held:
+                out[text.lower()] = text
+        return list(out.values())
+
+
+def take_apart(name: str, contrasts: frozenset[str] = frozenset()) -> FileName:
+    """The words of a path, those that stand for contrast, split and so on by the vocabulary told from the rest.
+
+    `contrasts` are further words, in small letters, that name contrasts.
+    """
+    *folders, file = name.split("/")
+    components = [*folders, formats.stem(file)]
+    words = [*(words_of(folder, contrasts) for folder in folders), _words(components[-1], False, contrasts)]
+    mask = next((match[1] for folder in folders if (match := MASK_FOLDER.fullmatch(folder))), "")
+    if any(_IMAGES_OF.fullmatch(folder) or MASK_FOLDER.fullmatch(folder) for folder in folders):
+        words[-1] = _channel(components[-1], words[-1], bool(mask))
+    mask = mask or "-".join(word.text for word in words[-1] if word.kind == "mask")
+    preview = any(component.lower().strip("0123456789_- ") in PREVIEWS for component in components)
+    return FileName(name, name.lower().endswith(VOLUMES), components, words, mask, preview=preview)
+
+
+def _channel(stem: str, words: tuple[Word, ...], mask: bool) -> tuple[Word, ...]:
+    """The words of a name below imagesTr and the like: CASE_0000 ends with the number of a contrast."""
+    match = _CHANNEL.fullmatch(stem)
+    if mask or match is None:
+        return words
+    return (*(word for word in words if word.end <= match.end(1)), Word("contrast", match[2], *match.span(2)))
+
+
+@lru_cache(65536)
+def words_of(text: str, contrasts: frozenset[str] = frozenset()) -> tuple[Word, ...]:
+    """The words of a folder's name."""
+    own = text.lower()
+    if MASK_FOLDER.fullmatch(text):
+        return (Word("mask", text, 0, len(text)),)
+    if match := _IMAGES_OF.fullmatch(text):
+        kind = "image" if match[1].lower() in _ABBREVIATED else "split"
+        return (Word(kind, match[1] if kind == "split" else text, 0, len(text)),)
+    if own in IMAGE_WORDS:
+        return (Word("image", text, 0, len(text)),)
+    words = _words(text, True, contrasts)
+    contrasts = [word for word in words if word.kind == "contrast"]
+    if contrasts and not any(word.kind in ("visit", "date") or (not word.kind and re.search(r"\d", word.text))
+                             for word in words):  # Axial_PD_T2_FSE is one contrast, patient7_T1 is not
+        left = [word for word in words if word.kind == "split"]
+        start, end = min(w.start for w in words if w not in left), max(w.end for w in words if w not in left)
+        return (*left, Word("contrast", text[start:end], start, end))
+    return words
+
+
+def _words(text: str, folder: bool, more: frozenset[str] = frozenset()) -> tuple[Word, ...]:
+    words: list[Word] = []
+    for match in _WORD.finditer(text):
+        group = next(kind for kind in ("date", "visit", "slice", "word") if match[kind] is not None)
+        if group != "word":
+            words.append(Word(group, match.group(), *match.span()))
+            continue
+        own = match.group().lower()
+        if fused := _FUSED.fullmatch(match.group()):
+            start = match.start()
+            words += [Word("split", fused[1], start, start + fused.end(1)),
+                      Word("contrast" if len(fused[2]) > 1 else "", fused[2], start + fused.start(2), start + fused.end(2))]
+            continue
+        if len(parts := units(match.group())) > 1 and own not in CONTRASTS:
+            kinds = [_kind(unit.lower(), folder, words) for unit in parts]
+            times = ["slice" if _SLICE.fullmatch(unit) else "visit" if _TIME.fullmatch(unit) else "" for unit in parts]
+            if any(map(str.__add__, kinds[1:], times[1:])):
+                start = match.start()
+                for k, unit in enumerate(parts):
+                    words.append(Word(kinds[k] or times[k] * (k > 0), unit, start, start + len(unit)))
+                    start += len(unit)
+                continue
+        if not words and not folder and (numbered := _NUMBERED.fullmatch(match.group())):
+            start = match.start()
+            words += [Word(_kind(numbered[1].lower(), folder, words), numbered[1], start, start + numbered.end(1)),
+                      Word("", numbered[2], start + numbered.start(2), start + numbered.end(2))]
+            continue
+        kind = "contrast" if own in more else _kind(own, folder, words)
+        words.append(Word(kind, match.group(), *match.span()))
+    return tuple(words)
+
+
+def units(text: str) -> list[str]:
+    """The parts of a word, each to where letters follow a digit: person1d0182DWI -> person1, d0182, DWI."""
+    out: list[str] = []
+    for unit in _UNIT.findall(text):
+        if out and (out[-1] + unit).lower() in CONTRASTS:
+            out[-1] += unit
+        else:
+            out.append(unit)
+    return out if "".join(out) == text else [text]
+
+
+def _kind(own: str, folder: bool, before: list[Word]) -> str:
+    if own in CONTRASTS:
+        return "contrast"
+    if own in SPLITS_BY_NAME:
+        return "split"
+    if own in MANNERS and before and before[-1].kind == "contrast":
+        return "contrast"
+    if not folder and (own in MASK_WORDS or re.fullmatch(r"(?:mask|seg|label|roi|lesion)s?\d*", own)):
+        return "mask"
+    return "image" if own in IMAGE_WORDS and not folder else ""
+
+
+def number(text: str) -> int | None:
+    """The whole number at the end of a word, None where there is none."""
+    match = re.search(r"(\d{1,15})$", text)
+    return int(match[1]) if match else None
+
+
+def settle_contrasts(files: Sequence[FileName]) -> None:
+    """Give each file the contrast that its words tell, without words that all files have while others tell more."""
+    own = [[f"channel-{text}" if text.isdecimal() else text for text in file.contrasts] for file in files]
+    if {text for texts in own for text in texts} == {"channel-0000"}:
+        own = [[] for _ in files]
+    everywhere = set.intersection(*({text.lower() for text in texts} for texts in own)) if own else set()
+    several = any({text.lower() for text in texts} - everywhere for texts in own)
+    spelled: dict[str, str] = {}
+    for file, texts in zip(files, own, strict=True):
+        text = "-".join(text for text in texts if not (several and text.lower() in everywhere))
+        file.contrast = spelled.setdefault(text.lower(), text)
