@@ -81,7 +81,8 @@ def test_numbered_masks_without_their_slice_are_left_out_aloud(tmp_path: Path) -
 
 def two_classes(folder: Path) -> Path:
     for i, name in enumerate(("benign/p0/p0_T1_z1", "benign/p0/p0_T1_z2", "benign/p0/p0_T2_z1", "benign/p0/p0_T2_z2",
-                              "malignant/p0/p0_T1_z1", "malignant/p0/p0_T1_z2", "malignant/p0/p0_T2_z2")):
+                              "malignant/p0/p0_T1_z1", "malignant/p0/p0_T1_z2", "malignant/p0/p0_T2_z2",
+                              "malignant/p1/p1_T1_z1", "malignant/p1/p1_T2_z1")):
         picture(folder / f"{name}.png", 100 + i)
     return folder
 
@@ -89,9 +90,10 @@ def two_classes(folder: Path) -> Path:
 def test_slices_of_one_patient_in_two_classes_stay_paired(tmp_path: Path) -> None:
     dataset = prepare(two_classes(tmp_path / "in"), tmp_path / "out", size=16)
     pairs = zip(*(dataset.pixels(dataset.rows(domain))[:, 0, 0].tolist() for domain in ("T1", "T2")), strict=True)
-    assert list(pairs) == [(100, 102), (101, 103), (105, 106)]
+    assert list(pairs) == [(100, 102), (101, 103), (105, 106), (107, 108)]
     assert [(r.subject, r.label, r.slice) for r in dataset.rows("T2")] == [
-        ("sub-0001", "benign", 1), ("sub-0001", "benign", 2), ("sub-0001", "malignant", 2)]
+        ("sub-0001", "benign", 1), ("sub-0001", "benign", 2), ("sub-0001", "malignant", 2),
+        ("sub-0002", "malignant", 1)]
     assert len({r.image_id for r in dataset.rows("T1")}) == 3
 
 

@@ -60,7 +60,8 @@ class Question(UserError):
     def __str__(self) -> str:
         lines = [super().__str__()]
         for number, offer in enumerate(self.offers, start=1):
-            lines += [f"  {number}. {offer.text}", f"     {command_line('prepare', **offer.options).partition('prepare ')[2]}"]
+            options = command_line("prepare", **offer.options).partition("prepare ")[2]
+            lines += [f"  {number}. {offer.text}", f"     {options}"]
         return "\n".join(lines)
 
 

@@ -13,7 +13,8 @@ CONTRASTS = {
 """Words, in small letters, that name a contrast or modality -> its family, "" where that is not sure."""
 MACHINES = {"ct", "mr", "mri", "pet", "cbct", "us", "xr"}
 """Words that name the machine: images of two of them are less often of one patient than two contrasts of one."""
-MANNERS = {"axial", "ax", "tra", "coronal", "cor", "sagittal", "sag", "pre", "post", "ce", "gd", "km", "weighted", "w", "wi"}
+MANNERS = {"axial", "ax", "tra", "coronal", "cor", "sagittal", "sag", "pre", "post", "ce", "gd", "km", "weighted", "w",
+           "wi"}
 """Words that may stand beside one."""
 MODALITIES = {"CR": "XR", "DX": "XR", "RG": "XR", "PX": "XR", "IO": "XR", "PT": "PET", "ES": "ES", "IVUS": "US",
               **{m: m for m in ("CT", "MG", "US", "NM", "XA", "RF", "XC", "GM", "SM", "OP", "OPT", "OCT", "BMD")}}
@@ -43,22 +44,24 @@ FAT_SATURATED = re.compile(r"(?<!no )(?<!non )(?<!without )(?<!ohne )(?<!w o )"
 
 _MASK = re.compile(r"mask|seg|label|lesion|annot|contour|(?<![a-z])(?:gt|roi)(?![a-z])|ground.?truth|delineation",
                    re.IGNORECASE)
-MASK_WORDS = {"mask", "masks", "seg", "segs", "segm", "segmentation", "segmentations", "label", "labels", "labelmap", "gt",
-              "groundtruth", "roi", "rois", "lesion", "lesions", "annotation", "annotations", "contour", "contours",
+MASK_WORDS = {"mask", "masks", "seg", "segs", "segm", "segmentation", "segmentations", "label", "labels",
+              "labelmap", "gt", "groundtruth", "roi", "rois", "lesion", "lesions", "annotation", "annotations",
+              "contour", "contours",
               "aseg", "aparc", "delineation"}
 """Words, in small letters, by which a file's name says that it is a mask."""
 IMAGE_WORDS = {"image", "images", "img", "imgs", "data", "nifti", "niftis", "nii", "png", "pngs", "jpg", "jpgs", "scan",
                "scans", "anat", "raw", "pic", "pics", "picture", "pictures", "slices", "volumes", "dicom"}
 """Words that say no more than that there are images."""
 COUNTERPARTS = {"input", "inputs", "target", "targets", "source", "src", "tgt", "low", "lowdose", "ld", "ldct", "full",
-                "fulldose", "fd", "nd", "ndct", "normaldose", "quarter", "qd", "high", "noisy", "clean", "hr", "lr", "a",
-                "b", "inphase", "outphase", "in", "out", "opposed", "before", "after", "real", "fake", "3t",
-                "7t", "he", "ihc", "ed", "es", "fixed", "moving"}
+                "fulldose", "fd", "nd", "ndct", "normaldose", "quarter", "qd", "high", "noisy", "clean", "hr", "lr",
+                "a", "b", "inphase", "outphase", "in", "out", "opposed", "before", "after", "real", "fake", "3t", "7t",
+                "he", "ihc", "ed", "es", "fixed", "moving"}
 """Words beyond the vocabulary of contrasts by which two images of one place are told apart."""
 CLASSES = {"benign", "malignant", "malign", "normal", "abnormal", "healthy", "control", "controls", "cn", "mci", "ad",
-           "dementia", "demented", "nondemented", "pneumonia", "covid", "covid19", "tumor", "tumour", "notumor", "glioma",
-           "meningioma", "pituitary", "yes", "no", "positive", "negative", "pos", "neg", "hgg", "lgg", "lesion", "effusion",
-           "mild", "moderate", "severe", "cancer", "melanoma", "nevus", "cnv", "dme", "drusen", "ill", "sick", "patient"}
+           "dementia", "demented", "nondemented", "pneumonia", "covid", "covid19", "tumor", "tumour", "notumor",
+           "glioma", "meningioma", "pituitary", "yes", "no", "positive", "negative", "pos", "neg", "hgg", "lgg",
+           "lesion", "effusion", "mild", "moderate", "severe", "cancer", "melanoma", "nevus", "cnv", "dme", "drusen",
+           "ill", "sick", "patient"}
 """Words that name classes."""
 PREVIEWS = {"overview", "overviews", "preview", "previews", "thumbnail", "thumbnails", "thumb", "thumbs", "figure",
             "figures", "montage", "screenshot", "screenshots", "qc", "logo"}

@@ -92,7 +92,8 @@ class Options(BaseModel):
         "BIDS entities or file names.")
     domains: Names | None = Field(None, description="Contrasts to keep, in order, such as T1,T2; all common ones "
                                   "unless given.")
-    pattern: str | None = Field(None, description="Where files are, such as '{subject}/{subject}_{domain}.nii.gz'; several with | between.")
+    pattern: str | None = Field(None, description="Where files are, such as '{subject}/{subject}_{domain}.nii.gz'; "
+                                "several with | between.")
     subject_regex: str | None = Field(None, description="Finds the patient in a file's path, such as 'pat(\\d+)': its "
                                       "group \"subject\", or 1, or the whole match.")
     yes: bool = Field(False, description="Take the likeliest reading where SOURCE could be read in several ways.")

@@ -28,8 +28,8 @@ class Column:
     """One place of the words that are left, over all files of a group.
 
     Attributes:
-        level, position: the folder's number among those with such words, or -1 for the file's name, and the word's number
-            in it, -1 for all of them.
+        level, position: the folder's number among those with such words, or -1 for the file's name, and the word's
+            number in it, -1 for all of them.
         texts: of each file.
         prefix: letters that stand before the number in all of them, in small letters.
         codes: of each file; equal texts have equal codes.
@@ -156,10 +156,12 @@ def groups_by_depth(files: Sequence[FileName]) -> list[list[Group]]:
 def _same_depth(files: list[FileName]) -> list[Group]:
     """The groups of files whose folders are nested alike: the folders' columns are theirs together."""
     contrast = coded(file.contrast.lower() for file in files)
-    folders: list[Column] = []
+    folders, earlier = list[Column](), list[Column]()
     for level in range(len(files[0].left) - 1):
         visits = [_visits_above(file, level) for file in files]
-        folders += _telling(_columns(level, files), folders, contrast, *([coded(visits)] if folders else []))
+        columns = _columns(level, files)
+        folders += _telling(columns, earlier, contrast, *([coded(visits)] if folders else []))
+        earlier += columns
     by_shape: dict[tuple[int, bool], list[int]] = defaultdict(list)
     for k, file in enumerate(files):
         own = file.open(-1)
@@ -167,8 +169,9 @@ def _same_depth(files: list[FileName]) -> list[Group]:
     groups = []
     for ks in sorted(by_shape.values(), key=len, reverse=True):
         shared, some = [column.of(ks) for column in folders], [files[k] for k in ks]
-        visits = [coded(_visits_above(file, -1) for file in some)] if shared else []
-        groups.append(_group(some, shared, _telling(_columns(-1, some), shared, contrast[ks], *visits)))
+        above = [coded(_visits_above(file, -1) for file in some)] if shared else []
+        names = _telling(_columns(-1, some), [column.of(ks) for column in earlier], contrast[ks], *above)
+        groups.append(_group(some, shared, names))
     return groups
 
 
@@ -180,13 +183,14 @@ def _visits_above(file: FileName, level: int) -> tuple[str, ...]:
 def _telling(columns: Sequence[Column], earlier: Sequence[Column], *before: Codes) -> list[Column]:
     """The columns that vary where none of those before them does.
 
-    Those of other levels are not taken together: within a class or parcel few subjects may share a hospital's number. Nor
-    does a folder's word tell a number below it, which it may only seem to where there are few files.
+    Those of other levels are not taken together: within a class or parcel few subjects may share a hospital's number.
+    Nor does a folder's word tell a number below it, which it may only seem to where there are few files.
     """
     kept: list[Column] = []
-    for column in columns:
-        known = [[own.codes] for own in (*earlier, *kept) if not (own.wordy and own.level != column.level and
-                                                                  not column.wordy)] + [[own.codes for own in kept]]
+    for number, column in enumerate(columns):
+        single = [own for own in (*earlier, *columns[:number])
+                  if not (own.wordy and own.level != column.level and not column.wordy)]
+        known = [*([own.codes] for own in single), [own.codes for own in kept]]
         if column.distinct > 1 and not any(
                 determined(column.codes, joined([*before, *codes], len(column.codes))) for codes in known):
             kept.append(column)

@@ -20,8 +20,9 @@ WIDE = 4.0
 """The margin within which other readings are offered where the best has the marks of a mistake."""
 OFFERS, EXAMPLES, SHAPES = 3, 3, 3
 Tried = Sequence[tuple[Reading, Sequence[Entry]]]
-_FIELDS = {SUBJECT: "{subject}", VISIT: "{session}", SLICE: "{slice}", DOMAIN: "{domain}", CLASS: "{label}", PARCEL: "*",
-           "contrast": "{domain}", "visit": "{session}", "date": "{session}", "slice": "{slice}", "split": "{split}"}
+_FIELDS = {SUBJECT: "{subject}", VISIT: "{session}", SLICE: "{slice}", DOMAIN: "{domain}", CLASS: "{label}",
+           PARCEL: "*", "contrast": "{domain}", "visit": "{session}", "date": "{session}", "slice": "{slice}",
+           "split": "{split}"}
 
 
 def refuse_doubtful(source: Path, tried: Tried, known: bool) -> None:
@@ -51,7 +52,7 @@ def refuse_doubtful(source: Path, tried: Tried, known: bool) -> None:
 
 
 def _machines(reading: Reading) -> str:
-    """The modalities of different machines whose images are told apart by folders, and their patients by mere numbers."""
+    """The modalities of different machines that folders tell, where mere numbers tell the patients."""
     for group, roles in zip(reading.groups, reading.roles, strict=True):
         subjects = [column for column, role in zip(group.columns, roles, strict=True) if role == SUBJECT]
         contrasts = {file.contrast.lower() for file in group.files}
@@ -83,8 +84,8 @@ def _differ(one: Sequence[Entry], other: Sequence[Entry]) -> bool:
     pairs = [(entry, theirs[entry.name]) for entry in one if entry.name in theirs]
     if any(bool(a.label) != bool(b.label) for a, b in pairs):
         return True
-    for value in (lambda e: e.subject, lambda e: e.domain):
-        both = {(value(a), value(b)) for a, b in pairs}
+    for name in ("subject", "domain"):
+        both = {(getattr(a, name), getattr(b, name)) for a, b in pairs}
         if not len(both) == len({a for a, _ in both}) == len({b for _, b in both}):
             return True
     return False

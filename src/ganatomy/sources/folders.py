@@ -1,4 +1,4 @@
-"""Folders of images, read by their names: the best reading, told aloud, or a question where none is clearly the best."""
+"""Folders of images, read by their names: the best reading, told aloud, or a question where none is clearly best."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ganatomy.sources.doubts import example, refuse_doubtful, spread
 from ganatomy.sources.entry import Entry, Layout, natural, safe_name
 from ganatomy.sources.inference import CLASS, DOMAIN, PARCEL, SLICE, SUBJECT, VISIT, Reading, is_alone, readings
 from ganatomy.sources.masks import attach_masks
-from ganatomy.sources.words import FileName, number, settle_contrasts, take_apart
+from ganatomy.sources.words import FileName, number, settle_contrasts, take_apart, words_of
 
 
 def read_folders(source: Path, names: Sequence[str], sure: bool = False, contrasts: Sequence[str] = ()) -> Layout:
@@ -86,7 +86,8 @@ def _without_copies(names: Sequence[str]) -> tuple[list[str], list[tuple[str, st
     for name in names:
         top, _, rest = name.partition("/")
         tops[top].append(rest)
-    again = {top for top, rests in tops.items() if all(rests) and not any(w.kind for w in take_apart(top + "/").words[0]) and all(rest in known for rest in rests)}
+    again = {top for top, rests in tops.items() if not any(word.kind for word in words_of(top))
+             and all(rest and rest in known for rest in rests)}
     return ([name for name in names if name.partition("/")[0] not in again],
             [(name, "a copy of what lies outside of its folder") for name in names if name.partition("/")[0] in again])
 

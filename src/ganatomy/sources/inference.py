@@ -1,9 +1,9 @@
 """Which part of a path names class, subject, visit and slice: readings are scored by how well they explain all files.
 
-What the vocabulary knows (splits, contrasts, masks, dates) is settled first. The words that are left are columns, from the
-top folder to the end of the name; a reading gives each a role. The roles stand in the order in which people nest them:
-classes or parcels, then the subject, then visits, then slices, then what says nothing new; one column may be a contrast
-wherever it stands.
+What the vocabulary knows (splits, contrasts, masks, dates) is settled first. The words that are left are columns, from
+the top folder to the end of the name; a reading gives each a role. The roles stand in the order in which people nest
+them: classes or parcels, then the subject, then visits, then slices, then what says nothing new; one column may be a
+contrast wherever it stands.
 """
 
 from __future__ import annotations
@@ -124,11 +124,13 @@ def score(group: Group, roles: str) -> float:
     lost = 1 - len(np.unique(keys)) / len(keys)
     rest = [(column, role) for column, role in pairs if role in (VISIT, SLICE)]
     again = not rest or recurrence(rest[0][0].codes, owners) > 0.2
-    total = -15 * lost + _subjects(group, pairs, len(np.unique(joined([owners, *([classes] if alone else [])], len(owners)))), again)
+    count = len(np.unique(joined([owners, *([classes] if alone else [])], len(owners))))
+    total = -15 * lost + _subjects(group, pairs, count, again)
     bare = all(column.in_name and column.bare for column, role in pairs if role == SUBJECT)
     for column, role in pairs:
         if role == CLASS:
             total += _as_class(column, owners, bare)
+            total -= 1.5 * (column.wordy and any(map(str.isdigit, group.files[0].component(column.level))))
         elif role == PARCEL:
             total += 1.5 if column.prefix in PARCELS else -0.3
             total -= 2 * (3 * column.distinct > int(owners.max()) + 1)
@@ -152,7 +154,8 @@ def _subjects(group: Group, pairs: list[tuple[Column, str]], count: int, again: 
     total = -8.0 * (len(group.files) > 1) if count == 1 else -1.5 if count == 2 else -0.7 if count == 3 else 0.0
     own = [column for column, role in pairs if role == SUBJECT]
     if not own:
-        return total
+        numbered = any(any(map(str.isdigit, word.text)) for word in group.files[0].open(-1))
+        return total - (4 if group.contrast.max() > 0 and not numbered else 1.5)  # what returns everywhere is nobody
     first, codes = own[0], own[0].codes
     if first.prefix in PEOPLE:
         total += 1
@@ -162,11 +165,12 @@ def _subjects(group: Group, pairs: list[tuple[Column, str]], count: int, again: 
     if first.numeric:
         total += 0.5
     elif not first.in_name and len(own) == 1:
-        total -= 1.5 * (first.distinct <= 6 and group.contrast.max() == 0) + 6 * first.known(CLASSES)
+        total -= 1.5 * (first.distinct <= 6 and group.contrast.max() == 0) + 10 * first.known(CLASSES)
     for k, column in enumerate(own[1:], 1):
         unique = column.distinct == len(codes)  # a number of the file's own
-        again = max(recurrence(column.codes, codes), 0.5 * unique, 0.9 * (column.prefix in VISITS), 2.0 * (first.prefix in PEOPLE))
-        total -= 3 * (again - 0.5) + 1.5 * (own[k - 1].level != column.level)
+        share = max(recurrence(column.codes, codes), 0.5 * unique, 0.9 * (column.prefix in VISITS),
+                    2.0 * (first.prefix in PEOPLE))
+        total -= 3 * (share - 0.5) + 1.5 * (own[k - 1].level != column.level)
         codes = joined([codes, column.codes], len(codes))
     return total
 
@@ -175,6 +179,10 @@ def _as_class(column: Column, owners: Codes, bare: bool) -> float:
     total = 0.3 + 2 * column.known(CLASSES)
     if column.numeric > 0.5:
         total -= 0.8 if column.numeric == 1 and not column.prefix and column.distinct <= 10 else 2.5
+    if column.distinct == len(owners) > 2:
+        total -= 3
+    if owners.max() == 0:
+        return total
     if column.distinct > (int(owners.max()) + 1) / 2:
         total -= 2
     return total - 1.5 * (not bare and recurrence(owners, column.codes) > 0.8)
@@ -192,7 +200,7 @@ def _as_domain(group: Group, roles: str, k: int, bare: bool) -> float:
     share = crossed(column.codes, group.of(others, SUBJECT + VISIT + SLICE + CLASS, group.contrast, group.visit,
                                            group.slice, group.split))
     known = column.known(COUNTERPARTS)
-    total = 4 * (share - 0.6) + 2 * known - 3 * column.known(CLASSES) - (column.distinct > 6)
+    total = 4 * (share - 0.6) + 2 * known - 8 * column.known(CLASSES) - (column.distinct > 6)
     if k < roles.find(SUBJECT):
         total -= 0.5 + 2 * (bare and not known)
     return total if share > 0.45 else total - 5

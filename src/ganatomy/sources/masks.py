@@ -18,7 +18,7 @@ def attach_masks(source: Path, layout: Layout, images: Sequence[FileName], masks
     """Add masks to a layout of images; `contrasts` are words that name contrasts, beyond the vocabulary.
 
     A mask belongs to the image whose path has the same words, but for those of masks, images and contrasts; else, where
-    its folder holds the images of one subject's visit alone, to that visit. What its name says more is its domain's name.
+    its folder holds the images of one subject's visit alone, to that visit. What its name says more names its domain.
     """
     if not masks:
         return layout
@@ -34,10 +34,12 @@ def attach_masks(source: Path, layout: Layout, images: Sequence[FileName], masks
                 visits[folders[:depth]].add((entry.subject, entry.session))
                 by_folder.setdefault(folders[:depth], entry)
     several = len({file.contrast.lower() for file in masks}) > 1
-    added, unmatched = [], []
+    added: list[tuple[FileName, Entry, tuple[str, ...]]] = []
+    unmatched = []
     for file in masks:
         folders, words = place_of(file, contrasts)
-        image, rest = exact.get((folders, words)), ()
+        image = exact.get((folders, words))
+        rest: tuple[str, ...] = ()
         for cut in range(len(words) - 1, 0, -1):
             if image is None:
                 image, rest = exact.get((folders, words[:cut])), words[cut:]
@@ -56,8 +58,8 @@ def attach_masks(source: Path, layout: Layout, images: Sequence[FileName], masks
         numbers = [*file.of_kind("slice")] or [word for word in rest if word.isdigit()]
         own = number(numbers[-1]) if numbers and rest and image.slice is not None else image.slice
         out.append(replace(image, path=source / file.name, name=file.name, domain=safe_name(name), slice=own))
-    notes = [*layout.notes, *([f"warning: {len(unmatched)} of {len(masks)} masks match no image by name and are left out; "
-                               "--pattern says what belongs together"] if unmatched else [])]
+    notes = [*layout.notes, *([f"warning: {len(unmatched)} of {len(masks)} masks match no image by name and are left "
+                               "out; --pattern says what belongs together"] if unmatched else [])]
     return replace(layout, entries=sorted([*layout.entries, *out], key=lambda e: natural(e.name)),
                    unmatched=[*layout.unmatched, *unmatched], notes=notes)
 

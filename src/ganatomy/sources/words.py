@@ -151,8 +151,8 @@ def words_of(text: str, contrasts: frozenset[str] = frozenset()) -> tuple[Word, 
     if own in IMAGE_WORDS:
         return (Word("image", text, 0, len(text)),)
     words = _words(text, True, contrasts)
-    contrasts = [word for word in words if word.kind == "contrast"]
-    if contrasts and not any(word.kind in ("visit", "date") or (not word.kind and re.search(r"\d", word.text))
+    named = any(word.kind == "contrast" for word in words)
+    if named and not any(word.kind in ("visit", "date") or (not word.kind and re.search(r"\d", word.text))
                              for word in words):  # Axial_PD_T2_FSE is one contrast, patient7_T1 is not
         left = [word for word in words if word.kind == "split"]
         start, end = min(w.start for w in words if w not in left), max(w.end for w in words if w not in left)
@@ -171,7 +171,8 @@ def _words(text: str, folder: bool, more: frozenset[str] = frozenset()) -> tuple
         if fused := _FUSED.fullmatch(match.group()):
             start = match.start()
             words += [Word("split", fused[1], start, start + fused.end(1)),
-                      Word("contrast" if len(fused[2]) > 1 else "", fused[2], start + fused.start(2), start + fused.end(2))]
+                      Word("contrast" if len(fused[2]) > 1 else "", fused[2], start + fused.start(2),
+                           start + fused.end(2))]
             continue
         if len(parts := units(match.group())) > 1 and own not in CONTRASTS:
             kinds = [_kind(unit.lower(), folder, words) for unit in parts]
