@@ -197,7 +197,7 @@ def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
         return _stacks([(name, source / name) for name in stacks], asked)
     _check_kind(files.images, source, f"holds only DICOM or .npz files, which --layout {kind} does not read")
     if kind == "folders":
-        sure = asked.yes or asked.subject is not None
+        sure = asked.yes or asked.subject is not None or asked.metadata is not None  # which say the subjects
         return _settled(read_folders(source, files.images, sure, asked.domains), asked)
     reader = templates.read_sides if kind == "sides" else templates.read_side_by_side
     return _settled(_rewrapped(source, inner, reader(inner, names)), asked)
