@@ -20,8 +20,8 @@ _PLACEHOLDER = re.compile(
     r"patient|subject|person|patientid|patientname|deleted|de|deid\w*|identified|redacted|empty|blank|hidden|withheld|"
     r"confidential|private|default|dummy|available|x+|0+)", re.IGNORECASE)
 """What the words of an id or name are that was put in the place of one."""
-_PERSON = re.compile(r"(patients?|pat?|pt|p|person|subjects?|subj|sub|case|id|pid|participant|volunteer|vol)[-_ ]?\w*\d"
-                     r"\w*", re.IGNORECASE)
+_PERSON = re.compile(r"(patients?|pat?|pt|p|person|subjects?|subj|sub|case|id|pid|participant|volunteer|vol)"
+                     r"([-_ ]\w*)?\d\w*", re.IGNORECASE)
 _VISIT = re.compile(
     r"(baseline|bl|pre|post|follow[-_ ]?up|fu|before|after|"
     r"(ses|session|visit|v|timepoint|time|tp|t|study|st|exam|scan|month|m|week|w|day|d|year|y|follow[-_ ]?up|fu)[-_ ]?"
@@ -164,9 +164,9 @@ def _levels(volumes: Sequence[Volume]) -> list[_Level]:
             sum(map(len, held.values())) > len(set().union(*held.values())))
         if parted or all(map(is_contrast_name, names)) or (levels and levels[-1].subjects == len(parts)):
             continue
-        contrasts = end > common + 1 and all(is_contrast_name(path[end - 2]) for path in paths)
-        if contrasts and len(parts) == len(names) * len({folder[:-1] for folder in folders}) and not one_study and all(
-                map(_PERSON.fullmatch, names)):
+        crossed = len(parts) == len(names) * len({folder[:-1] for folder in folders})
+        if crossed and end > common + 1 and not one_study and all(map(_PERSON.fullmatch, names)) and all(
+                is_contrast_name(path[end - 2]) for path in paths):
             parts = {(name,) for name in names}  # T1/pat1 and T2/pat1 are one patient's
         start = end - 1 if len(names) == len(parts) else common
         above = [*map(re.escape, paths[0][:min(common, start)]), *["[^/]+"] * (start - common)]
