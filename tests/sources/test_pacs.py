@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ganatomy.core.errors import UserError
+from ganatomy.core.errors import Question, UserError
 from ganatomy.preparation.prepare import prepare
 from ganatomy.sources.detect import find_layout
 from ganatomy.sources.dicom import read_dicom
@@ -154,27 +154,30 @@ def test_how_patients_are_known(tmp_path: Path, files: dict[str, tuple[str, str]
 
 
 @pytest.mark.parametrize(("files", "readings"), [
-    ({"a1": ("P001", ""), "b7": ("P001", "")}, [{"P001"}, {"a1", "b7"}]),
+    ({"a1": ("P001", ""), "b7": ("P001", "")}, [{"a1", "b7"}, {"P001"}]),
     ({"CT/1": ANON, "MR/1": ANON, "CT/2": ANON, "MR/2": ANON}, [{"CT/1", "CT/2", "MR/1", "MR/2"}, {"1", "2"}]),
     ({"20110304": ANON, "20120304": ANON}, [{"20110304", "20120304"}])])
 def test_where_patients_cannot_be_told_every_reading_is_offered(tmp_path: Path, files: dict[str, tuple[str, str]],
                                                                 readings: list[set[str]]) -> None:
     for place, (key, name) in files.items():
         simple(tmp_path, place, key, PatientName=name)
-    with pytest.raises(UserError, match="several ways") as caught:
+    with pytest.raises(Question, match="several ways") as caught:
         layout_of(tmp_path)
-    offers = re.findall(r"--subject-regex '?([^';]+)'?", caught.value.fix or "")
+    offers = [str(offer.options["subject_regex"]) for offer in caught.value.offers]
     read = [{e.subject for e in layout_of(tmp_path, subject=re.compile(offer)).entries} for offer in offers]
+    assert {e.subject for e in layout_of(tmp_path, sure=True).entries} == readings[0]
     assert read[:-1] == readings and len(read[-1]) == len(files), "the last makes each study a patient"
 
 
 def test_folders_that_may_be_classes_are_told(tmp_path: Path) -> None:
-    for label, patient in (("benign", "a"), ("benign", "b"), ("malignant", "c"), ("malignant", "d")):
-        simple(tmp_path, f"x/{label}/{patient}", f"P-{patient}")
-    note = next(note for note in layout_of(tmp_path).notes if "benign, malignant part the patients" in note)
-    layout = find_layout(tmp_path, pattern=re.findall("'(.+)'", note)[0])
-    assert {(e.label, e.subject) for e in layout.entries} == {
-        ("benign", "a"), ("benign", "b"), ("malignant", "c"), ("malignant", "d")}
+    truth = {("benign", "a"), ("benign", "b"), ("malignant", "c"), ("malignant", "d")}
+    for label, patient in truth:
+        simple(tmp_path / "known", f"x/{label}/{patient}", patient)
+        simple(tmp_path / "other", f"x/{label[:3]}/{patient}", patient)
+    assert {(e.label, e.subject) for e in layout_of(tmp_path / "known").entries} == truth
+    note = next(note for note in layout_of(tmp_path / "other").notes if "ben, mal part the patients" in note)
+    layout = find_layout(tmp_path / "other", pattern=re.findall("'(.+)'", note)[0])
+    assert {(e.label, e.subject) for e in layout.entries} == {(label[:3], patient) for label, patient in truth}
 
 
 def test_folders_of_splits_are_obeyed(tmp_path: Path) -> None:
@@ -255,14 +258,16 @@ def test_pictures_without_positions_are_paired_by_their_location_alone(tmp_path:
 
 
 def test_a_pattern_goes_before_the_tags_but_for_slices(tmp_path: Path) -> None:
-    parts = {*product(("sick", "well"), ("1", "2"), "ab", ("full", "low"))}
-    for place in parts:
-        simple(tmp_path, "/".join(place), "ANON", StudyInstanceUID="1.2")
-    pictures(tmp_path, 2, "sick/1/a/full")
-    layout = find_layout(tmp_path, pattern="{label}/{subject}/{session}/{domain}/*")
-    assert layout.notes[-1].startswith("left out 2 files, for example sick/1/a/full/p0.png")
-    assert {(e.label, e.subject, e.session, e.domain) for e in layout.entries} == parts
-    assert len(layout.entries) == 16 and all(len(e.piece.frames) == 3 for e in layout.entries)
+    parts = {*product(("train", "test"), ("sick", "well"), ("1", "2"), "ab", ("full", "low"))}
+    for split, label, person, visit, domain in parts:
+        simple(tmp_path, f"{split}/{label}/{visit}-{person}{split}/{domain}", "ANON", StudyInstanceUID="1.2")
+    pictures(tmp_path, 2, "train/sick/a-1train/full")
+    layout = find_layout(tmp_path, pattern="{split}/sick/{session}-{subject}/{*}/*.dcm | "
+                                           "{split}/{label}/{session}-{subject}/{domain}/*")
+    assert layout.notes[-1].startswith("left out 2 files, for example train/sick/a-1train/full/p0.png")
+    assert {(e.split, e.label, e.subject, e.session, e.domain) for e in layout.entries} == {
+        (split, label, person + split, visit, domain) for split, label, person, visit, domain in parts}
+    assert len(layout.entries) == 32 and all(len(e.piece.frames) == 3 for e in layout.entries)
 
 
 def test_doses_that_are_studies_of_their_own_are_told_and_paired_by_a_pattern(tmp_path: Path) -> None:

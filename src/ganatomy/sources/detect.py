@@ -29,8 +29,8 @@ from ganatomy.sources.entry import (
     subject_in,
     walk,
 )
-from ganatomy.sources.metadata import with_metadata
 from ganatomy.sources.folders import read_folders
+from ganatomy.sources.metadata import with_metadata
 from ganatomy.sources.stacks import SUFFIXES as STACKS
 from ganatomy.sources.stacks import read_stacks
 from ganatomy.sources.words import words_of
@@ -224,7 +224,8 @@ def _by_pattern(source: Path, files: Files, pattern: str, asked: Wishes) -> Layo
 
 def _dicom(source: Path, names: Sequence[str], asked: Wishes, fields: Mapping[str, Entry] | None = None) -> Layout:
     return read_dicom(source, names, rules=asked.rules, subject=asked.subject, allow_gaps=asked.allow_gaps,
-                      keep_derived=asked.keep_derived, workers=asked.workers, say=asked.say, fields=fields)
+                      keep_derived=asked.keep_derived, workers=asked.workers, say=asked.say, fields=fields,
+                      sure=asked.yes or asked.metadata is not None)
 
 
 def _stacks(files: Sequence[tuple[str, Path]], asked: Wishes) -> Layout:

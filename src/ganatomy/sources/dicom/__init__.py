@@ -12,7 +12,7 @@ from pathlib import Path
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import counted, grouped
 from ganatomy.data.parallel import in_order, progress
-from ganatomy.data.vocabulary import SPLITS_BY_NAME, is_contrast_name
+from ganatomy.data.vocabulary import CLASSES, SPLITS_BY_NAME, is_contrast_name
 from ganatomy.formats import LEFT_OUT, SYNTHETIC, Unreadable
 from ganatomy.formats.dicom.tags import Facts, facts
 from ganatomy.sources.dicom.contrasts import Named, assign, table
@@ -33,7 +33,7 @@ SAME_PLACE = 0.1
 
 def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], subject: re.Pattern[str] | None,
                allow_gaps: bool, keep_derived: bool, workers: int, say: Callable[[str], None],
-               fields: Mapping[str, Entry] | None = None) -> Layout:
+               fields: Mapping[str, Entry] | None = None, sure: bool = False) -> Layout:
     """Volumes and pictures of DICOM files, whatever the folders and files are called.
 
     Args:
@@ -45,6 +45,7 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
         workers: processes that read tags.
         say: told now and then how far it is.
         fields: what a pattern tells of each file; it goes before the tags, but for slices. The domain "image" is none.
+        sure: see `patients.tell_patients`.
 
     Raises:
         UserError: a rule that is no expression or fits nothing; nothing that can be used; patients that cannot be told.
@@ -59,7 +60,7 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
     if subject or fields:
         patients = [f"patients are told apart by {'--subject-regex' if subject else '--pattern'}"]
     else:
-        volumes, patients = tell_patients(volumes) if volumes else ([], [])
+        volumes, patients = tell_patients(volumes, sure) if volumes else ([], [])
     if fields and not any(entry.session for entry in fields.values()):
         volumes = _as_one_visit(volumes, fields)
     domains = {v: fields[v.name].domain for v in volumes if fields and fields[v.name].domain != "image"}
@@ -67,14 +68,15 @@ def read_dicom(source: Path, names: Sequence[str], *, rules: Mapping[str, str], 
     skipped = [*reading.unreadable, *skipped, *left_out]
     if not named:
         raise _nothing(source, len(names), skipped)
+    labels, about = ({}, []) if fields else _groups(named)
     notes = ["the series, over all patients:", *(f"  {line}" for line in table(volumes, named)),
              *([] if rules or domains else ["if a domain is wrong, tell it with --domain NAME='regular expression' "
                                             "over series description, protocol and path"]),
-             *_left_out(skipped), *patients, *([] if fields else _groups(named)), *reading.notes(), *_oddities(named)]
+             *_left_out(skipped), *patients, *about, *reading.notes(), *_oddities(named)]
     studies = len({volume.session for volume, _ in named})
     series = len({(volume.session, volume.facts.series_uid) for volume, _ in named})
     return Layout(f"DICOM: {studies} {'study' if studies == 1 else 'studies'}, {series} series",
-                  _entries(named, fields), unmatched=skipped, notes=notes,
+                  _entries(named, fields, labels), unmatched=skipped, notes=notes,
                   identifiers=frozenset(reading.identifiers))
 
 
@@ -187,8 +189,8 @@ def _splits(named: Named) -> dict[Volume, str]:
     return out if "" not in out.values() and len(set(out.values())) > 1 else {}
 
 
-def _groups(named: Named) -> list[str]:
-    """That folders called by words part the patients, as classes do, or return in all of them with one domain."""
+def _groups(named: Named) -> tuple[dict[Volume, str], list[str]]:
+    """Classes by folders, and what is told of folders called by words that part the patients or return in all."""
     paths = [volume.name.split("/")[:-1] for volume, _ in named]
     for level in range(deepest := min(map(len, paths))):
         owners: dict[str, set[str]] = defaultdict(set)
@@ -202,12 +204,15 @@ def _groups(named: Named) -> list[str]:
         if not words or not 1 < len(owners) <= MOST_GROUPS or min(map(len, owners.values())) < 2:
             continue
         if len(set(map(frozenset, owners.values()))) == len(set(map(frozenset, kinds.values()))) == 1:
-            return [f"warning: the folders {', '.join(sorted(owners)[:5])} return in every patient and are read as "
-                    "visits; if they are contrasts, say so with --pattern, such as '{subject}/{domain}/**'"]
+            return {}, [f"warning: the folders {', '.join(sorted(owners)[:5])} return in every patient and are read as "
+                        "visits; if they are contrasts, say so with --pattern, such as '{subject}/{domain}/**'"]
         if apart and level + 1 < deepest:
-            return [f"the folders {', '.join(sorted(owners)[:5])} part the patients, and are not read as classes; that "
-                    f"does --pattern '{'*/' * level}{{label}}/{{subject}}/**'"]
-    return []
+            if CLASSES.issuperset(map(str.lower, owners)):
+                return ({volume: path[level] for path, (volume, _) in zip(paths, named, strict=True)},
+                        [f"the folders {', '.join(sorted(owners))} are taken for classes"])
+            return {}, [f"the folders {', '.join(sorted(owners)[:5])} part the patients, and are not read as classes; "
+                        f"that does --pattern '{'*/' * level}{{label}}/{{subject}}/**'"]
+    return {}, []
 
 
 def _places(named: Named) -> dict[Volume, int]:
@@ -230,7 +235,7 @@ def _places(named: Named) -> dict[Volume, int]:
     return out
 
 
-def _entries(named: Named, fields: Mapping[str, Entry]) -> list[Entry]:
+def _entries(named: Named, fields: Mapping[str, Entry], labels: Mapping[Volume, str]) -> list[Entry]:
     numbers: dict[tuple[tuple[str, str], str], list[int | None]] = defaultdict(list)
     places, splits = _places(named), _splits(named)
     for volume, domain in named:
@@ -243,7 +248,8 @@ def _entries(named: Named, fields: Mapping[str, Entry]) -> list[Entry]:
         own = fields.get(volume.name)
         session = own.session if own and own.session else f"{volume.facts.study_date}-{study}".lstrip("-")
         number = places.get(volume, volume.number) if unique else None
-        entries.append(Entry(volume.path, volume.name, patient, session, domain, own.label if own else "",
+        entries.append(Entry(volume.path, volume.name, patient, session, domain,
+                             own.label if own else labels.get(volume, ""),
                              own.split if own else splits.get(volume, ""), number, piece=Piece(frames=volume.frames),
                              header=volume.header, frame=volume.facts.frame_uid,
                              counted=not volume.frames and volume not in places))

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ganatomy.core.errors import UserError
+from ganatomy.core.errors import Offer, Question
 from ganatomy.core.text import counted, printable
-from ganatomy.data.vocabulary import is_contrast_name
+from ganatomy.data.vocabulary import PARCELS, PEOPLE, VISITS, is_contrast_name
 from ganatomy.formats.dicom.tags import Facts
 from ganatomy.sources.dicom.series import Volume, order
 
@@ -20,15 +20,13 @@ _PLACEHOLDER = re.compile(
     r"patient|subject|person|patientid|patientname|deleted|de|deid\w*|identified|redacted|empty|blank|hidden|withheld|"
     r"confidential|private|default|dummy|available|x+|0+)", re.IGNORECASE)
 """What the words of an id or name are that was put in the place of one."""
-_PERSON = re.compile(r"(patients?|pat?|pt|p|person|subjects?|subj|sub|case|id|pid|participant|volunteer|vol)"
-                     r"([-_ ]\w*)?\d\w*", re.IGNORECASE)
+_PERSON = re.compile(rf"({'|'.join(PEOPLE)}|pa|pt|volunteer|vol)([-_ ]\w*)?\d\w*", re.IGNORECASE)
 _VISIT = re.compile(
-    r"(baseline|bl|pre|post|follow[-_ ]?up|fu|before|after|"
-    r"(ses|session|visit|v|timepoint|time|tp|t|study|st|exam|scan|month|m|week|w|day|d|year|y|follow[-_ ]?up|fu)[-_ ]?"
-    r"\d+|"
-    r"((19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d|[0-3]\d[-_.][0-3]\d[-_.](19|20)\d\d).*|\d+(\.\d+){4,})", re.IGNORECASE)
-_PARCEL = re.compile(r"\D*|(site|center|centre|group|batch|part|fold|cohort|scanner|disc|disk|dir)[-_ ]?\w*",
-                     re.IGNORECASE)
+    rf"(baseline|bl|pre|post|before|after|follow[-_ ]?up|fu|({'|'.join(VISITS)}|ses|session|visit|timepoint|st|fu|"
+    r"follow[-_ ]?up)[-_ ]?\d+|((19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d|[0-3]\d[-_.][0-3]\d[-_.](19|20)\d\d).*|"
+    r"\d+(\.\d+){4,})", re.IGNORECASE)
+_PARCEL = re.compile(rf"\D*|({'|'.join(PARCELS)}|site|cent(er|re)|cohort|scanner)[-_ ]?\w*", re.IGNORECASE)
+"""What folders of a patient, of a visit, and of several patients are called."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,14 @@ class _Level:
         return "/".join(volume.name.split("/")[self.start:self.end])
 
 
-def tell_patients(volumes: Sequence[Volume]) -> tuple[list[Volume], list[str]]:
+def tell_patients(volumes: Sequence[Volume], sure: bool = False) -> tuple[list[Volume], list[str]]:
     """The volumes with their subjects as `patient_id`, and what is to be told of it.
 
     A subject is a PatientID, else a PatientName. Placeholders, and one id over all files that lie in folders called
-    like patients, give way to these folders, else to the studies.
+    like patients, give way to these folders, else to the studies. `sure` takes the likeliest reading unasked.
 
     Raises:
-        UserError: several ways to read it, with the option for each.
+        Question: there are several.
     """
     owners: dict[tuple[str, str], list[Volume]] = defaultdict(list)
     for volume in volumes:
@@ -75,7 +73,7 @@ def tell_patients(volumes: Sequence[Volume]) -> tuple[list[Volume], list[str]]:
         notes.append(f"{len(stems)} ids that differ in the visit alone are {len(set(stems.values()))} patients; "
                      "if not, say --subject-regex PatientID")
     for (tag, key), own in owners.items():
-        level = _level(own, tag, key, len(owners) == 1)
+        level = _level(own, tag, key, len(owners) == 1, sure)
         way = "their folder" if level else tag or "StudyInstanceUID"
         subjects = [level.subject(v) if level else stems.get(key, key) or v.facts.study_uid for v in own]
         by[way] += len(own)
@@ -112,13 +110,13 @@ def _stems(keys: Sequence[str]) -> dict[str, str]:
     return {key: stem for key, stem in stems.items() if shared[stem] > 1 and any(map(str.isdigit, stem))}
 
 
-def _level(volumes: Sequence[Volume], tag: str, key: str, alone: bool) -> _Level | None:
+def _level(volumes: Sequence[Volume], tag: str, key: str, alone: bool, sure: bool) -> _Level | None:
     """The level of folders that are the patients, None where the tag or the study is.
 
     Args:
         volumes: those of one value of the tag.
         tag, key: see `known_by`.
-        alone: there is no other value.
+        alone: there is no other value. sure: see `tell_patients`.
     """
     levels = _levels(volumes)
     named_so = re.compile(rf"(?<![^\W_]){re.escape(key)}(?![^\W_])", re.IGNORECASE)
@@ -138,6 +136,8 @@ def _level(volumes: Sequence[Volume], tag: str, key: str, alone: bool) -> _Level
     if not key and len(named) == 1 and not named[0].returns and (
             named[0].subjects == studies or not all(map(_PARCEL.fullmatch, named[0].names))):
         return named[0]
+    if sure:
+        return (named or levels)[0]
     raise _undecided(volumes, tag, key, named or levels, studies)
 
 
@@ -175,14 +175,15 @@ def _levels(volumes: Sequence[Volume]) -> list[_Level]:
     return levels
 
 
-def _undecided(volumes: Sequence[Volume], tag: str, key: str, levels: Sequence[_Level], studies: int) -> UserError:
+def _undecided(volumes: Sequence[Volume], tag: str, key: str, levels: Sequence[_Level], studies: int) -> Question:
     what = f"all files have one {tag}" if key else "no PatientID or PatientName tells patients apart"
-    ways = [f"all are one patient: --subject-regex {tag}"] if key else []
-    ways += [f"{level.subjects} patients, such as {printable(level.subject(volumes[0]))!r}: --subject-regex "
-             f"{level.regex!r}" for level in levels]
-    ways += [f"{len(level.names)} patients, such as {printable(volumes[0].name.split('/')[level.end - 1])!r}: "
-             f"--subject-regex '^{'[^/]+/' * (level.end - 1)}([^/]+)/'" for level in levels
-             if level.returns]
-    ways += [f"each study is a patient, {studies} in all: --subject-regex StudyInstanceUID"] if studies > 1 else []
-    return UserError(f"{what}, and the folders can be read in several ways", where=volumes[0].name,
-                     fix="; or ".join(ways))
+    first = volumes[0].name.split("/")
+    ways = [(f"{level.subjects} patients, such as {printable(level.subject(volumes[0]))!r}", level.regex)
+            for level in levels]
+    ways += [(f"{len(level.names)} patients, such as {printable(first[level.end - 1])!r}",
+              f"^{'[^/]+/' * (level.end - 1)}([^/]+)/") for level in levels if level.returns]
+    ways += [("all are one patient", tag)] if key else []
+    ways += [(f"each study is a patient, {studies} in all", "StudyInstanceUID")] if studies > 1 else []
+    return Question(f"{what}, and the folders can be read in several ways; say which is right",
+                    [Offer(f"{text} (the first is of {printable(volumes[0].name)})", {"subject_regex": regex})
+                     for text, regex in ways], where=volumes[0].name)
