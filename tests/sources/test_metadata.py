@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ganatomy.preparation.options import Options
 from ganatomy.preparation.prepare import prepare
 from ganatomy.sources.detect import find_layout
 from tests.builders import NAMES, cohort, pictures, touch
+from tests.sources.random_layouts import layout_of
 
 CHEST = """Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,\
 OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],
@@ -179,3 +181,25 @@ def test_masks_go_with_the_images_of_their_patient(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("".join(["subject,group\n", *rows]))
     dataset = prepare(cohort(tmp_path / "in"), tmp_path / "out", size=16, metadata=str(tmp_path / "t.csv"))
     assert dataset.masks(dataset.rows("T1")).any() and dataset.info.classes == ("x", "y")
+
+
+@pytest.mark.parametrize("by", ["id", "path"])
+def test_no_file_gets_the_row_of_another_patient(tmp_path: Path, by: str) -> None:
+    """A table of three in four patients, or of their files, with ages beside, joined to random layouts."""
+    rng, told = random.Random(1), 0
+    for seed in range(60):
+        drawn, folder = layout_of(seed), tmp_path / str(seed)
+        owners = {name: truth.subject for name, truth in drawn.truth.items() if truth}
+        if any("/" in owner for owner in owners.values()):
+            continue  # pictures without a patient's id
+        labels = {owner: rng.choice("xyz") for owner in sorted({*owners.values()}) if rng.random() < 0.75}
+        ids = {owner: owner for owner in labels} if by == "id" else {n: o for n, o in owners.items() if o in labels}
+        try:
+            got = join(folder, f"{by},dx,age\n" + "".join(f"{one},{labels[owner]},{rng.randint(1, 90)}\n"
+                                                         for one, owner in ids.items()), drawn.names)
+        except UserError:
+            continue
+        assert {name: row[2] for name, row in got.items() if name in owners} == {
+            name: labels.get(owners[name]) for name in got if name in owners}, drawn.traits
+        told += 1
+    assert told > 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,8 @@ SAMPLE = 200
 """By so many files it is decided which ids belong to which part of the names."""
 MOST_WORDS = 8
 _ENDING = re.compile(f"(?:{'|'.join(map(re.escape, sorted(SUFFIXES, key=len, reverse=True)))})$", re.IGNORECASE)
+_IDS = re.compile(r"id$|name|file|path|image|scan|case|series|study|number|code")
+"""Columns whose values may be ids though they are numbers."""
 Cells = Mapping[str, str]
 Parts = tuple[str, ...]
 
@@ -78,6 +80,10 @@ def with_metadata(layout: Layout, given: str) -> Layout:
                             layout.subjects_known)
     matches = {entry.name: own for entry in layout.entries
              if (own := next((own for one in chosen if (own := _agreeing(way(one, entry), used))), ()))}
+    if way is _by_end:  # a name that returns in several folders tells nobody
+        times = Counter((entry.domain, id(matches[entry.name])) for entry in layout.entries if entry.name in matches)
+        matches = {entry.name: matches[entry.name] for entry in layout.entries
+                   if times[entry.domain, id(matches.get(entry.name))] == 1}
     known = {name: own[0] for name, own in matches.items()}
     told = [known[entry.name] for entry in images if entry.name in known]
     if 2 * len(told) < len(images) or not told:
@@ -133,10 +139,10 @@ def _parts(path: str) -> Parts:
 def _ids(column: str, rows: Sequence[Cells], used: Mapping[str, str]) -> Iterator[_Ids]:
     """A column's values, then, of paths, their levels from the innermost folder out; nothing of what are no ids."""
     values = {row[column] for row in rows}
-    counts = all(value.isdecimal() for value in values) and 2 * len(values) < len(rows)  # ages, not patients
-    named = column == used.get("subject") or column.endswith("id")
-    if column.startswith("unnamed") or column in ("", used.get("label"), used.get("split")) or (counts and not named):
+    if column in ("", *(used.get(role) for role in ("label", "split", "session"))):
         return
+    if all(value.isdecimal() for value in values) and column != used.get("subject") and not _IDS.search(column):
+        return  # ages are nobody's names
     paths = {value: _parts(value) for value in values if value}
     for level in (0, *range(2, min(map(len, paths.values()), default=0) + 1)):
         whole, ends = defaultdict[Parts, list[Cells]](list), defaultdict[Parts, list[Cells]](list)
@@ -147,19 +153,26 @@ def _ids(column: str, rows: Sequence[Cells], used: Mapping[str, str]) -> Iterato
                 whole[own].append(row)
             for start in range(len(own)):
                 ends[own[start:]].append(row)
-        yield _Ids(column, level, whole, ends)
+        if 2 * len(whole) >= len(paths):  # a folder of many files tells none of them
+            yield _Ids(column, level, whole, ends)
 
 
-def _by_path(ids: _Ids, entry: Entry) -> Sequence[Cells]:
-    """By the path of the file, or else of its folders; one of the two is the other's end."""
+def _by_name(ids: _Ids, entry: Entry) -> Sequence[Cells]:
+    """By the file's path; one of the two is the other's end."""
+    return _path(ids, _parts(entry.name))
+
+
+def _by_folder(ids: _Ids, entry: Entry) -> Sequence[Cells]:
+    """By the path of a folder above, the innermost first; one of the two is the other's end."""
     parts = _parts(entry.name)
-    for stop in range(len(parts), 0, -1):
-        if parts[:stop] in ids.ends:
-            return ids.ends[parts[:stop]]
-        for start in range(1, stop):
-            if parts[start:stop] in ids.whole:
-                return ids.whole[parts[start:stop]]
-    return ()
+    above = [parts[:stop] for stop in range(len(parts) - 1, 0, -1)]
+    # one word may be the name of a file in the table, such as T1
+    return next((own for part in above if (own := ids.whole.get(part) if len(part) == 1 else _path(ids, part))), ())
+
+
+def _path(ids: _Ids, parts: Parts) -> Sequence[Cells]:
+    ends = (parts[start:] for start in range(1, len(parts)))
+    return ids.ends.get(parts) or next((ids.whole[own] for own in ends if own in ids.whole), ())
 
 
 def _by_end(ids: _Ids, entry: Entry) -> Sequence[Cells]:
@@ -173,10 +186,12 @@ def _by_subject(ids: _Ids, entry: Entry) -> Sequence[Cells]:
 
 
 def _runs(text: str) -> dict[tuple[int, int], str]:
-    """(First, behind the last) word -> what stands there, for words in sequence."""
+    """(First, behind the last) word -> what stands there, for words in sequence, but for numbers after a number: those
+    are of slices."""
     places = [match.span() for match in re.finditer(r"[^\W_]+", text)][:MOST_WORDS]
-    return {(i, j): _key(text[places[i][0]:places[j - 1][1]]) for i in range(len(places))
-            for j in range(len(places), i, -1)}
+    runs = {(i, j): text[places[i][0]:places[j - 1][1]] for i in range(len(places)) for j in range(len(places), i, -1)}
+    return {(i, j): _key(run) for (i, j), run in runs.items()
+            if not (run.isdecimal() and re.search(r"\d\d", text[:places[i][0]]))}
 
 
 def _by_words(depth: int, place: tuple[int, int]) -> _Way:
@@ -195,47 +210,51 @@ def _agreeing(own: Sequence[Cells], used: Mapping[str, str]) -> Sequence[Cells]:
 
 def _best_way(images: Sequence[Entry], ids: Sequence[_Ids], used: Mapping[str, str],
               known: bool) -> tuple[_Way, list[_Ids]]:
-    """How the ids are in the files' names, and which: of the first way that reaches half of a sample, the best column.
+    """How the ids are in the files' names, and which ids: of the first ways that reach half of a sample, the best.
 
-    A coarser way may reach more, but what it reaches more may be files that the table does not hold.
+    Coarser ways may reach more, but what they reach more may be files that the table does not hold.
     """
     sample = evenly(images, SAMPLE)
     words = dict.fromkeys((depth, place) for entry in sample for depth, part in enumerate(_parts(entry.name)[::-1], 1)
                           for place in _runs(part))
     whole, levels = ([one for one in ids if bool(one.level) == deep] for deep in (False, True))
-    ways: list[tuple[_Way, list[_Ids]]] = [
-        (_by_path, whole), (_by_end, whole), *([(_by_subject, whole)] if known else []), (_by_path, levels),
-        *((_by_words(*place), whole) for place in words)]
-    for way, some in ways:
-        reached = [_reached(way, one, sample, used, known) for one in some]
-        if 2 * max(reached, default=0) >= len(sample):
-            chosen = some[reached.index(max(reached))]
+    finest: list[_Way] = [_by_name, _by_folder, *([_by_subject] if known else [])]
+    paths: list[tuple[list[_Way], list[_Ids]]] = [(finest, whole), ([_by_end], whole), (finest[:2], levels)]
+    for ways, some in (*paths, *(([_by_words(*place)], whole) for place in words)):
+        reached = {(way, i): _reached(way, one, sample, used, known) for way in ways for i, one in enumerate(some)}
+        most = max(reached.values(), default=0)
+        if 2 * most >= len(sample):
+            way, i = next(key for key, number in reached.items() if number >= 0.95 * most)
             # the paths of masks and of cut-out images stand in columns of their own
-            return way, [chosen, *(one for one in some if one.level == chosen.level > 0 and one is not chosen)]
-    return _by_path, whole[:1]
+            return way, [some[i], *(one for one in some if one.level == some[i].level > 0 and one is not some[i])]
+        if 10 * most >= len(sample) and (ways, some) in paths:
+            break  # this is how they belong together, of too few files
+    return _by_name, whole[:1]
 
 
 def _reached(way: _Way, ids: _Ids, sample: Sequence[Entry], used: Mapping[str, str], known: bool) -> int:
-    """How many files a way reaches; 0 where each subject has several rows and each row several subjects, as numbers of
-    slices have."""
-    pairs = [(entry.subject, id(own[0])) for entry in sample if (own := _agreeing(way(ids, entry), used))]
-    subjects, rows = len({subject for subject, _ in pairs}), len({row for _, row in pairs})
-    return 0 if known and len(set(pairs)) > max(subjects, rows) else len(pairs)
+    """How many files a way reaches; 0 where the same numbers or names return in every subject: they are of slices."""
+    pairs = [(entry, id(own[0])) for entry in sample if (own := _agreeing(way(ids, entry), used))]
+    rows, subjects = {row for _, row in pairs}, {entry.subject for entry, _ in pairs}
+    crossed = known and len({(entry.subject, row) for entry, row in pairs}) > max(len(subjects), len(rows))
+    returning = way in (_by_name, _by_end) and len(pairs) > 2 * len({(entry.domain, row) for entry, row in pairs})
+    return 0 if crossed or returning else len(pairs)
 
 
 def _joined(layout: Layout, known: Mapping[str, Cells], used: Mapping[str, str], names: set[str]) -> Layout:
     """The layout with the rows of its files by name; `names` are the ids that stand in the table."""
-    places: dict[tuple[str, str, int | None], Cells] = {}
+    places = defaultdict[tuple[str, str, int | None], list[Cells | None]](list)
     for entry in layout.entries:
-        for number in (entry.slice, None) if entry.name in known else ():
-            places.setdefault((entry.subject, entry.session, number), known[entry.name])
+        for number in (entry.slice, None) if not is_mask_name(entry.domain) else ():
+            places[entry.subject, entry.session, number].append(known.get(entry.name))
     told: list[tuple[Entry, dict[str, str]]] = []
     lost, merged = list(layout.unmatched), defaultdict[str, set[str]](set)
     for entry in layout.entries:
         row = known.get(entry.name)
         if row is None and is_mask_name(entry.domain):
-            row = places.get((entry.subject, entry.session, entry.slice),
-                             places.get((entry.subject, entry.session, None)))
+            visit = (entry.subject, entry.session)
+            beside = places.get((*visit, entry.slice)) or places[*visit, None]
+            row = beside[0] if beside and all(other == beside[0] for other in beside) else None
         if row is None:
             lost.append((entry.name, "has no row in the table of --metadata, or rows that differ"))
             continue
