@@ -39,6 +39,7 @@ class Header:
         spacing: mm per pixel (y, x) of a picture without an affine, None where unknown.
         starts: where the first voxel of each slice along k truly lies, mm (right, anterior, superior); () where the
             affine says it, that is, where the slices are evenly spaced.
+        along_last: the slices are those along the last axis of an array, which its shape alone tells.
     """
 
     shape: tuple[int, int, int]
@@ -52,6 +53,7 @@ class Header:
     body: str = ""
     spacing: tuple[float, float] | None = None
     starts: tuple[tuple[float, float, float], ...] = ()
+    along_last: bool = False
 
     @property
     def eight_bit(self) -> bool:

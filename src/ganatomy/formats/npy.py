@@ -1,4 +1,8 @@
-"""NumPy arrays (.npy): [h, w], [slices, h, w], with a last axis of 3 or 4 colour, of 1 grey. Never unpickled."""
+"""NumPy arrays (.npy): [h, w], [slices, h, w], with a last axis of 3 or 4 colour. Never unpickled.
+
+Axes of one element count for nothing. Of a volume whose last axis is the odd one, such as [256, 256, 20], the slices
+lie along that: so nibabel's arrays are saved.
+"""
 
 from __future__ import annotations
 
@@ -59,15 +63,24 @@ def describe(array: Pixels) -> Header:
     """The header of an array. Raises `Unreadable`."""
     check_size(array.shape, array.dtype.itemsize)
     plane, channels = planes(array.shape)
-    if len(plane) not in (2, 3):
+    sides = tuple(n for n in plane if n > 1) if len(plane) > 2 else plane
+    if len(sides) not in (2, 3) or min(sides) < 2:
         raise Unreadable(f"its shape {array.shape} is neither [h, w] nor [slices, h, w]")
-    slices, height, width = plane if len(plane) == 3 else (1, *plane)
-    return Header((slices, height, width), simple_dtype(array.dtype), channels=channels, volumetric=len(plane) == 3)
+    last = len(sides) == 3 and channels == 1 and _last_is_odd(*sides)
+    slices, height, width = (sides[-1:] + sides[:-1] if last else sides) if len(sides) == 3 else (1, *sides)
+    return Header((slices, height, width), simple_dtype(array.dtype), channels=channels, volumetric=len(sides) == 3,
+                  along_last=last)
+
+
+def _last_is_odd(first: int, second: int, last: int) -> bool:
+    """Whether two long axes are alike and the last is shorter: pictures would be much higher than wide."""
+    return last < first == second or (2 * last <= min(first, second) and max(first, second) <= 1.5 * min(first, second))
 
 
 def _values(array: Pixels) -> Pixels:
     header = describe(array)
-    colour = (3,) if header.channels == 3 else ()
+    values = array[..., :3] if header.channels == 3 else array
     with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
-        values = np.asarray(array[..., :3] if colour else array).astype(header.dtype)
-    return check_finite(values.reshape(*header.shape, *colour))
+        if header.along_last:
+            values = np.moveaxis(values.squeeze(), -1, 0)
+        return check_finite(values.astype(header.dtype).reshape(*header.shape, *(3,) * (header.channels == 3)))

@@ -111,11 +111,19 @@ def _splits(notes: Notes, writer: DatasetWriter, entries: Sequence[Entry], optio
         raise UserError(f"subjects in more than one split or group: {', '.join(torn[:5])} ({len(torn)} in all)",
                         fix="put every image of a subject into one split")
     group = {pseudonym: next(iter(groups[name])) for pseudonym, name in original.items()}
+    named: dict[str, dict[str, str]] = defaultdict(dict)
+    for pseudonym, name in original.items():
+        if split := next(iter(asked[name])):
+            named[group[pseudonym]][split] = name
+    if apart := next((own for own in named.values() if len(own) > 1), None):
+        raise UserError(f"subjects of one group, which is never parted, are to go to {listed(apart)}: "
+                        f"{listed(apart.values())}", where="--val-subjects / --test-subjects",
+                        fix="name subjects of one group for one split")
     labels: dict[str, set[str]] = defaultdict(set)
     for row in writer.rows:
         # where domains have images of their own, each must be spread over the splits
         labels[group[row.subject]].add(f"{row.label} {row.domain}" if unpaired else row.label)
-    fixed = {group[pseudonym]: split for pseudonym, name in original.items() if (split := next(iter(asked[name])))}
+    fixed = {name: next(iter(own)) for name, own in named.items()}
     drawn = draw_splits({name: "+".join(sorted(own)) for name, own in labels.items()}, options.shares,
                         options.seed, fixed)
     return {pseudonym: drawn[name] for pseudonym, name in group.items()}

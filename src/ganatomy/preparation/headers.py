@@ -16,7 +16,7 @@ from ganatomy.core.text import counted
 from ganatomy.data.geometry import Axis, View, acquired, orientation, view
 from ganatomy.data.images import LONGEST_SIDE, Header, Unreadable
 from ganatomy.data.parallel import FEW, in_order, progress
-from ganatomy.formats import LEFT_OUT, is_synthetic
+from ganatomy.formats import LEFT_OUT, is_synthetic, npy
 from ganatomy.preparation.grids import Scanned
 from ganatomy.preparation.options import Options
 from ganatomy.preparation.plan import Plan, make_plan
@@ -31,7 +31,7 @@ from ganatomy.preparation.visits import (
     without_lost_masks,
 )
 from ganatomy.sources.detect import find_layout
-from ganatomy.sources.entry import Entry, Layout, scan_entry
+from ganatomy.sources.entry import WHOLE, Entry, Layout, Piece, scan_entry
 
 Say = Callable[[str], None]
 CHUNK = 64
@@ -131,6 +131,7 @@ def _visits(source: Path, layout: Layout, domains: Sequence[str], masks: Sequenc
     scanned, skipped = scan_files(layout.entries, options.axis, options.processes,
                                   progress(len(layout.entries), "headers", say))
     refuse_skipped(skipped, options.strict)
+    scanned = _with_colours(scanned, masks, options.axis, say)
     if not any(item.entry.domain in domains for item in scanned):
         name, reason = skipped[0] if skipped else ("", "no file has the domain")
         raise UserError(f"none of {counted(len(layout.entries), 'file')} can be read, for example {name}: {reason}",
@@ -152,6 +153,22 @@ def _visits(source: Path, layout: Layout, domains: Sequence[str], masks: Sequenc
         say(f"left out {counted(len(told), 'file')}, for example {name}: {reason.removeprefix('left out: ')}")
     _say_lacking(scanned, visits, domains, layout.unpaired, say)
     return visits, skipped, left_out
+
+
+def _with_colours(scanned: Sequence[Scanned], masks: Sequence[str], axis: Axis, say: Say) -> list[Scanned]:
+    """Arrays [3, h, w] as colour pictures, channels first, where no other array holds slices."""
+    arrays = [item for item in scanned if item.header.volumetric and item.entry.piece == WHOLE
+              and item.entry.domain not in masks and item.entry.path.suffix.lower() in npy.SUFFIXES]
+    if not arrays or any(i.header.shape[0] != 3 or i.header.along_last for i in arrays):
+        return list(scanned)
+    say(f"{counted(len(arrays), 'array')} [3, h, w] are taken for colour pictures, the channels first")
+    known, out = set(map(id, arrays)), []
+    for item in scanned:
+        if id(item) in known:
+            header = replace(item.header, shape=(1, *item.header.shape[1:]), channels=3, volumetric=False)
+            item = Scanned(replace(item.entry, piece=Piece(channels_first=True)), header, view(header, axis))
+        out.append(item)
+    return out
 
 
 def _say_lacking(scanned: Sequence[Scanned], visits: Sequence[Visit], domains: Sequence[str], unpaired: bool,

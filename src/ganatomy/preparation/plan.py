@@ -64,6 +64,9 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
                         "--spacing would bring them to one size")
     if any(len({item.header.eight_bit for item in _of(visits, domain)}) > 1 for domain in domains):
         warnings.append("some files hold 8 bits a pixel and others more, so their values may not compare")
+    if last := [item.header.shape for item in items if item.header.along_last]:
+        warnings.append(f"{counted(len(last), 'array')}, such as {last[0][1]}x{last[0][2]}x{last[0][0]}, sliced along "
+                        "the last axis, the odd one by its shape; NIfTI would say it")
     intensities, dtype = _intensities(visits, domains, options, say)
     channels = _channels(items, options, warnings)
     guessed = sum(item.header.affine is not None and not item.header.oriented for item in items)

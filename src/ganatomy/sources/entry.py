@@ -33,11 +33,13 @@ class Piece:
         frames: (path, number of the frame) of each slice of a DICOM volume, in the order of its k axis.
         index: one picture of a stack, along the first axis.
         half: one of two pictures that stand side by side in one.
+        channels_first: an array [3, h, w] is a colour picture.
     """
 
     frames: tuple[tuple[str, int], ...] = ()
     index: int | None = None
     half: Literal["", "left", "right"] = ""
+    channels_first: bool = False
 
 
 WHOLE = Piece()
@@ -276,6 +278,8 @@ def read_entry(entry: Entry) -> Pixels:
     if piece.index is not None:
         return np.asarray(formats.read_one(entry.path, piece.index)[None])
     pixels = formats.read(entry.path)
+    if piece.channels_first:
+        return np.moveaxis(pixels, 0, -1)[None]
     if not piece.half:
         return pixels
     middle = pixels.shape[2] // 2

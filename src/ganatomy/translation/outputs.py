@@ -165,7 +165,8 @@ def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, conv
         _write_nifti(out, nifti_like(_skeleton(item.path, header), values, conversion))
     elif formats.format_of(item.path) is formats.npy:
         with atomic_path(out) as temporary, temporary.open("wb") as handle:
-            np.save(handle, values if header.volumetric else values[0], allow_pickle=False)
+            shaped = np.moveaxis(values, 0, 2) if header.along_last else values
+            np.save(handle, shaped if header.volumetric else values[0], allow_pickle=False)
     else:
         _write_pictures(out, values, header, conversion, say)
 

@@ -200,6 +200,8 @@ def _oddities(header: Header, shown: View, conversion: Conversion) -> Iterator[s
     grid, spacing, trained, own = conversion.grid, shown.spacing, conversion.spacing, acquired(header)
     if own not in (None, grid.axis) and spacing is not None and max(spacing) > THICK * min(spacing):
         yield f"its slices are {own} and thick; the model translates {grid.axis} ones, cut across them"
+    if header.along_last:
+        yield "is sliced along its last axis, the odd one by its shape"
     if header.affine is not None and not header.oriented:
         yield "does not say how the patient lies; left and right are taken as its affine has them"
     if spacing is None and grid.mm is not None:

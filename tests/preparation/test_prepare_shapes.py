@@ -1,0 +1,58 @@
+"""What the shape of an array says: single pictures, colour, volumes, contrasts in a fourth axis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ganatomy import formats
+from ganatomy.core.errors import UserError
+from ganatomy.preparation.prepare import prepare
+from tests.builders import head, pictures
+
+PICTURE = head(0)[:, :, 8]  # 20 x 24
+
+
+@pytest.mark.parametrize(("array", "shape", "channels"), [
+    (PICTURE[..., None], (1, 20, 24), 1), (PICTURE[None], (1, 20, 24), 1), (PICTURE[:, None], (1, 20, 24), 1),
+    (PICTURE[None, ..., None], (1, 20, 24), 1), (np.stack([PICTURE] * 3, -1), (1, 20, 24), 3),
+    (np.stack([PICTURE] * 3, -1)[None], (1, 20, 24), 3), (head(0, (24, 24, 12)), (12, 24, 24), 1),
+    (head(0, (20, 24, 9)), (9, 20, 24), 1), (head(0, (9, 20, 24)), (9, 20, 24), 1),
+    (head(0, (24, 24, 24)), (24, 24, 24), 1), (head(0, (24, 24, 12))[None], (12, 24, 24), 1)])
+def test_the_axes_of_arrays(tmp_path: Path, array: np.ndarray, shape: tuple[int, ...], channels: int) -> None:
+    np.save(tmp_path / "a.npy", array)
+    header, pixels = formats.scan(tmp_path / "a.npy"), formats.read(tmp_path / "a.npy")
+    assert (header.shape, header.channels, header.volumetric) == (shape, channels, shape[0] > 1)
+    assert pixels.shape[:3] == shape and np.allclose(np.sort(pixels, None), np.sort(array, None))
+    assert not header.along_last or np.array_equal(pixels[0], array.squeeze()[..., 0])
+
+
+def test_slices_along_the_last_axis_are_told(tmp_path: Path) -> None:
+    lines: list[str] = []
+    for i in range(4):
+        (tmp_path / "in" / f"p{i}").mkdir(parents=True)
+        np.save(tmp_path / "in" / f"p{i}" / f"p{i}_T1.npy", head(i, (24, 24, 12)))
+    dataset = prepare(tmp_path / "in", tmp_path / "out", size=16, slices="all", say=lines.append)
+    assert dataset.info.fingerprint["original_sizes"] == {"24x24": 48}
+    assert any("4 arrays, such as 24x24x12, sliced along the last axis" in line for line in lines)
+
+
+def test_channels_first_are_colour_where_all_arrays_agree(tmp_path: Path) -> None:
+    for i in range(4):
+        (tmp_path / "in" / f"p{i}").mkdir(parents=True)
+        np.save(tmp_path / "in" / f"p{i}" / f"p{i}_T1.npy", np.stack([PICTURE, PICTURE * 0.5, PICTURE * 0.2]))
+    dataset = prepare(tmp_path / "in", tmp_path / "colour", size=16)
+    assert dataset.info.channels == 3 and len(dataset.rows()) == 4
+    np.save(tmp_path / "in" / "p0" / "p0_T1.npy", head(0, (5, 20, 24)))
+    assert prepare(tmp_path / "in", tmp_path / "volumes", size=16, slices="all").info.channels == 1
+
+
+def test_subjects_of_one_group_go_to_one_split(tmp_path: Path) -> None:
+    pictures(tmp_path / "in", 6)
+    (tmp_path / "in" / "files.csv").write_text(
+        "path,subject,family\n" + "\n".join(f"p{i}.png,S{i},f{i // 2}" for i in range(6)))
+    with pytest.raises(UserError, match=r"one group.*: S. and S."):
+        prepare(tmp_path / "in" / "files.csv", tmp_path / "out", size=16, split_by="family", val_subjects="S0",
+                test_subjects="S1")
