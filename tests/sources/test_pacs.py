@@ -253,8 +253,8 @@ def test_pictures_without_positions_are_paired_by_their_location_alone(tmp_path:
         assert places == {(domain, n): 3 - n for domain in ("T1", "T2") for n in range(4)}
     else:
         with pytest.raises(UserError, match=r"do not say where they lie.*--unpaired"):
-            prepare(tmp_path, tmp_path.with_name("out"), size=8, slices="all")
-        prepare(tmp_path, tmp_path.with_name("out"), size=8, unpaired=True)
+            prepare(tmp_path, tmp_path.with_name(f"{tmp_path.name}-out"), size=8, slices="all")
+        prepare(tmp_path, tmp_path.with_name(f"{tmp_path.name}-out"), size=8, unpaired=True)
 
 
 def test_a_pattern_goes_before_the_tags_but_for_slices(tmp_path: Path) -> None:
@@ -276,6 +276,8 @@ def test_doses_that_are_studies_of_their_own_are_told_and_paired_by_a_pattern(tm
     layout = layout_of(tmp_path)
     assert {e.domain for e in layout.entries} == {"CT"} and len({e.session for e in layout.entries}) == 6
     assert any("low, normal return in every patient" in note for note in layout.notes)
+    with pytest.raises(UserError, match=r"no session has all of low, normal; 3 subjects .* different sessions"):
+        prepare(tmp_path, tmp_path.with_name(f"{tmp_path.name}-out"), size=8, domain=["low=low", "normal=normal"])
     layout = find_layout(tmp_path, pattern="{subject}/{domain}/**")
     assert {(e.subject, e.session, e.domain) for e in layout.entries} == {*product("abc", ("",), ("low", "normal"))}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -139,8 +139,7 @@ def _visits(source: Path, layout: Layout, domains: Sequence[str], masks: Sequenc
     visits, left_out = ((unpaired_visits(scanned, domains), Skipped()) if layout.unpaired else
                         group_visits(scanned, domains, masks, options.resample_to))
     if not visits:
-        raise UserError(f"no subject has all of {', '.join(domains)}", where=source,
-                        fix="add --unpaired, or prepare one domain alone with --domains NAME")
+        raise _no_visit(source, scanned, domains)
     lost = {name for name, _ in skipped}
     visits, bare = without_lost_masks(visits, [e for e in layout.entries if e.name in lost and e.domain in masks])
     if not visits:
@@ -169,6 +168,21 @@ def _with_colours(scanned: Sequence[Scanned], masks: Sequence[str], axis: Axis, 
             item = Scanned(replace(item.entry, piece=Piece(channels_first=True)), header, view(header, axis))
         out.append(item)
     return out
+
+
+def _no_visit(source: Path, scanned: Sequence[Scanned], domains: Sequence[str]) -> UserError:
+    """Why there is nothing with all domains."""
+    owned: dict[str, set[str]] = defaultdict(set)
+    for item in scanned:
+        owned[item.entry.subject].add(item.entry.domain)
+    whole = sum(own.issuperset(domains) for own in owned.values())
+    names = ", ".join(domains)
+    if not whole:
+        return UserError(f"no subject has all of {names}", where=source,
+                         fix="add --unpaired, or prepare one domain alone with --domains NAME")
+    return UserError(f"no session has all of {names}; {counted(whole, 'subject')} have them in different sessions",
+                     where=source, fix="say what belongs together with a --pattern without {session}, such as "
+                                       "'{subject}/{domain}/**', or add --unpaired")
 
 
 def _say_lacking(scanned: Sequence[Scanned], visits: Sequence[Visit], domains: Sequence[str], unpaired: bool,
