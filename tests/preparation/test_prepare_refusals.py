@@ -12,7 +12,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.data.dataset import Dataset
 from ganatomy.preparation import finish as module
 from ganatomy.preparation.prepare import prepare
-from tests.builders import NAMES, cohort, head, pictures, save, table
+from tests.builders import NAMES, cohort, head, pictures, save, table, touch
 
 
 def test_existing_folders_are_safe(tmp_path: Path) -> None:
@@ -94,6 +94,18 @@ def test_impossible_wishes_are_refused_with_the_way_out(tmp_path: Path, options:
         prepare(source, tmp_path / "out", **options)  # type: ignore[arg-type]
     assert caught.value.fix
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.private").exists()
+
+
+def test_a_refusal_says_the_cause(tmp_path: Path) -> None:
+    for suffix in (".hdr", ".img"):
+        touch(tmp_path / "pairs", f"p1/p1_T1{suffix}")
+    with pytest.raises(UserError, match=r"1 \.hdr file and 1 \.img file \(pairs of Analyze.*convert them to NIfTI"):
+        prepare(tmp_path / "pairs", tmp_path / "out")
+    for i, name in enumerate(NAMES):
+        save(tmp_path / "series" / name / f"{name}_T1.nii.gz", np.repeat(head(i)[..., None], 9, -1))
+    with pytest.raises(UserError, match="has 4 dimensions") as caught:
+        prepare(tmp_path / "series", tmp_path / "out")
+    assert "copied whole" not in str(caught.value)
 
 
 def test_what_others_keep_beside_the_dataset_is_safe(tmp_path: Path) -> None:

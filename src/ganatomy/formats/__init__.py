@@ -17,13 +17,16 @@ from ganatomy.formats import dicom, itk, nifti, npy, raster
 
 FORMATS: tuple[ModuleType, ...] = (dicom, nifti, raster, npy, itk)
 SUFFIXES = tuple(suffix for module in FORMATS for suffix in module.SUFFIXES)
+CONVERT = {**dict.fromkeys((".hdr", ".img", ".mgz", ".mgh", ".mnc"), "NIfTI"),
+           **dict.fromkeys((".gif", ".bmp", ".webp"), "PNG")}
+"""Suffixes of formats that are not read -> what to convert them to."""
 SYNTHETIC = re.compile(r"synthetic .*\(ganatomy\), not for diagnosis$")
 """SeriesDescription of a DICOM series that `ganatomy translate` wrote."""
 _SYNTHETIC_TEXT = re.compile(r"synthetic .* by ganatomy, ")
 LEFT_OUT = "synthetic, made by a model (add --keep-derived to take it)"
 """Why `ganatomy prepare` leaves such files out."""
 
-__all__ = ["FORMATS", "LEFT_OUT", "SUFFIXES", "SYNTHETIC", "Header", "Pixels", "Unreadable", "format_of",
+__all__ = ["CONVERT", "FORMATS", "LEFT_OUT", "SUFFIXES", "SYNTHETIC", "Header", "Pixels", "Unreadable", "format_of",
            "is_synthetic", "read", "read_frames", "read_one", "scan", "stem"]
 
 

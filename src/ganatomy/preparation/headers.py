@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ from ganatomy.sources.detect import find_layout
 from ganatomy.sources.entry import WHOLE, Entry, Layout, Piece, scan_entry
 
 Say = Callable[[str], None]
+DAMAGE = re.compile(r"cut short|empty|missing|opened|not an image|decoded|broken|cannot be read")
+"""What is said of files that were not copied whole."""
 CHUNK = 64
 """Headers are read this many at a time."""
 
@@ -134,8 +137,10 @@ def _visits(source: Path, layout: Layout, domains: Sequence[str], masks: Sequenc
     scanned = _with_colours(scanned, masks, options.axis, say)
     if not any(item.entry.domain in domains for item in scanned):
         name, reason = skipped[0] if skipped else ("", "no file has the domain")
+        fix = ("check that these are images and that they were copied whole" if DAMAGE.search(reason) else
+               "save what it says otherwise, or convert the files: NIfTI and PNG are sure")
         raise UserError(f"none of {counted(len(layout.entries), 'file')} can be read, for example {name}: {reason}",
-                        where=source, fix="check that these are images and that they were copied whole")
+                        where=source, fix=fix)
     visits, left_out = ((unpaired_visits(scanned, domains), Skipped()) if layout.unpaired else
                         group_visits(scanned, domains, masks, options.resample_to))
     if not visits:

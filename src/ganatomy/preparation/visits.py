@@ -106,10 +106,13 @@ def group_visits(scanned: Sequence[Scanned], domains: Sequence[str], masks: Sequ
             different frames of reference.
     """
     visits, left_out = [], Skipped()
+    owners = {(item.entry.subject, item.entry.domain) for item in scanned}
     for (subject, session), by_domain in _sessions(scanned):
         lacking = [name for name in domains if name not in by_domain]
         if lacking:
-            left_out += [(item.entry.name, f"left out: its subject has no {', '.join(lacking)}")
+            elsewhere = all((subject, name) in owners for name in lacking)
+            left_out += [(item.entry.name, f"left out: its {'session' if elsewhere else 'subject'} has no "
+                          f"{', '.join(lacking)}")
                          for name in domains if name in by_domain for item in by_domain[name]]
             continue
         volumetric = any(i.header.volumetric for name in domains for i in by_domain[name])

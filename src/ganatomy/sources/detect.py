@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
-from ganatomy.core.text import counted, printable
+from ganatomy.core.text import counted, listed, printable
 from ganatomy.data.vocabulary import is_mask_name
 from ganatomy.sources import templates
 from ganatomy.sources.bids import is_bids, read_bids
@@ -36,6 +37,8 @@ from ganatomy.sources.stacks import read_stacks
 from ganatomy.sources.words import words_of
 
 KINDS = ("auto", "folders", "bids", "sides", "side-by-side", "stacks", "dicom", "csv")
+CONVERT = ("convert them to NIfTI, in Python by nibabel.save(nibabel.load(name), name[:-4] + '.nii'), and pictures to "
+           "PNG")
 READS = "DICOM, NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha), PNG, JPEG, TIFF, .npy and .npz"
 
 
@@ -119,6 +122,8 @@ def find_layout(source: Path, *, leave_out: Sequence[Path] = (), **wishes: Any) 
         return _printable(_joined(_stacks([(source.name, source)], asked), asked))
     files = walk(source, [*leave_out, *([asked.scratch] if asked.scratch else [])])
     if not (files.images or files.dicom or files.archives):
+        if foreign := _foreign(files):
+            raise UserError(f"holds no images that are read here, but {foreign}", where=source, fix=CONVERT)
         raise UserError(f"holds no images ({counted(sum(files.passed.values()), 'other file')} or closed folders)"
                         if sum(files.passed.values()) else "the folder is empty", where=source,
                         fix=f"what can be read: {READS}")
@@ -255,7 +260,16 @@ def _passed_over(files: Files, kind: str) -> list[str]:
               (len(files.archives) * (kind != "stacks"), ".npz file", "--layout stacks takes them instead")]
     notes = [f"passed over {counted(count, what)}; {why}" for count, what, why in others if count]
     closed = files.passed["closed folder"]
+    if foreign := _foreign(files):
+        notes.append(f"warning: passed over {foreign}, formats not read here; {CONVERT}")
     return [*notes, *([f"warning: {counted(closed, 'folder')} could not be opened"] if closed else [])]
+
+
+def _foreign(files: Files) -> str:
+    """The files of formats that are not read, by suffix, in words."""
+    found = {kind: count for kind, count in files.passed.items() if kind in formats.CONVERT}
+    pairs = " (pairs of Analyze or NIfTI)" if {".hdr", ".img"} & found.keys() else ""
+    return listed(f"{counted(count, f'{kind} file')}" for kind, count in sorted(found.items())) + pairs if found else ""
 
 
 def _check_source(source: Path) -> None:

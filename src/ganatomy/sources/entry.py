@@ -159,7 +159,8 @@ class Files:
         images: files called like an image, but for DICOM.
         dicom: files called like DICOM, and those without a known ending that hold it.
         archives: .npz files.
-        passed: a count by kind of the files passed over: hidden, other, DICOMDIR, closed folder.
+        passed: a count by kind of the files passed over: hidden, other, DICOMDIR, closed folder, and the suffix of a
+            format that is not read.
     """
 
     images: list[str] = field(default_factory=list)
@@ -236,6 +237,8 @@ def _sort_in(files: Files, name: str, item: os.DirEntry[str]) -> None:
         files.passed["DICOMDIR"] += 1
     elif own.endswith(formats.dicom.SUFFIXES):
         files.dicom.append(name)
+    elif (suffix := Path(own).suffix) in formats.CONVERT:
+        files.passed[suffix] += 1
     elif own.endswith(formats.SUFFIXES):
         files.images.append(name)
     elif own.endswith(".npz"):

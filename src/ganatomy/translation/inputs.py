@@ -29,9 +29,6 @@ from ganatomy.sources.entry import is_hidden, is_prepared, walk
 
 Headers = list[tuple[str, Path, Facts]]
 TOLD = 3  # files or series of one kind that are left out are told one by one
-# of formats that are not read, what to convert them to
-_CONVERT = {".mgz": "NIfTI", ".mgh": "NIfTI", ".hdr": "NIfTI", ".img": "NIfTI", ".mnc": "NIfTI", ".gif": "PNG",
-            ".bmp": "PNG", ".webp": "PNG"}
 _FAULTS = ("faulty volume:", "several images at one place:")  # why a part of a series that should be a volume is none
 # what other commands would do with a file that is left out
 _OPTIONS = re.compile(r" \(add --[\w-]+ to take it\)|, or add --[\w-]+ to take it as it is")
@@ -69,8 +66,8 @@ def _user_errors(name: str) -> Iterator[None]:
         yield
     except Unreadable as error:
         reason, fix, suffix = str(error), None, Path(name).suffix.lower()
-        if suffix in _CONVERT:
-            reason, fix = f"{suffix} files are not read", f"convert it to {_CONVERT[suffix]}"
+        if suffix in formats.CONVERT:
+            reason, fix = f"{suffix} files are not read", f"convert it to {formats.CONVERT[suffix]}"
         elif "NaN" in reason:
             fix = "replace them first, for example by the value of the background"
         raise UserError(reason, where=name, fix=fix) from error
