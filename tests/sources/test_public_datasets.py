@@ -500,7 +500,8 @@ def test_the_row_of_cbis_ddsm(tmp_path: Path) -> None:
                                         ("_1", "2.000000", "ROI mask images")):
                 folder = source / f"CBIS-DDSM/{exam}{end}/08-07-2016-DDSM-NA-30288/{number}-{series}-38548"
                 write_dicom(folder / "1-1.dcm", np.full((16, 16), 9 * i, np.uint16), patient=f"{exam}{end}",
-                            name=f"{exam}{end}", series=series, description=series, modality="MG", position=None, orientation=None)
+                            name=f"{exam}{end}", series=series, description=series, modality="MG",
+                            position=None, orientation=None)
             table.append(f"P_{i:05d},3,{side},{view},1,mass,OVAL,ILL_DEFINED,4,{label},4,{exam}/1.3.6/1.3.7/000000.dcm,"
                          f"{exam}_1/1.3.8/1.3.9/000001.dcm,{exam}_1/1.3.8/1.3.9/000000.dcm")
     (source / "mass_case_description_train_set.csv").write_text(lines(
