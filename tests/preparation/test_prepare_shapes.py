@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.preparation.prepare import prepare
-from tests.builders import head, pictures
+from tests.builders import head, pictures, save
 
 PICTURE = head(0)[:, :, 8]  # 20 x 24
 
@@ -47,6 +49,30 @@ def test_channels_first_are_colour_where_all_arrays_agree(tmp_path: Path) -> Non
     assert dataset.info.channels == 3 and len(dataset.rows()) == 4
     np.save(tmp_path / "in" / "p0" / "p0_T1.npy", head(0, (5, 20, 24)))
     assert prepare(tmp_path / "in", tmp_path / "volumes", size=16, slices="all").info.channels == 1
+
+
+@pytest.mark.parametrize("named", ["dataset.json", "--domains", "nothing", "time"])
+def test_contrasts_in_a_fourth_axis_are_domains(tmp_path: Path, named: str) -> None:
+    source = tmp_path / "in"
+    for i in range(4):
+        image = nibabel.Nifti1Image(np.stack([head(i), head(i) * 2, head(i) * 3], -1), np.eye(4))
+        image.header.set_xyzt_units("mm", "sec" if named != "nothing" else "unknown")
+        (source / "imagesTr").mkdir(parents=True, exist_ok=True)
+        nibabel.save(image, source / "imagesTr" / f"BRATS_{i:03d}.nii.gz")
+        save(source / "labelsTr" / f"BRATS_{i:03d}.nii.gz", (head(i) > 110).astype(np.uint8))
+    if named == "dataset.json":
+        (source / named).write_text(json.dumps({"modality": {"0": "FLAIR", "1": "T1w", "2": "T2 w"}}))
+    if named == "time":
+        with pytest.raises(UserError, match=r"4 dimensions.*split the series"):
+            prepare(source, tmp_path / "out", size=16)
+        return
+    names = {"dataset.json": ("FLAIR", "T1w", "T2-w"), "--domains": ("T1", "T2", "PD"),
+             "nothing": ("channel-0", "channel-1", "channel-2")}[named]
+    dataset = prepare(source, tmp_path / "out", size=16, domains=names if named == "--domains" else None)
+    assert sorted(dataset.info.domains) == sorted(names) and dataset.info.paired
+    scales = [[row.scale for row in dataset.rows(name)] for name in names]
+    np.testing.assert_allclose(scales[2], np.multiply(scales[0], 3), rtol=1e-4)
+    assert dataset.masks(dataset.rows(names[2])).any()
 
 
 def test_subjects_of_one_group_go_to_one_split(tmp_path: Path) -> None:

@@ -38,20 +38,23 @@ def stem(name: str) -> str:
     return Path(name).stem
 
 
-def scan(path: Path) -> Header:
-    """Shape, dtype, channels and geometry without decoding pixels. Raises `Unreadable` with the reason."""
+def scan(path: Path, contrast: int | None = None) -> Header:
+    """Shape, dtype, channels and geometry without decoding pixels. Raises `Unreadable` with the reason.
+
+    `contrast` is the number of one volume of a 4-D NIfTI file.
+    """
     with _plain_reasons(path):
-        header: Header = _readable(path).scan(path)
+        header: Header = _readable(path).scan(path) if contrast is None else nifti.scan(path, contrast)
         return header
 
 
-def read(path: Path) -> Pixels:
+def read(path: Path, contrast: int | None = None) -> Pixels:
     """Pixels, [i, j, k] where the header has an affine, else [slices, h, w(, 3)]; `header.dtype`, all finite.
 
-    Raises `Unreadable` with the reason.
+    `contrast` is the number of one volume of a 4-D NIfTI file. Raises `Unreadable` with the reason.
     """
     with _plain_reasons(path):
-        pixels: Pixels = _readable(path).read(path)
+        pixels: Pixels = _readable(path).read(path) if contrast is None else nifti.read(path, contrast)
         return pixels
 
 

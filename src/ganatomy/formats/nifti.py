@@ -20,6 +20,7 @@ HEAD_BYTES = 352
 GZIP = b"\x1f\x8b"
 """The first bytes of a packed file."""
 _DEFLATE_LIMIT = 1040  # no gzip stream shrinks more than this many times
+_TIME = 0b111000  # bits of the units: seconds, milliseconds, microseconds
 _MILLIMETRES = {1: 1000.0, 3: 0.001}  # by the code of the unit: metre, micrometre
 
 
@@ -43,19 +44,20 @@ def description(path: Path) -> str:
         return str(image.header["descrip"].item().decode("latin-1"))
 
 
-def scan(path: Path) -> Header:
-    """Read the header only. Raises `Unreadable`."""
+def scan(path: Path, channel: int | None = None) -> Header:
+    """Read the header only; of a 4-D file that of one volume. Raises `Unreadable`."""
     with opened(path) as (image, _):
-        return _header(path, image)
+        return _header(path, image, channel)
 
 
-def read(path: Path) -> Pixels:
-    """Voxels [i, j, k] in file order, physical values. Raises `Unreadable`."""
+def read(path: Path, channel: int | None = None) -> Pixels:
+    """Voxels [i, j, k] in file order, physical values; of a 4-D file one volume alone. Raises `Unreadable`."""
     with opened(path) as (image, handle):
-        header = _header(path, image)
+        header = _header(path, image, channel)
         with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite below
-            data = np.asanyarray(image.dataobj) if _plain(image) else np.asarray(image.dataobj, dtype=np.float32)
-            if _packed(path):
+            stored = image.dataobj if channel is None else image.dataobj[..., channel]
+            data = np.asanyarray(stored) if _plain(image) else np.asarray(stored, dtype=np.float32)
+            if _packed(path) and channel is None:
                 handle.read(1)  # reaches the end of the stream, where gzip keeps its check sum
             return check_finite(np.asarray(data).reshape(header.shape).astype(header.dtype, copy=False))
 
@@ -89,18 +91,30 @@ def _plain(image: Any) -> bool:
     return (float(proxy.slope), float(proxy.inter)) == (1.0, 0.0)
 
 
-def _header(path: Path, image: Any) -> Header:
-    shape, stored = volume_shape(image), image.get_data_dtype()
+def contrasts(path: Path) -> tuple[int, bool]:
+    """How many volumes the fourth axis of a file counts, and whether in steps of time. Raises `Unreadable`."""
+    with opened(path) as (image, _):
+        shape, header = image.shape, image.header
+        timed = int(header["xyzt_units"]) & _TIME > 0 and float(header["pixdim"][4]) > 0
+        return (int(shape[3]) if len(shape) == 4 else 1), timed
+
+
+def _header(path: Path, image: Any, channel: int | None = None) -> Header:
+    shape, stored = volume_shape(image, channel), image.get_data_dtype()
     check_size(shape, stored.itemsize)
     kept = simple_dtype(stored)
-    if path.stat().st_size * (_DEFLATE_LIMIT if _packed(path) else 1) < math.prod(shape) * stored.itemsize:
+    if path.stat().st_size * (_DEFLATE_LIMIT if _packed(path) else 1) < math.prod(image.shape) * stored.itemsize:
         raise Unreadable("is cut short: fewer bytes than its header promises")
     return volume_header(image, shape, kept if _plain(image) else np.dtype(np.float32))
 
 
-def volume_shape(image: Any) -> tuple[int, int, int]:
-    """Shape of a nibabel image as a volume. Raises `Unreadable` for a series of volumes."""
+def volume_shape(image: Any, channel: int | None = None) -> tuple[int, int, int]:
+    """Shape of a nibabel image, or of one volume of a 4-D one. Raises `Unreadable` for a series of volumes."""
     shape = tuple(map(int, image.shape))
+    if channel is not None:
+        if len(shape) != 4 or channel >= shape[3]:
+            raise Unreadable(f"has the shape {shape} and no volume number {channel + 1} in a fourth axis")
+        shape = shape[:3]
     i, j, k, *more = (*shape, *(1,) * (3 - len(shape)))
     if math.prod(more) != 1:
         raise Unreadable(f"has {len(shape)} dimensions {shape}; split the series into 3-D volumes first")

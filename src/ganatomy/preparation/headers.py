@@ -33,6 +33,7 @@ from ganatomy.preparation.visits import (
 )
 from ganatomy.sources.detect import find_layout
 from ganatomy.sources.entry import WHOLE, Entry, Layout, Piece, scan_entry
+from ganatomy.sources.fourth_axis import with_contrasts
 
 Say = Callable[[str], None]
 DAMAGE = re.compile(r"cut short|empty|missing|opened|not an image|decoded|broken|cannot be read")
@@ -95,6 +96,7 @@ def _layout(source: Path, dataset: Path, scratch: Path, options: Options, say: S
                          domains=options.domains or (), allow_gaps=options.allow_gaps,
                          keep_derived=options.keep_derived, leave_out=[dataset], scratch=scratch,
                          workers=options.processes, say=say)
+    layout = with_contrasts(source, layout, options.domains)
     layout = layout if options.keep_derived else _without_synthetic(layout, source, say)
     refuse_unknown("class", options.labels, {entry.label for entry in layout.entries} - {""}, "--labels")
     entries = [entry for entry in layout.entries if not options.labels or entry.label in options.labels]

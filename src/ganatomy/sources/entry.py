@@ -33,12 +33,14 @@ class Piece:
         frames: (path, number of the frame) of each slice of a DICOM volume, in the order of its k axis.
         index: one picture of a stack, along the first axis.
         half: one of two pictures that stand side by side in one.
+        contrast: number of one volume in the fourth axis of a NIfTI file.
         channels_first: an array [3, h, w] is a colour picture.
     """
 
     frames: tuple[tuple[str, int], ...] = ()
     index: int | None = None
     half: Literal["", "left", "right"] = ""
+    contrast: int | None = None
     channels_first: bool = False
 
 
@@ -260,7 +262,7 @@ def scan_entry(entry: Entry) -> Header:
     """The header of an entry, pixels not decoded. Raises `Unreadable` with the reason."""
     if entry.header is not None:
         return entry.header
-    header = formats.scan(entry.path)
+    header = formats.scan(entry.path, entry.piece.contrast)
     slices, height, width = header.shape
     if entry.piece.index is not None:
         if not 0 <= entry.piece.index < slices:
@@ -280,7 +282,7 @@ def read_entry(entry: Entry) -> Pixels:
         return formats.read_frames(piece.frames)
     if piece.index is not None:
         return np.asarray(formats.read_one(entry.path, piece.index)[None])
-    pixels = formats.read(entry.path)
+    pixels = formats.read(entry.path, piece.contrast)
     if piece.channels_first:
         return np.moveaxis(pixels, 0, -1)[None]
     if not piece.half:
