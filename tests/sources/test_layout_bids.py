@@ -28,7 +28,7 @@ def test_subjects_sessions_and_suffixes(tmp_path: Path) -> None:
     assert layout.kind == "a BIDS folder" and layout.subjects_known
     assert found(layout) == [("sub-01", "ses-b", "FLAIR"), ("sub-01", "ses-b", "T1w"), ("sub-02", "ses-b", "FLAIR"),
                              ("sub-02", "ses-b", "T1w"), ("sub-x", "", "T2w")]
-    assert any("participants.tsv is not read" in note for note in layout.notes)
+    assert any("read with --metadata participants.tsv alone" in note for note in layout.notes)
 
 
 def test_a_folder_named_so_needs_no_description(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from ganatomy.core.errors import Question
 from ganatomy.data.vocabulary import is_mask_name
 from ganatomy.sources.detect import Wishes, find_layout
+from ganatomy.sources.doubts import example
 from ganatomy.sources.entry import Entry, Layout
 from tests.builders import touch
 from tests.dicom_files import write_dicom
@@ -375,8 +376,9 @@ def grades() -> Tree:
 
 @row("Any BIDS set")
 def bids() -> Tree:
-    return Tree({f"ds000001/sub-{i:02d}/anat/sub-{i:02d}_{suffix}.nii.gz": Is(f"sub-{i:02d}", suffix)
-                 for i in range(1, 7) for suffix in ("T1w", "inplaneT2")},
+    return Tree({f"ds000001/sub-{i:02d}/ses-{k:02d}/anat/sub-{i:02d}_ses-{k:02d}_{name}.nii.gz":
+                 Is(f"sub-{i:02d}", domain, session=str(k)) for i in range(1, 7) for k in range(1, 2 + i % 2)
+                 for name, domain in (("acq-hi_T1w", "T1w-acq-hi"), ("acq-lo_T1w", "T1w-acq-lo"), ("T2w", "T2w"))},
                 ("ds000001/dataset_description.json", "ds000001/participants.tsv", "ds000001/README"))
 
 
@@ -385,6 +387,22 @@ def cyclegan() -> Tree:
     return Tree({f"datasets/mr2ct/{split}{side}/{side}{first + 3 * i}.png":
                  Is(f"{split}{side}{i}", side, "", split) for side in "AB"
                  for split, first, count in (("train", 0, 7), ("test", 50, 3)) for i in range(count)})
+
+
+FOLDERS = [
+    [f"patient{i:02d}/patient{i:02d}_{c}.nii.gz" for i in range(1, 8) for c in ("T1", "T2")],
+    [f"{c}/patient{i:02d}.nii.gz" for i in range(1, 8) for c in ("T1", "T2")],
+    [f"IXI{i:03d}_{c}.nii.gz" for i in range(2, 9) for c in ("T1", "T2")],
+    [f"{'test' if i > 6 else 'train'}/p{i:02d}/{c}/{z:04d}.png" for i in range(1, 9) for c in ("T1", "T2")
+     for z in range(10, 14)],
+    [f"p{i:02d}_{day}/{c}_z{z:03d}.png" for i in range(5, 11) for day in ("20190412", "20200103")[:1 + i % 2]
+     for c in ("flair", "t1") for z in range(11, 14)],
+    [f"BraTS-GLI-{i:05d}-{k:03d}-{c}.nii.gz" for i in range(3, 10) for k in range(1 + i % 2) for c in ("t1n", "t2w")],
+    [f"{visit}/p{i:02d}_T1.nii.gz" for i in range(1, 7) for visit in ("baseline", "month6")],
+    [f"{'benign' if i < 8 else 'malignant'}/{i:04d}.png" for i in range(1, 14)],
+    [f"{'benign' if i < 5 else 'malignant'}/p{i:02d}/{z:04d}.png" for i in range(1, 9) for z in range(1, 4)],
+    [f"{folder}/p{i:02d}_{z}.png" for folder in ("images", "masks") for i in range(1, 7) for z in range(1, 5)]]
+"""Trees of which the guide gives a path each as an example."""
 
 
 def rows() -> dict[str, str]:
@@ -518,3 +536,17 @@ def test_the_row_of_cbis_ddsm(tmp_path: Path) -> None:
     entries = layout_of(source, "CBIS-DDSM").entries
     assert Counter((e.subject, e.domain) for e in entries) == {(f"P_{i:05d}", "full"): 2 for i in range(1, 7)}
     assert {e.subject for e in entries if e.label == "MALIGNANT"} == {"P_00001", "P_00005"}
+
+
+def examples() -> list[tuple[str, str]]:
+    """Path and reading, as the guide's table of examples has them."""
+    table = GUIDE.read_text().partition("| one of the paths | read as |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| `([^`]+)`.* \| (.+) \|$", table, re.MULTILINE)
+
+
+def test_the_examples_of_other_folders(tmp_path: Path) -> None:
+    assert len(examples()) == len(FOLDERS)
+    for (path, reading), (number, names) in zip(examples(), enumerate(FOLDERS), strict=True):
+        entries = find_layout(touch(tmp_path / str(number), *names)).entries
+        own = next(entry for entry in entries if entry.name == path)
+        assert example(own).replace(", contrast image", "") == f"{path} -> {reading}"

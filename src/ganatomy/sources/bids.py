@@ -80,7 +80,7 @@ def read_bids(source: Path, names: Sequence[str], rules: Mapping[str, re.Pattern
         notes.append(f"{len(further)} further files of a contrast and session are left out, for example "
                      f"{further[0][0]}: {further[0][1]}")
     if (source / "participants.tsv").is_file():
-        notes.append("participants.tsv is not read; classes can be given with a CSV of path, subject and label")
+        notes.append("participants.tsv, which may hold classes, is read with --metadata participants.tsv alone")
     return Layout("a BIDS folder", entries, unmatched=[*unmatched, *without, *further], notes=notes)
 
 
