@@ -16,7 +16,8 @@ from ganatomy.data.likeness import to_grey
 from ganatomy.data.manifest import Row
 from ganatomy.phantoms.cohort import subject_images
 from ganatomy.preparation import duplicates as module
-from ganatomy.preparation.duplicates import compare, near_duplicates
+from ganatomy.preparation.duplicates import compare, near_duplicates, without_copies
+from ganatomy.sources.entry import Entry, Layout
 
 SUBJECTS, SLICES, SIZE = 40, 3, 64
 Change = Callable[[np.ndarray], np.ndarray]
@@ -155,3 +156,29 @@ def test_large_datasets_are_searched_evenly(tmp_path: Path, phantom: np.ndarray,
     assert near_duplicates(dataset(tmp_path / "d", {"T1": images}, [*owners(n, SLICES), *["sub-x"] * SLICES],
                                    ["train"] * n + ["test"] * SLICES), told.append)[0][4]
     assert "50 of 123 images" in told[0]
+
+
+def test_files_of_the_same_bytes_are_left_out_where_they_are_no_other_patients(tmp_path: Path) -> None:
+    def layout(*places: tuple[str, str, str, int], known: bool = False) -> Layout:
+        entries = []
+        for folder, subject, split, value in places:
+            path = tmp_path / folder
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.full((8, 8), value, np.uint8)
+            pixels[0, 0] = min(value, 1)
+            Image.fromarray(pixels).save(path, format="PNG")
+            entries.append(Entry(path, folder, subject, label="yes", split=split))
+        return Layout("", entries, known)
+
+    def left(layout: Layout) -> list[str]:
+        return [entry.name for entry in without_copies(layout).entries]
+
+    assert left(layout(("yes/1.png", "1", "", 7), ("more/yes/2.png", "2", "", 7), ("yes/3.png", "3", "", 8))) == [
+        "yes/1.png", "yes/3.png"]
+    for kept in (layout(("a/1.png", "1", "", 7), ("b/1.png", "2", "", 7), known=True),  # two patients
+                 layout(("a/1.png", "1", "train", 7), ("b/1.png", "2", "test", 7)),
+                 layout(("a/1.png", "1", "", 0), ("b/1.png", "1", "", 0))):  # empty slices
+        assert len(left(kept)) == 2
+    lines: list[str] = []
+    without_copies(layout(("p/1.png", "p", "", 7), ("p/copy.png", "p", "", 7), known=True), lines.append)
+    assert lines == ["left out 1 file of the same bytes as another, for example p/copy.png: as p/1.png"]

@@ -1,4 +1,4 @@
-"""The same picture under two patients, although it was saved again, resized, brightened, moved or mirrored.
+"""Files that lie twice in a source; and the same picture under two patients, although it was saved again or changed.
 
 Registered brains all look alike, so that no fixed distance can tell a copy. Here every image is compared with the most
 similar images of *other* subjects, finely and after alignment, and a copy is what lies far below the distances usual
@@ -7,12 +7,17 @@ between the subjects of the same data.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from hashlib import file_digest
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.core.text import grouped
+from ganatomy.core.text import counted, grouped
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.likeness import (
     FINE_BAND,
@@ -28,6 +33,9 @@ from ganatomy.data.likeness import (
     views,
 )
 from ganatomy.data.manifest import Row
+from ganatomy.data.vocabulary import is_mask_name
+from ganatomy.formats import Unreadable
+from ganatomy.sources.entry import WHOLE, Entry, Layout, read_entry
 
 MAX_IMAGES = 5_000
 NEAREST = 3
@@ -170,3 +178,69 @@ def _coarse(images: Array, centred: bool) -> Array:
 
 def _blocks(order: Index) -> list[Index]:
     return [order[i:i + _BLOCK] for i in range(0, len(order), _BLOCK)]
+
+
+def without_copies(layout: Layout, say: Callable[[str], None] = lambda text: None) -> Layout:
+    """A layout without files of the same bytes as another of the same subject, or of another folder of the same class.
+
+    The latter only where each picture had to be taken for a patient of its own. Images of one value are alike in all
+    patients and stay, and so do copies in another split: which of the two is meant is not known.
+    """
+    sizes: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
+    for entry in layout.entries:
+        if entry.piece == WHOLE and not is_mask_name(entry.domain):
+            with suppress(OSError):
+                sizes[entry.domain, entry.label, entry.split, entry.path.stat().st_size].append(entry)
+    copies: dict[str, str] = {}
+    for group in sizes.values():
+        for alike in _by(partial(_digest, length=4096), group):
+            for same in _by(_digest, alike):
+                if not _is_flat(same[0]):
+                    copies |= _copies(same, layout.subjects_known)
+    if not copies:
+        return layout
+    name, original = next(iter(copies.items()))
+    say(f"left out {counted(len(copies), 'file')} of the same bytes as another, for example {name}: as {original}")
+    lost = [(copy, f"has the same bytes as {of}") for copy, of in copies.items()]
+    return replace(layout, entries=[entry for entry in layout.entries if entry.name not in copies],
+                   unmatched=[*layout.unmatched, *lost])
+
+
+def _copies(same: Sequence[Entry], known: bool) -> dict[str, str]:
+    """The names of those among files of the same bytes that are left out, with the name of what they are copies of."""
+    kept: list[Entry] = []
+    copies = {}
+    for entry in same:
+        of = next((other.name for other in kept if entry.slice in (None, other.slice) and (
+            entry.subject == other.subject or (not known and entry.path.parent != other.path.parent))), None)
+        if of is None:
+            kept.append(entry)
+        else:
+            copies[entry.name] = of
+    return copies
+
+
+def _by(key: Callable[[Entry], object], entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Those of the entries that have a key in common, by it."""
+    groups: dict[object, list[Entry]] = defaultdict(list)
+    for entry in entries if len(entries) > 1 else ():
+        with suppress(OSError):
+            groups[key(entry)].append(entry)
+    return [own for own in groups.values() if len(own) > 1]
+
+
+def _digest(entry: Entry, length: int | None = None) -> bytes:
+    """A hash of a file, or of so many bytes from its middle."""
+    with entry.path.open("rb") as handle:
+        if length is None:
+            return file_digest(handle, "sha256").digest()
+        handle.seek(entry.path.stat().st_size // 2)
+        return handle.read(length)
+
+
+def _is_flat(entry: Entry) -> bool:
+    try:
+        pixels = read_entry(entry)
+    except Unreadable:
+        return False
+    return bool((pixels == pixels.flat[0]).all())

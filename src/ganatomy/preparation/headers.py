@@ -18,6 +18,7 @@ from ganatomy.data.geometry import Axis, View, acquired, orientation, view
 from ganatomy.data.images import LONGEST_SIDE, Header, Unreadable
 from ganatomy.data.parallel import FEW, in_order, progress
 from ganatomy.formats import LEFT_OUT, is_synthetic, npy
+from ganatomy.preparation.duplicates import without_copies
 from ganatomy.preparation.grids import Scanned
 from ganatomy.preparation.options import Options
 from ganatomy.preparation.plan import Plan, make_plan
@@ -96,7 +97,7 @@ def _layout(source: Path, dataset: Path, scratch: Path, options: Options, say: S
                          domains=options.domains or (), allow_gaps=options.allow_gaps,
                          keep_derived=options.keep_derived, leave_out=[dataset], scratch=scratch,
                          workers=options.processes, say=say)
-    layout = with_contrasts(source, layout, options.domains)
+    layout = with_contrasts(source, without_copies(layout, say), options.domains)
     layout = layout if options.keep_derived else _without_synthetic(layout, source, say)
     refuse_unknown("class", options.labels, {entry.label for entry in layout.entries} - {""}, "--labels")
     entries = [entry for entry in layout.entries if not options.labels or entry.label in options.labels]
