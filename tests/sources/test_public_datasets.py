@@ -520,7 +520,8 @@ def test_the_row_of_medmnist(tmp_path: Path) -> None:
 def test_the_row_of_cbis_ddsm(tmp_path: Path) -> None:
     source, table = tmp_path / "in", []
     for i, label in enumerate(("MALIGNANT", "BENIGN", "BENIGN_WITHOUT_CALLBACK", "BENIGN", "MALIGNANT", "BENIGN"), 1):
-        for side, view in (("LEFT", "CC"), ("LEFT", "MLO")):
+        for side, view in (("LEFT", "CC"), ("LEFT", "MLO"), ("RIGHT", "CC")):
+            label = "BENIGN" if side == "RIGHT" else label
             exam = f"Mass-Training_P_{i:05d}_{side}_{view}"
             for end, number, series in (("", "1.000000", "full mammogram images"), ("_1", "1.000000", "cropped images"),
                                         ("_1", "2.000000", "ROI mask images")):
@@ -534,8 +535,8 @@ def test_the_row_of_cbis_ddsm(tmp_path: Path) -> None:
         "patient_id,breast_density,left or right breast,image view,abnormality id,abnormality type,mass shape,"
         "mass margins,assessment,pathology,subtlety,image file path,cropped image file path,ROI mask file path", table))
     entries = layout_of(source, "CBIS-DDSM").entries
-    assert Counter((e.subject, e.domain) for e in entries) == {(f"P_{i:05d}", "full"): 2 for i in range(1, 7)}
-    assert {e.subject for e in entries if e.label == "MALIGNANT"} == {"P_00001", "P_00005"}
+    assert Counter((e.subject, e.domain) for e in entries) == {(f"P_{i:05d}", "full"): 3 for i in range(1, 7)}
+    assert Counter(e.subject for e in entries if e.label == "MALIGNANT") == {"P_00001": 2, "P_00005": 2}
 
 
 def examples() -> list[tuple[str, str]]:
