@@ -6,13 +6,14 @@ import io
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ganatomy.core.errors import UserError
+from ganatomy.core.errors import Question, UserError
 from ganatomy.sources import stacks
 from ganatomy.sources.detect import find_layout
 from ganatomy.sources.entry import Layout, read_entry, scan_entry
@@ -99,6 +100,37 @@ def test_files_named_like_splits_are_splits(tmp_path: Path) -> None:
     entries = find_layout(tmp_path, scratch=tmp_path / ".s").entries
     assert sorted((e.split, e.domain) for e in entries) == [("test", "image")] * 2 + [("train", "image")] * 3
     assert len({e.subject for e in entries}) == 5 and len({e.path for e in entries}) == 2
+
+
+@pytest.mark.parametrize(("files", "found", "unpaired"), [
+    ({"trainA": 5, "trainB": 4, "testA": 2, "testB": 3}, {"train A 5", "train B 4", "test A 2", "test B 3"}, True),
+    ({"train/T1": 5, "train/T2": 5, "test/T1": 2, "test/T2": 2}, {"train T1 5", "train T2 5", "test T1 2", "test T2 2"},
+     False),
+    ({"images": 5, "masks": 5}, {" image 5", " masks 5"}, False),
+    ({"X_train": 5, "y_train": 0, "X_test": 3, "y_test": 0}, {"train image 5", "test image 3"}, False)])
+def test_a_folder_of_stacks_by_their_names(tmp_path: Path, files: dict[str, int], found: set[str],
+                                           unpaired: bool) -> None:
+    for seed, (name, count) in enumerate(files.items()):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / f"{name}.npy", grey(count, seed) if count else np.arange(5 if "train" in name else 3) % 2)
+    layout = find_layout(tmp_path)
+    counts = Counter(f"{entry.split} {entry.domain}" for entry in layout.entries)
+    assert {f"{key} {count}" for key, count in counts.items()} == found and layout.unpaired == unpaired
+    assert len({e.subject for e in layout.entries}) == (len(layout.entries) // (1 if unpaired else len(
+        {e.domain for e in layout.entries})))
+    assert {bool(entry.label) for entry in layout.entries} == {"y_train" in files}
+
+
+def test_stacks_that_may_be_one_patient_s_volumes_are_asked_about(tmp_path: Path) -> None:
+    for seed, name in enumerate(("T1", "T2")):
+        np.save(tmp_path / f"{name}.npy", grey(9, seed))
+    with pytest.raises(Question, match="volumes of one patient") as caught:
+        find_layout(tmp_path)
+    stacks, volumes = (find_layout(tmp_path, **{"kind" if key == "layout" else key: text
+                                                for key, text in offer.options.items()})
+                       for offer in caught.value.offers)
+    assert len(stacks.entries) == 18 and not stacks.unpaired
+    assert [(e.subject, e.domain) for e in volumes.entries] == [(".npy", "T1"), (".npy", "T2")]
 
 
 def test_text_labels_are_classes_with_a_warning(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from ganatomy.sources.entry import (
 )
 from ganatomy.sources.folders import read_folders
 from ganatomy.sources.metadata import with_metadata
+from ganatomy.sources.stack_folder import is_stack_folder, read_stack_folder
 from ganatomy.sources.stacks import SUFFIXES as STACKS
 from ganatomy.sources.stacks import read_stacks
 from ganatomy.sources.words import words_of
@@ -127,7 +128,9 @@ def find_layout(source: Path, *, leave_out: Sequence[Path] = (), **wishes: Any) 
         raise UserError(f"holds no images ({counted(sum(files.passed.values()), 'other file')} or closed folders)"
                         if sum(files.passed.values()) else "the folder is empty", where=source,
                         fix=f"what can be read: {READS}")
-    kind = "pattern" if asked.pattern is not None else _detected(source, files) if asked.kind == "auto" else asked.kind
+    kind = "pattern" if asked.pattern is not None else asked.kind
+    if kind == "auto":
+        kind = _detected(source, files, asked)
     layout = _joined(_read(source, files, kind, asked), asked)
     return _printable(replace(layout, notes=[*layout.notes, *_passed_over(files, kind)]))
 
@@ -156,7 +159,7 @@ def _table(source: Path, asked: Wishes) -> Path | None:
     return table
 
 
-def _detected(source: Path, files: Files) -> str:
+def _detected(source: Path, files: Files, asked: Wishes) -> str:
     inner, names = unwrapped(source, files.images)
     if names and is_bids(inner, names):
         return "bids"
@@ -166,6 +169,8 @@ def _detected(source: Path, files: Files) -> str:
         return "stacks"
     if len(files.dicom) > len(files.images):
         return "dicom"
+    if not files.archives and asked.subject is None and is_stack_folder(source, files.images):
+        return "stacks"
     return "side-by-side" if templates.looks_side_by_side(inner, names) else "folders"
 
 
@@ -199,6 +204,9 @@ def _read(source: Path, files: Files, kind: str, asked: Wishes) -> Layout:
     if kind == "stacks":
         stacks = sorted([*files.archives, *(n for n in files.images if n.lower().endswith(STACKS))], key=natural)
         _check_kind(stacks, source, "holds no .npz or .npy files")
+        sure = asked.yes or asked.kind == "stacks"
+        if not files.archives and (layout_of_stacks := read_stack_folder(source, files.images, sure)):
+            return _settled(layout_of_stacks, asked)
         return _stacks([(name, source / name) for name in stacks], asked)
     _check_kind(files.images, source, f"holds only DICOM or .npz files, which --layout {kind} does not read")
     if kind == "folders":

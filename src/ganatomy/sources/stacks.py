@@ -28,14 +28,14 @@ MAX_BYTES = 32 * 2**30
 """Archives that claim more are not unpacked."""
 _AGAIN = "download or save the file again"
 _MEDMNIST = re.compile(r"(train|val|test)_images")
-_SUBJECTS = re.compile(r"(subject|patient)s?(_?ids?)?", re.IGNORECASE)
-_LABELS = re.compile(r"labels?|y|targets?|class(es)?", re.IGNORECASE)
+SUBJECTS = re.compile(r"(subject|patient)s?(_?ids?)?", re.IGNORECASE)
+LABELS = re.compile(r"labels?|y|targets?|class(es)?", re.IGNORECASE)
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class _Array:
+class Array:
     """An array in an .npy file, mapped into memory."""
 
     path: Path
@@ -94,7 +94,7 @@ def read_stacks(files: Sequence[tuple[str, Path]], scratch: Path, say: Say) -> L
 
 def _plain(name: str, path: Path, own: str) -> Layout:
     with _reasons(path):
-        array = _Array(path, npy.mapped(path))
+        array = Array(path, npy.mapped(path))
         if not array.is_pictures:
             raise _no_pictures(path, {name: array})
         header = array.header
@@ -110,12 +110,12 @@ def _archive(name: str, path: Path, own: str, scratch: Path, say: Say) -> Layout
     if not keys or not all(arrays[key].is_pictures for key in keys):
         raise _no_pictures(path, arrays)
     with _reasons(path):
-        return _medmnist(name, arrays, splits, own) if splits else _generic(name, path, arrays, keys, own)
+        return _medmnist(name, arrays, splits, own) if splits else generic(name, path, arrays, keys, own)
 
 
-def _unpacked(name: str, path: Path, scratch: Path, say: Say) -> dict[str, _Array]:
+def _unpacked(name: str, path: Path, scratch: Path, say: Say) -> dict[str, Array]:
     """The arrays of an archive by key, each unpacked into a file of its own."""
-    arrays: dict[str, _Array] = {}
+    arrays: dict[str, Array] = {}
     with _reasons(path, "cannot be read as .npz"), zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
         needed = sum(info.file_size for info in members)
@@ -127,7 +127,7 @@ def _unpacked(name: str, path: Path, scratch: Path, say: Say) -> dict[str, _Arra
             with _reasons(path, f"the array {key!r} cannot be read"):
                 with archive.open(info) as stream, disk_errors(target), target.open("wb") as handle:
                     shutil.copyfileobj(stream, handle)
-                arrays[key] = _Array(target, npy.mapped(target))
+                arrays[key] = Array(target, npy.mapped(target))
     return arrays
 
 
@@ -154,7 +154,7 @@ def _reasons(path: Path, problem: str = "") -> Iterator[None]:
                         fix="save plain numbers" if "Python objects" in reason else _AGAIN) from error
 
 
-def _medmnist(name: str, arrays: Mapping[str, _Array], splits: Sequence[str], own: str) -> Layout:
+def _medmnist(name: str, arrays: Mapping[str, Array], splits: Sequence[str], own: str) -> Layout:
     entries: list[Entry] = []
     notes = ["the file's own split into train, val and test is kept"]
     for split in splits:
@@ -169,12 +169,19 @@ def _medmnist(name: str, arrays: Mapping[str, _Array], splits: Sequence[str], ow
     return Layout("an archive like those of MedMNIST", entries, subjects_known=False, notes=notes)
 
 
-def _generic(name: str, path: Path, arrays: Mapping[str, _Array], keys: Sequence[str], own: str) -> Layout:
+def generic(name: str, path: Path, arrays: Mapping[str, Array], keys: Sequence[str], own: str) -> Layout:
+    """The layout of arrays by name, of which those called `keys` hold pictures.
+
+    Args:
+        name, path: of the archive.
+        arrays, keys: what it holds.
+        own: what subjects of this archive begin with.
+    """
     counts = Counter(len(arrays[key].values) for key in keys)
     together, count = len(counts) == 1, next(iter(counts))
     others = [key for key in arrays if key not in keys]
     subjects = _subjects(path, arrays, others, counts)
-    labels_key = next((key for key in others if _LABELS.fullmatch(key)), "") if together else ""
+    labels_key = next((key for key in others if LABELS.fullmatch(key)), "") if together else ""
     labels, problem = _classes(arrays, labels_key, count) if labels_key else (None, "")
     notes = [problem] if problem else []
     if len(keys) > 1:
@@ -204,8 +211,8 @@ def _domains(keys: Sequence[str]) -> dict[str, str]:
             for i, (name, key) in enumerate(zip(names, keys, strict=True), 1)}
 
 
-def _subjects(path: Path, arrays: Mapping[str, _Array], keys: Sequence[str], counts: Counter[int]) -> list[str] | None:
-    key = next((key for key in keys if _SUBJECTS.fullmatch(key)), None)
+def _subjects(path: Path, arrays: Mapping[str, Array], keys: Sequence[str], counts: Counter[int]) -> list[str] | None:
+    key = next((key for key in keys if SUBJECTS.fullmatch(key)), None)
     if key is None:
         return None
     values = arrays[key].values
@@ -218,7 +225,7 @@ def _subjects(path: Path, arrays: Mapping[str, _Array], keys: Sequence[str], cou
     return subjects
 
 
-def _classes(arrays: Mapping[str, _Array], key: str, count: int) -> tuple[list[str] | None, str]:
+def _classes(arrays: Mapping[str, Array], key: str, count: int) -> tuple[list[str] | None, str]:
     """The class of each picture, or None and why there are none."""
     values, note = arrays[key].values, ""
     if values.shape not in ((count,), (count, 1)):
@@ -240,7 +247,7 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _no_pictures(path: Path, arrays: Mapping[str, _Array]) -> UserError:
+def _no_pictures(path: Path, arrays: Mapping[str, Array]) -> UserError:
     held = ", ".join(f"{key} {array}" for key, array in list(arrays.items())[:6]) or "nothing"
     return UserError(f"holds no stack of pictures [n, rows, columns] or [n, rows, columns, 3]: {held}", where=path,
                      fix="save pictures in one array, the first axis counting them; volumes as files of their own")
