@@ -152,6 +152,22 @@ def test_groups_are_never_parted(tmp_path: Path) -> None:
     assert set.union(*splits.values()) == {"train", "val", "test"}
 
 
+@pytest.mark.parametrize("names", [("ct", "mr"), ("a", "b")])
+def test_mr_never_goes_through_the_window_of_ct_in_its_domain(tmp_path: Path, names: tuple[str, str]) -> None:
+    lines: list[str] = []
+    for i in range(8):
+        inside = head(i) > 0
+        values = np.where(inside, head(i) - 100, -1000) if i < 4 else head(i) * 5
+        save(tmp_path / "in" / f"{names[i // 4]}_s{i}" / "scan.nii.gz", values)
+    dataset = prepare(tmp_path / "in", tmp_path / "out", size=16, pattern="{subject}/scan.nii.gz", say=lines.append)
+    owners = {o["subject"]: o["original_subject"] for o in table(tmp_path / "out.private" / "sources.csv")}
+    ct, mr = ([row for row in dataset.rows() if owners[row.subject].startswith(f"{name}_")] for name in names)
+    assert (dataset.pixels(mr)[:, 0, 0] == 0).all() and any("Hounsfield units and others" in line for line in lines)
+    assert ({row.offset for row in ct} == {-1000.0}) and dataset.info.intensity["image"].units != "HU"
+    assert ({row.scale for row in ct} == {2000 / 65535}) == (names == ("ct", "mr"))
+    assert (dataset.info.intensity["image"].rule is None) == (names == ("ct", "mr"))
+
+
 def test_colour_is_kept_only_where_all_images_have_it(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for kind in ("colour", "grey", "mixed"):

@@ -89,6 +89,11 @@ def is_mask_name(domain: str) -> bool:
     return bool(_MASK.search(domain))
 
 
+def is_ct_name(name: str) -> bool:
+    """Whether a file's path says that it is CT."""
+    return bool(re.search(r"(?<![a-z])(?:ct|cta|ncct|cect|ldct)(?![a-z])", name.lower()))
+
+
 def is_contrast_name(name: str) -> bool:
     """Whether a folder of this name holds one contrast: T1, T2-weighted, CT post."""
     words = set(re.split(r"[\W_]+", name.lower()))

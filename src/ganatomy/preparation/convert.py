@@ -194,7 +194,7 @@ def convert_visit(visit: Visit, names: Names, plan: Plan) -> Converted:
         return out
     series = {}
     for domain, slices in pictures.items():
-        how = plan.intensities[domain]
+        how = plan.rule(domain, visit.files[domain][available[0]].entry.name)
         levels = measure(list(slices.values()), plan.background, how)
         series[domain] = _Series(slices, levels, mapping(how, levels, plan.dtype))
     chosen = choose_slices(available, plan.slices, _content(series, available) if visit.volumetric else None)

@@ -84,7 +84,9 @@ def _info(writer: DatasetWriter, notes: Notes, plan: Plan, domains: tuple[str, .
     intensity = {}
     for name, mappings in notes.mappings.items():
         how = plan.intensities[name]
-        intensity[name] = Intensity(method=how.label, rule=how.method, low=how.low, high=how.high,
+        ct = plan.windows.get(name)  # with two rules there is none by which further volumes are mapped
+        intensity[name] = Intensity(method=f"{ct.label} HU of CT, {how.label} of others" if ct else how.label,
+                                    rule=None if ct else how.method, low=how.low, high=how.high,
                                     projection=how.projection, units=how.units,
                                     offset=median(m.offset for m in mappings), scale=median(m.scale for m in mappings))
     return DatasetInfo(source="real", run_id=None, size=(options.size, options.size),

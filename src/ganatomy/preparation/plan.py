@@ -15,10 +15,20 @@ from ganatomy.core.text import counted
 from ganatomy.data.geometry import Axis, Frame, acquired, common_frame, shown_along
 from ganatomy.data.images import is_coloured
 from ganatomy.data.intensity import HOUNSFIELD, Decision
+from ganatomy.data.vocabulary import is_ct_name
 from ganatomy.formats import Pixels, Unreadable
 from ganatomy.preparation.grids import Scanned
 from ganatomy.preparation.options import Options
-from ganatomy.preparation.rules import choose, needs_sample, no_window, parse_intensity, pool, settle
+from ganatomy.preparation.rules import (
+    choose,
+    has_no_air,
+    looks_like_hounsfield,
+    needs_sample,
+    no_window,
+    parse_intensity,
+    pool,
+    settle,
+)
 from ganatomy.preparation.visits import Visit
 from ganatomy.sources.entry import read_entry
 
@@ -37,6 +47,8 @@ class Plan:
     slices: str
     frame: Frame
     intensities: dict[str, Decision]
+    windows: dict[str, Decision]
+    """How the files that are called CT are mapped in domains that hold others too."""
     dtype: np.dtype[Any]
     channels: int
     background: float | None
@@ -45,6 +57,10 @@ class Plan:
     """Domains do not belong together image by image."""
     oriented: bool
     """Every file says how the patient lies in it."""
+
+    def rule(self, domain: str, name: str) -> Decision:
+        """How a file of a domain is mapped."""
+        return self.windows.get(domain, self.intensities[domain]) if is_ct_name(name) else self.intensities[domain]
 
 
 def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[str], unpaired: bool, options: Options,
@@ -67,7 +83,7 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
     if last := [item.header.shape for item in items if item.header.along_last]:
         warnings.append(f"{counted(len(last), 'array')}, such as {last[0][1]}x{last[0][2]}x{last[0][0]}, sliced along "
                         "the last axis, the odd one by its shape; NIfTI would say it")
-    intensities, dtype = _intensities(visits, domains, options, say)
+    intensities, windows, dtype = _intensities(visits, domains, options, warnings, say)
     channels = _channels(items, options, warnings)
     guessed = sum(item.header.affine is not None and not item.header.oriented for item in items)
     if guessed:
@@ -83,24 +99,39 @@ def make_plan(visits: Sequence[Visit], domains: Sequence[str], masks: Sequence[s
         warnings.append(f"pictures of several planes are kept side by side: {', '.join(axes)}")
     _say_across(visits, domains, axis, say)
     return Plan(tuple(domains), tuple(masks), axis, options.slices, frame,
-                intensities, dtype, channels, options.level, key, unpaired,
+                intensities, windows, dtype, channels, options.level, key, unpaired,
                 len(axes) < 2 and all(item.header.oriented for item in items)), warnings
 
 
-def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Options,
-                 say: Callable[[str], None]) -> tuple[dict[str, Decision], np.dtype[Any]]:
-    """How each domain is mapped, told with the reason, and the type in which all are stored."""
+def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Options, warnings: list[str],
+                 say: Callable[[str], None]) -> tuple[dict[str, Decision], dict[str, Decision], np.dtype[Any]]:
+    """How each domain is mapped, told with the reason; likewise CT among others; and the type in which all is stored.
+
+    An MR volume never goes through the window of CT that lies in its domain.
+    """
     wanted = parse_intensity(options.intensity)
-    decisions, dtypes, samples = {}, {}, dict[str, NDArray[Any] | None]()
+    decisions, dtypes, samples, windows = {}, {}, dict[str, NDArray[Any] | None](), dict[str, Decision]()
     for domain in domains:
         items = _of(visits, domain)
         dtypes[domain] = {item.header.dtype for item in items}
         modalities = {item.header.modality for item in items}
-        sample = None
+        sample, asked = None, wanted
         if needs_sample(modalities, dtypes[domain], wanted):
-            chosen = random.Random(options.seed).sample(items, min(INTENSITY_SAMPLE, len(items)))
-            sample = pool((pixels for item in chosen if (pixels := _pixels(item)) is not None), len(chosen))
-        decisions[domain] = choose(modalities, dtypes[domain], wanted, sample)
+            chosen = _sampled(items, options.seed)
+            values = [(item, pool([pixels], len(chosen))) for item in chosen if (pixels := _pixels(item)) is not None]
+            sample = np.concatenate([own for _, own in values]) if values else pool([], 1)
+            if not modalities - {""} and (wanted is None or wanted.method == "window"):
+                like = {is_ct_name(item.entry.name) for item, own in values if looks_like_hounsfield(own)}
+                unlike = {is_ct_name(item.entry.name) for item, own in values if has_no_air(own)}
+                if like and unlike:
+                    if (like, unlike) == ({True}, {False}):
+                        ct = [own for item, own in values if is_ct_name(item.entry.name)]
+                        windows[domain] = choose({""}, dtypes[domain], wanted, np.concatenate(ct))
+                    warnings.append(f"{domain} holds volumes in Hounsfield units and others: " + (
+                        "those called CT go through the window, the others run from their background"
+                        if domain in windows else "no window applies") + "; --domain CT=... makes them a domain")
+                    sample, asked = np.concatenate([own for _, own in values if has_no_air(own)]), None
+        decisions[domain] = choose(modalities, dtypes[domain], asked, sample)
         samples[domain] = sample if not modalities - {""} else None
     has_ct = any(samples[domain] is None and decisions[domain].units == HOUNSFIELD for domain in domains)
     for domain in no_window(samples, wanted, has_ct):
@@ -113,7 +144,14 @@ def _intensities(visits: Sequence[Visit], domains: Sequence[str], options: Optio
         reasons.setdefault(decision.reason, []).append(domain)
     for why, alike in reasons.items():
         say(f"intensities of {', '.join(alike)}: {why}")
-    return decisions, dtype
+    return decisions, windows, dtype
+
+
+def _sampled(items: Sequence[Scanned], seed: int) -> list[Scanned]:
+    """A few volumes, of those called CT and of the others where there are both."""
+    parts = [[item for item in items if is_ct_name(item.entry.name) == ct] for ct in (True, False)]
+    most = INTENSITY_SAMPLE if not all(parts) else INTENSITY_SAMPLE // 2
+    return [item for part in parts for item in random.Random(seed).sample(part, min(most, len(part)))]
 
 
 def _of(visits: Sequence[Visit], domain: str) -> list[Scanned]:

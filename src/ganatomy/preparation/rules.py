@@ -102,6 +102,11 @@ def looks_like_hounsfield(values: NDArray[Any]) -> bool:
     return air >= 0.02 and soft >= 0.05 and air / 200 > 2 * lung / 500 and soft / 300 > 2 * bone / 500
 
 
+def has_no_air(values: NDArray[Any]) -> bool:
+    """Whether a volume's values can hardly be Hounsfield units: nothing is as dark as air or lung."""
+    return bool(values.size and values.min() > AIR / 5)
+
+
 def choose(modalities: Set[str], dtypes: Set[DType], wanted: Decision | None,
            sample: NDArray[Any] | None = None) -> Decision:
     """How a domain is mapped, and why: by the modalities of its files, as DICOM calls them ("" for those that say
