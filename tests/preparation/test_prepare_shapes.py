@@ -19,6 +19,7 @@ PICTURE = head(0)[:, :, 8]  # 20 x 24
 
 @pytest.mark.parametrize(("array", "shape", "channels"), [
     (PICTURE[..., None], (1, 20, 24), 1), (PICTURE[None], (1, 20, 24), 1), (PICTURE[:, None], (1, 20, 24), 1),
+    (head(0, (9, 20, 24))[:, None], (9, 20, 24), 1), (np.stack([head(0, (9, 20, 24))] * 3, 1), (9, 20, 24), 3),
     (PICTURE[None, ..., None], (1, 20, 24), 1), (np.stack([PICTURE] * 3, -1), (1, 20, 24), 3),
     (np.stack([PICTURE] * 3, -1)[None], (1, 20, 24), 3), (head(0, (24, 24, 12)), (12, 24, 24), 1),
     (head(0, (20, 24, 9)), (9, 20, 24), 1), (head(0, (9, 20, 24)), (9, 20, 24), 1),

@@ -40,7 +40,10 @@ def read_one(path: Path, index: int) -> Pixels:
 
 
 def mapped(path: Path) -> Pixels:
-    """The array of a file, mapped into memory. Raises `Unreadable`."""
+    """The array of a file, mapped into memory, [n, 1, h, w] as [n, h, w], [n, 3, h, w] as [n, h, w, 3].
+
+    Raises `Unreadable`.
+    """
     try:
         array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, TokenError) as error:
@@ -49,6 +52,9 @@ def mapped(path: Path) -> Pixels:
             raise Unreadable("holds Python objects, which are never loaded; save plain numbers") from error
         short = "mmap" in text or "EOF" in text or "larger" in text
         raise Unreadable("is cut short" if short else f"cannot be read as .npy ({text[:120]})") from error
+    channels, *sides = array.shape[1:] if array.ndim == 4 else (0,)
+    if channels in (1, 3) and min(sides) > 4:
+        return array[:, 0] if channels == 1 else np.moveaxis(array, 1, -1)
     return array
 
 
