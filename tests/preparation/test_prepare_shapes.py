@@ -12,6 +12,8 @@ import pytest
 from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.preparation.prepare import prepare
+from ganatomy.sources.entry import Entry, Layout
+from ganatomy.sources.fourth_axis import with_contrasts
 from tests.builders import head, pictures, save
 
 PICTURE = head(0)[:, :, 8]  # 20 x 24
@@ -74,6 +76,13 @@ def test_contrasts_in_a_fourth_axis_are_domains(tmp_path: Path, named: str) -> N
     scales = [[row.scale for row in dataset.rows(name)] for name in names]
     np.testing.assert_allclose(scales[2], np.multiply(scales[0], 3), rtol=1e-4)
     assert dataset.masks(dataset.rows(names[2])).any()
+
+
+def test_a_series_beside_its_frames_holds_no_contrasts(tmp_path: Path) -> None:
+    save(tmp_path / "p_4d.nii.gz", np.stack([head(0)] * 3, -1))
+    save(tmp_path / "p_frame01.nii.gz", head(0))
+    layout = Layout("", [Entry(tmp_path / name, name, "p") for name in ("p_4d.nii.gz", "p_frame01.nii.gz")])
+    assert with_contrasts(tmp_path, layout, None) is layout
 
 
 def test_subjects_of_one_group_go_to_one_split(tmp_path: Path) -> None:

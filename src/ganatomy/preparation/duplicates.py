@@ -181,16 +181,17 @@ def _blocks(order: Index) -> list[Index]:
 
 
 def without_copies(layout: Layout, say: Callable[[str], None] = lambda text: None) -> Layout:
-    """A layout without files of the same bytes as another of the same subject, or of another folder of the same class.
+    """A layout without files of the same bytes as another of the same visit, or of another folder of the same class.
 
     The latter only where each picture had to be taken for a patient of its own. Images of one value are alike in all
-    patients and stay, and so do copies in another split: which of the two is meant is not known.
+    patients and stay, and so do copies in another split or visit: which of the two is meant is not known.
     """
     sizes: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
     for entry in layout.entries:
         if entry.piece == WHOLE and not is_mask_name(entry.domain):
             with suppress(OSError):
-                sizes[entry.domain, entry.label, entry.split, entry.path.stat().st_size].append(entry)
+                size = entry.path.stat().st_size
+                sizes[entry.domain, entry.session, entry.label, entry.split, size].append(entry)
     copies: dict[str, str] = {}
     for group in sizes.values():
         for alike in _by(partial(_digest, length=4096), group):

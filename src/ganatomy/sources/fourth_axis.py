@@ -21,40 +21,46 @@ UNNAMED = "; --domains with as many names says what they are"
 def with_contrasts(source: Path, layout: Layout, domains: Sequence[str] | None) -> Layout:
     """A layout in which every contrast of a 4-D file is an entry.
 
-    The first file of each domain stands for all of them. A fourth axis in steps of time, or a long one that nothing
-    names, is no axis of contrasts.
+    The first subject's files of each domain stand for all of them: a series beside its own frames is none of contrasts,
+    and neither is a fourth axis in steps of time, or a long one that nothing names.
 
     Args:
         source: the folder.
         layout: of it.
         domains: the contrasts in their order, where nothing else names them.
     """
-    first: dict[str, Entry] = {}
+    first: dict[str, list[Entry]] = {}
     for entry in layout.entries:
-        if entry.piece == WHOLE and entry.path.name.lower().endswith(nifti.SUFFIXES) and not is_mask_name(entry.domain):
-            first.setdefault(entry.domain, entry)
-    names = {domain: own for domain, entry in first.items() if (own := _contrasts(source, entry, domains or ()))}
+        own = first.setdefault(entry.domain, [entry])
+        if own[0].subject == entry.subject and own[0] is not entry:
+            own.append(entry)
+    names = {domain: found for domain, own in first.items() if own[0].piece == WHOLE and not is_mask_name(domain)
+             and (found := _contrasts(source, own, domains or ()))}
     if not names:
         return layout
     entries = []
     for entry in layout.entries:
-        own = names.get(entry.domain, [""])
         prefix = f"{entry.domain}-" if entry.domain != "image" else ""
         entries += [replace(entry, domain=f"{prefix}{name}", piece=Piece(contrast=number)) if name else entry
-                    for number, name in enumerate(own)]
+                    for number, name in enumerate(names.get(entry.domain, [""]))]
     notes = [f"the fourth axis of {domain} ({counted(sum(e.domain == domain for e in layout.entries), 'file')}) holds "
-             f"contrasts, in this order: {listed(own)}{UNNAMED if own[0] == 'channel-0' else ''}"
-             for domain, own in names.items()]
+             f"contrasts, in this order: {listed(found)}{UNNAMED if found[0] == 'channel-0' else ''}"
+             for domain, found in names.items()]
     return replace(layout, entries=entries, notes=[*layout.notes, *notes])
 
 
-def _contrasts(source: Path, entry: Entry, domains: Sequence[str]) -> list[str]:
-    """What the volumes of a 4-D file are called, [] if it is none of contrasts."""
-    try:
-        count, timed = nifti.contrasts(entry.path)
-    except (Unreadable, OSError):
-        return []
-    named = _named(source, entry.path.parent, count) or (list(domains) if len(domains) == count else [])
+def _contrasts(source: Path, entries: Sequence[Entry], domains: Sequence[str]) -> list[str]:
+    """What the volumes of 4-D files are called, [] if these are none of contrasts."""
+    axes = set()
+    for entry in entries:
+        try:
+            axes.add(nifti.contrasts(entry.path) if entry.path.name.lower().endswith(nifti.SUFFIXES) else (1, False))
+        except (Unreadable, OSError):
+            return []
+        if len(axes) > 1 or axes == {(1, False)}:
+            return []
+    (count, timed), = axes
+    named = _named(source, entries[0].path.parent, count) or (list(domains) if len(domains) == count else [])
     if count < 2 or (not named and (timed or count > MOST)):
         return []
     return named or [f"channel-{number}" for number in range(count)]
