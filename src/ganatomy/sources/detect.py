@@ -275,9 +275,9 @@ def _passed_over(files: Files, kind: str) -> list[str]:
 
 def _foreign(files: Files) -> str:
     """The files of formats that are not read, by suffix, in words."""
-    found = {kind: count for kind, count in files.passed.items() if kind in formats.CONVERT}
-    pairs = " (pairs of Analyze or NIfTI)" if {".hdr", ".img"} & found.keys() else ""
-    return listed(f"{counted(count, f'{kind} file')}" for kind, count in sorted(found.items())) + pairs if found else ""
+    foreign = {kind: count for kind, count in files.passed.items() if kind in formats.CONVERT}
+    pairs = " (pairs of Analyze or NIfTI)" if {".hdr", ".img"} & foreign.keys() else ""
+    return listed(counted(count, f"{kind} file") for kind, count in sorted(foreign.items())) + pairs if foreign else ""
 
 
 def _check_source(source: Path) -> None:

@@ -34,8 +34,8 @@ def with_contrasts(source: Path, layout: Layout, domains: Sequence[str] | None) 
         own = first.setdefault(entry.domain, [entry])
         if own[0].subject == entry.subject and own[0] is not entry:
             own.append(entry)
-    names = {domain: found for domain, own in first.items() if own[0].piece == WHOLE and not is_mask_name(domain)
-             and (found := _contrasts(source, own, domains or ()))}
+    names = {domain: titles for domain, own in first.items() if own[0].piece == WHOLE and not is_mask_name(domain)
+             and (titles := _contrasts(source, own, domains or ()))}
     if not names:
         return layout
     entries = []
@@ -44,8 +44,8 @@ def with_contrasts(source: Path, layout: Layout, domains: Sequence[str] | None) 
         entries += [replace(entry, domain=f"{prefix}{name}", piece=Piece(contrast=number)) if name else entry
                     for number, name in enumerate(names.get(entry.domain, [""]))]
     notes = [f"the fourth axis of {domain} ({counted(sum(e.domain == domain for e in layout.entries), 'file')}) holds "
-             f"contrasts, in this order: {listed(found)}{UNNAMED if found[0] == 'channel-0' else ''}"
-             for domain, found in names.items()]
+             f"contrasts, in this order: {listed(titles)}{UNNAMED if titles[0] == 'channel-0' else ''}"
+             for domain, titles in names.items()]
     return replace(layout, entries=entries, notes=[*layout.notes, *notes])
 
 
@@ -70,8 +70,8 @@ def _named(source: Path, folder: Path, count: int) -> list[str]:
     """As many names of contrasts as dataset.json (Decathlon, nnU-Net) beside or above a folder gives, else []."""
     for place in (folder, *folder.parents):
         try:
-            said = json.loads((place / "dataset.json").read_text(encoding="utf-8"))
-            names = said.get("channel_names") or said.get("modality") or {}
+            text = json.loads((place / "dataset.json").read_text(encoding="utf-8"))
+            names = text.get("channel_names") or text.get("modality") or {}
             if len(names) == count:
                 return [safe_name(str(names[key])) for key in sorted(names, key=int)]
         except (OSError, ValueError, AttributeError, TypeError):
