@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ganatomy.core.errors import Offer, Question
 from ganatomy.core.text import counted, listed, printable
-from ganatomy.data.vocabulary import MACHINES, SPLITS_BY_NAME
+from ganatomy.data.vocabulary import MACHINES, SPLITS_BY_NAME, is_mask_name
 from ganatomy.sources.columns import Group
 from ganatomy.sources.entry import Entry
 from ganatomy.sources.inference import CLASS, DOMAIN, MOST_DOMAINS, PARCEL, SLICE, SUBJECT, VISIT, Reading
+from ganatomy.sources.words import FileName, take_apart
 
 MARGIN = 0.75
 """A reading whose score is not higher by this than another's, which reads something otherwise, is asked about."""
 WIDE = 4.0
 """The margin within which other readings are offered where the best has the marks of a mistake."""
-OFFERS, EXAMPLES, SHAPES = 3, 3, 3
+OFFERS, EXAMPLES, SHAPES, LOOKED_AT = 3, 3, 3, 30
 Tried = Sequence[tuple[Reading, Sequence[Entry]]]
 _FIELDS = {SUBJECT: "{subject}", VISIT: "{session}", SLICE: "{slice}", DOMAIN: "{domain}", CLASS: "{label}",
            PARCEL: "*", "contrast": "{domain}", "visit": "{session}", "date": "{session}", "slice": "{slice}",
@@ -43,7 +44,7 @@ def refuse_doubtful(source: Path, tried: Tried, known: bool) -> None:
     offers = [_offer(*one) for one in (tried[0], *others)][:OFFERS]
     if machines := _machines(reading):
         problem = f"nothing says whether {machines} of one name are one patient's"
-        pattern = pattern_of(reading)
+        pattern = pattern_of(reading, [entry for entry in entries if is_mask_name(entry.domain)])
         offers = [Offer("they are: pairs", {"pattern": pattern}),
                   Offer("they are not: contrasts without pairs", {"pattern": pattern, "unpaired": True}),
                   Offer("they are not: classes of one data set", {"pattern": pattern.replace("{domain}", "{label}")})]
@@ -98,7 +99,8 @@ def _offer(reading: Reading, entries: Sequence[Entry]) -> Offer:
     what = [counted(subjects, "subject"), f"contrasts {', '.join(domains[:4])}" if len(domains) > 1 else "",
             f"classes {', '.join(labels[:4])}" if labels else ""]
     lines = [", ".join(filter(None, what)), *(f"     {example(entry)}" for entry in spread(entries))]
-    return Offer("\n".join(lines), {"pattern": pattern_of(reading)})
+    masks = [entry for entry in entries if is_mask_name(entry.domain)]
+    return Offer("\n".join(lines), {"pattern": pattern_of(reading, masks)})
 
 
 def spread(entries: Sequence[Entry]) -> list[Entry]:
@@ -114,42 +116,57 @@ def example(entry: Entry) -> str:
     return f"{printable(entry.name)} -> " + ", ".join(f"{name} {printable(text)}" for name, text in parts if text)
 
 
-def pattern_of(reading: Reading) -> str:
-    """What `--pattern` takes for a reading: a pattern for each shape of the paths, with | between."""
-    patterns = [_pattern(group, roles) for group, roles in zip(reading.groups, reading.roles, strict=True)]
-    return "|".join(list(dict.fromkeys(patterns))[:SHAPES])
+def pattern_of(reading: Reading, masks: Sequence[Entry] = ()) -> str:
+    """What `--pattern` takes for a reading: patterns of its masks and for each shape of the paths, with | between."""
+    images = [_pattern(group, roles) for group, roles in zip(reading.groups, reading.roles, strict=True)]
+    some = Counter(_mask_pattern(entry) for entry in masks[::max(1, len(masks) // LOOKED_AT)])
+    return "|".join(dict.fromkeys([*(pattern for pattern, _ in some.most_common(SHAPES)), *images[:SHAPES]]))
 
 
 def _pattern(group: Group, roles: str) -> str:
     by_place = {(column.level, column.position): role for column, role in zip(group.columns, roles, strict=True)}
-    first = group.files[0]
-    parts = [_component(group, number, by_place) for number in range(len(first.components))]
+    depth = len(group.files[0].components)
+    parts = [_component([file for file in group.files if len(file.components) == depth], number, by_place)
+             for number in range(depth)]
     endings = {file.name[len("/".join(file.components)):] for file in group.files}
-    text = "/".join(parts) + (endings.pop() if len(endings) == 1 else "*")
-    return text if "{subject}" in text else "/".join([*parts[:-1], "{subject}"]) + ".*"
+    if "{subject}" not in "/".join(parts):
+        parts[-1] = "{subject}"
+    return "/".join(parts) + (endings.pop() if len(endings) == 1 else ".*")
 
 
-def _component(group: Group, number: int, by_place: dict[tuple[int, int], str]) -> str:
+def _component(files: Sequence[FileName], number: int, by_place: Mapping[tuple[int, int], str]) -> str:
     """One component of the pattern: fields for what has a role, the text where it is the same in all files, else *."""
-    first = group.files[0]
-    texts = {file.components[number] for file in group.files if number < len(file.components) - 1
-             or number == len(first.components) - 1}
+    first = files[0]
     level = -1 if number == len(first.components) - 1 else first.left.index(number) if number in first.left else None
-    if level is not None and (role := by_place.get((level, -1))):
-        return _FIELDS.get(role, "*")
-    parts, place, end = [], 0, 0
-    component = first.components[number]
-    alike = len({len(file.words[number]) for file in group.files if number < len(file.words)}) == 1
+    if len({file.components[number] for file in files}) == 1:
+        return first.components[number]
+    whole = by_place.get((level, -1), "") if level is not None else ""
+    if whole:
+        return _FIELDS.get(whole, "*")
+    if len({len(file.words[number]) for file in files}) > 1:
+        return "*"
+    parts, place, end = list[str](), 0, 0
     for k, word in enumerate(first.words[number]):
-        between = component[end:word.start]
-        end = word.end
-        same = alike and len({file.words[number][k].text for file in group.files}) == 1
-        field = "" if word.kind else by_place.get((level if level is not None else -2, place), "")
+        role = word.kind or (by_place.get((level, place), "") if level is not None else "")
         place += not word.kind
-        own = _FIELDS.get(field or word.kind, "") if field or not same else ""
-        parts += [between, own or (word.text if same else "*")]
-    parts.append(component[end:])
-    text = "".join(parts) if alike else "*"
-    for name in ("{subject}", "{session}", "{domain}", "{label}", "{slice}", "*"):
-        text = re.sub(rf"{re.escape(name)}(?:[-_ .]*{re.escape(name)})+", name.replace("\\", ""), text)
-    return text if len(texts) > 1 or not texts else component
+        same = len({file.words[number][k].text for file in files}) == 1
+        parts += [first.components[number][end:word.start], word.text if same else _FIELDS.get(role, "*")]
+        end = word.end
+    text = "".join([*parts, first.components[number][end:]])
+    for field in {*_FIELDS.values()}:  # {subject}_S_{subject} is one
+        text = re.sub(rf"{re.escape(field)}(?:[^{{}}*]*{re.escape(field)})+", field, text)
+    return text
+
+
+def _mask_pattern(entry: Entry) -> str:
+    """A pattern of one mask: its path, with fields in place of what it says."""
+    file = take_apart(entry.name)
+    text = entry.name
+    values = [(entry.subject.rpartition("/")[2], "{subject}"), (entry.label, "{label}"), (entry.session, "{session}"),
+              *((word, "{split}") for word in file.of_kind("split")), *((word, "{domain}") for word in file.contrasts)]
+    for value, field in values:
+        if value:
+            text = re.sub(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", field, text)
+    if entry.slice is not None:
+        text = re.sub(rf"(?<!\d)0*{entry.slice}(?!.*\d)(?!\d)", "{slice}", text)
+    return text

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ganatomy.data.vocabulary import SPLITS_BY_NAME
-from ganatomy.sources.columns import FEW, ODD, Column, groups_by_depth
+from ganatomy.core.errors import Offer, Question
+from ganatomy.core.text import listed, printable
+from ganatomy.data.vocabulary import SPLITS_BY_NAME, is_mask_name
+from ganatomy.sources.columns import FEW, ODD, Column, Group, groups_by_depth
 from ganatomy.sources.doubts import example, refuse_doubtful, spread
-from ganatomy.sources.entry import Entry, Layout, natural, safe_name
+from ganatomy.sources.entry import Entry, Layout, safe_name
 from ganatomy.sources.inference import CLASS, DOMAIN, PARCEL, SLICE, SUBJECT, VISIT, Reading, is_alone, readings
-from ganatomy.sources.masks import attach_masks
+from ganatomy.sources.masks import attach_masks, with_label_maps
 from ganatomy.sources.words import FileName, number, settle_contrasts, take_apart, words_of
+
+PAIRED = 0.9
+"""Pictures of several contrasts are pairs where each contrast has so large a share of all names."""
+COMPARED = 50
+"""Files of a folder that are compared with those beside it."""
 
 
 def read_folders(source: Path, names: Sequence[str], sure: bool = False, contrasts: Sequence[str] = ()) -> Layout:
@@ -26,38 +35,68 @@ def read_folders(source: Path, names: Sequence[str], sure: bool = False, contras
     Raises:
         Question: no reading is clearly the best, or the best has the marks of a mistake.
     """
-    kept, unmatched = _without_copies(names)
+    kept, unmatched = _without_copies(source, names)
     given = frozenset(map(str.lower, contrasts))
     files = [take_apart(name, given) for name in kept]
-    splits = {SPLITS_BY_NAME[text.lower()] for file in files if not file.mask for text in file.of_kind("split")}
     unmatched += [(file.name, "is called a preview") for file in files if file.preview]
     files = [file for file in files if not file.preview] or files
     images, masks = _images(files, unmatched)
     settle_contrasts(files)
-    depths = groups_by_depth(images)
-    out: list[Entry] = []
-    alternatives: list[tuple[Reading, list[Entry]]] = []
-    known, telling = True, set[str]()
-    for rank, groups in enumerate(depths):
+    splits = len({split_of(file) for file in images} - {""}) > 1
+    tried, others = _tried(source, images, splits, unmatched)
+    reading, entries, alone = tried[0]
+    layout = Layout(kind_of(reading), [*entries, *others], not alone, unmatched,
+                    _class_names(entries), examples=[example(entry) for entry in spread(entries)])
+    layout = with_label_maps(layout)
+    layout = attach_masks(source, layout, images, masks, contrast_words(reading))
+    if not sure:
+        if masks and not any(entry.name == mask.name for mask in masks for entry in layout.entries):
+            raise _masks_of_nobody(source, layout, masks)
+        whole = [(other, attach_masks(source, Layout("", own), images, masks, contrast_words(other)).entries)
+                 for other, own, _ in tried]
+        refuse_doubtful(source, whole, not alone)
+    return _apart(layout) if alone else layout
+
+
+def _tried(source: Path, images: Sequence[FileName], splits: bool, unmatched: list[tuple[str, str]]
+           ) -> tuple[list[tuple[Reading, list[Entry], bool]], list[Entry]]:
+    """(Reading, its entries, whether each picture is a subject) of the images that are nested as most are, the best
+    first; and the entries of the others. Those of a shape that few have are left out."""
+    tried: list[tuple[Reading, list[Entry], bool]] = []
+    others: list[Entry] = []
+    for groups in groups_by_depth(images):
         own = [file for group in groups for file in group.files]
-        if rank and len(own) < FEW * len(images):
+        if tried and len(own) < FEW * len(images):
             unmatched += [(file.name, "its folders are nested otherwise than those of the others") for file in own]
             continue
         odd = [group for group in groups[1:] if len(group.files) < ODD * len(own)]
         unmatched += [(f.name, "is named otherwise than the others") for group in odd for f in group.files]
-        best = readings([group for group in groups if group not in odd])
-        tried = [(reading, entries_of(source, reading, len(splits) > 1)) for reading in best]
-        telling |= contrast_words(best[0])
-        entries, alone = tried[0][1]
-        known = known and not alone
-        out += entries
-        if rank == 0:
-            alternatives = [(reading, own_entries) for reading, (own_entries, _) in tried]
-    if not sure:
-        refuse_doubtful(source, alternatives, known)
-    layout = Layout(kind_of(alternatives[0][0]), sorted(out, key=lambda entry: natural(entry.name)), known, unmatched,
-                    _class_names(out), examples=[example(entry) for entry in spread(alternatives[0][1])])
-    return attach_masks(source, layout, images, masks, telling)
+        best = [(reading, *entries_of(source, reading, splits))
+                for reading in readings([group for group in groups if group not in odd])]
+        others += best[0][1] if tried else []
+        tried = tried or best
+    return tried, others
+
+
+def _masks_of_nobody(source: Path, layout: Layout, masks: Sequence[FileName]) -> Question:
+    first = next(entry.name for entry in layout.entries)
+    return Question(f"none of {len(masks)} masks, such as {printable(masks[0].name)}, belongs to an image by its name",
+                    [Offer("take the images without them", {"yes": True}),
+                     Offer(f"say by patterns which mask belongs to {printable(first)}",
+                           {"pattern": "{subject}/MASKS|{subject}/IMAGES"})], where=source)
+
+
+def _apart(layout: Layout) -> Layout:
+    """Pictures that are subjects of their own, in contrasts of which most lack a counterpart, are no pairs."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for entry in layout.entries:
+        if not is_mask_name(entry.domain):
+            owners[entry.domain].add(entry.subject)
+    everybody = set().union(*owners.values())
+    if len(owners) < 2 or all(len(own) >= PAIRED * len(everybody) for own in owners.values()):
+        return layout
+    return replace(layout, unpaired=True, notes=[*layout.notes, f"the names in {listed(owners)} do not agree: they are "
+                   "taken for unpaired"])
 
 
 def _class_names(entries: Sequence[Entry]) -> list[str]:
@@ -79,7 +118,7 @@ def _images(files: Sequence[FileName], unmatched: list[tuple[str, str]]) -> tupl
     return images, masks
 
 
-def _without_copies(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+def _without_copies(source: Path, names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """The names without those of a folder that holds what lies beside it once more."""
     known = set(names)
     tops = defaultdict(list)
@@ -87,18 +126,31 @@ def _without_copies(names: Sequence[str]) -> tuple[list[str], list[tuple[str, st
         top, _, rest = name.partition("/")
         tops[top].append(rest)
     again = {top for top, rests in tops.items() if not any(word.kind for word in words_of(top))
-             and all(rest and rest in known for rest in rests)}
+             and all(rest and rest in known for rest in rests) and _same_files(source, top, rests)}
     return ([name for name in names if name.partition("/")[0] not in again],
             [(name, "a copy of what lies outside of its folder") for name in names if name.partition("/")[0] in again])
+
+
+def _same_files(source: Path, top: str, rests: Sequence[str]) -> bool:
+    """Whether a sample of the files below a folder is byte for byte what lies beside it."""
+    try:
+        return all(filecmp.cmp(source / top / rest, source / rest, shallow=False)
+                   for rest in rests[::max(1, len(rests) // COMPARED)])
+    except OSError:
+        return False
 
 
 def entries_of(source: Path, reading: Reading, splits: bool) -> tuple[list[Entry], bool]:
     """The entries of a reading, and whether each picture is taken for a subject of its own."""
     out, single = [], False
+    several = any(file.contrast for group in reading.groups for file in group.files)
+    columns = any(DOMAIN in roles for roles in reading.roles)
+    constant = columns and len({file.contrast.lower() for group in reading.groups for file in group.files}) == 1
     for group, roles in zip(reading.groups, reading.roles, strict=True):
         alone = is_alone(group, roles)
         single = single or (alone and not group.volume)
         pairs = list(zip(group.columns, roles, strict=True))
+        unsaid = _constant_words(group, reading.groups)
         for k, file in enumerate(group.files):
             split = split_of(file) if splits else ""
             subject = "/".join(_texts(file, k, pairs, SUBJECT)) or _constant(file)
@@ -106,11 +158,22 @@ def entries_of(source: Path, reading: Reading, splits: bool) -> tuple[list[Entry
             if alone and not group.volume:
                 subject = "/".join(filter(None, (split, *_whole(file, pairs, CLASS + PARCEL), subject)))
             session = "/".join(dict.fromkeys([*file.of_kind("visit", "date"), *_texts(file, k, pairs, VISIT)]))
-            domain = "-".join(filter(None, [file.contrast, *_words(k, pairs, DOMAIN)]))
+            contrast = "" if constant else file.contrast or ("-".join(unsaid) if several and not columns else "")
+            domain = "-".join(filter(None, [contrast, *_words(k, pairs, DOMAIN)]))
             slices = [*file.of_kind("slice"), *_words(k, pairs, SLICE)]
             out.append(Entry(source / file.name, file.name, subject, session, safe_name(domain or file.mask or "image"),
                              label, split, number(slices[-1]) if slices and not file.volume else None))
     return out, single
+
+
+def _constant_words(group: Group, groups: Sequence[Group]) -> list[str]:
+    """The words that the names of a group have, all of them, and those of no other group: tumor_reader1."""
+    def everywhere(own: Group) -> dict[str, None]:
+        first, *rest = ([word.text for word in file.open(-1)] for file in own.files)
+        return {text: None for text in first if all(text in texts for texts in rest)} if len(own.files) > 1 else {}
+
+    elsewhere = {text for own in groups if own is not group for text in everywhere(own)}
+    return [text for text in everywhere(group) if text not in elsewhere]
 
 
 def contrast_words(reading: Reading) -> set[str]:

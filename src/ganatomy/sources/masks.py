@@ -7,10 +7,44 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ganatomy.sources.entry import Entry, Layout, natural, safe_name
+import numpy as np
+
+from ganatomy.data.vocabulary import is_contrast_name, is_mask_name
+from ganatomy.formats import Unreadable
+from ganatomy.sources.entry import Entry, Layout, natural, read_entry, safe_name
 from ganatomy.sources.words import FileName, number, units
 
 Place = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+LOOKED_AT, MOST_LABELS, LEAST_EMPTY = 3, 32, 0.3
+
+
+def with_label_maps(layout: Layout) -> Layout:
+    """The layout in which contrasts that the vocabulary does not know, and that are label maps, are masks.
+
+    A label map holds few, whole values, 0 in most places; some files of each such contrast are looked at.
+    """
+    own: dict[str, list[Entry]] = defaultdict(list)
+    for entry in layout.entries:
+        own[entry.domain].append(entry)
+    maps = [name for name, entries in own.items() if not is_contrast_name(name) and not is_mask_name(name)
+            and all(map(_is_label_map, entries[::max(1, len(entries) // LOOKED_AT)]))]
+    if not maps or len(maps) == len(own):
+        return layout
+    note = f"taken for masks by what they hold (few, whole values): {', '.join(maps)}; --masks says it otherwise"
+    return replace(layout, entries=[replace(e, domain=f"{e.domain}-mask") if e.domain in maps else e
+                                    for e in layout.entries], notes=[*layout.notes, note])
+
+
+def _is_label_map(entry: Entry) -> bool:
+    try:
+        pixels = read_entry(entry)
+    except (Unreadable, OSError):
+        return False
+    values = np.unique(pixels)
+    return (pixels.ndim == 3 and len(values) <= MOST_LABELS and values[0] == 0 and bool((values % 1 == 0).all())
+            and float((pixels == 0).mean()) > LEAST_EMPTY)
 
 
 def attach_masks(source: Path, layout: Layout, images: Sequence[FileName], masks: Sequence[FileName],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ganatomy import formats
 from ganatomy.core.errors import UserError
-from ganatomy.data.vocabulary import SPLITS_BY_NAME
+from ganatomy.data.vocabulary import SPLITS_BY_NAME, is_mask_name
 from ganatomy.formats import Unreadable
 from ganatomy.sources.entry import Entry, Layout, Piece, safe_name
 from ganatomy.sources.words import take_apart
@@ -139,7 +139,8 @@ def match_pattern(source: Path, names: Sequence[str], pattern: str, domains: Seq
         split = values.get("split", "")
         if split and split.lower() not in SPLITS_BY_NAME:
             raise UserError(f"{split!r} is no split", where=name, fix="{split} must be train, val or test in all files")
-        domain = values.get("domain") or values.get("side", "").upper() or take_apart(name).mask or "image"
+        domain, mask = values.get("domain") or values.get("side", "").upper(), take_apart(name).mask
+        domain = domain if is_mask_name(domain) else "-".join(filter(None, (domain, mask))) or "image"
         entries.append(Entry(source / name, name, values["subject"], values.get("session", ""), safe_name(domain),
                              values.get("label", ""), SPLITS_BY_NAME[split.lower()] if split else "",
                              int(values["slice"]) if "slice" in values else None))

@@ -156,7 +156,7 @@ def words_of(text: str, contrasts: frozenset[str] = frozenset()) -> tuple[Word, 
                              for word in words):  # Axial_PD_T2_FSE is one contrast, patient7_T1 is not
         left = [word for word in words if word.kind == "split"]
         start, end = min(w.start for w in words if w not in left), max(w.end for w in words if w not in left)
-        return (*left, Word("contrast", text[start:end], start, end))
+        return tuple(sorted([*left, Word("contrast", text[start:end], start, end)], key=lambda word: word.start))
     return words
 
 
@@ -177,7 +177,7 @@ def _words(text: str, folder: bool, more: frozenset[str] = frozenset()) -> tuple
         if len(parts := units(match.group())) > 1 and own not in CONTRASTS:
             kinds = [_kind(unit.lower(), folder, words) for unit in parts]
             times = ["slice" if _SLICE.fullmatch(unit) else "visit" if _TIME.fullmatch(unit) else "" for unit in parts]
-            if any(map(str.__add__, kinds[1:], times[1:])):
+            if not folder and any(map(str.__add__, kinds[1:], times[1:])):
                 start = match.start()
                 for k, unit in enumerate(parts):
                     words.append(Word(kinds[k] or times[k] * (k > 0), unit, start, start + len(unit)))
