@@ -210,7 +210,7 @@ def convert_visit(visit: Visit, names: Names, plan: Plan) -> Converted:
             pixels, row = _stored(one, visit.files[domain][number], number, names, plan, notes)
             images.append((pixels, replace(row, has_mask=has_mask)))
         if plan.masks:
-            spacing = visit.files[plan.domains[0]][number].view.spacing
+            spacing = next(iter(visit.files.values()))[number].view.spacing
             masks.append(_mask({k: m[number] for k, m in labels.items() if number in m}, spacing, plan, notes.codes))
     return out
 

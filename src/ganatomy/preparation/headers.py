@@ -74,8 +74,8 @@ def make_survey(source: Path, dataset: Path, scratch: Path, options: Options, ke
     chosen, masks = choose_domains(layout.entries, options.domains, options.masks,
                                    options.unpaired or layout.unpaired, say)
     unpaired = (options.unpaired or layout.unpaired) and len(chosen) > 1
-    if unpaired and masks:
-        say(f"left out, since masks need images that belong together: {', '.join(masks)}")
+    if unpaired and masks and not _one_each(layout.entries, chosen):
+        say(f"left out, since nothing says to which contrast's images they belong: {', '.join(masks)}")
         masks = []
     layout = replace(layout, entries=[e for e in layout.entries if e.domain in (*chosen, *masks)], unpaired=unpaired)
     visits, skipped, left_out = _visits(source, layout, chosen, masks, options, say)
@@ -114,6 +114,12 @@ def _layout(source: Path, dataset: Path, scratch: Path, options: Options, say: S
     return replace(layout, entries=entries)
 
 
+def _one_each(entries: Sequence[Entry], domains: Sequence[str]) -> bool:
+    """Whether every session has images of one of the domains alone."""
+    images = [entry for entry in entries if entry.domain in domains]
+    return len({(e.subject, e.session, e.domain) for e in images}) == len({(e.subject, e.session) for e in images})
+
+
 def _without_synthetic(layout: Layout, source: Path, say: Say) -> Layout:
     """Leave out the files that `ganatomy translate` wrote: a model's images are no truth to learn from or compare with.
 
@@ -144,7 +150,7 @@ def _visits(source: Path, layout: Layout, domains: Sequence[str], masks: Sequenc
                "save what it says otherwise, or convert the files: NIfTI and PNG are sure")
         raise UserError(f"none of {counted(len(layout.entries), 'file')} can be read, for example {name}: {reason}",
                         where=source, fix=fix)
-    visits, left_out = ((unpaired_visits(scanned, domains), Skipped()) if layout.unpaired else
+    visits, left_out = ((unpaired_visits(scanned, domains, masks), Skipped()) if layout.unpaired else
                         group_visits(scanned, domains, masks, options.resample_to))
     if not visits:
         raise _no_visit(source, scanned, domains)

@@ -128,11 +128,22 @@ def group_visits(scanned: Sequence[Scanned], domains: Sequence[str], masks: Sequ
     return visits, left_out
 
 
-def unpaired_visits(scanned: Sequence[Scanned], domains: Sequence[str]) -> list[Visit]:
-    """A visit for each domain by itself: sessions need not have every domain, nor one grid."""
-    return [Visit(subject, session, _numbered({name: by_domain[name]}, subject), {},
-                  any(item.header.volumetric for item in by_domain[name]))
-            for (subject, session), by_domain in _sessions(scanned) for name in domains if name in by_domain]
+def unpaired_visits(scanned: Sequence[Scanned], domains: Sequence[str], masks: Sequence[str] = ()) -> list[Visit]:
+    """A visit for each domain by itself: sessions need not have every domain, nor one grid.
+
+    Masks are kept where a session has one domain alone, so that they can only be of its images.
+    """
+    visits = []
+    for (subject, session), by_domain in _sessions(scanned):
+        own = [name for name in domains if name in by_domain]
+        for name in own:
+            kept = [mask for mask in masks if mask in by_domain and len(own) == 1]
+            numbered = _numbered({key: by_domain[key] for key in (name, *kept)}, subject)
+            visit = Visit(subject, session, {name: numbered.pop(name)}, numbered,
+                          any(item.header.volumetric for item in by_domain[name]))
+            refuse_other_grids(subject, visit.files, visit.masks)
+            visits.append(visit)
+    return visits
 
 
 def without_lost_masks(visits: Sequence[Visit], lost: Sequence[Entry]) -> tuple[list[Visit], Skipped]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ganatomy.core.errors import Offer, Question
@@ -20,36 +20,52 @@ MARGIN = 0.75
 WIDE = 4.0
 """The margin within which other readings are offered where the best has the marks of a mistake."""
 OFFERS, EXAMPLES, SHAPES, LOOKED_AT = 3, 3, 3, 30
-Tried = Sequence[tuple[Reading, Sequence[Entry]]]
 _FIELDS = {SUBJECT: "{subject}", VISIT: "{session}", SLICE: "{slice}", DOMAIN: "{domain}", CLASS: "{label}",
            PARCEL: "*", "contrast": "{domain}", "visit": "{session}", "date": "{session}", "slice": "{slice}",
            "split": "{split}"}
 
 
-def refuse_doubtful(source: Path, tried: Tried, known: bool) -> None:
+def refuse_doubtful(source: Path, tried: Sequence[Reading], entries: Sequence[Entry], known: bool,
+                    read: Callable[[Reading], list[Entry]]) -> None:
     """Raise `Question` if the best reading is not clearly the best, or has the marks of a mistake.
 
     Args:
         source: the folder.
-        tried: readings and what they make of the files, the best first.
+        tried: readings, the best first.
+        entries: what the best makes of the files.
         known: whether the best tells whose each image is.
+        read: what another makes of them.
     """
-    reading, entries = tried[0]
-    others: list[tuple[Reading, Sequence[Entry]]] = []
-    for other in tried[1:]:
-        if reading.score - other[0].score <= WIDE and all(_differ(other[1], own) for _, own in (tried[0], *others)):
-            others.append(other)
-    close = bool(others) and reading.score - others[0][0].score <= MARGIN
-    problem = _marks(entries, known) or ("its folders and names can be read in several ways" if close else "")
-    offers = [_offer(*one) for one in (tried[0], *others)][:OFFERS]
+    reading = tried[0]
+    problem = _marks(entries, known)
+    others = _others(tried, entries, read, MARGIN)
+    if others and not problem:
+        problem = "its folders and names can be read in several ways"
+    offers = []
+    if problem:
+        others = _others(tried, entries, read, WIDE)
+        offers = [_offer(*one) for one in ((reading, entries), *others)][:OFFERS]
     if machines := _machines(reading):
         problem = f"nothing says whether {machines} of one name are one patient's"
         pattern = pattern_of(reading, [entry for entry in entries if is_mask_name(entry.domain)])
+        apart = re.sub(r"\{domain\}[^/|{}]*\{subject\}", "{subject}", pattern)  # ct_train_1001, not 1001
         offers = [Offer("they are: pairs", {"pattern": pattern}),
-                  Offer("they are not: contrasts without pairs", {"pattern": pattern, "unpaired": True}),
+                  Offer("they are not: contrasts without pairs", {"pattern": apart, "unpaired": True}),
                   Offer("they are not: classes of one data set", {"pattern": pattern.replace("{domain}", "{label}")})]
     if problem:
         raise Question(f"{problem}; say which is right", offers, where=source)
+
+
+def _others(tried: Sequence[Reading], entries: Sequence[Entry], read: Callable[[Reading], list[Entry]],
+            margin: float) -> list[tuple[Reading, Sequence[Entry]]]:
+    """The readings, within a margin of the best, that make something else of the files."""
+    out: list[tuple[Reading, Sequence[Entry]]] = [(tried[0], entries)]
+    for other in tried[1:]:
+        if tried[0].score - other.score <= margin and len(out) < OFFERS:
+            own = read(other)
+            if all(_differ(own, known) for _, known in out):
+                out.append((other, own))
+    return out[1:]
 
 
 def _machines(reading: Reading) -> str:
@@ -163,7 +179,8 @@ def _mask_pattern(entry: Entry) -> str:
     file = take_apart(entry.name)
     text = entry.name
     values = [(entry.subject.rpartition("/")[2], "{subject}"), (entry.label, "{label}"), (entry.session, "{session}"),
-              *((word, "{split}") for word in file.of_kind("split")), *((word, "{domain}") for word in file.contrasts)]
+              *((word, "{split}") for word in file.of_kind("split") if entry.split),
+              *((word, "{domain}") for word in file.contrasts)]
     for value, field in values:
         if value:
             text = re.sub(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", field, text)

@@ -44,7 +44,8 @@ def read_folders(source: Path, names: Sequence[str], sure: bool = False, contras
     settle_contrasts(files)
     splits = len({split_of(file) for file in images} - {""}) > 1
     tried, others = _tried(source, images, splits, unmatched)
-    reading, entries, alone = tried[0]
+    reading = tried[0]
+    entries, alone = entries_of(source, reading, splits)
     layout = Layout(kind_of(reading), [*entries, *others], not alone, unmatched,
                     _class_names(entries), examples=[example(entry) for entry in spread(entries)])
     layout = with_label_maps(layout)
@@ -52,17 +53,19 @@ def read_folders(source: Path, names: Sequence[str], sure: bool = False, contras
     if not sure:
         if masks and not any(entry.name == mask.name for mask in masks for entry in layout.entries):
             raise _masks_of_nobody(source, layout, masks)
-        whole = [(other, attach_masks(source, Layout("", own), images, masks, contrast_words(other)).entries)
-                 for other, own, _ in tried]
-        refuse_doubtful(source, whole, not alone)
+        def read(other: Reading) -> list[Entry]:
+            own, _ = entries_of(source, other, splits)
+            return attach_masks(source, Layout("", own), images, masks, contrast_words(other)).entries
+
+        refuse_doubtful(source, tried, layout.entries, not alone, read)
     return _apart(layout) if alone else layout
 
 
 def _tried(source: Path, images: Sequence[FileName], splits: bool, unmatched: list[tuple[str, str]]
-           ) -> tuple[list[tuple[Reading, list[Entry], bool]], list[Entry]]:
-    """(Reading, its entries, whether each picture is a subject) of the images that are nested as most are, the best
-    first; and the entries of the others. Those of a shape that few have are left out."""
-    tried: list[tuple[Reading, list[Entry], bool]] = []
+           ) -> tuple[list[Reading], list[Entry]]:
+    """The readings of the images that are nested as most are, the best first; and the entries of the others. Those of a
+    shape that few have are left out."""
+    tried: list[Reading] = []
     others: list[Entry] = []
     for groups in groups_by_depth(images):
         own = [file for group in groups for file in group.files]
@@ -71,9 +74,8 @@ def _tried(source: Path, images: Sequence[FileName], splits: bool, unmatched: li
             continue
         odd = [group for group in groups[1:] if len(group.files) < ODD * len(own)]
         unmatched += [(f.name, "is named otherwise than the others") for group in odd for f in group.files]
-        best = [(reading, *entries_of(source, reading, splits))
-                for reading in readings([group for group in groups if group not in odd])]
-        others += best[0][1] if tried else []
+        best = readings([group for group in groups if not any(group is one for one in odd)])
+        others += entries_of(source, best[0], splits)[0] if tried else []
         tried = tried or best
     return tried, others
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ganatomy import formats
@@ -144,10 +145,21 @@ def match_pattern(source: Path, names: Sequence[str], pattern: str, domains: Seq
         entries.append(Entry(source / name, name, values["subject"], values.get("session", ""), safe_name(domain),
                              values.get("label", ""), SPLITS_BY_NAME[split.lower()] if split else "",
                              int(values["slice"]) if "slice" in values else None))
+    entries = _plain_masks(entries)
     if not entries:
         raise UserError(f"none of {len(names)} image files fits the pattern {pattern!r}", where=source,
                         fix=f"the first file is {names[0]!r}; write the pattern after it")
     return Layout("files that fit the pattern", entries, unmatched=unmatched)
+
+
+def _plain_masks(entries: list[Entry]) -> list[Entry]:
+    """The entries, masks of one name in all contrasts called by it alone where no visit has two of them."""
+    plain = {e.name: mask for e in entries if is_mask_name(e.domain)
+             and (mask := safe_name(take_apart(e.name).mask or "")) and e.domain.endswith(f"-{mask}")}
+    places = Counter((e.subject, e.session, e.slice, plain[e.name]) for e in entries if e.name in plain)
+    if max(places.values(), default=0) > 1:
+        return entries
+    return [replace(e, domain=plain.get(e.name, e.domain)) for e in entries]
 
 
 def _as_regex(pattern: str, domains: Sequence[str]) -> re.Pattern[str]:

@@ -193,7 +193,8 @@ def _words(text: str, folder: bool, more: frozenset[str] = frozenset()) -> tuple
     return tuple(words)
 
 
-def units(text: str) -> list[str]:
+@lru_cache(65536)
+def units(text: str) -> tuple[str, ...]:
     """The parts of a word, each to where letters follow a digit: person1d0182DWI -> person1, d0182, DWI."""
     out: list[str] = []
     for unit in _UNIT.findall(text):
@@ -201,7 +202,7 @@ def units(text: str) -> list[str]:
             out[-1] += unit
         else:
             out.append(unit)
-    return out if "".join(out) == text else [text]
+    return tuple(out) if "".join(out) == text else (text,)
 
 
 def _kind(own: str, folder: bool, before: list[Word]) -> str:
