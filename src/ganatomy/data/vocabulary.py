@@ -42,35 +42,49 @@ FAT_SATURATED = re.compile(r"(?<!no )(?<!non )(?<!without )(?<!ohne )(?<!w o )"
                            r"\b(fs|sfs|fat ?(sat\w*|sup\w*)|spair|spir|stir|tirm|chess)\b")
 """Whether the signal of fat was suppressed, in such a description."""
 
-_MASK = re.compile(r"mask|seg|label|lesion|annot|contour|(?<![a-z])(?:gt|roi)(?![a-z])|ground.?truth|delineation",
-                   re.IGNORECASE)
-MASK_WORDS = {"mask", "masks", "seg", "segs", "segm", "segmentation", "segmentations", "label", "labels",
-              "labelmap", "gt", "groundtruth", "roi", "rois", "lesion", "lesions", "annotation", "annotations",
-              "contour", "contours",
-              "aseg", "aparc", "delineation"}
-"""Words, in small letters, by which a file's name says that it is a mask."""
+_MASK = re.compile(r"mask|msk|seg|label|lesion|annot|contour|(?<![a-z])(?:gt|rois?|voi|truth)(?![a-z])|ground.?truth|"
+                   r"delineat|masque|mascara", re.IGNORECASE)
+_MASK_WORD = re.compile(r"\w*(?:mask|msk|masque|mascara|labelmap|groundtruth|delineat)\w*|segs?\d*|segm\w*|"
+                        r"labels?\d*|gt|rois?\d*|contours?|annot\w*|truth|[gc]tv\w*|voi|manual\d*|consensus|aseg|aparc|wmh",
+                        re.IGNORECASE)
 IMAGE_WORDS = {"image", "images", "img", "imgs", "data", "nifti", "niftis", "nii", "png", "pngs", "jpg", "jpgs", "scan",
                "scans", "anat", "raw", "pic", "pics", "picture", "pictures", "slices", "volumes", "dicom"}
 """Words that say no more than that there are images."""
 COUNTERPARTS = {"input", "inputs", "target", "targets", "source", "src", "tgt", "low", "lowdose", "ld", "ldct", "full",
                 "fulldose", "fd", "nd", "ndct", "normaldose", "quarter", "qd", "high", "noisy", "clean", "hr", "lr",
-                "a", "b", "inphase", "outphase", "in", "out", "opposed", "before", "after", "real", "fake", "3t", "7t",
+                "a", "b", "inphase", "outphase", "in", "out", "opposed", "phase", "mag", "magnitude", "fat", "water",
+                "real", "fake", "3t", "7t",
                 "he", "ihc", "ed", "es", "fixed", "moving"}
 """Words beyond the vocabulary of contrasts by which two images of one place are told apart."""
 CLASSES = {"benign", "malignant", "malign", "normal", "abnormal", "healthy", "control", "controls", "cn", "mci", "ad",
            "dementia", "demented", "nondemented", "pneumonia", "covid", "covid19", "tumor", "tumour", "notumor",
            "glioma", "meningioma", "pituitary", "yes", "no", "positive", "negative", "pos", "neg", "hgg", "lgg",
            "lesion", "effusion", "mild", "moderate", "severe", "cancer", "melanoma", "nevus", "cnv", "dme", "drusen",
-           "ill", "sick", "patient"}
+           "ill", "sick", "patient", "hc", "kontrollen", "patienten", "patients", "gesund", "krank", "sain", "malade",
+           "temoins", "controles", "pacientes", "bacteria", "virus"}
 """Words that name classes."""
+GRADES = {"grade", "stage", "class", "klasse", "classe", "clase", "birads", "rads", "score", "type", "kl", "gleason",
+          "level", "category"}
+"""Words, before a number, that name a class."""
+SITES = {"site", "center", "centre", "hospital", "scanner", "cohort", "clinic"}
+"""Words, before a number, that name a place where subjects were numbered by themselves."""
 PREVIEWS = {"overview", "overviews", "preview", "previews", "thumbnail", "thumbnails", "thumb", "thumbs", "figure",
             "figures", "montage", "screenshot", "screenshots", "qc", "logo"}
 """Words that name pictures for people to look at."""
 PARCELS = {"images", "image", "part", "parts", "batch", "disc", "disk", "chunk", "archive", "subset", "shard", "fold",
            "dir", "folder", "group", "split", "package"}
 """Words, before a number, that name a parcel of a large download."""
-VISITS = {"m", "v", "d", "w", "y", "day", "month", "week", "year", "wave", "scan", "exam", "study", "time", "t", "tp"}
+VISITS = {"m", "v", "d", "w", "y", "wk", "mr", "day", "month", "week", "year", "wave", "scan", "exam", "study", "time",
+          "t", "tp", "untersuchung", "zeitpunkt", "examen", "fu"}
 """Words, before a number, that name a visit."""
+TIMES = {"baseline", "bl", "followup", "fu", "preop", "postop", "intraop", "prert", "midrt", "postrt", "before",
+         "after", "acute", "subacute", "chronic", "screening", "endpoint", "admission", "discharge", "vorher",
+         "nachher", "avant", "apres"}
+"""Words that name a visit by themselves."""
+SIDES = {"l", "r", "left", "right", "od", "os", "lt", "rt", "cc", "mlo", "links", "rechts"}
+"""Words that name a side or a view, whose images are no counterparts of each other."""
+ECHOES = {"echo", "te", "ti", "inv", "b", "kv", "kev"}
+"""Letters that stand with a number in a contrast's name."""
 PEOPLE = {"patient", "patients", "pat", "p", "person", "subject", "subj", "sub", "case", "id", "pid", "participant"}
 """Words, before a number, that name a patient."""
 MASK_ENDING = re.compile(r"(.+?)[\s._-]+((?:[a-z]+-)?(?:mask|seg|segmentation|label)(?:[-_]?\d+)?)", re.IGNORECASE)
@@ -80,13 +94,19 @@ MASK_FOLDER = re.compile(r"(labels?|masks?|seg(?:s|mentations?)?|annotations?|gt
 """The name of a folder of masks: (its name, the part of the images that they belong to)."""
 
 SPLITS_BY_NAME = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-                  "dev": "val", "test": "test", "testing": "test"}
+                  "dev": "val", "test": "test", "testing": "test", "trn": "train", "tst": "test",
+                  "entrenamiento": "train", "prueba": "test"}
 """What folders, files and tables call a split -> the split."""
 
 
 def is_mask_name(domain: str) -> bool:
     """Whether a domain of this name is taken for a mask."""
-    return bool(_MASK.search(domain))
+    return bool(_MASK.search(domain)) or any(map(is_mask_word, re.split(r"[\W_]+", domain)))
+
+
+def is_mask_word(word: str) -> bool:
+    """Whether a word says of a file or folder that it holds masks; lesion says it of a file alone."""
+    return bool(_MASK_WORD.fullmatch(word))
 
 
 def is_ct_name(name: str) -> bool:

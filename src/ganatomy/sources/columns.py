@@ -90,6 +90,7 @@ class Group:
         folders, names: the columns of their folders and of their names, without those that tell nothing new.
         contrast, visit, slice, split: codes of what the vocabulary tells of each file.
         volume: whether they are volumes.
+        varying: the numbers of the names' words that vary.
     """
 
     files: list[FileName]
@@ -100,6 +101,7 @@ class Group:
     slice: Codes
     split: Codes
     volume: bool
+    varying: set[int]
 
     @property
     def columns(self) -> list[Column]:
@@ -170,8 +172,9 @@ def _same_depth(files: list[FileName]) -> list[Group]:
     for ks in sorted(by_shape.values(), key=len, reverse=True):
         shared, some = [column.of(ks) for column in folders], [files[k] for k in ks]
         above = [coded(_visits_above(file, -1) for file in some)] if shared else []
-        names = _telling(_columns(-1, some), [column.of(ks) for column in earlier], contrast[ks], *above)
-        groups.append(_group(some, shared, names))
+        columns = _columns(-1, some)
+        names = _telling(columns, [column.of(ks) for column in earlier], contrast[ks], *above)
+        groups.append(_group(some, shared, names, {column.position for column in columns if column.distinct > 1}))
     return groups
 
 
@@ -199,22 +202,11 @@ def _telling(columns: Sequence[Column], earlier: Sequence[Column], *before: Code
 
 def _columns(level: int, files: Sequence[FileName]) -> list[Column]:
     """The columns of one level: a word each, or all where the numbers of words differ."""
-    _part_alike(level, files)
     own = [file.open(level) for file in files]
     if len({len(words) for words in own}) > 1:
         return [Column(level, -1, [" ".join(word.text for word in words) for words in own])]
     return [Column(level, k, [words[k].text for words in own], _letters_before(level, files, k))
             for k in range(len(own[0]))]
-
-
-def _part_alike(level: int, files: Sequence[FileName]) -> None:
-    """Part the words that all files have and that can be parted alike: L001d0520, not 4941 and A61B."""
-    numbers = {len(file.open(level)) for file in files}
-    for k in reversed(range(numbers.pop() if len(numbers) == 1 else 0)):
-        counts = {file.count_units(level, k) for file in files}
-        if counts != {1} and len(counts) == 1:
-            for file in files:
-                file.part(level, k)
 
 
 def _letters_before(level: int, files: Sequence[FileName], k: int) -> str:
@@ -224,10 +216,10 @@ def _letters_before(level: int, files: Sequence[FileName], k: int) -> str:
     return before.pop() if len(before) == 1 else ""
 
 
-def _group(files: list[FileName], folders: list[Column], names: list[Column]) -> Group:
+def _group(files: list[FileName], folders: list[Column], names: list[Column], varying: set[int]) -> Group:
     def of_kind(*kinds: str) -> Codes:
         return coded(tuple(map(str.lower, file.of_kind(*kinds))) for file in files)
 
     return Group(files, folders, names[:max(0, MOST_COLUMNS - len(folders))],
                  coded(file.contrast.lower() for file in files), of_kind("visit", "date"), of_kind("slice"),
-                 of_kind("split"), 2 * sum(file.volume for file in files) > len(files))
+                 of_kind("split"), 2 * sum(file.volume for file in files) > len(files), varying)

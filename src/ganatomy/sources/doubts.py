@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from ganatomy.core.text import counted, listed, printable
 from ganatomy.data.vocabulary import MACHINES, SPLITS_BY_NAME, is_mask_name
 from ganatomy.sources.columns import Group
 from ganatomy.sources.entry import Entry
-from ganatomy.sources.inference import CLASS, DOMAIN, MOST_DOMAINS, PARCEL, SLICE, SUBJECT, VISIT, Reading
+from ganatomy.sources.inference import CLASS, DOMAIN, PARCEL, SLICE, SUBJECT, VISIT, Reading, is_alone
+from ganatomy.sources.marks import mark_of
 from ganatomy.sources.words import FileName, take_apart
 
 MARGIN = 0.75
@@ -37,7 +38,10 @@ def refuse_doubtful(source: Path, tried: Sequence[Reading], entries: Sequence[En
         read: what another makes of them.
     """
     reading = tried[0]
-    problem = _marks(entries, known)
+    kinds = {is_alone(group, roles) for group, roles in zip(reading.groups, reading.roles, strict=True)
+             if not group.volume}
+    problem = mark_of(entries, known) or (
+        "some pictures would be subjects of their own, and others not" if len(kinds) > 1 else "")
     others = _others(tried, entries, read, MARGIN)
     if others and not problem:
         problem = "its folders and names can be read in several ways"
@@ -45,6 +49,8 @@ def refuse_doubtful(source: Path, tried: Sequence[Reading], entries: Sequence[En
     if problem:
         others = _others(tried, entries, read, WIDE)
         offers = [_offer(*one) for one in ((reading, entries), *others)][:OFFERS]
+    if problem and len(offers) == 1:
+        offers.append(Offer("it is as shown first", {"yes": True}))
     if machines := _machines(reading):
         problem = f"nothing says whether {machines} of one name are one patient's"
         pattern = pattern_of(reading, [entry for entry in entries if is_mask_name(entry.domain)])
@@ -81,20 +87,6 @@ def _machines(reading: Reading) -> str:
     return ""
 
 
-def _marks(entries: Sequence[Entry], known: bool) -> str:
-    """What of a reading looks like a mistake, "" if nothing does."""
-    splits: dict[str, set[str]] = defaultdict(set)
-    for entry in entries:
-        splits[entry.subject].add(entry.split)
-    torn = sum(len(own) > 1 for own in splits.values())
-    domains = {entry.domain for entry in entries}
-    if len(splits) == 1 and len(entries) > len(domains) and known:
-        return f"all {counted(len(entries), 'image')} would be one subject's"
-    if torn and known:
-        return f"{counted(torn, 'subject')} would lie in more than one of train, val and test, as the folders say them"
-    return f"there would be {len(domains)} contrasts" if len(domains) > MOST_DOMAINS else ""
-
-
 def _differ(one: Sequence[Entry], other: Sequence[Entry]) -> bool:
     """Whether two readings make other subjects, contrasts or classes of the same files."""
     theirs = {entry.name: entry for entry in other}
@@ -112,11 +104,15 @@ def _offer(reading: Reading, entries: Sequence[Entry]) -> Offer:
     subjects = len({entry.subject for entry in entries})
     labels = sorted({entry.label for entry in entries} - {""})
     domains = sorted({entry.domain for entry in entries})
-    what = [counted(subjects, "subject"), f"contrasts {', '.join(domains[:4])}" if len(domains) > 1 else "",
-            f"classes {', '.join(labels[:4])}" if labels else ""]
+    what = [counted(subjects, "subject"), f"contrasts {_some(domains)}" if len(domains) > 1 else "",
+            f"classes {_some(labels)}" if labels else ""]
     lines = [", ".join(filter(None, what)), *(f"     {example(entry)}" for entry in spread(entries))]
     masks = [entry for entry in entries if is_mask_name(entry.domain)]
     return Offer("\n".join(lines), {"pattern": pattern_of(reading, masks)})
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def spread(entries: Sequence[Entry]) -> list[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,12 @@ from ganatomy.sources.doubts import example, refuse_doubtful, spread
 from ganatomy.sources.entry import Entry, Layout, safe_name
 from ganatomy.sources.inference import CLASS, DOMAIN, PARCEL, SLICE, SUBJECT, VISIT, Reading, is_alone, readings
 from ganatomy.sources.masks import attach_masks, with_label_maps
-from ganatomy.sources.words import FileName, number, settle_contrasts, take_apart, words_of
+from ganatomy.sources.words import FileName, number, settle_contrasts, settle_words, take_apart, words_of
 
 PAIRED = 0.9
 """Pictures of several contrasts are pairs where each contrast has so large a share of all names."""
+WRAPPED = 0.95
+"""A folder with so large a share of the files says nothing of any of them."""
 COMPARED = 50
 """Files of a folder that are compared with those beside it."""
 
@@ -37,10 +39,13 @@ def read_folders(source: Path, names: Sequence[str], sure: bool = False, contras
     """
     kept, unmatched = _without_copies(source, names)
     given = frozenset(map(str.lower, contrasts))
-    files = [take_apart(name, given) for name in kept]
+    wrappers = _wrappers(kept)
+    files = [take_apart(name, given, wrappers) for name in kept]
     unmatched += [(file.name, "is called a preview") for file in files if file.preview]
     files = [file for file in files if not file.preview] or files
     images, masks = _images(files, unmatched)
+    settle_words(images)
+    settle_words(masks)
     settle_contrasts(files)
     splits = len({split_of(file) for file in images} - {""}) > 1
     tried, others = _tried(source, images, splits, unmatched)
@@ -59,6 +64,18 @@ def read_folders(source: Path, names: Sequence[str], sure: bool = False, contras
 
         refuse_doubtful(source, tried, layout.entries, not alone, read)
     return _apart(layout) if alone else layout
+
+
+def _wrappers(names: Sequence[str]) -> int:
+    """How many of the first folders hold all files, or all but a few."""
+    folders = [name.split("/")[:-1] for name in names]
+    depth = 0
+    while len(names) > 1:
+        own = Counter(tuple(path[:depth + 1]) for path in folders if len(path) > depth)
+        if not own or own.most_common(1)[0][1] < WRAPPED * len(names):
+            return depth
+        depth += 1
+    return depth
 
 
 def _tried(source: Path, images: Sequence[FileName], splits: bool, unmatched: list[tuple[str, str]]
@@ -127,7 +144,7 @@ def _without_copies(source: Path, names: Sequence[str]) -> tuple[list[str], list
     for name in names:
         top, _, rest = name.partition("/")
         tops[top].append(rest)
-    again = {top for top, rests in tops.items() if not any(word.kind for word in words_of(top))
+    again = {top for top, rests in tops.items() if not (top.isalnum() and any(word.kind for word in words_of(top)))
              and all(rest and rest in known for rest in rests) and _same_files(source, top, rests)}
     return ([name for name in names if name.partition("/")[0] not in again],
             [(name, "a copy of what lies outside of its folder") for name in names if name.partition("/")[0] in again])
@@ -155,11 +172,11 @@ def entries_of(source: Path, reading: Reading, splits: bool) -> tuple[list[Entry
         unsaid = _constant_words(group, reading.groups)
         for k, file in enumerate(group.files):
             split = split_of(file) if splits else ""
-            subject = "/".join(_texts(file, k, pairs, SUBJECT)) or _constant(file)
+            subject = "/".join(_texts(file, pairs, SUBJECT, group.varying)) or _constant(file)
             label = "/".join(_whole(file, pairs, CLASS))
             if alone and not group.volume:
                 subject = "/".join(filter(None, (split, *_whole(file, pairs, CLASS + PARCEL), subject)))
-            session = "/".join(dict.fromkeys([*file.of_kind("visit", "date"), *_texts(file, k, pairs, VISIT)]))
+            session = "/".join(dict.fromkeys([*file.of_kind("visit", "date"), *_texts(file, pairs, VISIT, set())]))
             contrast = "" if constant else file.contrast or ("-".join(unsaid) if several and not columns else "")
             domain = "-".join(filter(None, [contrast, *_words(k, pairs, DOMAIN)]))
             slices = [*file.of_kind("slice"), *_words(k, pairs, SLICE)]
@@ -203,17 +220,17 @@ def _words(k: int, pairs: Sequence[tuple[Column, str]], wanted: str) -> list[str
     return [column.texts[k] for column, role in pairs if role in wanted]
 
 
-def _texts(file: FileName, k: int, pairs: Sequence[tuple[Column, str]], wanted: str) -> list[str]:
+def _texts(file: FileName, pairs: Sequence[tuple[Column, str]], wanted: str, varying: set[int]) -> list[str]:
     """What the columns of a role say of a file, a text a level, with what does not vary before them."""
     by_level: dict[int, list[Column]] = {}
     for column, role in pairs:
         if role in wanted:
             by_level.setdefault(column.level, []).append(column)
-    return [_span(file, columns, [c for c, role in pairs if role not in wanted and c.level == level])
+    return [_span(file, columns, [c for c, role in pairs if role not in wanted and c.level == level], varying)
             for level, columns in by_level.items()]
 
 
-def _span(file: FileName, columns: Sequence[Column], others: Sequence[Column]) -> str:
+def _span(file: FileName, columns: Sequence[Column], others: Sequence[Column], varying: set[int]) -> str:
     level = columns[0].level
     text, words = file.component(level), file.open(level)
     if columns[0].position < 0:
@@ -222,11 +239,10 @@ def _span(file: FileName, columns: Sequence[Column], others: Sequence[Column]) -
     barred = [word.end for word in file.words[file.left[level]] if word.end <= first.start
               and word.kind in ("contrast", "visit", "date", "slice", "mask", "split")]
     barred += [words[c.position].end for c in others if c.position < columns[0].position]
-    ends = {words[c.position] for c in others if c.position > columns[-1].position}
-    end = last.end
-    for word in file.words[file.left[level]]:  # what does not vary belongs to the name: IXI002-Guys
+    ends, end = {words[c.position] for c in others if c.position > columns[-1].position}, last.end
+    for word in file.words[file.left[level]]:  # what the rest determines belongs to the name: IXI002-Guys
         if word.start >= end:
-            if word.kind or word in ends:
+            if word.kind or word in ends or (level == -1 and words.index(word) not in varying):
                 break
             end = word.end
     return text[max(barred, default=0):end].lstrip("_-. ")

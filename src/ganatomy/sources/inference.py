@@ -8,14 +8,16 @@ contrast wherever it stands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from ganatomy.data.vocabulary import CLASSES, COUNTERPARTS, PARCELS, PEOPLE, VISITS
+from ganatomy.data.vocabulary import CLASSES, COUNTERPARTS, ECHOES, GRADES, PARCELS, PEOPLE, SITES, VISITS
 from ganatomy.sources.columns import MOST_CLASSES, Codes, Column, Group, coded, crossed, joined, recurrence
+from ganatomy.sources.words import number
 
 CLASS, PARCEL, SUBJECT, VISIT, SLICE, DOMAIN, NOTHING = "CPSVZDX"
 MOST_DOMAINS = 12
@@ -43,10 +45,10 @@ def readings(groups: Sequence[Group], most: int = 24) -> list[Reading]:
     others.
     """
     by_folders: dict[str, list[list[tuple[float, str]]]] = {}
-    for number, group in enumerate(groups):
+    for place, group in enumerate(groups):
         for roles in role_strings(group):
             own = by_folders.setdefault(roles[:len(group.folders)], [[] for _ in groups])
-            own[number].append((score(group, roles), roles))
+            own[place].append((score(group, roles), roles))
     total = sum(len(group.files) for group in groups)
     out = []
     for tried in by_folders.values():
@@ -92,7 +94,8 @@ def role_strings(group: Group) -> Iterator[str]:
                 yield from further(roles + role, place)
         if DOMAIN not in roles and _may_be(column, DOMAIN, group):
             yield from further(roles + DOMAIN, state)
-        if state == 0 and not column.in_name and column.prefix in VISITS and VISIT not in roles:
+        if state == 0 and not column.in_name and VISIT not in roles and (
+                column.prefix in VISITS or all(re.fullmatch(r"(19|20)\d\d", text) for text in column.texts)):
             yield from further(roles + VISIT, state)
 
     return further("", 0)
@@ -106,7 +109,9 @@ def _may_be(column: Column, role: str, group: Group) -> bool:
     if role == SLICE:
         return column.in_name and column.numeric > 0.9 and not group.volume and group.slice.max() == 0
     if role == DOMAIN:
-        return column.numeric < 0.1 and 2 <= column.distinct <= MOST_DOMAINS
+        alone = column.in_name or len(group.files[0].open(column.level)) == 1
+        lettered = column.numeric <= 0.5 or column.prefix in ECHOES
+        return alone and 2 <= column.distinct <= (MOST_DOMAINS if column.wordy else 6) and lettered
     return True
 
 
@@ -132,15 +137,31 @@ def score(group: Group, roles: str) -> float:
             total += _as_class(column, owners, bare)
             total -= 1.5 * (column.wordy and any(map(str.isdigit, group.files[0].component(column.level))))
         elif role == PARCEL:
-            total += 1.5 if column.prefix in PARCELS else -0.3
+            total += 1.5 if column.prefix in PARCELS else -1.0
             total -= 2 * (3 * column.distinct > int(owners.max()) + 1)
         elif role == NOTHING:
             total -= 0.7
     if rest:
         first = joined([column.codes for column, _ in rest if column.level == rest[0][0].level], len(owners))
-        total += 3 * (max(recurrence(first, owners), 0.9 * (rest[0][0].prefix in VISITS)) - 0.5)
-        total += sum(_as_visit(column, owners) if role == VISIT else 0.3 for column, role in rest)
+        timed = rest[0][0].prefix in VISITS and rest[0][1] == VISIT
+        total += 3 * (max(recurrence(first, owners), 0.9 * timed, 0.7 * _runs(group, rest, owners)) - 0.5)
+        total -= 3 * (roles.find(VISIT) < roles.find(SUBJECT) and bare and VISIT in roles)
+        total += sum(_as_visit(column, owners) if role == VISIT else 0.3 - 3 * (column.prefix in PEOPLE)
+                     for column, role in rest)
     return total + sum(_as_domain(group, roles, k, bare) for k, role in enumerate(roles) if role == DOMAIN)
+
+
+def _runs(group: Group, rest: Sequence[tuple[Column, str]], owners: Codes) -> bool:
+    """Whether slices are numbered on from one subject's folder to the next, without a gap in each."""
+    column, role = rest[-1]
+    if role != SLICE or group.columns[0].in_name or owners.max() < 2 or column.prefix in PEOPLE:
+        return False
+    numbers = np.array([number(text) or 0 for text in column.texts])
+    low, high = np.full(int(owners.max()) + 1, numbers.max()), np.zeros(int(owners.max()) + 1, np.int64)
+    np.minimum.at(low, owners, numbers)
+    np.maximum.at(high, owners, numbers)
+    counts = np.bincount(np.unique(np.stack([owners, numbers]), axis=1)[0])
+    return bool(np.median(counts) > 1 and np.mean(high - low + 1 == counts) > 0.8)
 
 
 def is_alone(group: Group, roles: str) -> bool:
@@ -161,7 +182,11 @@ def _subjects(group: Group, pairs: list[tuple[Column, str]], count: int, again: 
         total += 1
     total -= 2 * (first.prefix in PARCELS and not first.in_name) + (first.prefix in VISITS - PEOPLE)
     total -= 2.5 * (first.wordy and not first.in_name and first.distinct <= 6 and own[-1].level != first.level)
-    total -= 2 * (first.bare and not first.in_name and first.distinct <= 10 and not again)
+    total -= 2 * (first.bare and not first.in_name and first.distinct <= 10 and len(own) == 1 and not again)
+    below = [column for column, role in pairs if role == VISIT and column.level not in (first.level, -1)]
+    if below and len(own) == 1 and (first.prefix in SITES or (
+            first.distinct <= 4 and first.prefix not in PEOPLE and below[0].distinct > 1.5 * first.distinct)):
+        total -= 2.5  # few folders, and many in each: sites or visits, and the subjects below them
     if first.numeric:
         total += 0.5
     elif not first.in_name and len(own) == 1:
@@ -170,6 +195,7 @@ def _subjects(group: Group, pairs: list[tuple[Column, str]], count: int, again: 
         unique = column.distinct == len(codes)  # a number of the file's own
         share = max(recurrence(column.codes, codes), 0.5 * unique, 0.9 * (column.prefix in VISITS),
                     2.0 * (first.prefix in PEOPLE))
+        share *= first.prefix not in SITES
         total -= 3 * (share - 0.5) + 1.5 * (own[k - 1].level != column.level)
         codes = joined([codes, column.codes], len(codes))
     return total
@@ -177,7 +203,9 @@ def _subjects(group: Group, pairs: list[tuple[Column, str]], count: int, again: 
 
 def _as_class(column: Column, owners: Codes, bare: bool) -> float:
     total = 0.3 + 2 * column.known(CLASSES)
-    if column.numeric > 0.5:
+    if column.prefix in GRADES:
+        total += 1.5
+    elif column.numeric > 0.5:
         total -= 0.8 if column.numeric == 1 and not column.prefix and column.distinct <= 10 else 2.5
     if column.distinct == len(owners) > 2:
         total -= 3
@@ -191,7 +219,10 @@ def _as_class(column: Column, owners: Codes, bare: bool) -> float:
 def _as_visit(column: Column, owners: Codes) -> float:
     pairs = np.unique(np.stack([owners, column.codes]), axis=1)
     several = np.bincount(pairs[0])
-    return 0.3 * (not column.in_name) - 2 * bool(np.median(several) > 8) - 1 * (column.numeric == 0)
+    named = bool(column.prefix) and column.prefix not in VISITS and column.distinct <= 6 and several.min() > 1
+    if column.prefix in PEOPLE:
+        return -3.0
+    return 0.3 * (not column.in_name) - 2 * bool(np.median(several) > 8) - 1 * (column.numeric == 0) - 1 * named
 
 
 def _as_domain(group: Group, roles: str, k: int, bare: bool) -> float:
@@ -200,7 +231,9 @@ def _as_domain(group: Group, roles: str, k: int, bare: bool) -> float:
     share = crossed(column.codes, group.of(others, SUBJECT + VISIT + SLICE + CLASS, group.contrast, group.visit,
                                            group.slice, group.split))
     known = column.known(COUNTERPARTS)
-    total = 4 * (share - 0.6) + 2 * known - 8 * column.known(CLASSES) - (column.distinct > 6)
+    known = max(known, float(column.prefix in ECHOES))
+    total = 4 * (share - 0.6) + 2 * known - (not column.wordy and not known)
+    total -= 8 * column.known(CLASSES) + (column.distinct > 6)
     if k < roles.find(SUBJECT):
         total -= 0.5 + 2 * (bare and not known)
-    return total if share > 0.45 else total - 5
+    return total if share > (0.45 if known else 0.7) else total - 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,10 +88,13 @@ def attach_masks(source: Path, layout: Layout, images: Sequence[FileName], masks
     for file, image, rest in added:
         more = [word for word in rest if not word.isdigit() and word in recurring]
         name = "-".join([*([file.contrast] if several and file.contrast else []), *more, file.mask])
-        name += "".join(f"_{word}" for word in rest if word.isdigit() and word in recurring and image.slice is None)
+        name += "".join(f"_{word}" for word in rest if word.isdigit() and image.slice is None)
         numbers = [*file.of_kind("slice")] or [word for word in rest if word.isdigit()]
         own = number(numbers[-1]) if numbers and rest and image.slice is not None else image.slice
         out.append(replace(image, path=source / file.name, name=file.name, domain=safe_name(name), slice=own))
+    if len({(e.subject, e.session, e.slice) for e in out}) == len(out) and out:
+        usual = Counter(entry.domain for entry in out).most_common(1)[0][0]  # one mask each, by whatever name
+        out = [replace(entry, domain=usual) for entry in out]
     notes = [*layout.notes, *([f"warning: {len(unmatched)} of {len(masks)} masks match no image by name and are left "
                                "out; --pattern says what belongs together"] if unmatched else [])]
     return replace(layout, entries=sorted([*layout.entries, *out], key=lambda e: natural(e.name)),

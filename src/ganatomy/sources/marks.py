@@ -1,0 +1,165 @@
+"""The marks of a mistake: what a reading of a folder says of its patients that is hardly ever so."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from ganatomy.core.text import counted, listed
+from ganatomy.data.vocabulary import CLASSES, CONTRASTS, COUNTERPARTS, MACHINES, MANNERS, SIDES, is_mask_name
+from ganatomy.sources.entry import Entry
+from ganatomy.sources.words import VOLUMES
+
+MOST_DOMAINS = 12
+_LIKE_CONTRASTS = re.compile(r"(?:echo|te|ti|inv|tr|b|bval|phase)\d+|\d+kv|\d+kev|\d(?:\.\d)?t|3d(?:t1|t2|flair)|"
+                             r"uni|(?:t1|t2|pd|flair|dwi|adc)(?:map|rho|pre|post)?", re.IGNORECASE)
+_LIKE_VISITS = re.compile(r"(?:ses|session|visit|v|m|d|w|wk|y|t|tp|fu|mr|bl|base|time|run|scan|exam|day|week|month|"
+                          r"year)[-_ ]?\d.*|\d{3}|(?:19|20)\d\d.*|\d{1,2}|[^\W\d_]+", re.IGNORECASE)
+
+
+def mark_of(entries: Sequence[Entry], known: bool) -> str:
+    """What of a reading looks like a mistake, in words; "" if nothing does.
+
+    Args:
+        entries: of all files, masks too.
+        known: whether the reading tells whose each image is.
+    """
+    images = [entry for entry in entries if not is_mask_name(entry.domain)]
+    subjects: dict[str, list[Entry]] = defaultdict(list)
+    for entry in images:
+        subjects[entry.subject].append(entry)
+    domains = {entry.domain for entry in images}
+    marks = [_twice(images, known), _longer_ids(subjects)]
+    if known:
+        marks += [_one_subject(subjects, domains), _torn(subjects), _numbered_stems(subjects),
+                  _visits(images, subjects), _named_otherwise(subjects)]
+    marks += [_classes(images), _contrasts(images, domains), "" if known else _folders_of_pictures(images)]
+    return next(filter(None, marks), "")
+
+
+def _is_volume(entry: Entry) -> bool:
+    return entry.name.lower().endswith(VOLUMES)
+
+
+def _twice(images: Sequence[Entry], known: bool) -> str:
+    """Two files for one place."""
+    places = Counter((e.subject, e.session, e.domain, e.slice, e.label) for e in images
+                     if e.slice is not None or _is_volume(e) or not known)
+    twice = [place for place, count in places.items() if count > 1]
+    problem = f"{counted(len(twice), 'image')} would have two files or more"
+    return f"{problem}, such as those of {twice[0][0]}" if twice else ""
+
+
+def _longer_ids(subjects: dict[str, list[Entry]]) -> str:
+    """P01 and P01_msk, P02 and P02_msk: the word that returns is none of the id."""
+    tails: dict[str, set[str]] = defaultdict(set)
+    for subject in subjects:
+        for match in re.finditer(r"[-_ .]", subject):
+            if subject[:match.start()] in subjects:
+                tails[subject[match.end():].lower()].add(subject[:match.start()])
+    for tail, own in tails.items():
+        if len(own) > 1 or len(tails) == 1:
+            first = min(own)
+            return f"{first} and what begins with {first} and goes on with {tail} would be two subjects"
+    return ""
+
+
+def _one_subject(subjects: dict[str, list[Entry]], domains: set[str]) -> str:
+    files = sum(map(len, subjects.values()))
+    alone = len(subjects) == 1 and files > len(domains)
+    return f"all {counted(files, 'image')} would be one subject's" if alone else ""
+
+
+def _torn(subjects: dict[str, list[Entry]]) -> str:
+    torn = sum(len({entry.split for entry in own}) > 1 for own in subjects.values())
+    return (f"{counted(torn, 'subject')} would lie in more than one of train, val and test, as the folders say them"
+            if torn else "")
+
+
+def _numbered_stems(subjects: dict[str, list[Entry]]) -> str:
+    """1234567/A1 and 1234567/A2, while most numbers have one: the number is the patient's."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    for subject in subjects:
+        for match in re.finditer(r"[/_-]", subject):
+            stems[subject[:match.start()]].add(subject)
+    shared = [stem for stem, own in stems.items() if re.search(r"\d{4,}$", stem) and 1 < len(own) < len(subjects)]
+    return f"what shares {shared[0]} would be several subjects" if shared else ""
+
+
+def _visits(images: Sequence[Entry], subjects: dict[str, list[Entry]]) -> str:
+    visits = {entry.session for entry in images} - {""}
+    parts = {part for visit in visits for part in re.split(r"[/_]", visit)}
+    if visits and all(any(_LIKE_CONTRASTS.fullmatch(p) for p in re.split(r"[/_]", visit)) for visit in visits):
+        return f"{listed(sorted(visits)[:4])} would be visits, and look like contrasts"
+    dated = [e for e in images if re.search(r"\d{6}", e.session) and not any(map(str.isdigit, e.subject))
+             and re.search(rf"{re.escape(e.subject)}[-_ .]*{re.escape(e.session)}", e.name)]
+    if dated:
+        return f"{dated[0].session} would be a visit of {dated[0].subject}, and may be the date of a birth"
+    bare = all(re.fullmatch(r"\d{3}", visit) for visit in visits) and all(map(str.isdigit, subjects))
+    if visits and bare:
+        return f"{listed(sorted(visits)[:4])} would be visits of subjects that are numbers too"
+    unlike = not any(map(_LIKE_VISITS.fullmatch, parts))
+    if len(subjects) <= 4 and len(visits) > len(subjects) and unlike:
+        return f"{counted(len(subjects), 'subject')} would have {len(visits)} visits"
+    return ""
+
+
+def _named_otherwise(subjects: dict[str, list[Entry]]) -> str:
+    words = [subject for subject in subjects if subject.lower() in CONTRASTS or subject.lower() in CLASSES
+             or re.fullmatch(r"\d+(?:d|w|wk|m|mo|mon|y|yr|months?|weeks?)", subject.lower())]
+    if len(subjects) <= 3 and not any(any(map(str.isdigit, subject)) for subject in subjects):
+        above = [own[0].name.rpartition("/")[0].rpartition("/")[2] for own in subjects.values()]
+        words = words or ([*subjects] if all(re.search(r"\d", folder) for folder in above) else [])
+    return f"{words[0]} would be a subject, and does not look like one" if words else ""
+
+
+def _classes(images: Sequence[Entry]) -> str:
+    """Names that tell classes which the reading does not have."""
+    if any(entry.label for entry in images):
+        return ""
+    told: list[set[str]] = [CLASSES & set(re.split(r"[\W_\d]+", entry.name.lower())) for entry in images]
+    everywhere = told[0].intersection(*told) if told else set[str]()
+    words = set[str]().union(*told) - everywhere
+    return (f"{listed(sorted(words)[:4])} in the names would say nothing, and may be classes"
+            if len(words) > 1 and sum(map(bool, told)) > 0.8 * len(told) else "")
+
+
+def _contrasts(images: Sequence[Entry], domains: set[str]) -> str:
+    """Contrasts that are too many, unknown beside known ones, or words that may say something else."""
+    if len(domains) > MOST_DOMAINS:
+        return f"there would be {len(domains)} contrasts"
+    words = {domain: set(re.split(r"[\W_]+", domain.lower())) for domain in domains}
+    if len(domains) > 1 and all(own & SIDES for own in words.values()):
+        return f"{listed(sorted(domains))} would be contrasts, and may be sides or views"
+    shared = set.intersection(*words.values()) & CONTRASTS.keys() - MACHINES if len(domains) > 1 else set()
+    if shared:
+        return f"all of {listed(sorted(domains)[:4])} are {min(shared)}: what stands beside it may be a visit"
+    known = {domain for domain, own in words.items() if own & CONTRASTS.keys() or domain.startswith("channel-")}
+    if known and "image" in domains:
+        return f"some images would have no contrast, while others are {listed(sorted(known)[:4])}"
+    if len(domains) < 2:
+        return ""
+    above = [e for e in images if 0 <= e.name.find(e.domain) < e.name.find(e.subject.rpartition("/")[2])]
+    told = known | {domain for domain, own in words.items() if own & COUNTERPARTS}
+    if not told and len(above) > len(images) / 2:
+        return f"{listed(sorted(domains)[:4])} would be contrasts, and may be classes or groups of patients"
+    tails: dict[frozenset[str], set[frozenset[str]]] = defaultdict(set)
+    for own in words.values():
+        plain = frozenset(own & (CONTRASTS.keys() | MANNERS))
+        tails[plain].add(frozenset(own) - plain)
+    if known == domains and len(tails) > 1 and all(len(own) > 1 for own in tails.values()):
+        return f"{listed(sorted(domains)[:4])} would be contrasts: each with the same words beside it"
+    return ""
+
+
+def _folders_of_pictures(images: Sequence[Entry]) -> str:
+    """Pictures that would be subjects of their own, though they lie in folders that are numbered like patients."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for entry in images:
+        folders[entry.name.rpartition("/")[0]].add(entry.subject)
+    last = [folder.rpartition("/")[2] for folder in folders]
+    several = sum(len(own) > 1 for own in folders.values())
+    if len(folders) >= 3 and 2 * several >= len(folders) and all(re.search(r"\d", name) for name in last):
+        return f"each picture would be a subject, though they lie in {len(folders)} numbered folders"
+    return ""
