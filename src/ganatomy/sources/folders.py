@@ -37,7 +37,8 @@ def read_folders(source: Path, names: Sequence[str], sure: bool = False, contras
     Raises:
         Question: no reading is clearly the best, or the best has the marks of a mistake.
     """
-    kept, unmatched = _without_copies(source, names)
+    depth = _wrappers(names)
+    kept, unmatched = _without_copies(source, names, depth)
     given = frozenset(map(str.lower, contrasts))
     wrappers = _wrappers(kept)
     files = [take_apart(name, given, wrappers) for name in kept]
@@ -137,24 +138,26 @@ def _images(files: Sequence[FileName], unmatched: list[tuple[str, str]]) -> tupl
     return images, masks
 
 
-def _without_copies(source: Path, names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The names without those of a folder that holds what lies beside it once more."""
+def _without_copies(source: Path, names: Sequence[str], depth: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """The names without those of a folder that holds what lies beside it once more; `depth` folders hold all files."""
     known = set(names)
-    tops = defaultdict(list)
+    tops: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for name in names:
-        top, _, rest = name.partition("/")
-        tops[top].append(rest)
-    again = {top for top, rests in tops.items() if not (top.isalnum() and any(word.kind for word in words_of(top)))
-             and all(rest and rest in known for rest in rests) and _same_files(source, top, rests)}
-    return ([name for name in names if name.partition("/")[0] not in again],
-            [(name, "a copy of what lies outside of its folder") for name in names if name.partition("/")[0] in again])
+        *above, rest = name.split("/", depth)
+        top, _, below = rest.partition("/")
+        tops[top].append((name, "/".join([*above, below]) if below else ""))
+    again = {name for top, pairs in tops.items()
+             if not (top.isalnum() and any(word.kind for word in words_of(top)))
+             and all(other in known for _, other in pairs) and _same_files(source, pairs) for name, _ in pairs}
+    return ([name for name in names if name not in again],
+            [(name, "a copy of what lies outside of its folder") for name in names if name in again])
 
 
-def _same_files(source: Path, top: str, rests: Sequence[str]) -> bool:
-    """Whether a sample of the files below a folder is byte for byte what lies beside it."""
+def _same_files(source: Path, pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether, in a sample, the two files of each pair are the same byte for byte."""
     try:
-        return all(filecmp.cmp(source / top / rest, source / rest, shallow=False)
-                   for rest in rests[::max(1, len(rests) // COMPARED)])
+        return all(filecmp.cmp(source / one, source / other, shallow=False)
+                   for one, other in pairs[::max(1, len(pairs) // COMPARED)])
     except OSError:
         return False
 
