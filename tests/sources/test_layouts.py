@@ -31,12 +31,6 @@ def test_a_folder_per_subject(tmp_path: Path) -> None:
     assert layout.notes == ["passed over 1 other file; no images by name"]
 
 
-def test_pictures_in_subject_folders_have_slices_and_sessions(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"sub-{i}/sub-{i}_ses-{s}_T1_z{z:03d}.png" for i in (1, 2) for s in (1, 2) for z in (0, 7)))
-    assert found(tmp_path)[:3] == [("sub-1", "ses-1", "T1", "", 0), ("sub-1", "ses-1", "T1", "", 7),
-                                   ("sub-1", "ses-2", "T1", "", 0)]
-
-
 def test_surnames_as_folders_are_subjects_not_classes(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{name}/{d}.nii.gz" for name in ("Smith", "Jones") for d in ("T1", "FLAIR")))
     assert {(s, d) for s, _, d, _, _ in found(tmp_path)} == {
@@ -343,18 +337,6 @@ def test_a_folder_per_contrast_above_or_below_the_patients(tmp_path: Path, name:
     assert owners == {("p1", ""), ("p2", ""), ("p3", "")}
     assert len({e.domain for e in layout.entries}) == 2
     assert layout.subjects_known
-
-
-def test_slices_in_folders_of_contrasts(tmp_path: Path) -> None:
-    expected = {(f"p{s}", c, z) for s in (1, 2) for c in ("T1", "T2") for z in (0, 1)}
-    for i, name in enumerate(("p{s}/{c}/{z:03d}.png", "{c}/p{s}/{z:03d}.png")):
-        touch(tmp_path / str(i), *(name.format(c=c, s=s, z=z) for s in (1, 2) for c in ("T1", "T2") for z in (0, 1)))
-        assert places(tmp_path / str(i)) == expected
-
-
-def test_one_folder_of_one_contrast_is_no_patient(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"T1/p{s}.nii.gz" for s in (1, 2, 3)))
-    assert places(tmp_path) == {(f"p{s}", "T1", None) for s in (1, 2, 3)}
 
 
 def test_masks_beside_and_within_folders_of_contrasts(tmp_path: Path) -> None:
