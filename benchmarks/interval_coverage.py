@@ -27,10 +27,10 @@ from scipy.ndimage import gaussian_filter
 SIZE, SLICES, MADE = 64, 3, 200
 WHITE = 800  # stored value shown as white
 BLUR, GAMMA = 0.5, 0.9  # pixels; of the synthetic population
-NAMES = ("KD-Lite0", "FD-Lite0", "SSIM", "MS-SSIM-3", "Diversity-Lite0", "Diversity-pixels", "Precision-Lite0",
+NAMES = ("KD-Lite0", "SSIM", "MS-SSIM-3", "Diversity-Lite0", "Precision-Lite0",
          "Recall-Lite0", "Density-Lite0", "Coverage-Lite0")
-ALONE = ("kernel", "frechet", "prdc")  # whose floors are not looked at
-MODULES = (*ALONE, "ssim", "ms_ssim", "diversity")
+ALONE = ("kernel", "prdc")  # whose floors are not looked at
+MODULES = (*ALONE, "ssim", "diversity")
 Arrays = dict[str, np.ndarray]
 Figures = dict[str, tuple[float, float, float]]  # value, low, high
 
@@ -97,7 +97,7 @@ def read(results: list) -> Iterator[tuple[str, tuple[float, float, float]]]:
     for r in results:
         yield r.name, (r.value, *(r.interval or (np.nan, np.nan)))
         if r.reference:
-            yield f"{r.name}, real vs real", (r.reference["value"], *(r.reference["interval"] or (np.nan, np.nan)))
+            yield f"{r.name}, real vs real", (r.reference.value, *(r.reference.interval or (np.nan, np.nan)))
         if r.ratio_interval:
             yield f"{r.name}, ratio", (r.ratio, *r.ratio_interval)
 
