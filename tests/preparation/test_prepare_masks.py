@@ -88,7 +88,7 @@ def two_classes(folder: Path) -> Path:
 
 
 def test_slices_of_one_patient_in_two_classes_stay_paired(tmp_path: Path) -> None:
-    dataset = prepare(two_classes(tmp_path / "in"), tmp_path / "out", size=16)
+    dataset = prepare(two_classes(tmp_path / "in"), tmp_path / "out", size=16, yes=True)
     pairs = zip(*(dataset.pixels(dataset.rows(domain))[:, 0, 0].tolist() for domain in ("T1", "T2")), strict=True)
     assert list(pairs) == [(100, 102), (101, 103), (105, 106), (107, 108)]
     assert [(r.subject, r.label, r.slice) for r in dataset.rows("T2")] == [

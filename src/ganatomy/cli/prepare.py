@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
 from ganatomy.cli.terminal import FOLDER, say
-from ganatomy.core.errors import GateError, UserError
+from ganatomy.core.errors import GateError, Question, UserError
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -78,7 +79,25 @@ def prepare(source: Path | None, dataset: Path | None, overwrite: bool, dry_run:
     from ganatomy.preparation.prepare import survey
 
     options = {name: value for name, value in options.items() if value is not None}
-    if dry_run:
-        survey(source, dataset, say=say, **options)
-    elif dataset is not None:
-        run(source, dataset, say=say, overwrite=overwrite, **options)
+    def start(**chosen: Any) -> None:
+        if dry_run:
+            survey(source, dataset, say=say, **chosen)
+        elif dataset is not None:
+            run(source, dataset, say=say, overwrite=overwrite, **chosen)
+
+    try:
+        start(**options)
+    except Question as question:
+        start(**{**options, **_answer(question)})
+
+
+def _answer(question: Question) -> dict[str, str | bool]:
+    """The options of the answer that the user chooses; off a terminal, or where none is chosen, the question itself."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise question
+    say(str(question))
+    choices = click.Choice([*map(str, range(1, len(question.offers) + 1)), "none"])
+    answer = click.prompt("Which one", type=choices, default="none", err=True)
+    if answer == "none":
+        raise UserError("nothing was written", fix="say how the files are to be read by --pattern or another option")
+    return dict(question.offers[int(answer) - 1].options)

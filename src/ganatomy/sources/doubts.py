@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ganatomy.core.errors import Offer, Question
-from ganatomy.core.text import counted, listed, printable
+from ganatomy.core.text import counted, listed
 from ganatomy.data.vocabulary import MACHINES, SPLITS_BY_NAME, is_mask_name
 from ganatomy.sources.columns import Group
-from ganatomy.sources.entry import Entry
+from ganatomy.sources.entry import Entry, example
 from ganatomy.sources.inference import CLASS, DOMAIN, PARCEL, SLICE, SUBJECT, VISIT, Reading, is_alone
 from ganatomy.sources.marks import mark_of
 from ganatomy.sources.words import FileName, take_apart
@@ -119,13 +119,6 @@ def spread(entries: Sequence[Entry]) -> list[Entry]:
     """A few entries of different subjects."""
     first = list({entry.subject: entry for entry in reversed(entries)}.values())
     return first[::max(1, len(first) // EXAMPLES)][:EXAMPLES]
-
-
-def example(entry: Entry) -> str:
-    """How one file is read, in a line."""
-    parts = [("class", entry.label), ("subject", entry.subject), ("visit", entry.session), ("contrast", entry.domain),
-             ("slice", "" if entry.slice is None else str(entry.slice)), ("split", entry.split)]
-    return f"{printable(entry.name)} -> " + ", ".join(f"{name} {printable(text)}" for name, text in parts if text)
 
 
 def pattern_of(reading: Reading, masks: Sequence[Entry] = ()) -> str:

@@ -258,6 +258,13 @@ def _holds_dicom(path: str) -> bool:
         return False
 
 
+def example(entry: Entry) -> str:
+    """How one file is read, in a line."""
+    parts = [("class", entry.label), ("subject", entry.subject), ("visit", entry.session), ("contrast", entry.domain),
+             ("slice", "" if entry.slice is None else str(entry.slice)), ("split", entry.split)]
+    return f"{printable(entry.name)} -> " + ", ".join(f"{name} {printable(text)}" for name, text in parts if text)
+
+
 def scan_entry(entry: Entry) -> Header:
     """The header of an entry, pixels not decoded. Raises `Unreadable` with the reason."""
     if entry.header is not None:

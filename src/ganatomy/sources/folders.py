@@ -12,8 +12,8 @@ from ganatomy.core.errors import Offer, Question
 from ganatomy.core.text import listed, printable
 from ganatomy.data.vocabulary import SPLITS_BY_NAME, is_mask_name
 from ganatomy.sources.columns import FEW, ODD, Column, Group, groups_by_depth
-from ganatomy.sources.doubts import example, refuse_doubtful, spread
-from ganatomy.sources.entry import Entry, Layout, safe_name
+from ganatomy.sources.doubts import refuse_doubtful, spread
+from ganatomy.sources.entry import Entry, Layout, example, safe_name
 from ganatomy.sources.inference import CLASS, DOMAIN, PARCEL, SLICE, SUBJECT, VISIT, Reading, is_alone, readings
 from ganatomy.sources.masks import attach_masks, with_label_maps
 from ganatomy.sources.words import FileName, number, settle_contrasts, settle_words, take_apart, words_of
@@ -175,11 +175,13 @@ def entries_of(source: Path, reading: Reading, splits: bool) -> tuple[list[Entry
         unsaid = _constant_words(group, reading.groups)
         for k, file in enumerate(group.files):
             split = split_of(file) if splits else ""
-            subject = "/".join(_texts(file, pairs, SUBJECT, group.varying)) or _constant(file)
+            told = {text.lower() for text in _words(k, pairs, DOMAIN)}
+            varying = {n for n in group.varying if file.open(-1)[n].text.lower() not in told} if told else group.varying
+            subject = "/".join(_texts(file, pairs, SUBJECT, varying)) or _constant(file)
             label = "/".join(_whole(file, pairs, CLASS))
             if alone and not group.volume:
                 subject = "/".join(filter(None, (split, *_whole(file, pairs, CLASS + PARCEL), subject)))
-            session = "/".join(dict.fromkeys([*file.of_kind("visit", "date"), *_texts(file, pairs, VISIT, set())]))
+            session = "/".join(dict.fromkeys([*file.of_kind("visit", "date"), *_texts(file, pairs, VISIT)]))
             contrast = "" if constant else file.contrast or ("-".join(unsaid) if several and not columns else "")
             domain = "-".join(filter(None, [contrast, *_words(k, pairs, DOMAIN)]))
             slices = [*file.of_kind("slice"), *_words(k, pairs, SLICE)]
@@ -216,15 +218,17 @@ def _constant(file: FileName) -> str:
         if words := file.open(level):
             text = file.component(level)
             return text if len(words) == len(file.words[file.left[level]]) else text[words[0].start:words[-1].end]
-    return file.components[-1]
+    return file.components[-2] if len(file.components) > 1 else file.components[-1]
 
 
 def _words(k: int, pairs: Sequence[tuple[Column, str]], wanted: str) -> list[str]:
     return [column.texts[k] for column, role in pairs if role in wanted]
 
 
-def _texts(file: FileName, pairs: Sequence[tuple[Column, str]], wanted: str, varying: set[int]) -> list[str]:
-    """What the columns of a role say of a file, a text a level, with what does not vary before them."""
+def _texts(file: FileName, pairs: Sequence[tuple[Column, str]], wanted: str,
+           varying: set[int] | None = None) -> list[str]:
+    """What the columns of a role say of a file, a text a level; of subjects, for which `varying` is given, with what
+    does not vary before them."""
     by_level: dict[int, list[Column]] = {}
     for column, role in pairs:
         if role in wanted:
@@ -233,12 +237,15 @@ def _texts(file: FileName, pairs: Sequence[tuple[Column, str]], wanted: str, var
             for level, columns in by_level.items()]
 
 
-def _span(file: FileName, columns: Sequence[Column], others: Sequence[Column], varying: set[int]) -> str:
+def _span(file: FileName, columns: Sequence[Column], others: Sequence[Column],
+          varying: set[int] | None) -> str:
     level = columns[0].level
     text, words = file.component(level), file.open(level)
     if columns[0].position < 0:
         return text
     first, last = words[columns[0].position], words[columns[-1].position]
+    if varying is None:
+        return text[first.start:last.end]
     barred = [word.end for word in file.words[file.left[level]] if word.end <= first.start
               and word.kind in ("contrast", "visit", "date", "slice", "mask", "split")]
     barred += [words[c.position].end for c in others if c.position < columns[0].position]

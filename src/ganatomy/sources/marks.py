@@ -7,15 +7,24 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from ganatomy.core.text import counted, listed
-from ganatomy.data.vocabulary import CLASSES, CONTRASTS, COUNTERPARTS, MACHINES, MANNERS, SIDES, is_mask_name
+from ganatomy.data.vocabulary import (
+    CLASSES,
+    CONTRASTS,
+    COUNTERPARTS,
+    MACHINES,
+    MANNERS,
+    SIDES,
+    TIMES,
+    VISITS,
+    is_mask_name,
+)
 from ganatomy.sources.entry import Entry
 from ganatomy.sources.words import VOLUMES
 
 MOST_DOMAINS = 12
 _LIKE_CONTRASTS = re.compile(r"(?:echo|te|ti|inv|tr|b|bval|phase)\d+|\d+kv|\d+kev|\d(?:\.\d)?t|3d(?:t1|t2|flair)|"
                              r"uni|(?:t1|t2|pd|flair|dwi|adc)(?:map|rho|pre|post)?", re.IGNORECASE)
-_LIKE_VISITS = re.compile(r"(?:ses|session|visit|v|m|d|w|wk|y|t|tp|fu|mr|bl|base|time|run|scan|exam|day|week|month|"
-                          r"year)[-_ ]?\d.*|\d{3}|(?:19|20)\d\d.*|\d{1,2}|[^\W\d_]+", re.IGNORECASE)
+_PLANES = {"axial", "coronal", "sagittal"}
 
 
 def mark_of(entries: Sequence[Entry], known: bool) -> str:
@@ -34,7 +43,8 @@ def mark_of(entries: Sequence[Entry], known: bool) -> str:
     if known:
         marks += [_one_subject(subjects, domains), _torn(subjects), _numbered_stems(subjects),
                   _visits(images, subjects), _named_otherwise(subjects)]
-    marks += [_classes(images), _contrasts(images, domains), "" if known else _folders_of_pictures(images)]
+    marks += [_classes(images, known), _contrasts(images, domains)]
+    marks += [] if known else [_folders_of_pictures(images), _shared_stems(images)]
     return next(filter(None, marks), "")
 
 
@@ -88,35 +98,59 @@ def _numbered_stems(subjects: dict[str, list[Entry]]) -> str:
 
 
 def _visits(images: Sequence[Entry], subjects: dict[str, list[Entry]]) -> str:
+    """Visits that look like contrasts, like subjects, or like the date of a birth."""
     visits = {entry.session for entry in images} - {""}
-    parts = {part for visit in visits for part in re.split(r"[/_]", visit)}
-    if visits and all(any(_LIKE_CONTRASTS.fullmatch(p) for p in re.split(r"[/_]", visit)) for visit in visits):
-        return f"{listed(sorted(visits)[:4])} would be visits, and look like contrasts"
+    if not visits:
+        return ""
+    some = listed(sorted(visits)[:4])
+    parts = {visit: [part for part in re.split(r"[/_ ]", visit) if part] for visit in visits}
+    if all(any(map(_LIKE_CONTRASTS.fullmatch, own)) for own in parts.values()):
+        return f"{some} would be visits, and look like contrasts"
+    if not all(_says_time(next((part for part in own if not part.isdigit()), "")) for own in parts.values()):
+        return f"{some} would be visits, and do not look like it"
     dated = [e for e in images if re.search(r"\d{6}", e.session) and not any(map(str.isdigit, e.subject))
              and re.search(rf"{re.escape(e.subject)}[-_ .]*{re.escape(e.session)}", e.name)]
     if dated:
         return f"{dated[0].session} would be a visit of {dated[0].subject}, and may be the date of a birth"
-    bare = all(re.fullmatch(r"\d{3}", visit) for visit in visits) and all(map(str.isdigit, subjects))
-    if visits and bare:
-        return f"{listed(sorted(visits)[:4])} would be visits of subjects that are numbers too"
-    unlike = not any(map(_LIKE_VISITS.fullmatch, parts))
-    if len(subjects) <= 4 and len(visits) > len(subjects) and unlike:
+    numbers = all(visit.isdigit() and len(visit) < 6 for visit in visits)
+    if numbers and (all(map(str.isdigit, subjects)) or not any(any(map(str.isdigit, name)) for name in subjects)):
+        return f"{some} would be visits of {listed(sorted(subjects)[:3])}, and may be numbers of subjects"
+    if numbers and len(subjects) <= 4 and len(visits) > len(subjects):
         return f"{counted(len(subjects), 'subject')} would have {len(visits)} visits"
     return ""
 
 
+def _says_time(part: str) -> bool:
+    """Whether a part of a visit's name is a number, or says that it is a time."""
+    letters = re.match(r"[^\W\d_]*", part)
+    word = letters[0].lower() if letters else ""
+    further = {"ses", "session", "visit", "timepoint", "pre", "post", "mid", "frame", "run"}
+    return not word or word in VISITS | TIMES | further
+
+
 def _named_otherwise(subjects: dict[str, list[Entry]]) -> str:
     words = [subject for subject in subjects if subject.lower() in CONTRASTS or subject.lower() in CLASSES
-             or re.fullmatch(r"\d+(?:d|w|wk|m|mo|mon|y|yr|months?|weeks?)", subject.lower())]
+             or re.fullmatch(r"\d+(?:d|w|wk|m|mo|mon|y|yr|months?|weeks?)|(?:v|m|wk|tp|fu|visit|ses)-?\d{1,2}",
+                             subject.lower())]
     if len(subjects) <= 3 and not any(any(map(str.isdigit, subject)) for subject in subjects):
         above = [own[0].name.rpartition("/")[0].rpartition("/")[2] for own in subjects.values()]
         words = words or ([*subjects] if all(re.search(r"\d", folder) for folder in above) else [])
     return f"{words[0]} would be a subject, and does not look like one" if words else ""
 
 
-def _classes(images: Sequence[Entry]) -> str:
-    """Names that tell classes which the reading does not have."""
-    if any(entry.label for entry in images):
+def _classes(images: Sequence[Entry], known: bool) -> str:
+    """Classes that are planes, or in which the subjects' names begin again; words of classes that say nothing."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for entry in images:
+        owners[entry.label].add(entry.subject)
+    labels = sorted(owners.keys() - {""})
+    if labels and {label.lower() for label in labels} <= _PLANES:
+        return f"{listed(labels)} would be classes, and are planes"
+    if len(labels) > 1 and known:
+        again = set.intersection(*owners.values())
+        if 2 * len(again) > max(map(len, owners.values())):
+            return f"{min(again)} would be one subject in {listed(labels[:3])}, and the names may begin again in each"
+    if labels:
         return ""
     told: list[set[str]] = [CLASSES & set(re.split(r"[\W_\d]+", entry.name.lower())) for entry in images]
     everywhere = told[0].intersection(*told) if told else set[str]()
@@ -162,4 +196,17 @@ def _folders_of_pictures(images: Sequence[Entry]) -> str:
     several = sum(len(own) > 1 for own in folders.values())
     if len(folders) >= 3 and 2 * several >= len(folders) and all(re.search(r"\d", name) for name in last):
         return f"each picture would be a subject, though they lie in {len(folders)} numbered folders"
+    return ""
+
+
+def _shared_stems(images: Sequence[Entry]) -> str:
+    """Pictures that would be subjects of their own, though most share the first number of their names with others."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    for entry in images:
+        folder, _, name = entry.name.rpartition("/")
+        match = re.match(r"(\D*\d+)\D.*\d", name.rpartition(".")[0])
+        stems[f"{folder}/{match[1]}" if match else entry.name].add(entry.subject)
+    shared = [stem for stem, own in stems.items() if len(own) > 1]
+    if len(shared) > 1 and 2 * sum(len(stems[stem]) for stem in shared) >= len(images):
+        return f"what begins with {shared[0].rpartition('/')[2]} would be several subjects"
     return ""

@@ -12,9 +12,11 @@ from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.data.vocabulary import SPLITS_BY_NAME, is_mask_name
 from ganatomy.formats import Unreadable
-from ganatomy.sources.entry import Entry, Layout, Piece, safe_name
+from ganatomy.sources.entry import Entry, Layout, Piece, example, safe_name
 from ganatomy.sources.words import take_apart
 
+SHOWN = 10
+"""Files of which is told how a pattern reads them."""
 SAMPLE = 64
 """Pictures whose sizes are looked at."""
 _SIDE = re.compile(r"(train|val|valid|validation|test)[-_]?([AB])", re.IGNORECASE)
@@ -149,7 +151,8 @@ def match_pattern(source: Path, names: Sequence[str], pattern: str, domains: Seq
     if not entries:
         raise UserError(f"none of {len(names)} image files fits the pattern {pattern!r}", where=source,
                         fix=f"the first file is {names[0]!r}; write the pattern after it")
-    return Layout("files that fit the pattern", entries, unmatched=unmatched)
+    return Layout("files that fit the pattern", entries, unmatched=unmatched,
+                  examples=[example(entry) for entry in entries[:SHOWN]])
 
 
 def _plain_masks(entries: list[Entry]) -> list[Entry]:

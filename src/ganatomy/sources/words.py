@@ -31,6 +31,7 @@ _WORD = re.compile(rf"(?P<date>(?<!\d){_DATE})|(?P<visit>(?<![^\W\d_]){_VISIT}(?
                    re.IGNORECASE)
 _SPLITS = "|".join(SPLITS_BY_NAME)
 _FUSED = re.compile(rf"(?i:({_SPLITS}))((?i:{'|'.join(sorted(CONTRASTS, key=len, reverse=True))})|[AB])")
+_SPLIT_NUMBER = re.compile(rf"((?i:{_SPLITS}))(\d+)")
 _CAMEL = re.compile(rf"((?i:{_SPLITS}))(?i:data|set|dataset|images|imgs)")
 _IMAGES_OF = re.compile(r"(?:images?|imgs?)[-_ ]?(tr|ts|va|train|test|val)", re.IGNORECASE)
 _NUMBERED = re.compile(r"(images?|imgs?|masks?|labels?|segs?)(\d+)", re.IGNORECASE)
@@ -179,6 +180,11 @@ def _words(text: str, folder: bool, more: frozenset[str] = frozenset()) -> tuple
             words += [Word("split", fused[1], start, start + fused.end(1)),
                       Word("contrast" if len(fused[2]) > 1 else "", fused[2], start + fused.start(2),
                            start + fused.end(2))]
+            continue
+        if numbered := _SPLIT_NUMBER.fullmatch(match.group()):
+            start = match.start()
+            words += [Word("split", numbered[1], start, start + numbered.end(1)),
+                      Word("", numbered[2], start + numbered.start(2), start + numbered.end(2))]
             continue
         if not words and not folder and (numbered := _NUMBERED.fullmatch(match.group())):
             start = match.start()
