@@ -41,8 +41,6 @@ def read(*patterns: str) -> set[tuple[str, ...]]:
     return {(e.subject, e.session, e.domain) for e in read_folders(X, named(*patterns)).entries}
 
 
-# ------------------------------------------------------------------ random folders
-
 def images_of(seed: int) -> list[str]:
     """The images of a random layout, in the order in which a source's files are walked."""
     return sorted((name for name in layout_of(seed).names if name.lower().endswith(formats.SUFFIXES)), key=natural)
@@ -93,20 +91,19 @@ def test_the_pattern_of_a_reading_reads_the_same(monkeypatch: pytest.MonkeyPatch
     assert same >= 0.85 * number
 
 
-# ------------------------------------------------------------------ the marks of a mistake
-
 MARKS = {
     "two files for one place": (["{P1,P2,P5}/{T1,T1_gado}.nii.gz"], "3 images would have two files or more"),
     "an id that goes on": (["{P1,P2,P5}.png", "P1_xyz.png"], "P1 and what begins with P1 .* xyz would be two subjects"),
-    "one subject": (["P1/{ses-1,ses-2}/T1.nii.gz"], "all 2 images would be one subject's"),
+    "one subject": (["P1/slice{1,2,3}.png"], "all 3 images would be one subject's"),
     "torn by the split": (["train/{P1,P2,P3}/{1,2}.png", "test/{P3,P4}/{3,4}.png"], "1 subject would lie in more than"),
     "accession numbers": (["1234567_{987654,987659}_T1.nii", "234567_987641_T1.nii", "345678_987642_T1.nii"],
                           "what shares 1234567 would be several subjects"),
     "visits like contrasts": (["{P1,P2,P5}/{80kV,140kV}.nii.gz"], "80kV would be visits, and look like contrasts"),
     "dates of birth": (["{MEIER_19640312,MEIER_19710101,HUBER_19501212}/{T1,T2}.nii.gz"], "the date of a birth"),
-    "sites": (["{01,02,03}-{001,002,003}_{T1,T2}.nii.gz"], "visits of subjects that are numbers too"),
-    "many visits": (["{P1,P2}/{alpha-1x,beta-1x,gamma-1x}/{T1,T2}.nii.gz"], "2 subjects would have 3 visits"),
-    "a group as subject": (["{HC,MS}_{001,002,003}_{T1,T2}.nii.gz"], "HC would be a subject, and does not look like"),
+    "sites": (["{01,02,03}-{001,002,003}_{T1,T2}.nii.gz"], "may be numbers of subjects"),
+    "visits": (["{P1,P2}/{4,5,6}/{T1,T2}.nii.gz"], "2 subjects would have 3 visits"),
+    "no times": (["{P1,P2,P5}_{T1,xyz}.nii.gz"], "T1 and xyz would be visits, and do not look like it"),
+    "a class as subject": (["{normal,tumor}_{1,2,3,4}.png"], "normal would be a subject, and does not look like one"),
     "classes in names": (["{P1,P2}_benign_{1,2,3}.png", "{P3,P4}_malignant_{1,2,3}.png"], "and may be classes"),
     "many contrasts": (["{P1,P2,P5}/{T1,T1ce,T2,FLAIR,ADC,DWI,PD,SWI,CT,PET,CBCT,MPRAGE,TOF}.nii.gz"],
                        "there would be 13 contrasts"),
@@ -117,9 +114,10 @@ MARKS = {
     "scanners": (["{Siemens,GE}/{001,002,003,004}/{T1,T2}.nii.gz"], "each with the same words beside it"),
     "numbered folders": (["{Gesund,Krank}/{P1,P2,P3}/{1,2,3}.png"], "a subject, though they lie in 6 numbered folders"),
     "names of two shapes": (["{P1,P2,P3_new}_{001,002}.png"], "some pictures would be subjects of their own"),
-    "several ways": (["{001,002,003}_{P01,P02,P05}.png"], "can be read in several ways"),
+    "shared numbers": (["{001,002,003}_{P01,P02,P05}.png"], "what begins with 001 would be several subjects"),
+    "several ways": (["{grade1,grade2}/{P1,P2,P3}/{T1,T2}.nii.gz"], "can be read in several ways"),
 }
-UNREADABLE = {"groups of patients", "scanners", "numbered folders", "several ways"}
+UNREADABLE = {"groups of patients", "scanners", "numbered folders", "shared numbers", "several ways"}
 """Folders of which a pattern that is offered fits no file."""
 
 
@@ -141,8 +139,6 @@ def test_masks_of_nobody_are_asked_about() -> None:
         read_folders(X, named("Original/{1,2,3}.png", "Ground Truth/{x4,x5}.png"))
     assert [*caught.value.offers[0].options] == ["yes"] and [*caught.value.offers[1].options] == ["pattern"]
 
-
-# ------------------------------------------------------------------ words
 
 def owned(subjects: str, domains: Iterable[str] = ("image",), visits: Iterable[str] = ("",)) -> set[tuple[str, ...]]:
     return {*product(subjects.split(), visits, domains)}
