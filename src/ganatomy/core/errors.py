@@ -48,7 +48,7 @@ class Offer:
 
 
 class Question(UserError):
-    """An input that can be read in several ways: the error shows each, with the options that choose it."""
+    """An input that can be read in several ways: the command line shows them, and on a terminal asks."""
 
     def __init__(self, what: str, offers: Sequence[Offer], *, where: str | Path | None = None) -> None:
         self.offers = tuple(offers)
