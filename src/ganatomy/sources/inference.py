@@ -176,6 +176,7 @@ def _subjects(group: Group, pairs: list[tuple[Column, str]], count: int, again: 
     own = [column for column, role in pairs if role == SUBJECT]
     if not own:
         numbered = any(any(map(str.isdigit, word.text)) for word in group.files[0].open(-1))
+        total -= 3 * any(column.numeric == 1 for column, _ in pairs)  # a number would rather be the subject's
         return total - (4 if group.contrast.max() > 0 and not numbered else 1.5)  # what returns everywhere is nobody
     first, codes = own[0], own[0].codes
     if first.prefix in PEOPLE:

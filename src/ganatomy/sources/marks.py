@@ -13,6 +13,7 @@ from ganatomy.data.vocabulary import (
     COUNTERPARTS,
     MACHINES,
     MANNERS,
+    PARCELS,
     SIDES,
     TIMES,
     VISITS,
@@ -112,6 +113,10 @@ def _visits(images: Sequence[Entry], subjects: dict[str, list[Entry]]) -> str:
              and re.search(rf"{re.escape(e.subject)}[-_ .]*{re.escape(e.session)}", e.name)]
     if dated:
         return f"{dated[0].session} would be a visit of {dated[0].subject}, and may be the date of a birth"
+    above = [e for e in images if e.subject.isdigit() and 0 <= e.name.find(e.session) < e.name.rfind(e.subject)]
+    lone = len(above) == len(images) and all(e.slice is None and not _is_volume(e) for e in images)
+    if lone and all("/" in e.name[e.name.find(e.session):] for e in above):
+        return f"{some} would be visits, and may be subjects: below them are numbers alone"
     numbers = all(visit.isdigit() and len(visit) < 6 for visit in visits)
     if numbers and (all(map(str.isdigit, subjects)) or not any(any(map(str.isdigit, name)) for name in subjects)):
         return f"{some} would be visits of {listed(sorted(subjects)[:3])}, and may be numbers of subjects"
@@ -130,8 +135,8 @@ def _says_time(part: str) -> bool:
 
 def _named_otherwise(subjects: dict[str, list[Entry]]) -> str:
     words = [subject for subject in subjects if subject.lower() in CONTRASTS or subject.lower() in CLASSES
-             or re.fullmatch(r"\d+(?:d|w|wk|m|mo|mon|y|yr|months?|weeks?)|(?:v|m|wk|tp|fu|visit|ses)-?\d{1,2}",
-                             subject.lower())]
+             or re.fullmatch(r"\d+(?:d|w|wk|m|mo|mon|y|yr|months?|weeks?)|(?:v|m|wk|tp|fu|visit|ses)-?\d{1,2}|d\d+|"
+                             rf"(?:{'|'.join(PARCELS)})[-_ ]?\d+", subject.lower())]
     if len(subjects) <= 3 and not any(any(map(str.isdigit, subject)) for subject in subjects):
         above = [own[0].name.rpartition("/")[0].rpartition("/")[2] for own in subjects.values()]
         words = words or ([*subjects] if all(re.search(r"\d", folder) for folder in above) else [])
@@ -146,6 +151,8 @@ def _classes(images: Sequence[Entry], known: bool) -> str:
     labels = sorted(owners.keys() - {""})
     if labels and {label.lower() for label in labels} <= _PLANES:
         return f"{listed(labels)} would be classes, and are planes"
+    if labels and all(entry.label == entry.subject.rpartition("/")[2] for entry in images):
+        return f"{listed(labels[:3])} would be classes, and are called like their subjects"
     if len(labels) > 1 and known:
         again = set.intersection(*owners.values())
         if 2 * len(again) > max(map(len, owners.values())):
@@ -167,7 +174,8 @@ def _contrasts(images: Sequence[Entry], domains: set[str]) -> str:
     if len(domains) > 1 and all(own & SIDES for own in words.values()):
         return f"{listed(sorted(domains))} would be contrasts, and may be sides or views"
     shared = set.intersection(*words.values()) & CONTRASTS.keys() - MACHINES if len(domains) > 1 else set()
-    if shared:
+    points = {"t1", "t2"}
+    if shared and all((own & CONTRASTS.keys()) - shared <= points and own & points for own in words.values()):
         return f"all of {listed(sorted(domains)[:4])} are {min(shared)}: what stands beside it may be a visit"
     known = {domain for domain, own in words.items() if own & CONTRASTS.keys() or domain.startswith("channel-")}
     if known and "image" in domains:
