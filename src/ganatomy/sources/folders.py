@@ -218,7 +218,8 @@ def _constant(file: FileName) -> str:
         if words := file.open(level):
             text = file.component(level)
             return text if len(words) == len(file.words[file.left[level]]) else text[words[0].start:words[-1].end]
-    return file.components[-2] if len(file.components) > 1 else file.components[-1]
+    plain = [folder for folder in file.components[:-1] if not any(word.kind for word in words_of(folder))]
+    return plain[-1] if plain else "subject"
 
 
 def _words(k: int, pairs: Sequence[tuple[Column, str]], wanted: str) -> list[str]:
