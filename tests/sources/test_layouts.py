@@ -217,13 +217,13 @@ def test_natural_order() -> None:
 
 
 def test_dicom_among_other_images(tmp_path: Path) -> None:
-    touch(tmp_path, "p1/a.png", "p1/b.png", "p1/1.dcm")
+    touch(tmp_path, "scans/a.png", "scans/b.png", "scans/1.dcm")
     layout = find_layout(tmp_path)
-    assert {e.name for e in layout.entries} == {"p1/a.png", "p1/b.png"}
+    assert {e.name for e in layout.entries} == {"scans/a.png", "scans/b.png"}
     assert layout.notes == ["passed over 1 DICOM file; --layout dicom takes them instead"]
     with pytest.raises(UserError, match="none can be used"):  # they are taken when asked for
         find_layout(tmp_path, kind="dicom")
-    touch(tmp_path, "p1/2.dcm", "p1/3.dcm")
+    touch(tmp_path, "scans/2.dcm", "scans/3.dcm")
     with pytest.raises(UserError, match="holds 3 DICOM files, and none"):
         find_layout(tmp_path)
     assert len(find_layout(tmp_path, kind="folders").entries) == 2

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ganatomy.core.errors import Offer, Question
+from ganatomy.core.errors import Offer, Question, UserError
 from ganatomy.core.text import counted, listed
 from ganatomy.data.vocabulary import MACHINES, SPLITS_BY_NAME, is_mask_name
 from ganatomy.sources.columns import Group
 from ganatomy.sources.entry import Entry, example
 from ganatomy.sources.inference import CLASS, DOMAIN, PARCEL, SLICE, SUBJECT, VISIT, Reading, is_alone
 from ganatomy.sources.marks import mark_of
+from ganatomy.sources.templates import match_pattern
 from ganatomy.sources.words import FileName, take_apart
 
 MARGIN = 0.75
@@ -48,9 +49,10 @@ def refuse_doubtful(source: Path, tried: Sequence[Reading], entries: Sequence[En
     offers = []
     if problem:
         others = _others(tried, entries, read, WIDE)
-        offers = [_offer(*one) for one in ((reading, entries), *others)][:OFFERS]
-    if problem and len(offers) == 1:
-        offers.append(Offer("it is as shown first", {"yes": True}))
+        offers = [Offer(_told(entries), _settles(source, reading, entries) or {"yes": True})]
+        offers += [Offer(_told(own), options) for other, own in others if (options := _settles(source, other, own))]
+        if len(offers) == 1:
+            offers.append(Offer("it is as shown first", {"yes": True}))
     if machines := _machines(reading):
         problem = f"nothing says whether {machines} of one name are one patient's"
         pattern = pattern_of(reading, [entry for entry in entries if is_mask_name(entry.domain)])
@@ -100,15 +102,25 @@ def _differ(one: Sequence[Entry], other: Sequence[Entry]) -> bool:
     return False
 
 
-def _offer(reading: Reading, entries: Sequence[Entry]) -> Offer:
+def _settles(source: Path, reading: Reading, entries: Sequence[Entry]) -> dict[str, str | bool] | None:
+    """The pattern that reads the files so, None where patterns cannot say it."""
+    pattern = pattern_of(reading, [entry for entry in entries if is_mask_name(entry.domain)])
+    try:
+        again = match_pattern(source, [entry.name for entry in entries], pattern).entries
+    except UserError:
+        return None
+    counts = [[len({getattr(e, name) for e in own}) for name in ("name", "subject", "label")] for own in (again, entries)]
+    return {"pattern": pattern} if counts[0] == counts[1] else None
+
+
+def _told(entries: Sequence[Entry]) -> str:
+    """What a reading makes of the files, in lines."""
     subjects = len({entry.subject for entry in entries})
     labels = sorted({entry.label for entry in entries} - {""})
     domains = sorted({entry.domain for entry in entries})
     what = [counted(subjects, "subject"), f"contrasts {_some(domains)}" if len(domains) > 1 else "",
             f"classes {_some(labels)}" if labels else ""]
-    lines = [", ".join(filter(None, what)), *(f"     {example(entry)}" for entry in spread(entries))]
-    masks = [entry for entry in entries if is_mask_name(entry.domain)]
-    return Offer("\n".join(lines), {"pattern": pattern_of(reading, masks)})
+    return "\n".join([", ".join(filter(None, what)), *(f"     {example(entry)}" for entry in spread(entries))])
 
 
 def _some(names: Sequence[str]) -> str:
@@ -123,40 +135,61 @@ def spread(entries: Sequence[Entry]) -> list[Entry]:
 
 def pattern_of(reading: Reading, masks: Sequence[Entry] = ()) -> str:
     """What `--pattern` takes for a reading: patterns of its masks and for each shape of the paths, with | between."""
-    images = [_pattern(group, roles) for group, roles in zip(reading.groups, reading.roles, strict=True)]
+    images = [_pattern(group, own, roles) for group, roles in zip(reading.groups, reading.roles, strict=True)
+              for own in _shapes(group)]
     some = Counter(_mask_pattern(entry) for entry in masks[::max(1, len(masks) // LOOKED_AT)])
     return "|".join(dict.fromkeys([*(pattern for pattern, _ in some.most_common(SHAPES)), *images[:SHAPES]]))
 
 
-def _pattern(group: Group, roles: str) -> str:
+def _shapes(group: Group) -> list[list[FileName]]:
+    """The files of a group by the numbers of words in their components, the most first."""
+    shapes: dict[tuple[int, ...], list[FileName]] = defaultdict(list)
+    for file in group.files:
+        shapes[tuple(map(len, file.words))].append(file)
+    return sorted(shapes.values(), key=len, reverse=True)
+
+
+def _pattern(group: Group, files: Sequence[FileName], roles: str) -> str:
     by_place = {(column.level, column.position): role for column, role in zip(group.columns, roles, strict=True)}
-    depth = len(group.files[0].components)
-    parts = [_component([file for file in group.files if len(file.components) == depth], number, by_place)
-             for number in range(depth)]
-    endings = {file.name[len("/".join(file.components)):] for file in group.files}
+    alone = len(files) == len(group.files)
+    parts = [_component(files, number, by_place, alone) for number in range(len(files[0].components))]
+    endings = {file.name[len("/".join(file.components)):] for file in files}
     if "{subject}" not in "/".join(parts):
         parts[-1] = "{subject}"
     return "/".join(parts) + (endings.pop() if len(endings) == 1 else ".*")
 
 
-def _component(files: Sequence[FileName], number: int, by_place: Mapping[tuple[int, int], str]) -> str:
-    """One component of the pattern: fields for what has a role, the text where it is the same in all files, else *."""
+def _component(files: Sequence[FileName], number: int, by_place: Mapping[tuple[int, int], str],
+               alone: bool) -> str:
+    """One component of the pattern: fields for what has a role, the text where it is the same in all files, else *.
+
+    `alone` says that there are no files of other shapes, which may say something else where these are the same.
+    """
     first = files[0]
     level = -1 if number == len(first.components) - 1 else first.left.index(number) if number in first.left else None
-    if len({file.components[number] for file in files}) == 1:
+    if alone and len({file.components[number] for file in files}) == 1:
         return first.components[number]
     whole = by_place.get((level, -1), "") if level is not None else ""
     if whole:
         return _FIELDS.get(whole, "*")
-    if len({len(file.words[number]) for file in files}) > 1:
-        return "*"
-    parts, place, end = list[str](), 0, 0
+    parts, place, end, barred, within = list[str](), 0, 0, 0, False
     for k, word in enumerate(first.words[number]):
         role = word.kind or (by_place.get((level, place), "") if level is not None else "")
         place += not word.kind
         same = len({file.words[number][k].text for file in files}) == 1
-        parts += [first.components[number][end:word.start], word.text if same else _FIELDS.get(role, "*")]
-        end = word.end
+        if within and (role == SUBJECT or (not role and not (same and level == -1))):
+            end = word.end  # what varies beside the subject's number belongs to its name
+            continue
+        parts.append(first.components[number][end:word.start])
+        end, within = word.end, role == SUBJECT
+        if within:
+            before = "".join(parts[barred:])
+            parts[barred:] = [before[:len(before) - len(before.lstrip("_-. "))], "{subject}"]
+        elif role not in _FIELDS or (same and alone):
+            parts.append(word.text if same else "*")
+        else:
+            parts.append(re.sub(r"\d+$", "{slice}", word.text) if role in (SLICE, "slice") else _FIELDS[role])
+        barred = len(parts) if role and role != "image" else barred
     text = "".join([*parts, first.components[number][end:]])
     for field in {*_FIELDS.values()}:  # {subject}_S_{subject} is one
         text = re.sub(rf"{re.escape(field)}(?:[^{{}}*]*{re.escape(field)})+", field, text)
@@ -172,7 +205,8 @@ def _mask_pattern(entry: Entry) -> str:
               *((word, "{domain}") for word in file.contrasts)]
     for value, field in values:
         if value:
-            text = re.sub(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", field, text)
+            end = r"(?!\d)" if value[-1].isdigit() else r"(?![^\W_])"
+            text = re.sub(rf"(?<![^\W_]){re.escape(value)}{end}", field, text)
     if entry.slice is not None:
         text = re.sub(rf"(?<!\d)0*{entry.slice}(?!.*\d)(?!\d)", "{slice}", text)
     return text

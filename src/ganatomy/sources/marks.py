@@ -14,6 +14,7 @@ from ganatomy.data.vocabulary import (
     MACHINES,
     MANNERS,
     PARCELS,
+    PEOPLE,
     SIDES,
     TIMES,
     VISITS,
@@ -40,7 +41,7 @@ def mark_of(entries: Sequence[Entry], known: bool) -> str:
     for entry in images:
         subjects[entry.subject].append(entry)
     domains = {entry.domain for entry in images}
-    marks = [_twice(images, known), _longer_ids(subjects)]
+    marks = [_twice(images, known), _longer_ids(subjects), _one_patients_folder(images, subjects)]
     if known:
         marks += [_one_subject(subjects, domains), _torn(subjects), _numbered_stems(subjects),
                   _visits(images, subjects), _named_otherwise(subjects)]
@@ -74,6 +75,14 @@ def _longer_ids(subjects: dict[str, list[Entry]]) -> str:
             first = min(own)
             return f"{first} and what begins with {first} and goes on with {tail} would be two subjects"
     return ""
+
+
+def _one_patients_folder(images: Sequence[Entry], subjects: dict[str, list[Entry]]) -> str:
+    """All files in one folder that is called like a patient, and several subjects below it."""
+    folders = [set(entry.name.split("/")[:-1]) for entry in images]
+    shared = set.intersection(*folders) if folders else set()
+    like = [name for name in shared if re.fullmatch(rf"(?:{'|'.join(PEOPLE)})[-_ ]?\d+", name.lower())]
+    return f"{like[0]} holds all files, which would be {len(subjects)} subjects'" if like and len(subjects) > 1 else ""
 
 
 def _one_subject(subjects: dict[str, list[Entry]], domains: set[str]) -> str:
@@ -151,6 +160,9 @@ def _classes(images: Sequence[Entry], known: bool) -> str:
     labels = sorted(owners.keys() - {""})
     if labels and {label.lower() for label in labels} <= _PLANES:
         return f"{listed(labels)} would be classes, and are planes"
+    parcels = [label for label in labels if "/" in label and re.search(r"\d", label.rpartition("/")[2])]
+    if parcels:
+        return f"{parcels[0]} would be a class, and may be a class and something else"
     if labels and all(entry.label == entry.subject.rpartition("/")[2] for entry in images):
         return f"{listed(labels[:3])} would be classes, and are called like their subjects"
     if len(labels) > 1 and known:

@@ -116,7 +116,8 @@ def _sizes(source: Path, names: Sequence[str]) -> list[tuple[int, int]]:
 
 
 FIELDS = {"subject": "[^/]+", "session": "[^/]+", "domain": "[^/]+", "label": "[^/]+", "slice": r"\d+",
-          "split": "[^/]+?", "side": "[ABab]", "*": "[^/]*"}
+          "split": f"(?i:{'|'.join(sorted(SPLITS_BY_NAME, key=len, reverse=True))})|[^/]+?",
+          "side": "[ABab]", "*": "[^/]*"}
 _WILD = {"*": "[^/]*", "**": ".*", "**/": "(?:.*/)?"}
 
 
