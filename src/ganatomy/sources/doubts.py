@@ -109,8 +109,9 @@ def _settles(source: Path, reading: Reading, entries: Sequence[Entry]) -> dict[s
         again = match_pattern(source, [entry.name for entry in entries], pattern).entries
     except UserError:
         return None
-    counts = [[len({getattr(e, name) for e in own}) for name in ("name", "subject", "label")] for own in (again, entries)]
-    return {"pattern": pattern} if counts[0] == counts[1] else None
+    before, after = ([len({getattr(entry, name) for entry in own}) for name in ("name", "subject", "label")]
+                     for own in (entries, again))
+    return {"pattern": pattern} if before == after else None
 
 
 def _told(entries: Sequence[Entry]) -> str:
