@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 CONTRASTS = {
     **dict.fromkeys(("t1", "t1w", "t1wi", "t1c", "t1ce", "t1gd", "t1n", "t1post", "mprage"), "T1"),
@@ -104,6 +105,7 @@ def is_mask_name(domain: str) -> bool:
     return bool(_MASK.search(domain)) or any(map(is_mask_word, re.split(r"[\W_]+", domain)))
 
 
+@lru_cache(65536)
 def is_mask_word(word: str) -> bool:
     """Whether a word says of a file or folder that it holds masks; lesion says it of a file alone."""
     return bool(_MASK_WORD.fullmatch(word))

@@ -91,9 +91,13 @@ class FileName:
         last = len(self.words) - 1
         return [i for i, words in enumerate(self.words) if i == last or any(not word.kind for word in words)]
 
+    @cached_property
+    def _open(self) -> list[list[Word]]:
+        return [[word for word in self.words[i] if not word.kind] for i in self.left]
+
     def open(self, level: int) -> list[Word]:
         """The words of one of these components that are not understood."""
-        return [word for word in self.words[self.left[level]] if not word.kind]
+        return self._open[level]
 
     def component(self, level: int) -> str:
         """The text of one of these components."""
@@ -131,6 +135,7 @@ def take_apart(name: str, contrasts: frozenset[str] = frozenset(), wrappers: int
     return FileName(name, name.lower().endswith(VOLUMES), components, words, mask, preview=preview)
 
 
+@lru_cache(65536)
 def _wrapper(text: str, contrasts: frozenset[str]) -> tuple[Word, ...]:
     words = words_of(text, contrasts)
     return words if [word.kind for word in words] == ["contrast"] else ()
@@ -170,7 +175,7 @@ def words_of(text: str, contrasts: frozenset[str] = frozenset()) -> tuple[Word, 
 def _words(text: str, folder: bool, more: frozenset[str] = frozenset()) -> tuple[Word, ...]:
     words: list[Word] = []
     for match in _WORD.finditer(text):
-        group = next(kind for kind in ("date", "visit", "slice", "word") if match[kind] is not None)
+        group = match.lastgroup or ""
         if group not in ("word", "slice") or (group == "slice" and not folder):
             words.append(Word(group, match.group(), *match.span()))
             continue
