@@ -98,6 +98,7 @@ MARKS = {
                           "what shares 1234567 would be several subjects"),
     "visits like contrasts": (["{P1,P2,P5}/{80kV,140kV}.nii.gz"], "80kV would be visits, and look like contrasts"),
     "dates of birth": (["{MEIER_19640312,MEIER_19710101,HUBER_19501212}/{T1,T2}.nii.gz"], "the date of a birth"),
+    "dates with a number": (["{20190304_01,20190304_02,20190511_01}/{T1,T2}.nii.gz"], "may be the name of a subject"),
     "sites": (["{01,02,03}-{001,002,003}_{T1,T2}.nii.gz"], "may be numbers of subjects"),
     "visits": (["{P1,P2}/{4,5,6}/{T1,T2}.nii.gz"], "2 subjects would have 3 visits"),
     "no times": (["{P1,P2,P5}_{T1,xyz}.nii.gz"], "T1 and xyz would be visits, and do not look like it"),

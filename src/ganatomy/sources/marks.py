@@ -122,6 +122,11 @@ def _visits(images: Sequence[Entry], subjects: dict[str, list[Entry]]) -> str:
              and re.search(rf"{re.escape(e.subject)}[-_ .]*{re.escape(e.session)}", e.name)]
     if dated:
         return f"{dated[0].session} would be a visit of {dated[0].subject}, and may be the date of a birth"
+    counted_on = [e for e in images if re.search(r"\d{6}", e.session) and e.subject.isdigit()
+                  and re.search(rf"{re.escape(e.session)}[-_ .]*{e.subject}(?!\d)", e.name)]
+    if counted_on and len(counted_on) == len(images):
+        first = counted_on[0]
+        return f"{first.session} would be a visit of {first.subject}, and both may be the name of a subject"
     above = [e for e in images if e.subject.isdigit() and 0 <= e.name.find(e.session) < e.name.rfind(e.subject)]
     lone = len(above) == len(images) and all(e.slice is None and not _is_volume(e) for e in images)
     if lone and all("/" in e.name[e.name.find(e.session):] for e in above):
