@@ -136,6 +136,20 @@ def test_wrong_usage_exits_2_with_a_hint(words: tuple[str, ...]) -> None:
     assert "Error" in mistake(*words)
 
 
+@pytest.mark.parametrize(("answer", "code", "classes"), [("1", 0, ["0", "1", "2"]), ("none", 2, None)])
+def test_on_a_terminal_prepare_asks(tmp_path: Path, answer: str, code: int, classes: list[str] | None) -> None:
+    for i in range(18):
+        (tmp_path / "in" / str(i // 6)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(discs(1, seed=i)[0]).save(tmp_path / "in" / str(i // 6) / f"{i:04d}.png")
+    with patch("ganatomy.cli.prepare.on_terminal", return_value=True), patch("click.prompt", return_value=answer):
+        result = run("prepare", tmp_path / "in", tmp_path / "out", "--size", "16")
+    assert result.returncode == code and "--pattern '{label}/{subject}.png'" in result.stderr
+    if classes is None:
+        assert not (tmp_path / "out").exists()
+    else:
+        assert json.loads((tmp_path / "out" / "dataset.json").read_text())["classes"] == classes
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "dataset").path
     sets = [s for s in SETS if not s.startswith("--set=steps")]

@@ -130,6 +130,13 @@ def test_the_marks_of_a_mistake_are_asked_about_and_each_offer_settles_it(mark: 
         assert {entry.name for entry in layout.entries} == {*names}
 
 
+def test_a_loose_picture_above_the_splits_leaves_them_as_they_are() -> None:
+    folders = "train/{NORMAL,PNEUMONIA}/{1,2,3}.png", "test/{NORMAL,PNEUMONIA}/{4,5}.png"
+    layout = read_folders(X, named("loose.png", *folders))
+    assert {(e.split, e.label) for e in layout.entries} == {*product(("train", "test"), ("NORMAL", "PNEUMONIA"))}
+    assert [name for name, _ in layout.unmatched] == ["loose.png"]
+
+
 def test_masks_of_nobody_are_asked_about() -> None:
     with pytest.raises(Question, match=r"none of 2 masks, such as Ground Truth/x4.png, belongs to an image") as caught:
         read_folders(X, named("Original/{1,2,3}.png", "Ground Truth/{x4,x5}.png"))

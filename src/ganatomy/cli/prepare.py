@@ -91,9 +91,14 @@ def prepare(source: Path | None, dataset: Path | None, overwrite: bool, dry_run:
         start(**{**options, **_answer(question)})
 
 
+def on_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def _answer(question: Question) -> dict[str, str | bool]:
     """The options of the answer that the user chooses; off a terminal, or where none is chosen, the question itself."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not on_terminal():
         raise question
     say(str(question))
     choices = click.Choice([*map(str, range(1, len(question.offers) + 1)), "none"])
