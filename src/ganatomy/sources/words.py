@@ -215,12 +215,17 @@ def units(text: str) -> tuple[str, ...]:
 
 
 def _kind(own: str, folder: bool, before: list[Word]) -> str:
+    manner = own in MANNERS and bool(before) and before[-1].kind == "contrast"
+    return "contrast" if manner else _plain_kind(own, folder)
+
+
+@lru_cache(65536)
+def _plain_kind(own: str, folder: bool) -> str:
+    """The kind of a word, in small letters, whatever stands before it."""
     if own in CONTRASTS:
         return "contrast"
     if own in SPLITS_BY_NAME or _CAMEL.fullmatch(own):
         return "split"
-    if own in MANNERS and before and before[-1].kind == "contrast":
-        return "contrast"
     if own in TIMES or own in ("pre", "post", "mid"):
         return "visit"
     if not folder and (is_mask_word(own) or re.fullmatch(r"lesions?\d*", own)):
