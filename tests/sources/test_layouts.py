@@ -79,6 +79,14 @@ def test_patterns(tmp_path: Path) -> None:
     assert found(tmp_path, pattern="**/*_{subject}_T1*.png")[0][0] == "01"
 
 
+def test_a_wrapper_called_like_masks_makes_no_masks_of_what_a_pattern_reads(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"mri-segmentation/p{i}/p{i}_{z}{mask}.png"
+                      for i in (1, 2) for z in (1, 2) for mask in ("", "_mask")))
+    pattern = "mri-segmentation/{subject}/*_{slice}_mask.png|mri-segmentation/{subject}/*_{slice}.png"
+    assert {(s, d) for s, _, d, _, _ in found(tmp_path, pattern=pattern)} == {
+        (f"p{i}", d) for i in (1, 2) for d in ("image", "mask")}
+
+
 @pytest.mark.parametrize(("pattern", "words"), [
     ("{subject}/{contrast}.png", "unknown field"), ("*.png", "no {subject}"), ("{subject}.dcm", "fits the pattern")])
 def test_patterns_that_cannot_work(tmp_path: Path, pattern: str, words: str) -> None:

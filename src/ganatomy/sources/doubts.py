@@ -119,12 +119,13 @@ def _told(entries: Sequence[Entry]) -> str:
     subjects = len({entry.subject for entry in entries})
     labels = sorted({entry.label for entry in entries} - {""})
     domains = sorted({entry.domain for entry in entries})
-    what = [counted(subjects, "subject"), f"contrasts {_some(domains)}" if len(domains) > 1 else "",
-            f"classes {_some(labels)}" if labels else ""]
+    what = [counted(subjects, "subject"), f"contrasts {some(domains)}" if len(domains) > 1 else "",
+            f"classes {some(labels)}" if labels else ""]
     return "\n".join([", ".join(filter(None, what)), *(f"     {example(entry)}" for entry in spread(entries))])
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """At most five names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import gc
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,16 +14,22 @@ from ganatomy.core.errors import Offer, Question
 from ganatomy.core.text import listed, printable
 from ganatomy.data.vocabulary import SPLITS_BY_NAME, is_mask_name
 from ganatomy.sources.columns import FEW, ODD, Column, Group, groups_by_depth
-from ganatomy.sources.doubts import refuse_doubtful, spread
+from ganatomy.sources.doubts import refuse_doubtful, some, spread
 from ganatomy.sources.entry import Entry, Layout, example, safe_name
 from ganatomy.sources.inference import CLASS, DOMAIN, PARCEL, SLICE, SUBJECT, VISIT, Reading, is_alone, readings
 from ganatomy.sources.masks import attach_masks, with_label_maps
-from ganatomy.sources.words import FileName, number, settle_contrasts, settle_words, take_apart, words_of
+from ganatomy.sources.words import (
+    FileName,
+    count_wrappers,
+    number,
+    settle_contrasts,
+    settle_words,
+    take_apart,
+    words_of,
+)
 
 PAIRED = 0.9
 """Pictures of several contrasts are pairs where each contrast has so large a share of all names."""
-WRAPPED = 0.95
-"""A folder with so large a share of the files says nothing of any of them."""
 COMPARED = 50
 """Files of a folder that are compared with those beside it."""
 
@@ -52,10 +58,10 @@ def read_folders(source: Path, names: Sequence[str], sure: bool = False, contras
     Raises:
         Question: no reading is clearly the best, or the best has the marks of a mistake.
     """
-    depth = _wrappers(names)
+    depth = count_wrappers(names)
     kept, unmatched = _without_copies(source, names, depth)
     given = frozenset(map(str.lower, contrasts))
-    wrappers = _wrappers(kept)
+    wrappers = count_wrappers(kept)
     files = [take_apart(name, given, wrappers) for name in kept]
     unmatched += [(file.name, "is called a preview") for file in files if file.preview]
     files = [file for file in files if not file.preview] or files
@@ -74,24 +80,13 @@ def read_folders(source: Path, names: Sequence[str], sure: bool = False, contras
     if not sure:
         if masks and not any(entry.name == mask.name for mask in masks for entry in layout.entries):
             raise _masks_of_nobody(source, layout, masks)
+
         def read(other: Reading) -> list[Entry]:
             own, _ = entries_of(source, other, splits)
             return attach_masks(source, Layout("", own), images, masks, contrast_words(other)).entries
 
         refuse_doubtful(source, tried, layout.entries, not alone, read)
     return _apart(layout) if alone else layout
-
-
-def _wrappers(names: Sequence[str]) -> int:
-    """How many of the first folders hold all files, or all but a few."""
-    folders = [name.split("/")[:-1] for name in names]
-    depth = 0
-    while len(names) > 1:
-        own = Counter(tuple(path[:depth + 1]) for path in folders if len(path) > depth)
-        if not own or own.most_common(1)[0][1] < WRAPPED * len(names):
-            return depth
-        depth += 1
-    return depth
 
 
 def _tried(source: Path, images: Sequence[FileName], splits: bool, unmatched: list[tuple[str, str]]
@@ -136,8 +131,7 @@ def _apart(layout: Layout) -> Layout:
 
 def _class_names(entries: Sequence[Entry]) -> list[str]:
     classes = sorted({entry.label for entry in entries} - {""})
-    more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
-    return [f"warning: the folders {', '.join(classes[:5])}{more} are taken for classes; class names are stored in the "
+    return [f"warning: the folders {some(classes)} are taken for classes; class names are stored in the "
             "dataset and shown in reports: they must not be patients' names"] if classes else []
 
 

@@ -13,7 +13,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.data.vocabulary import SPLITS_BY_NAME, is_mask_name
 from ganatomy.formats import Unreadable
 from ganatomy.sources.entry import Entry, Layout, Piece, example, safe_name
-from ganatomy.sources.words import take_apart
+from ganatomy.sources.words import count_wrappers, take_apart
 
 SHOWN = 10
 """Files of which is told how a pattern reads them."""
@@ -133,7 +133,7 @@ def match_pattern(source: Path, names: Sequence[str], pattern: str, domains: Seq
         UserError: an unknown field, no {subject}, a split that is none, or no file that fits.
     """
     regexes = [_as_regex(part, domains) for part in pattern.split("|")]
-    entries, unmatched = [], []
+    entries, unmatched, masks, wrappers = [], [], dict[str, str](), count_wrappers(names)
     for name in names:
         match = next(filter(None, (regex.fullmatch(name) for regex in regexes)), None)
         if match is None:
@@ -143,12 +143,13 @@ def match_pattern(source: Path, names: Sequence[str], pattern: str, domains: Seq
         split = values.get("split", "")
         if split and split.lower() not in SPLITS_BY_NAME:
             raise UserError(f"{split!r} is no split", where=name, fix="{split} must be train, val or test in all files")
-        domain, mask = values.get("domain") or values.get("side", "").upper(), take_apart(name).mask
+        domain, mask = values.get("domain") or values.get("side", "").upper(), take_apart(name, wrappers=wrappers).mask
+        masks[name] = safe_name(mask) if mask else ""
         domain = domain if is_mask_name(domain) else "-".join(filter(None, (domain, mask))) or "image"
         entries.append(Entry(source / name, name, values["subject"], values.get("session", ""), safe_name(domain),
                              values.get("label", ""), SPLITS_BY_NAME[split.lower()] if split else "",
                              int(values["slice"]) if "slice" in values else None))
-    entries = _plain_masks(entries)
+    entries = _plain_masks(entries, masks)
     if not entries:
         raise UserError(f"none of {len(names)} image files fits the pattern {pattern!r}", where=source,
                         fix=f"the first file is {names[0]!r}; write the pattern after it")
@@ -156,10 +157,10 @@ def match_pattern(source: Path, names: Sequence[str], pattern: str, domains: Seq
                   examples=[example(entry) for entry in entries[:SHOWN]])
 
 
-def _plain_masks(entries: list[Entry]) -> list[Entry]:
+def _plain_masks(entries: list[Entry], masks: Mapping[str, str]) -> list[Entry]:
     """The entries, masks of one name in all contrasts called by it alone where no visit has two of them."""
-    plain = {e.name: mask for e in entries if is_mask_name(e.domain)
-             and (mask := safe_name(take_apart(e.name).mask or "")) and e.domain.endswith(f"-{mask}")}
+    plain = {e.name: mask for e in entries
+             if is_mask_name(e.domain) and (mask := masks[e.name]) and e.domain.endswith(f"-{mask}")}
     places = Counter((e.subject, e.session, e.slice, plain[e.name]) for e in entries if e.name in plain)
     if max(places.values(), default=0) > 1:
         return entries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -40,6 +40,8 @@ _SLICE = re.compile(r"(?:z|s|sl|slc|slice)\d+", re.IGNORECASE)
 _TIME = re.compile(rf"{_VISIT}|[mdwvy]\d+", re.IGNORECASE)
 _FIELD = re.compile(r"\d+[^\W\d_]+")
 _POINT = re.compile(r"t\d{1,2}", re.IGNORECASE)
+WRAPPED = 0.95
+"""A folder with so large a share of the files says nothing of any of them."""
 LONELY = 0.6
 """A word of the vocabulary names a contrast only where so large a share of files have one at that place."""
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -112,6 +114,18 @@ class FileName:
             if not set(re.split(r"[\W_]+", text.lower())) <= held:
                 out[text.lower()] = text
         return list(out.values())
+
+
+def count_wrappers(names: Sequence[str]) -> int:
+    """How many of the first folders hold all files, or all but a few."""
+    folders = [name.split("/")[:-1] for name in names]
+    depth = 0
+    while len(names) > 1:
+        own = Counter(tuple(path[:depth + 1]) for path in folders if len(path) > depth)
+        if not own or own.most_common(1)[0][1] < WRAPPED * len(names):
+            return depth
+        depth += 1
+    return depth
 
 
 def take_apart(name: str, contrasts: frozenset[str] = frozenset(), wrappers: int = 0) -> FileName:
