@@ -22,6 +22,7 @@ from ganatomy.comparison.table import WIDTH, table, write_table
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.core.run import Run
+from ganatomy.generators.config import GeneratorConfig
 from ganatomy.statistics.resampling import holm
 
 CONTENT = "c0ffee" * 10
@@ -249,7 +250,10 @@ def test_folders_that_are_no_runs(make: Make, tmp_path: Path) -> None:
 def test_metrics_of_another_step_than_the_generator_are_told(make: Make) -> None:
     path = make("a", noise_metrics(0.1))
     (path / "generator").mkdir()
-    (path / "generator" / "config.json").write_text('{"step": 6000}')
+    config = GeneratorConfig(schema_version=1, ganatomy="", weights_sha256="", channels=1, recipe=Run(path).recipe(),
+                             step=6000, domain="T1", label=None, value_range=(0, 1), dtype="uint8", dataset="",
+                             intensity=None, spacing=None)
+    (path / "generator" / "config.json").write_text(config.model_dump_json())
     (found,) = compare([path])["tables"]
     assert any("metrics.json is of step 4,000, its generator of step 6,000" in note for note in found["notes"])
 

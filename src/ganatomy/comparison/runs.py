@@ -9,10 +9,10 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
 from ganatomy.core.text import Interval, Say
+from ganatomy.generators.config import read_config
 from ganatomy.metrics import about, metric_modules, shown
 from ganatomy.metrics.schema import (
     HISTOGRAM_MATCHED,
@@ -119,32 +119,23 @@ class Evaluated:
     @property
     def steps(self) -> int | None:
         """Generator updates in all; the weights may be of an earlier step."""
-        return _whole(self.run.status().get("step")) or self.metrics.step
+        return self.run.status()["step"] or self.metrics.step
 
     @property
     def seconds(self) -> float | None:
         """Time trained."""
-        seconds = self.run.status().get("seconds")
-        return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+        return self.run.status().get("seconds") or None
 
     @property
     def device(self) -> str:
         """What it was trained on; "" where that is not known."""
-        return str(_notes(self.run.environment_file).get("device") or "")
+        environment = self.run.environment()
+        return environment.device if environment is not None else ""
 
     @property
     def generator_step(self) -> int | None:
         """The step of the generator's weights; None where it does not say."""
-        return _whole(_notes(self.run.generator / "config.json").get("step"))
-
-
-def _notes(path: Path) -> dict[str, Any]:
-    notes = read_json(path) if path.is_file() else {}
-    return notes if isinstance(notes, dict) else {}
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return read_config(self.run.generator).step if self.run.generator.is_dir() else None
 
 
 def read_runs(paths: Sequence[str | Path], say: Say) -> list[Evaluated]:

@@ -20,9 +20,9 @@ _EITHER = (("steps", "epochs"), ("checkpoint_every", "checkpoint_epochs"))  # se
 
 
 class Frozen(BaseModel):
-    """Base of all settings: immutable, unknown keys refused."""
+    """Base of all settings: immutable, unknown keys refused, as are NaN and infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LearningRate(Frozen):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationError
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import (
@@ -17,12 +20,12 @@ from ganatomy.core.files import (
     locked,
     private_folder,
     private_path,
-    read_json,
     record_command,
     recorded_commands,
     write_json,
     write_text,
 )
+from ganatomy.core.reading import Record, Whole, faults, read_json, reading
 from ganatomy.core.recipe import Recipe, differences, parse, text
 
 if TYPE_CHECKING:
@@ -31,6 +34,96 @@ if TYPE_CHECKING:
 CHECKPOINT_VERSION = 1
 KEEP_CHECKPOINTS = 2
 RECIPE_FILE = "recipe.yaml"
+_AGAIN = "train again in another folder"
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+
+
+class Status(Record):
+    """status.json: where a training stands."""
+
+    state: Literal["new", "running", "interrupted", "stopped", "finished"] = "new"
+    step: Whole = 0
+    steps: Whole | None = None
+    seconds: Seconds | None = None
+    selected_step: Whole | None = None
+    message: str = ""
+
+
+class Environment(Record):
+    """environment.json: what a result depends on besides data and recipe."""
+
+    python: str = ""
+    system: str = ""
+    device: str = ""
+    device_type: str = ""
+    threads: Whole | None = None
+    processes: Whole | None = None
+    precision: str = ""
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+class Logged(Record):
+    """A line of log.jsonl; `kind` is train, epoch or validation."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = ""
+    step: Whole
+    epoch: Whole | None = None
+    seconds: Seconds | None = None
+    images_per_second: float | None = None
+    losses: dict[str, float] = Field(default_factory=dict)
+    kd: float | None = None
+    fd: float | None = None
+    critic_js: float | None = None
+
+
+class _LearntFrom(Record):
+    """RUN/dataset.json."""
+
+    content: str
+
+
+class _Place(Record):
+    """RUN.private/dataset.json."""
+
+    path: str
+
+
+class Damaged(UserError):
+    """A checkpoint that nobody can use."""
+
+
+class Average(Record):
+    """The weight average in a checkpoint."""
+
+    weights: dict[str, Any]
+    seen: Whole
+
+
+class Best(Record):
+    """The best checkpoint so far."""
+
+    step: Whole
+    score: float
+    tie: float | None = None
+
+
+class Checkpoint(Record):
+    """What a checkpoint holds; see `training.state.TrainingState`. Dictionaries of `Any` are of tensors."""
+
+    model: dict[str, Any]
+    optimiser_g: dict[str, Any]
+    optimiser_d: dict[str, Any]
+    ema: Average | None
+    step: Whole
+    seconds: Seconds
+    best: Best | None
+    scored: Whole | None
+    notes: dict[str, Any]
+    channels: Literal[1, 3]
+    epoch_sums: dict[str, Any] = Field(default_factory=dict)
+    epoch_steps: Whole = 0
 
 
 class Run:
@@ -111,7 +204,7 @@ class Run:
 
     def dataset_content(self) -> str:
         """The content hash of the dataset this run learns from."""
-        return _field(self.path / "dataset.json", "content")
+        return read_json(self.path / "dataset.json", _LearntFrom, _AGAIN).content
 
     def dataset_path(self) -> Path:
         """Where the dataset was when the run was last started. Raises `UserError` if that is not known or gone."""
@@ -119,16 +212,23 @@ class Run:
         if not note.is_file():
             raise UserError("does not know where its dataset is (the folder RUN.private was left behind)",
                             where=self.path, fix="name the dataset with --data DATASET")
-        path = Path(_field(note, "path"))
-        if not path.is_dir():
+        path = Path(read_json(note, _Place, "name the dataset with --data DATASET").path)
+        if not os.path.isdir(path):  # noqa: PTH112 - a name that no file system can have is none either
             raise UserError("the dataset of this run is no longer where it was", where=path,
                             fix="name its new place with --data DATASET")
         return path
 
     def status(self) -> dict[str, Any]:
         """status.json: state (running, interrupted, stopped or finished), step, steps, and a message."""
-        status = read_json(self.status_file) if self.status_file.is_file() else None
-        return {"state": "new", "step": 0} | (status if isinstance(status, dict) else {})
+        if not self.status_file.is_file():
+            return {"state": "new", "step": 0}
+        status = read_json(self.status_file, Status, "remove it and run the same `ganatomy train` command again")
+        return {"state": status.state, "step": status.step} | status.model_dump(exclude_unset=True)
+
+    def environment(self) -> Environment | None:
+        """environment.json; None where there is none."""
+        fix = "remove it: only the report shows it"
+        return read_json(self.environment_file, Environment, fix) if self.environment_file.is_file() else None
 
     def write_status(self, state: str, step: int, **more: Any) -> None:
         """Write status.json."""
@@ -163,16 +263,14 @@ class Run:
             handle.writelines(json.dumps(entry, allow_nan=False) + "\n" for entry in entries)
 
     def log(self) -> list[dict[str, Any]]:
-        """The lines of log.jsonl; a last line cut short by a kill is left out."""
+        """The lines of log.jsonl, see `Logged`; one that was cut short by a kill, or is none, is left out."""
         entries = []
         if self.log_file.is_file():
-            for line in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    entry = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-                    entries.append(entry)
+            with reading(self.log_file):
+                lines = self.log_file.read_bytes().splitlines()
+            for line in lines:
+                with suppress(ValidationError):
+                    entries.append(Logged.model_validate_json(line, strict=True).model_dump(exclude_unset=True))
         return entries
 
     def cut_back(self, step: int) -> None:
@@ -194,13 +292,6 @@ class Run:
             yield
 
 
-def _field(path: Path, key: str) -> str:
-    value = read_json(path)
-    if not isinstance(value, dict) or not isinstance(value.get(key), str):
-        raise UserError(f"does not say its {key}", where=path, fix="train again in another folder")
-    return str(value[key])
-
-
 def checkpoint_step(path: Path) -> int:
     """The step in a file name such as step-000200.pt; -1 in any other."""
     number = path.stem.removeprefix("step-")
@@ -217,30 +308,33 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+def read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
     """Read a checkpoint's tensors onto `device`; nothing in the file is executed.
 
     Raises:
-        UserError: the file is damaged, or of another version of ganatomy.
-        OSError, MemoryError, torch.OutOfMemoryError: as they come; the file may be sound.
+        Damaged: the file is damaged, or of another version of ganatomy.
+        UserError: it cannot be read now; it may be sound.
+        MemoryError, torch.OutOfMemoryError: as they come.
     """
     import torch
 
-    data = path.read_bytes()
+    with reading(path):
+        data = path.read_bytes()
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
         version = state["schema_version"]
+        if version == CHECKPOINT_VERSION:
+            return Checkpoint.model_validate(state)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a damaged file can raise nearly anything here
         raise damaged(path, error) from error
-    if version != CHECKPOINT_VERSION:
-        raise UserError(f"this checkpoint has schema version {version}, this ganatomy reads {CHECKPOINT_VERSION}",
-                        where=path, fix="go on with the ganatomy that wrote it, or train again in another folder")
-    return state
+    raise Damaged(f"this checkpoint has schema version {version}, this ganatomy reads {CHECKPOINT_VERSION}",
+                  where=path, fix="go on with the ganatomy that wrote it, or train again in another folder")
 
 
-def damaged(path: Path, error: Exception) -> UserError:
+def damaged(path: Path, error: Exception) -> Damaged:
     """The error for a checkpoint that cannot be used."""
-    return UserError(f"this checkpoint is damaged ({' '.join(str(error).split())[:120]})", where=path,
-                     fix="move the run folder away and train again")
+    why = faults(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:120]
+    return Damaged(f"this checkpoint is damaged ({why})", where=path,
+                   fix="move the run folder away and train again")

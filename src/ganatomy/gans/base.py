@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -208,6 +209,22 @@ def bce(logits: Tensor, label: float) -> Tensor:
     if label == 1:
         return F.softplus(-logits).mean()
     return label * F.softplus(-logits).mean() + (1 - label) * F.softplus(logits).mean()
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Load a state dictionary from a file. Raises `ValueError` unless it has the network's tensors and no others."""
+    if differ := misfit(network, weights):
+        raise ValueError(f"its weights do not fit the recipe: {differ}")
+    network.load_state_dict(weights)
+
+
+def misfit(network: nn.Module, weights: Mapping[str, Any]) -> str:
+    """How many of the network's weights are missing or of another shape or type, and the first of them; "" if none."""
+    own = network.state_dict()
+    differ = sorted(k for k in own.keys() | weights.keys()
+                    if k not in own or not isinstance(weights.get(k), Tensor) or own[k].shape != weights[k].shape
+                    or own[k].dtype != weights[k].dtype)
+    return f"{len(differ)} of {len(own)} weights differ, {differ[0]} first" if differ else ""
 
 
 def initialise(module: nn.Module) -> None:

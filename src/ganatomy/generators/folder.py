@@ -10,50 +10,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_validator
 from safetensors.torch import load, save
 
 from ganatomy import __version__, gans
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json, staged_folder, write_json
+from ganatomy.core.files import staged_folder, write_json
 from ganatomy.core.hardware import place
-from ganatomy.core.recipe import Frozen, Recipe
-from ganatomy.core.run import Run, read_checkpoint
-from ganatomy.data.contrast import Contrast
-from ganatomy.data.dataset import Grid, Intensity
+from ganatomy.core.reading import reading
+from ganatomy.core.run import Checkpoint, Run, read_checkpoint
+from ganatomy.gans.base import GAN, load_weights
+from ganatomy.generators.config import AGAIN, GeneratorNotes, read_config
 from ganatomy.generators.sampler import CHUNK, Sampler, trained_sampler
 
 Judge = Callable[[NDArray[np.float32]], NDArray[np.float64]]
-
-
-class GeneratorConfig(Frozen):
-    """generator/config.json: all that is needed to build the generator and to write its images as a dataset."""
-
-    schema_version: Literal[1]
-    ganatomy: str
-    weights_sha256: str
-    channels: Literal[1, 3]
-    recipe: Recipe
-    step: int = Field(description="of the checkpoint that was chosen")
-    domain: str = Field(pattern=r"^[^./\\][^/\\]*$")
-    label: str | None
-    value_range: tuple[float, float]
-    dtype: Literal["uint8", "uint16", "int16", "float32"]
-    dataset: str = Field(description="content hash of the dataset it learnt from")
-    intensity: Intensity | None
-    spacing: tuple[float, float] | None
-    source_domain: str | None = Field(None, description="what a translating model starts from")
-    source_intensity: Intensity | None = None
-    grid: Grid | None = None
-    factor: int = Field(1, ge=1, le=16, description="stored pixels along a side that the model sees as one")
-    contrasts: dict[str, Contrast] = Field(default_factory=dict, description="by domain, to know them again")
-
-    @field_validator("value_range")
-    @classmethod
-    def _rises(cls, ends: tuple[float, float]) -> tuple[float, float]:
-        if not ends[0] < ends[1]:
-            raise ValueError("value_range must rise")
-        return ends
 
 
 def export(sampler: Sampler, folder: Path, notes: dict[str, Any]) -> None:
@@ -92,16 +61,13 @@ def load_generator(folder: str | Path, weights: Literal["selected", "raw", "aver
     if not (folder / "config.json").is_file():
         raise UserError("is neither a run folder nor a generator folder", where=folder,
                         fix="give the RUN folder of `ganatomy train`")
-    try:
-        config = GeneratorConfig.model_validate(read_json(folder / "config.json"))
-        data = (folder / "weights.safetensors").read_bytes()
+    config, path = read_config(folder), folder / "weights.safetensors"
+    with reading(path, AGAIN):
+        data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != config.weights_sha256:
-            raise ValueError("its weights are not those that were exported")
+            raise ValueError("these are not the weights that were exported")
         model = gans.resolve(config.recipe, config.channels)
-        model.generator.load_state_dict(load(data))
-    except (ValidationError, ValueError, RuntimeError, OSError) as error:
-        raise UserError(f"this generator cannot be loaded ({' '.join(str(error).split())[:200]})", where=folder,
-                        fix="copy the folder again, or train the run to its end again") from error
+        load_weights(model.generator, load(data))
     model = place(model, device).eval().requires_grad_(False)
     return Sampler(model, config.recipe, device, config.model_dump(mode="json"))
 
@@ -116,9 +82,7 @@ def load_discriminator(run: Run, step: int | None = None) -> Judge | None:
     kind = gans.kind(run.recipe())
     if not paths or kind.translates or not kind.adversarial:
         return None
-    state = read_checkpoint(paths[0], torch.device("cpu"))
-    model = gans.resolve(run.recipe(), state["channels"])
-    model.load_state_dict(state["model"])
+    model, _ = _checkpointed(run, paths[0], torch.device("cpu"))
     network = model.discriminator.eval().requires_grad_(False)
 
     @torch.inference_mode()
@@ -133,15 +97,24 @@ def _from_checkpoint(run: Run, weights: str, device: torch.device) -> Sampler:
     paths = run.checkpoints()
     if not paths:
         raise UserError("has no checkpoint", where=run.path, fix="train it first")
-    state = read_checkpoint(paths[-1], device)
     recipe = run.recipe()
-    model = place(gans.resolve(recipe, state["channels"]), device)
-    model.load_state_dict(state["model"])
+    model, state = _checkpointed(run, paths[-1], device)
     if weights == "averaged":
-        if not state["ema"]:
+        if state.ema is None:
             raise UserError("has no averaged weights: its recipe has no ema", where=run.path, fix="use --weights raw")
-        model.generator.load_state_dict(state["ema"]["weights"])
+        with reading(paths[-1], AGAIN):
+            load_weights(model.generator, state.ema.weights)
     chosen = model.generator.state_dict()
     sampler = trained_sampler(model, chosen, recipe, device, refresh=recipe.ema is not None)
-    sampler.notes = state["notes"]
+    with reading(paths[-1], AGAIN):
+        sampler.notes = GeneratorNotes.model_validate(state.notes).model_dump(mode="json")
     return sampler
+
+
+def _checkpointed(run: Run, path: Path, device: torch.device) -> tuple[GAN, Checkpoint]:
+    """A checkpoint and the model with its weights. Raises `UserError` if these are not of the run's recipe."""
+    state = read_checkpoint(path, device)
+    model = place(gans.resolve(run.recipe(), state.channels), device)
+    with reading(path, "train the run again, or use --weights selected"):
+        load_weights(model, state.model)
+    return model, state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,6 @@ from typing import Any
 
 from ganatomy import gans
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json
 from ganatomy.core.recipe import Recipe, flat
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, duration, grouped, sentence
@@ -31,7 +29,6 @@ from ganatomy.metrics.schema import (
     read_metrics,
 )
 
-PRIVATE_KEYS = re.compile(r"host|node|user|login|path|cwd|argv|command|home|folder|dir$|mail|address", re.I)
 AUDITS = ("clean", "suspicious", "copies")
 NO_DATASET = "The dataset was not at hand when this report was written"
 
@@ -96,7 +93,7 @@ class Context:
     @property
     def steps(self) -> int:
         """Steps that were trained."""
-        return int(self.status.get("step", 0))
+        return int(self.status["step"])
 
     @cached_property
     def sampler(self) -> Sampler | None:
@@ -112,8 +109,8 @@ class Context:
     @cached_property
     def validation(self) -> list[tuple[int, float]]:
         """(step, score) of the log's validation lines."""
-        return [(int(e["step"]), float(e[self.score])) for e in self.log
-                if e.get("kind") == "validation" and isinstance(e.get(self.score), int | float)]
+        return [(e["step"], e[self.score]) for e in self.log
+                if e.get("kind") == "validation" and e.get(self.score) is not None]
 
     @property
     def step(self) -> int | None:
@@ -208,10 +205,9 @@ class Context:
 
     @cached_property
     def environment(self) -> dict[str, str]:
-        """environment.json, flat, without anything that might name a machine, a person or a place."""
-        raw = read_json(self.run.environment_file) if self.run.environment_file.is_file() else {}
-        items = flat(raw) if isinstance(raw, dict) else {}
-        return {key: str(value) for key, value in items.items() if not PRIVATE_KEYS.search(key)}
+        """environment.json, flat; what the schema does not know might name a machine or a person, and is left out."""
+        known = self.run.environment()
+        return {key: str(value) for key, value in flat(known.model_dump(exclude_unset=True)).items()} if known else {}
 
     @property
     def device(self) -> str:

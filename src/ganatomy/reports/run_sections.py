@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -23,12 +22,12 @@ AVERAGED = ("Averaged weights", "A running mean of the generator's weights over 
 
 def state(context: Context) -> str:
     """How the training stands, in words."""
-    return STATES.get(str(context.status.get("state")), "in an unknown state")
+    return STATES[context.status["state"]]
 
 
 def notices(context: Context) -> Iterator[Block]:
     """Warnings about the data, and about a training that has not come to its end."""
-    message, steps = str(context.status.get("message") or ""), context.recipe.steps
+    message, steps = context.status.get("message", ""), context.recipe.steps
     if context.notes:
         yield Words(lead="Warnings about the data", items=context.notes, style="warn")
     if context.status.get("state") != "finished":
@@ -77,7 +76,7 @@ def _facts(context: Context) -> list[tuple[str, str]]:
             ("Translates", f"{recipe.source} to {context.domain}" if gan.translates else ""),
             ("Domain", "" if gan.translates else context.domain), ("Class", recipe.label or "all"),
             ("Started from", f"the {recipe.init_from}" if recipe.init_from else ""),
-            ("Steps", f"{context.steps:,}" + (f" of {int(total):,}" if total else "")),
+            ("Steps", f"{context.steps:,}" + (f" of {total:,}" if total else "")),
             ("Batch size", str(recipe.batch_size)), ("Seed", str(recipe.seed)), ("Time", context.time),
             ("Speed", f"{number(statistics.median(rates))} images a second: training steps only, without checkpoints, "
                       "previews and validation" if rates else ""),
@@ -95,9 +94,8 @@ def _loss_series(log: list[dict[str, Any]]) -> dict[str, drawings.Points]:
     series: dict[str, drawings.Points] = {}
     for entry in log:
         if entry.get("kind") == "train":
-            for name, value in entry["losses"].items():
-                if value is not None and math.isfinite(value):
-                    series.setdefault(name, []).append((entry["step"], value))
+            for name, value in entry.get("losses", {}).items():
+                series.setdefault(name, []).append((entry["step"], value))
     return series
 
 
@@ -158,7 +156,7 @@ def again(context: Context) -> Iterator[Block]:
     else:
         yield Words("The commands were not recorded: this run is of an older ganatomy. Save the recipe below and "
                     "run `ganatomy train DATASET RUN --recipe RECIPE.yaml`.", style="note")
-    if status.get("state") == "finished" and context.steps < int(status.get("steps") or 0):
+    if status.get("state") == "finished" and context.steps < (status.get("steps") or 0):
         yield Words(f"A time limit ended this training at step {context.steps:,}; training that many steps gives the "
                     "same bits, with the same precision, device and threads.", style="note")
     yield Fold([Words(context.recipe.to_yaml(), style="code")], title="The full recipe")

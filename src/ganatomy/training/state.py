@@ -16,9 +16,9 @@ from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import place, prefers_channels_last
 from ganatomy.core.recipe import Recipe
-from ganatomy.core.run import Run, damaged, read_checkpoint, write_checkpoint
+from ganatomy.core.run import Damaged, Run, damaged, read_checkpoint, write_checkpoint
 from ganatomy.core.text import Say
-from ganatomy.gans.base import GAN
+from ganatomy.gans.base import GAN, load_weights, misfit
 from ganatomy.generators.folder import load_generator
 from ganatomy.generators.sampler import Sampler, trained_sampler
 
@@ -91,20 +91,24 @@ class TrainingState:
         """Take up the state of a checkpoint.
 
         Raises:
-            UserError: the file is damaged; this state is then of no use any more.
-            OSError, MemoryError, torch.OutOfMemoryError: as they come; the file may be sound.
+            Damaged: the file is damaged; this state is then of no use any more.
+            UserError, MemoryError, torch.OutOfMemoryError: it cannot be read now; it may be sound.
         """
         state = read_checkpoint(path, self.device)
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimiser_g.load_state_dict(state["optimiser_g"])
-            self.optimiser_d.load_state_dict(state["optimiser_d"])
+            load_weights(self.model, state.model)
+            self.optimiser_g.load_state_dict(state.optimiser_g)
+            self.optimiser_d.load_state_dict(state.optimiser_d)
             if self.ema:
-                self.ema.target.load_state_dict(state["ema"]["weights"])
-                self.ema.seen = state["ema"]["seen"]
-            self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
-            self.scored, self.notes = state["scored"], state["notes"]
-            self.epoch_sums, self.epoch_steps = state.get("epoch_sums", {}), state.get("epoch_steps", 0)
+                if state.ema is None:
+                    raise ValueError("it has no averaged weights")
+                load_weights(self.ema.target, state.ema.weights)
+                self.ema.seen = state.ema.seen
+            self.step, self.seconds = state.step, state.seconds
+            self.best = state.best.model_dump(exclude_none=True) if state.best else None
+            self.scored, self.notes = state.scored, state.notes
+            self.epoch_sums = {name: torch.as_tensor(value) for name, value in state.epoch_sums.items()}
+            self.epoch_steps = state.epoch_steps
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -136,7 +140,7 @@ def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: S
         state = TrainingState(recipe, channels, device)
         try:
             state.load(path)
-        except UserError as error:
+        except Damaged as error:
             path.rename(path.with_suffix(".damaged"))
             say(f"warning: {error.what}; set aside as {path.stem}.damaged")
             continue
@@ -175,12 +179,8 @@ def initial_weights(recipe: Recipe, run: Run, model: GAN,
                         fix="name the folder of a finished run")
     sampler = load_generator(recipe.init_from)
     weights = {k: v.detach().cpu().contiguous() for k, v in sampler.model.generator.state_dict().items()}
-    own = model.generator.state_dict()
-    differ = sorted(k for k in own.keys() | weights.keys()
-                    if k not in own or k not in weights or own[k].shape != weights[k].shape)
-    if differ:
-        raise UserError(f"that run's generator has another shape than this recipe's ({len(differ)} of {len(own)} "
-                        f"weights differ, {differ[0]} first)", where="--init-from",
+    if differ := misfit(model.generator, weights):
+        raise UserError(f"that run's generator has another shape than this recipe's ({differ})", where="--init-from",
                         fix="use the same size, channels and generator settings (--set model.width=...) as there")
     notes = sampler.notes or {}
     learnt = " to ".join(str(notes[key]) for key in ("source_domain", "domain") if notes.get(key))

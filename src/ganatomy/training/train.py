@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ganatomy import gans
 from ganatomy.core import recipe as recipes
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json, write_json
+from ganatomy.core.files import write_json
 from ganatomy.core.hardware import choose_device, choose_precision, environment, make_deterministic
 from ganatomy.core.recipe import Recipe, load, parse
 from ganatomy.core.run import Run
@@ -143,11 +143,9 @@ def _options(recipe: str | Path | Recipe, settings: Recipe, changes: Mapping[str
 
 def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
     """Write environment.json; a resumed run in another environment will not end with the same bits, and is told so."""
-    if run.environment_file.is_file():
-        before = read_json(run.environment_file)
-        differ = [k for k in now if now[k] != before.get(k)]
-        if differ:
-            say(f"warning: {', '.join(differ)} differ from the start of this run; it goes on, but not to the same bits")
+    before = run.environment()
+    if before is not None and (differ := [k for k in now if now[k] != getattr(before, k)]):
+        say(f"warning: {', '.join(differ)} differ from the start of this run; it goes on, but not to the same bits")
     write_json(run.environment_file, now)
 
 
