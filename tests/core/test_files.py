@@ -5,13 +5,25 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from filelock import SoftFileLock
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import atomic_path, disk_errors, private_folder, staged_folder, write_json, write_text
+from ganatomy.core.files import (
+    atomic_path,
+    claimed,
+    disk_errors,
+    private_folder,
+    staged_folder,
+    write_json,
+    write_text,
+)
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -49,9 +61,9 @@ def test_the_private_folder_is_the_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_two_processes_making_one_folder_leave_one_whole(tmp_path: Path) -> None:
+def test_a_folder_that_appears_meanwhile_is_left_alone(tmp_path: Path) -> None:
     target = tmp_path / "target"
-    with (pytest.raises(UserError, match="another process has created it"), staged_folder(target) as first):
+    with (pytest.raises(UserError, match="already exists"), staged_folder(target) as first):
         (first / "one").touch()
         target.mkdir()
         (target / "two").touch()
@@ -59,16 +71,65 @@ def test_two_processes_making_one_folder_leave_one_whole(tmp_path: Path) -> None
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
 
 
+HOLD = """
+import sys, time
+from pathlib import Path
+from ganatomy.core.files import staged_folder
+with staged_folder(Path(sys.argv[1])) as stage:
+    (stage / "one").write_text("half")
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_another_process_is_making_is_neither_made_nor_removed(tmp_path: Path) -> None:
+    """And what it leaves when it is killed is removed by the next one."""
+    target = tmp_path / "deep" / "target"
+    with subprocess.Popen([sys.executable, "-c", HOLD, target], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"begun\n"
+        before = sorted(target.parent.iterdir())
+        with pytest.raises(UserError, match="another process is writing here"), staged_folder(target, overwrite=True):
+            pass
+        with pytest.raises(UserError, match="another process is writing here"), claimed(target):
+            pass
+        assert sorted(target.parent.iterdir()) == before
+        hidden = next(path for path in before if path.is_dir())
+        assert stat.S_IMODE(hidden.stat().st_mode) == 0o700
+        other.kill()
+    with staged_folder(target) as stage:
+        assert len(list(target.parent.glob(".*.partial-*"))) == 1
+        (stage / "two").touch()
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+    assert [path.name for path in target.iterdir()] == ["two"]
+
+
 def test_leftovers_of_killed_processes_are_cleared(tmp_path: Path) -> None:
-    gone, alive = 999999999, os.getppid()
-    for name in (f".a.txt.partial-{gone}", f".a.txt.partial-{alive}", f".b.txt.partial-{gone}", ".a.txt.partial-mine"):
+    for name in (".a.txt.partial-999999999", ".a.txt.partial-0123456789abcdef", ".b.txt.partial-7", ".a.txt.lock",
+                 ".a.txt.partial-mine"):
         (tmp_path / name).write_text("half")
-    (tmp_path / f".folder.partial-{gone}").mkdir()
+    (tmp_path / ".folder.partial-7").mkdir()
     write_text(tmp_path / "a.txt", "whole")
     with staged_folder(tmp_path / "folder"):
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", f".a.txt.partial-{alive}", f".b.txt.partial-{gone}",
-                                       ".a.txt.partial-mine", "folder"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", ".b.txt.partial-7", ".a.txt.partial-mine", "folder"}
+
+
+def test_a_claim_that_fails_leaves_no_new_folders(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), claimed(tmp_path / "new" / "deep" / "out"), claimed(tmp_path / "new/deep/out"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_system_knows_no_locks_a_lock_of_another_machine_is_named(tmp_path: Path,
+                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganatomy.core.files.FileLock", SoftFileLock)
+    (tmp_path / ".out.lock").write_text("999999999\nelsewhere\n")
+    with pytest.raises(UserError, match=r"nobody does any more, remove .*\.out\.lock"), claimed(tmp_path / "out"):
+        pass
+    (tmp_path / ".out.lock").write_text(f"999999999\n{socket.gethostname()}\n")  # of a process that is gone
+    with claimed(tmp_path / "out"):
+        assert (tmp_path / ".out.lock").read_text().startswith(f"{os.getpid()}\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_disk_errors_name_no_temporary_file(tmp_path: Path) -> None:

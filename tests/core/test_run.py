@@ -35,7 +35,7 @@ def test_a_lock_is_refused_while_a_process_holds_it_and_free_when_that_is_killed
     holder.kill()
     holder.communicate()
     with run.lock():
-        assert (run.path.with_name("run.private") / "lock").stat().st_mode & 0o077 == 0
+        assert run.path.with_name(".run.lock").stat().st_mode & 0o077 == 0
 
 
 def test_the_commands_of_a_run_are_kept_without_names_and_paths(dataset: Dataset, tmp_path: Path) -> None:

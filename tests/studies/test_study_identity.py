@@ -125,7 +125,7 @@ def test_a_stopped_study_saves_what_it_has_and_leaves_nothing_running(home: Path
     assert len(list((run / "checkpoints").glob("*.pt"))) == 1
     assert "stopped and saved" in folder.cell(first).log_file.read_text()
     if how == signal.SIGTERM:
-        assert parent.returncode == 130
+        assert parent.returncode == 143
         assert "run the same command again to go on" in said
     assert "Traceback" not in said + folder.cell(first).log_file.read_text()
 
@@ -134,6 +134,6 @@ def process_of(place: CellFolder) -> int:
     """The process that holds this cell."""
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
-            if link.resolve() == place.path.resolve() / ".lock":
+            if link.resolve() == place.path.resolve().with_name(f".{place.path.name}.lock"):
                 return int(link.parts[2])
     raise AssertionError(f"no process is at {place.path.name}")

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pathlib import Path
 for cell in {cells!r}:
     folder = Path({study!r}) / "cells" / cell
     folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / ".lock").open("w")
+    lock = (folder.parent / f".{{folder.name}}.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -182,8 +183,8 @@ def test_a_worker_takes_what_is_free_and_notes_what_fails(folder: StudyFolder,
         if cell == second:
             raise UserError("no such thing", fix="mend it")
 
-    with folder.cell(first).lock():
-        taken = working(folder, monkeypatch, fail_second, None)
+    with ThreadPoolExecutor(1) as other, folder.cell(first).lock():
+        taken = other.submit(working, folder, monkeypatch, fail_second, None).result()
     assert taken == [second.name, third.name, fourth.name]
     assert folder.failures() == [second] and folder.cells_left() == [first, second]
     assert "no such thing -> mend it" in folder.cell(second).log_file.read_text()

@@ -17,9 +17,10 @@ from ganatomy import __version__
 from ganatomy.cli.prepare import prepare
 from ganatomy.cli.study import study
 from ganatomy.cli.terminal import FOLDER, Progress, say, seconds
+from ganatomy.core import interrupts
 from ganatomy.core.errors import UserError
 
-EXIT_OURS, EXIT_INTERRUPTED = 1, 130
+EXIT_OURS = 1
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -108,7 +109,7 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
                   say=progress.say, on_log=progress.on_log)
         except Interrupted as stopped:
             progress.say(str(stopped))
-            raise SystemExit(EXIT_INTERRUPTED) from None
+            raise SystemExit(interrupts.exit_code()) from None
 
 
 @cli.command()
@@ -273,13 +274,22 @@ def recipes_show(name: str) -> None:
 
 
 def main() -> None:
-    """Run the command line: exit 0 done, 1 our fault, 2 the input's fault, 3 a gate failed, 130 interrupted."""
+    """Run the command line: exit 0 done, 1 our fault, 2 the input's fault, 3 a gate failed, above 128 interrupted."""
     tune_process()
+    try:
+        with interrupts.raised():
+            _main()
+    except KeyboardInterrupt:
+        say("stopped; run the same command again to go on")
+        sys.exit(interrupts.exit_code())
+
+
+def _main() -> None:
     try:
         cli.main(standalone_mode=False)
         sys.stdout.flush()
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        sys.exit(EXIT_INTERRUPTED)
+    except click.exceptions.Abort as error:  # also what click makes of an interrupt
+        raise KeyboardInterrupt from error
     except click.ClickException as error:
         error.show()
         sys.exit(2)

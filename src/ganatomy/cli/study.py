@@ -91,17 +91,13 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(dataset: Path, study: Path, given: dict[str, Any], slurm: bool, dry_run: bool) -> None:
-    from ganatomy.studies.workers import INTERRUPTED, sigterm_interrupts
+    from ganatomy.training.train import Interrupted
 
-    with sigterm_interrupts():
-        from ganatomy.training.train import Interrupted
-
-        start = _write_jobs if slurm else _describe if dry_run else _study
-        try:
-            start(dataset, study, given)
-        except (KeyboardInterrupt, Interrupted):  # the second comes from a trial
-            say("stopped; run the same command again to go on")
-            raise SystemExit(INTERRUPTED) from None
+    start = _write_jobs if slurm else _describe if dry_run else _study
+    try:
+        start(dataset, study, given)
+    except Interrupted as trial:
+        raise KeyboardInterrupt from trial
 
 
 def _study(dataset: Path, study: Path, given: dict[str, Any]) -> None:

@@ -9,15 +9,21 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
+import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ganatomy.core.errors import UserError
+from ganatomy.core.interrupts import delayed
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that a system knows no locks: `claimed` does without
+    from filelock import FileLock, SoftFileLock, Timeout
 
 PRIVATE_SUFFIX = ".private"
 _CANNOT_WRITE = {
@@ -26,8 +32,10 @@ _CANNOT_WRITE = {
     errno.EROFS: "the file system is read-only", errno.ENOENT: "no folder can be created there",
     errno.ENOTDIR: "a part of this path is a file, not a folder", errno.EEXIST: "something else is there already",
     errno.ENOTEMPTY: "another process has created it meanwhile", errno.ELOOP: "its links go in a circle",
-    errno.ENAMETOOLONG: "this name is too long for the file system"}
-_TEMPORARY = re.compile(r"(?:(?<=/)|^)\.([^/]+)\.partial-\d+(?=/|$)")
+    errno.ENAMETOOLONG: "this name is too long for the file system", errno.ENOLCK: "the file system has no locks",
+    errno.EBUSY: "it is a mount point: name a folder in it", errno.EXDEV: "it is a mount point: name a folder in it"}
+_LEFT = re.compile(r"\.(.+)\.partial-[0-9a-f]+", re.DOTALL)
+_OURS = re.compile(r"(?:(?<=/)|^)\.([^/]+)\.(?:partial-[0-9a-f]+(?:/\1)?|lock)(?=/|$)")
 
 
 @contextmanager
@@ -41,21 +49,65 @@ def disk_errors(where: Path) -> Iterator[None]:
         named = str(error.filename or where)  # temporary names are none of the user's
         fix = "free some space or choose another folder" if error.errno in (errno.ENOSPC, errno.EDQUOT) \
             else "choose another folder"
-        raise UserError(f"cannot write: {_CANNOT_WRITE[error.errno]}", where=_TEMPORARY.sub(r"\1", named),
+        raise UserError(f"cannot write: {_CANNOT_WRITE[error.errno]}", where=_OURS.sub(r"\1", named),
                         fix=fix) from error
+
+
+@contextmanager
+def claimed(path: Path, taken: str = "another process is writing here", kind: type[UserError] = UserError,
+            wait: float = 0.2) -> Iterator[None]:
+    """Hold a file or folder, which need not exist, for this thread: nobody else can claim it, from whatever machine.
+
+    The lock is a file .NAME.lock beside it. The system frees it when the process ends, however it ends; where the
+    system knows no locks, the file itself is the lock. Claims of the same path can be nested.
+
+    Raises:
+        UserError: of this `kind`, if another process still holds it after `wait` seconds; `taken` says what that means.
+    """
+    path = path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
+    lock = _hidden(path, "lock")
+    missing = [folder for folder in path.parents if not folder.exists()]
+    held = FileLock(lock, mode=0o600, is_singleton=True)
+    try:
+        with disk_errors(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                held.acquire(timeout=wait)
+            except (Timeout, PermissionError) as error:
+                if not lock.exists() and isinstance(error, PermissionError):
+                    raise
+                left = f"; if nobody does any more, remove {lock}" \
+                    if isinstance(held, SoftFileLock) or isinstance(error, PermissionError) else ""
+                raise kind(taken, where=path, fix=f"wait for it, stop it, or choose another folder{left}") from error
+        yield
+    finally:
+        with delayed():
+            if held.is_locked:
+                if held.lock_counter == 1:
+                    with suppress(OSError):  # Windows removes it later
+                        lock.unlink()
+                held.release()
+            for folder in missing:
+                with suppress(OSError):  # something is in it
+                    folder.rmdir()
 
 
 @contextmanager
 def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes `path`'s place in one step."""
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    with disk_errors(path):
+    staged = ".partial-" in str(path.parent)  # in a folder of its own, which may get many files
+    temporary = _hidden(path)
+    with nullcontext() if staged else claimed(path, wait=60.0), disk_errors(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if ".partial-" not in str(path.parent):  # nothing is left over in a new folder, which may hold many files
-                _remove_stale(path)
+            if staged:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            else:
+                _remove_left(path)
+            if mode is not None:
+                temporary.touch(mode)
             yield temporary
-            with temporary.open("rb") as handle:
+            with temporary.open("r+b") as handle:
                 os.fsync(handle.fileno())
             if mode is not None:
                 temporary.chmod(mode)
@@ -64,7 +116,8 @@ def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
                                 fix="move the folder away")
             temporary.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with delayed():
+                temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> None:
@@ -113,7 +166,10 @@ def recorded_commands(file: Path) -> list[str]:
 @contextmanager
 def staged_folder(target: Path, overwrite: bool = False,
                   ours: Callable[[Path], bool] = lambda folder: True) -> Iterator[Path]:
-    """Yield an empty hidden folder that becomes `target` when the block succeeds, and vanishes when it fails.
+    """Yield an empty folder that becomes `target` when the block succeeds, and vanishes when it fails.
+
+    Until then it lies in a hidden folder beside `target` that only its owner can read; what else is put there
+    vanishes in any case. Nobody else can make `target` meanwhile.
 
     Args:
         target: the folder to make; it may exist if it is empty. Links are followed.
@@ -121,22 +177,49 @@ def staged_folder(target: Path, overwrite: bool = False,
         ours: ... if this says so; --overwrite must not remove the work of another command or a person.
 
     Raises:
-        UserError: `target` is there already, or has been created by another process meanwhile.
+        UserError: `target` is there already, or another process is making it.
     """
     target = Path(os.path.realpath(target))
-    with disk_errors(target):
+    with claimed(target), disk_errors(target):
         refuse_occupied(target, overwrite, ours)
-        _remove_stale(target)
-        stage = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        shutil.rmtree(stage, ignore_errors=True)
-        stage.mkdir(parents=True)
+        _remove_left(target)
+        hidden = _hidden(target)
+        stage, replaced = hidden / target.name, hidden / f"{target.name}.replaced"
         try:
+            hidden.mkdir(mode=0o700)
+            stage.mkdir()
             yield stage
-            if target.is_dir() and overwrite:
-                shutil.rmtree(target)
-            stage.replace(target)
+            refuse_occupied(target, overwrite, ours)  # someone may have put a file into it meanwhile
+            with delayed():
+                if target.exists():
+                    target.rename(replaced)
+                try:
+                    stage.rename(target)
+                except OSError:
+                    if replaced.exists():
+                        replaced.rename(target)
+                    raise
         finally:
-            shutil.rmtree(stage, ignore_errors=True)
+            with delayed():
+                shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder in the system's place for temporary files that only its owner can read; it vanishes after the block."""
+    try:
+        place = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise UserError("there is no folder for temporary files that can be written to",
+                        fix="set TMPDIR to one with some space") from error
+    with disk_errors(place):
+        folder = place / f"ganatomy-{secrets.token_hex(8)}"
+        try:
+            folder.mkdir(mode=0o700)
+            yield folder
+        finally:
+            with delayed():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_occupied(target: Path, overwrite: bool, ours: Callable[[Path], bool],
@@ -149,11 +232,21 @@ def refuse_occupied(target: Path, overwrite: bool, ours: Callable[[Path], bool],
         raise UserError(otherwise, where=target, fix="choose another folder, or remove it yourself")
 
 
-def _remove_stale(target: Path) -> None:
-    """Remove what processes that were killed left of their attempts at `target`."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
-        owner = left.name.rpartition("-")[2]
-        if not owner.isdecimal() or Path(f"/proc/{owner}").exists():
+def _hidden(path: Path, ending: str = "") -> Path:
+    """The name beside a path of its lock, or of an attempt at it, which no other process or machine uses."""
+    if not path.name:
+        raise _nameless(path)
+    return path.with_name(f".{path.name}.{ending or f'partial-{secrets.token_hex(8)}'}")
+
+
+def _nameless(path: Path) -> UserError:
+    return UserError("is no place for a dataset or a run", where=path, fix="name a folder of its own")
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what processes that were killed left of their attempts at `path`, which must be claimed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
+        if not _LEFT.fullmatch(left.name):
             continue
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
@@ -166,7 +259,7 @@ def private_path(of: Path) -> Path:
     """Where the private folder of a dataset or run lies, whether or not it is there."""
     of = of.absolute()  # "." has no name
     if not of.name:
-        raise UserError("is no place for a dataset or a run", where=of, fix="name a folder of its own")
+        raise _nameless(of)
     return of.with_name(of.name + PRIVATE_SUFFIX)
 
 
@@ -180,22 +273,3 @@ def private_folder(of: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / ".gitignore").write_text("*\n")  # nobody shall commit it by accident
     return folder
-
-
-@contextmanager
-def locked(lock: Path, where: Path, taken: str, kind: type[UserError] = UserError) -> Iterator[None]:
-    """Hold a lock file for this process; it is free again when the process ends, however it ends.
-
-    Raises a `UserError` of this `kind` if another process holds it; `taken` says what that means, `where` is the
-    folder.
-    """
-    held = FileLock(lock, mode=0o600)
-    try:
-        with disk_errors(where):
-            held.acquire(blocking=False)
-    except Timeout as error:
-        raise kind(taken, where=where, fix="wait for it, stop it, or choose another folder") from error
-    try:
-        yield
-    finally:
-        held.release()

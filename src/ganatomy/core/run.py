@@ -16,8 +16,8 @@ from pydantic import ConfigDict, Field, ValidationError
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import (
     atomic_path,
+    claimed,
     disk_errors,
-    locked,
     private_folder,
     private_path,
     record_command,
@@ -286,9 +286,7 @@ class Run:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for this process. Raises `UserError` if another training is writing to it."""
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        with locked(private_folder(self.path) / "lock", self.path, "another training is writing to this run folder"):
+        with claimed(self.path, "another training is writing to this run folder"):
             yield
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ganatomy.core.errors import UserError
+from ganatomy.core.interrupts import SIGNALS, delayed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -69,7 +70,8 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> It
     try:
         for item in items:
             if len(crew) < workers:
-                crew.append(_Worker(function, [worker.ours for worker in crew]))
+                with delayed():
+                    crew.append(_Worker(function, [worker.ours for worker in crew]))
                 crew[-1].send(item)
                 waiting.append(crew[-1])
                 continue
@@ -81,8 +83,9 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> It
         while waiting:
             yield waiting.popleft().receive()
     finally:
-        for worker in crew:
-            worker.end()
+        with delayed():
+            for worker in crew:
+                worker.end()
 
 
 class _Worker(Generic[T, R]):
@@ -93,7 +96,7 @@ class _Worker(Generic[T, R]):
         context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self.ours, theirs = context.Pipe()
         inherited = [self.ours, *others] if sys.platform == "linux" else []
-        with _no_interrupt():
+        with _undisturbed():
             self._process = context.Process(target=_work, args=(function, theirs, inherited), daemon=True)
             self._process.start()
         theirs.close()
@@ -124,6 +127,8 @@ class _Worker(Generic[T, R]):
             yield
         except (EOFError, OSError) as error:
             self._process.join()
+            if self._process.exitcode == -signal.SIGTERM:  # as a scheduler sends it to all processes of a job
+                raise KeyboardInterrupt from error
             if self._process.exitcode == -getattr(signal, "SIGALRM", 0):
                 raise UserError(f"a reading process was at one file or volume for more than {DEADLINE // 60} minutes",
                                 fix="prepare parts of the source to find out which, and leave it out") from error
@@ -135,6 +140,10 @@ def _work(function: Callable[[Any], Any], pipe: Connection, inherited: Sequence[
     for connection in inherited:  # while a copy of the other end is held here, its owner's end would not be noticed
         connection.close()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     if sys.platform == "linux":
         _limit_memory()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process
@@ -158,8 +167,10 @@ def _work(function: Callable[[Any], Any], pipe: Connection, inherited: Sequence[
 
 def _limit_memory() -> None:
     """Let this process take `MOST_MEMORY` beside what it began with; files mapped to be read do not count."""
-    import resource
-
+    try:
+        import resource
+    except ImportError:
+        return
     page = resource.getpagesize()
     begun = int(Path("/proc/self/statm").read_text().split()[5]) * page
     most = begun + min(MOST_MEMORY, os.sysconf("SC_PHYS_PAGES") * page)
@@ -180,13 +191,14 @@ def _out_of_memory(what: str) -> UserError:
 
 
 @contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Processes begun here never get an interrupt from the keyboard; this one gets it afterwards, and ends them."""
+def _undisturbed() -> Iterator[None]:
+    """A process begun here is asked to end only when it knows what to do then; this one is asked afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with delayed():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

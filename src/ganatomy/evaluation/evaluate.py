@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import write_json
+from ganatomy.core.files import claimed, write_json
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line, grouped, listed
 from ganatomy.evaluation.map import write_map
@@ -74,28 +75,32 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     command = command_line("evaluate", "RUN", n=n, seed=seed or None, domain=domain, label=label,
                            beside=[Path(run) for run in beside], critic=critic,
                            features={"lite0": None, "inception": "inception", "random": "random"}.get(features, Path()))
-    if synthetic is None and translates(real):
-        if domain is not None or label is not None:
-            raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
-                            where="--domain, --label", fix="leave them out")
-        if features != "lite0" or critic or fail_on:
-            raise UserError("other features, the critic and the audit of copies are for images from noise",
-                            where="--features, --critic, --fail-on", fix="leave them out for a run that translates")
-        return _written(Run(real), evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say),
-                        command, started, say)
-    if beside:
-        raise UserError("only runs that translate are measured beside each other", where="--beside",
-                        fix="leave it out, or evaluate each run by itself")
-    extractor = choose(features)
-    task = of_run(Path(real), n, seed, data, domain, label, extractor) if synthetic is None \
-        else of_datasets(Path(real), Path(synthetic), n, seed, domain, label, extractor)
-    samples = samples_of(task, seed)
-    metrics = _measure(task, samples, frozenset({"critic"} if critic else ()), say)
-    if synthetic is None:
-        write_map(Run(real), samples, metrics, say)
-    values = _written(Run(real) if synthetic is None else None, metrics, command, started, say)
-    check_gates(values, fail_on)
-    return values
+    run = Run(real) if synthetic is None else None
+    # before the work, so that what two processes write is never mixed, and that it can be written is known
+    with claimed(run.metrics_file, "another process is evaluating this run") if run is not None and Run.is_run(real) \
+            else nullcontext():
+        if run is not None and translates(real):
+            if domain is not None or label is not None:
+                raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
+                                where="--domain, --label", fix="leave them out")
+            if features != "lite0" or critic or fail_on:
+                raise UserError("other features, the critic and the audit of copies are for images from noise",
+                                where="--features, --critic, --fail-on", fix="leave them out for a run that translates")
+            return _written(run, evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say),
+                            command, started, say)
+        if beside:
+            raise UserError("only runs that translate are measured beside each other", where="--beside",
+                            fix="leave it out, or evaluate each run by itself")
+        extractor = choose(features)
+        task = of_run(Path(real), n, seed, data, domain, label, extractor) if synthetic is None \
+            else of_datasets(Path(real), Path(synthetic), n, seed, domain, label, extractor)
+        samples = samples_of(task, seed)
+        metrics = _measure(task, samples, frozenset({"critic"} if critic else ()), say)
+        if run is not None:
+            write_map(run, samples, metrics, say)
+        values = _written(run, metrics, command, started, say)
+        check_gates(values, fail_on)
+        return values
 
 
 def _written(run: Run | None, metrics: Evaluation, command: str, started: float, say: Say) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import hashlib
 import io
 import math
 import os
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import atomic_path, disk_errors
+from ganatomy.core.files import atomic_path, disk_errors, scratch_folder
 from ganatomy.features.inception_network import PARTS, shapes
 
 URL = ("https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -98,8 +97,8 @@ def install(name: str, source: Path | None = None, say: Say = lambda text: None)
             load(name)
             say(f"{name}: already installed in {path}")
             return path
-        with tempfile.TemporaryDirectory() as folder:
-            tensors = read_inception(_downloaded(Path(folder) / "weights.pth", say))
+        with scratch_folder() as folder:
+            tensors = read_inception(_downloaded(folder / "weights.pth", say))
     else:
         tensors = read_inception(source)
     content = save({key: value.contiguous() for key, value in tensors.items()}, {_SHA: tensors_sha256(tensors)})

@@ -7,17 +7,16 @@ pixels, one visit at a time (`convert`). Dataset and private folder appear when 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import private_path, staged_folder
+from ganatomy.core.files import private_path, scratch_folder, staged_folder
 from ganatomy.core.recipe import load
 from ganatomy.core.text import counted, printable, typed
-from ganatomy.data.dataset import Dataset, new_dataset
+from ganatomy.data.dataset import Dataset, DatasetWriter, is_dataset
 from ganatomy.data.parallel import progress
 from ganatomy.preparation import private
 from ganatomy.preparation.convert import convert_visits
@@ -64,21 +63,17 @@ OPTIONS
     private.refuse_taken(dataset, state, overwrite)
     if source.resolve() in dataset.resolve().parents:
         say("warning: DATASET and its private folder lie within SOURCE: whoever copies the one copies the others")
-    real = Path(os.path.realpath(dataset))
-    # beside the dataset, where archives may be unpacked; `staged_folder` removes those of killed processes
-    scratch = real.with_name(f".{real.name}.partial-scratch-{os.getpid()}")
-    try:
-        cohort = make_survey(source, dataset, scratch, chosen, private.read_key(dataset), say)
+    with (staged_folder(dataset, overwrite, lambda folder: is_dataset(folder, "real")) as stage,
+          staged_folder(private_folder, overwrite=True, ours=private.is_private) as folder):
+        unpacked = stage.with_name(f"{stage.name}.unpacked")  # of archives
+        cohort = make_survey(source, dataset, unpacked, chosen, private.read_key(dataset), say)
         plan = cohort.plan
-        with (new_dataset(dataset, (chosen.size, chosen.size), plan.channels, plan.dtype, overwrite) as writer,
-              staged_folder(private_folder, overwrite=True, ours=private.is_private) as folder):
-            folder.chmod(0o700)
+        folder.chmod(0o700)
+        with closing(DatasetWriter(stage, (chosen.size, chosen.size), plan.channels, plan.dtype)) as writer:
             notes = convert_visits(cohort, writer, chosen, progress(len(cohort.visits), "visits", say))
             content = finish_dataset(writer, notes, cohort, chosen, say)
-            private.write_private(folder, cohort, notes, source)
-            private.write_state(folder, state, content)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        private.write_private(folder, cohort, notes, source)
+        private.write_state(folder, state, content)
     say(f"wrote {shown}, with contact-sheet.png to look at")
     say(f"{printable(str(private_folder))} leads back to the patients: keep it apart, never share it")
     written = Dataset.open(dataset)
@@ -104,9 +99,9 @@ def survey(source: str | Path, dataset: str | Path | None = None, say: Say = lam
         UserError: what `prepare` would refuse up to there.
     """
     chosen = Options.of(**options)
-    with TemporaryDirectory() as scratch:
-        source, dataset = _places(source, Path(scratch) / "dataset" if dataset is None else dataset)
-        result = make_survey(source, dataset, Path(scratch) / "unpacked", chosen, b"", say)
+    with scratch_folder() as scratch:
+        source, dataset = _places(source, scratch / "dataset" if dataset is None else dataset)
+        result = make_survey(source, dataset, scratch / "unpacked", chosen, b"", say)
     for text in result.warnings:
         say(f"warning: {text}")
     slices = sum(len(visit.slices) for visit in result.visits)

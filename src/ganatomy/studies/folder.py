@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import (
+    claimed,
     disk_errors,
-    locked,
     private_folder,
     private_path,
     read_json,
@@ -34,7 +34,7 @@ from ganatomy.studies.protocol import StudySettings
 ATTEMPTS = 3  # at a cell whose process is killed
 REMOVE_CELL = "remove this cell's folder and run the study again"
 _OTHER = "start the study again in another folder"
-_LEFT_OVER = re.compile(r"folds\.csv$|\.(folds\.csv|study\.json)\.partial-\d+$")  # by a start that was killed
+_LEFT_OVER = re.compile(r"folds\.csv$|\.(folds\.csv|study\.json)\.(lock|partial-[0-9a-f]+)$")  # by a killed start
 
 
 @contextmanager
@@ -124,7 +124,7 @@ class StudyFolder:
     def start(self, settings: StudySettings, places: Mapping[str, Place], dataset: Dataset,
               external: Dataset | None) -> None:
         """Make the folder. Raises `UserError` if another process has been quicker."""
-        with locked(private_folder(self.path) / ".start", self.path, "another process is beginning a study here"):
+        with claimed(self.path, "another process is beginning a study here"):
             if self.exists():
                 raise UserError("another process has just begun a study here", where=self.path,
                                 fix="run the command again to go on with it")
@@ -257,9 +257,8 @@ class CellFolder:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Claim the cell for this process. Raises `CellTaken` if another one is at it."""
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / ".lock", self.path, "another process is at this cell", CellTaken):
+        with claimed(self.path, "another process is at this cell", CellTaken), disk_errors(self.path):
+            self.path.mkdir(exist_ok=True)
             yield
 
     @contextmanager

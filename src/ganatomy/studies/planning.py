@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pydantic import ValidationError
 
 from ganatomy import gans
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import private_path
+from ganatomy.core.files import private_path, scratch_folder
 from ganatomy.core.hardware import choose_device
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.text import counted, duration, grouped, listed
@@ -215,11 +214,11 @@ def with_budget(plan: Plan, budget: float, device: str, say: Say) -> Plan:
 def _steps_per_second(plan: Plan, seconds: float, device: str) -> float | None:
     """By a trial that trains a GAN for so long, on one thread; None where that was not enough for a step."""
     settings, label = plan.settings, plan.settings.positives[0]
-    with tempfile.TemporaryDirectory() as scratch, _one_thread():
-        data = Path(scratch) / "data"
+    with scratch_folder() as scratch, _one_thread():
+        data = scratch / "data"
         write_images(plan.dataset, plan.subset(settings.k[-1]).of(label), label, data, settings)
         recipe = settings.recipe.model_copy(update={"label": label, "steps": MANY, "epochs": None, "select": "last"})
-        run = train(data, Path(scratch) / "run", recipe, device=device, budget=seconds)
+        run = train(data, scratch / "run", recipe, device=device, budget=seconds)
         rates = [e["images_per_second"] for e in run.log() if e["kind"] == "train"]
     return rates[-1] / recipe.batch_size if rates else None
 

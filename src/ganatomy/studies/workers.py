@@ -14,12 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ganatomy.core import interrupts
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, write_text
 from ganatomy.core.text import counted, duration
@@ -28,7 +29,6 @@ if TYPE_CHECKING:  # it loads torch, which a worker does after it has learnt to 
     from ganatomy.studies.folder import StudyFolder
 
 Say = Callable[[str], None]
-INTERRUPTED = 130  # exit code
 GRACE = 60.0  # seconds that a worker has to save what it has, before it is killed
 POLL = 0.5  # seconds
 LOOK_AGAIN = 15.0  # seconds, where what is left is held by workers of others
@@ -52,12 +52,12 @@ def work(data: Path, study: Path, external: Path | None, device: str, parent: in
         say: called with each cell's name; what is done there is in the cell's log.
 
     Returns:
-        The exit code: 0 there is nothing left for it, 130 stopped.
+        The exit code: 0 there is nothing left for it, above 128 stopped.
 
     Raises:
         UserError: a cell failed, which its folder notes.
     """
-    with sigterm_interrupts():  # before the slow imports
+    with interrupts.raised():  # before the slow imports
         try:
             if parent is not None:
                 threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -65,7 +65,7 @@ def work(data: Path, study: Path, external: Path | None, device: str, parent: in
             return 0
         except KeyboardInterrupt:
             say("stopped; run the same command again to go on")
-            return INTERRUPTED
+            return interrupts.exit_code()
 
 
 def _run_free_cells(data: Path, study: Path, external: Path | None, device: str, has_parent: bool, say: Say) -> None:
@@ -103,20 +103,6 @@ def _end_with(process: int) -> None:
     while True:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10.0)
-
-
-@contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Have SIGTERM do for a while what Ctrl-C does; in other threads than the main one nothing is changed."""
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 # -- how workers are kept going
@@ -167,7 +153,7 @@ def run_cells(study: StudyFolder, crew: Crew, say: Say, show: Show = lambda coun
     """
     for cell in study.all_cells():
         study.cell(cell).begin_anew()
-    with sigterm_interrupts():
+    with interrupts.raised():
         try:
             _Watch(study, crew, say, show).run()
         except KeyboardInterrupt:

@@ -5,10 +5,8 @@ And `plan`, what a training would be: the resolved recipe, the networks' sizes, 
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +19,7 @@ from ganatomy.core import recipe as recipes
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_json
 from ganatomy.core.hardware import choose_device, choose_precision, environment, make_deterministic
+from ganatomy.core.interrupts import noted
 from ganatomy.core.recipe import Recipe, load, parse
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line, counted
@@ -86,7 +85,7 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     Raises:
         UserError: unusable input, settings, or a run folder of something else.
         TrainingStopped: the losses are no longer finite, or the images have all become the same.
-        Interrupted: after SIGINT or SIGTERM; the state is saved.
+        Interrupted: after SIGINT, SIGTERM or SIGHUP; the state is saved.
 
     Example:
         >>> small = {"size": 32, "steps": 10, "batch_size": 8, "model.width": 8}
@@ -170,7 +169,7 @@ class Loop:
         self._say_start()
         if self.state.step == 0:
             self._preview()
-        with _stop_requests() as stop:
+        with noted() as stop:
             self._tick()
             while self.state.step < self.steps and not self._spent():
                 self._step()
@@ -321,23 +320,6 @@ class Loop:
                      f"{self.state.model.starts_from} (--init-from RUN)")
         if self.validator.note:
             self.say(self.validator.note)
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Catch SIGINT and SIGTERM for a while; the yielded function says whether one came."""
-    caught: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-    try:
-        old = [signal.signal(s, lambda number, frame: caught.append(number)) for s in signals]
-    except ValueError:  # not the main thread: nothing to catch there
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for s, handler in zip(signals, old, strict=True):
-            signal.signal(s, handler)
 
 
 def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:

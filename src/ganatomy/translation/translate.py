@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import disk_errors, refuse_occupied, staged_folder
+from ganatomy.core.files import claimed, disk_errors, staged_folder
 from ganatomy.core.hardware import choose_device
 from ganatomy.core.text import Say, command_line, counted, printable
 from ganatomy.data.images import Header
@@ -116,10 +116,10 @@ class _Job:
         series = items[0].series if single else None
         if single and series is None and not source.is_dir():
             header = items[0].header()
-            with disk_errors(out):
+            with claimed(out), disk_errors(out):
                 outputs.check_file(items[0], header, out, self.overwrite)
-            values = self._values(items[0].pixels(), header, items[0].name)
-            outputs.write_file(items[0], header, values, out, self.conversion, self.say)
+                values = self._values(items[0].pixels(), header, items[0].name)
+                outputs.write_file(items[0], header, values, out, self.conversion, self.say)
         else:
             outputs.check_folder(source, out, self.run)
             with staged_folder(out, self.overwrite, outputs.is_ours) as stage:
@@ -128,7 +128,6 @@ class _Job:
                     dicom.write_series(series, values, stage, self.conversion.about, self.say)
                 else:
                     self._folder(items, source, stage)
-                refuse_occupied(out, self.overwrite, outputs.is_ours)  # someone may have put a file into it meanwhile
             if any(item.series is not None for item in items):
                 self.say(dicom.KEEPS)
         what = f"synthetic {self.conversion.about.target} ({self.conversion.scale_in_words}), {NOT_FOR_DIAGNOSIS}"
