@@ -118,7 +118,7 @@ def test_mistakes_are_answered_in_one_line_with_the_mend(folder: Path, tmp_path:
         (("train", dataset, out, *SETS, "--domain", "T9"), "no domain 'T9'"),
         (("train", dataset, out), "cannot be averaged down"),
         (("generate", tmp_path / "empty", out), "neither a run folder"),
-        (("generate", folder / "run", out, "-n", -1), "at least 1"),
+        (("generate", folder / "run", out, "-n", -1), "from 1 to"),
         (("evaluate", tmp_path / "empty"), "not a run folder"),
         (("report", tmp_path / "empty"), "not a run folder"),
     ]

@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_refused_in_words(tmp_path: Path, run: Path, real: 
         evaluate(untested, other)
     with pytest.raises(UserError, match="channels"):
         evaluate(real, colour)
-    with pytest.raises(UserError, match="cannot be compared"):
+    with pytest.raises(UserError, match="out of range"):
         evaluate(run, n=1)
     with pytest.raises(UserError, match="not a run folder"):
         evaluate(real)

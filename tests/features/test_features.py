@@ -84,3 +84,11 @@ def test_extractors_have_identities_of_their_own_and_others_are_refused() -> Non
     assert choose("lite0").metric("Precision") == "Precision-Lite0"
     with pytest.raises(UserError, match=r"no feature extractor is called 'vgg'.*lite0, inception, random"):
         choose("vgg")
+
+
+def test_nothing_is_trained_through_a_fused_convolution() -> None:
+    conv, image = fused.FusedConv(torch.ones(2, 1, 1, 1), torch.zeros(2), "relu"), torch.ones(1, 1, 4, 4)
+    with pytest.raises(RuntimeError, match="for inference only"):
+        conv(image.requires_grad_())
+    with torch.inference_mode():
+        assert conv(image).shape == (1, 2, 4, 4)

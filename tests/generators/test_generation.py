@@ -70,7 +70,7 @@ def test_raw_weights_are_those_of_the_newest_checkpoint(trained_run: Run) -> Non
 
 
 def test_what_can_go_wrong_is_said(trained_run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="at least 1"):
+    with pytest.raises(UserError, match="from 1 to"):
         generate(trained_run.path, tmp_path / "out", 0)
     with pytest.raises(UserError, match="neither a run folder nor a generator"):
         generate(tmp_path, tmp_path / "out", 1)

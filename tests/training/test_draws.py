@@ -69,7 +69,7 @@ def test_an_epoch_is_done_as_soon_as_every_image_was_drawn(images: int, batch: i
 def test_checkpoints_can_be_counted_in_epochs(dataset: Dataset) -> None:
     recipe = load("dcgan-mammo-128", MAMMO | {"epochs": 6, "checkpoint_epochs": 2})
     assert (total_steps(recipe, 12), checkpoint_interval(recipe, 12)) == (18, 6)
-    assert "every 6 steps" in plan(recipe, dataset.path, "cpu")
+    assert "every 6 steps" in plan(recipe, dataset.path, "run", "cpu")
 
 
 # ------------------------------------------------------------------ images without a source

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
+from ganatomy.generators.folder import load_discriminator, load_generator
 from ganatomy.training.train import Interrupted, train
 from tests.builders import SMALL, TINY, interrupt_at, random_kills, weights
 
@@ -156,6 +160,55 @@ def test_without_its_newest_checkpoint_a_run_resumes_to_the_same_bits(dataset: D
     assert weights(own_run) == weights(trained_run)
 
 
+FOREIGN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "seed": (lambda state: state["recipe"].update(seed=1), "of another training: seed was 0, now 1"),
+    "setting": (lambda state: state["recipe"]["model"].update(gamma=9), "of another training: model.gamma was 0.1"),
+    "dataset": (lambda state: state["notes"].update(dataset="0"), "of another training: the dataset differs"),
+    "step": (lambda state: state.update(step=8), "is of step 8"),
+    "shapes": (lambda state: state["model"].update({k: v[:1] for k, v in state["model"].items() if v.ndim}), "damaged"),
+    "keys": (lambda state: [state.pop(key) for key in [*state] if key != "schema_version"], "damaged")}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_checkpoint_of_another_training_is_set_aside_and_refused_by_every_reader(
+        dataset: Dataset, trained_run: Run, own_run: Run, kind: str) -> None:
+    change, words = FOREIGN[kind]
+    newest = own_run.checkpoint(12)
+    state = torch.load(newest, weights_only=True)
+    change(state)
+    torch.save(state, newest)
+    for read in (lambda: load_generator(own_run.path, "raw"), lambda: load_discriminator(own_run, 12)):
+        with pytest.raises(UserError, match=words):
+            read()
+    own_run.write_status("running", 12)
+    said: list[str] = []
+    train(dataset.path, own_run.path, own_run.recipe(), say=said.append)
+    assert any(re.search(f"{words}.*set aside as step-000012.damaged", line) for line in said)
+    assert weights(own_run) == weights(trained_run)
+
+
+def test_a_generator_of_another_training_is_refused(dataset: Dataset, own_run: Run) -> None:
+    config = own_run.generator / "config.json"
+    config.write_text(config.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(UserError, match="this generator is of another training: seed was 0, now 1"):
+        load_generator(own_run.path)
+
+
+def test_a_best_checkpoint_of_another_training_is_not_chosen(dataset: Dataset, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.1, 0.3, 0.2])
+    monkeypatch.setattr("ganatomy.training.validation.Validator.score", lambda self, sampler: {"kd": next(scores)})
+    recipe = load("rpgan-64", TINY | {"select": "kd"})
+    run = train(dataset.path, tmp_path / "run", recipe)
+    assert run.status()["selected_step"] == 4
+    state = torch.load(run.checkpoint(4), weights_only=True)
+    state["recipe"]["seed"] = 1
+    torch.save(state, run.checkpoint(4))
+    run.write_status("interrupted", 12)
+    train(dataset.path, run.path, recipe)
+    assert run.status()["selected_step"] == 12
+
+
 def test_checkpoints_that_cannot_be_read_are_kept_and_training_does_not_start_over(
         dataset: Dataset, tiny: Recipe, own_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*args: object, **kwargs: object) -> None:
@@ -171,7 +224,7 @@ def test_checkpoints_that_cannot_be_read_are_kept_and_training_does_not_start_ov
     assert {p.name: p.read_bytes() for p in own_run.checkpoints()} == before
     error = RuntimeError("broken archive")
     monkeypatch.setattr(torch, "load", fails)
-    with pytest.raises(UserError, match="none of its checkpoints can be read"):
+    with pytest.raises(UserError, match="none of its checkpoints can be used"):
         train(dataset.path, own_run.path, tiny)
 
 
@@ -192,6 +245,17 @@ def test_a_start_that_was_killed_early_can_be_repeated(dataset: Dataset, tiny: R
     assert train(dataset.path, tmp_path / "run", tiny, set={"steps": 2}).status()["state"] == "finished"
 
 
+def test_a_training_that_was_killed_as_it_wrote_the_generator_can_be_finished(dataset: Dataset, trained_run: Run,
+                                                                              own_run: Run) -> None:
+    stage = own_run.path / ".generator.partial-99999999"
+    shutil.copytree(own_run.generator, stage)
+    (stage / ".config.json.partial-99999999").touch()
+    shutil.rmtree(own_run.generator)
+    own_run.write_status("running", 12)
+    train(dataset.path, own_run.path, own_run.recipe())
+    same_bits(own_run, trained_run)
+
+
 def test_a_lost_best_checkpoint_is_no_dead_end(dataset: Dataset, tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.3, 0.2])
@@ -205,14 +269,14 @@ def test_a_lost_best_checkpoint_is_no_dead_end(dataset: Dataset, tmp_path: Path,
 
 
 def test_a_run_of_an_older_version_goes_on_to_the_same_bits(dataset: Dataset, trained_run: Run, own_run: Run) -> None:
-    """Its recipe.yaml lacks the keys that came later, its checkpoint the losses of the epoch."""
+    """Its recipe.yaml lacks the keys that came later, its checkpoint the losses of the epoch and its recipe."""
     kept = yaml.safe_load(own_run.recipe_file.read_text())
     for key in ("learning_rate_decay", "flips", "checkpoint_epochs"):
         del kept[key]
     own_run.recipe_file.write_text(yaml.safe_dump(kept))
     own_run.checkpoint(12).unlink()
     state = torch.load(own_run.checkpoint(8), weights_only=True)
-    del state["epoch_sums"], state["epoch_steps"]
+    del state["epoch_sums"], state["epoch_steps"], state["recipe"]
     torch.save(state, own_run.checkpoint(8))
     own_run.write_status("running", 12)
     train(dataset.path, own_run.path, "rpgan-64", set=TINY)

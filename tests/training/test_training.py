@@ -17,8 +17,10 @@ from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
 from ganatomy.gans import rpgan
 from ganatomy.generators.folder import load_generator
+from ganatomy.generators.generation import generate
+from ganatomy.phantoms.cohort import phantom
 from ganatomy.training.state import TrainingState
-from ganatomy.training.train import Interrupted, TrainingStopped, train
+from ganatomy.training.train import Interrupted, TrainingStopped, plan, train
 from tests.builders import TINY, interrupt_at, write_dataset
 
 
@@ -116,6 +118,25 @@ def test_another_recipe_dataset_or_folder_is_refused(dataset: Dataset, tiny: Rec
         train(dataset.path, tmp_path / "holiday", tiny)
 
 
+def test_what_the_recipe_and_the_data_exclude_together_is_refused_before_there_is_a_folder(
+        dataset: Dataset, tmp_path: Path) -> None:
+    for device in ("cpu", None):  # a dry run refuses the same
+        with pytest.raises(UserError, match="a critic needs images of"):
+            recipe = load("dcgan-brain-128", {"size": 8, "steps": 2, "model.width": 4, "model.z_dim": 4})
+            plan(recipe, dataset.path, tmp_path / "run") if device is None else \
+                train(dataset.path, tmp_path / "run", recipe)
+        assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_numbers(dataset: Dataset, tmp_path: Path) -> None:
+    tiny = {"steps": np.int64(2), "model.gamma": np.float32(0.5), "betas": (np.float64(0.5), np.float32(0.5))}
+    run = train(dataset.path, tmp_path / "run", "rpgan-64", set=TINY | {"seed": np.int64(1), **tiny})
+    assert (run.recipe().seed, run.recipe().model["gamma"]) == (1, 0.5)
+    images = generate(run.path, tmp_path / "out", np.int64(2), seed=np.int32(3))
+    assert images.info.provenance["seed"] == 3
+    assert len(list(phantom(tmp_path / "scans", subjects=np.int64(1), size=np.uint8(16)).iterdir())) == 3
+
+
 def test_epochs_count_passes_over_the_training_images(dataset: Dataset, tiny: Recipe, tmp_path: Path) -> None:
     entries: list[dict[str, Any]] = []
     run = train(dataset.path, tmp_path / "run", tiny, set={"epochs": 2, "model.gamma": 0.5}, on_log=entries.append)
@@ -128,7 +149,7 @@ def test_epochs_count_passes_over_the_training_images(dataset: Dataset, tiny: Re
 
 @pytest.mark.parametrize(("data", "device", "words"), [
     ({"splits": ("test",)}, "cpu", "'train'"), ({"size": 24}, "cpu", "cannot be averaged down"),
-    ({}, "quantum", "device")])
+    ({}, "quantum", "device"), ({}, "mps", "device 'mps' cannot be used")])
 def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, tiny: Recipe, data: dict[str, Any], device: str,
                                               words: str) -> None:
     with pytest.raises(UserError, match=words):

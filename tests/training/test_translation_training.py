@@ -86,7 +86,7 @@ def test_a_budget_is_refused_to_what_needs_all_its_steps(pairs: Dataset, tmp_pat
 
 @pytest.mark.parametrize("name", ["unet", "cyclegan-mri", "hybrid-brain-64"])
 def test_a_dry_run_says_what_a_translation_would_be(pairs: Dataset, name: str) -> None:
-    text = plan(small(name, source="T2", domain="T1"), pairs.path, "cpu")
+    text = plan(small(name, source="T2", domain="T1"), pairs.path, "run", "cpu")
     assert "source: T2" in text
     assert "training images   12 of 6 subjects" in text
     assert "expected memory" in text
@@ -197,6 +197,8 @@ def test_a_start_that_cannot_be_is_refused_and_leaves_nothing(pairs: Dataset, pr
                                   (pretrained.path, {"model.norm": "instance"}, "another shape")):
         with pytest.raises(UserError, match=words):
             train(pairs.path, tmp_path / "run", small("hybrid-brain-64", init_from=str(path), **settings))
+        with pytest.raises(UserError, match=words):
+            plan(small("hybrid-brain-64", init_from=str(path), **settings), pairs.path, tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
 

@@ -98,7 +98,7 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
     if dry_run:
         from ganatomy.training.train import plan
 
-        click.echo(plan(load(recipe, overrides | flags), dataset, device))
+        click.echo(plan(load(recipe, overrides | flags), dataset, run, device, say))
         return
     from ganatomy.training.train import Interrupted
     from ganatomy.training.train import train as start

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ class Offer:
 
     text: str
     options: Mapping[str, str | bool]
+
+
+def whole(value: Any, where: str, low: int, high: int) -> int:
+    """A whole number of Python or numpy as Python's. Raises `UserError` unless it is from `low` to `high`."""
+    number = int(value) if isinstance(value, Integral) else None
+    if number is None or not low <= number <= high:
+        raise UserError(f"{value!r} is out of range", where=where, fix=f"use a whole number from {low:,} to {high:,}")
+    return number
 
 
 class Question(UserError):

@@ -23,8 +23,8 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("unknown kind of device")
+        if device.type not in ("cpu", "cuda"):  # mps has no float64, which the losses and metrics need
+            raise RuntimeError("no kind of device that ganatomy computes on")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise UserError(f"the device {wanted!r} cannot be used ({str(error).splitlines()[0][:80]})", where="--device",

@@ -142,7 +142,7 @@ def parse(yaml_text: str, where: str | Path, overrides: Mapping[str, Any] | None
         if overrides and overrides.get(one) is not None and overrides.get(other) is not None:
             raise UserError(f"{one} and {other} are both given", where=where, fix="give one of them")
     for key, value in (overrides or {}).items():
-        _set(raw, key, value)
+        _set(raw, key, plain(value))
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
@@ -156,6 +156,15 @@ def validation_error(error: ValidationError, where: str | Path, known: list[str]
     unknown = any(e["type"] == "extra_forbidden" for e in error.errors())
     fix = f"known keys: {', '.join(known)}" if unknown else "correct the value"
     return UserError("; ".join(problems).replace("Extra inputs are not permitted", "unknown key"), where=where, fix=fix)
+
+
+def plain(value: Any) -> Any:
+    """numpy's numbers as Python's, in containers too: settings are written as YAML and JSON."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value))
+    return value.item() if type(value).__module__ == "numpy" and not getattr(value, "ndim", 1) else value
 
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:

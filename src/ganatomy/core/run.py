@@ -91,7 +91,7 @@ class _Place(Record):
 
 
 class Damaged(UserError):
-    """A checkpoint that nobody can use."""
+    """A checkpoint that cannot be used, or not in this run."""
 
 
 class Average(Record):
@@ -122,6 +122,7 @@ class Checkpoint(Record):
     scored: Whole | None
     notes: dict[str, Any]
     channels: Literal[1, 3]
+    recipe: Recipe | None = None  # which checkpoints of before did not name
     epoch_sums: dict[str, Any] = Field(default_factory=dict)
     epoch_steps: Whole = 0
 
@@ -172,18 +173,22 @@ class Run:
         """The recipe this run was started with."""
         return parse(text(str(self.recipe_file)), where=self.recipe_file)
 
-    def start(self, recipe: Recipe, dataset: Path, dataset_content: str) -> None:
-        """Make the folder, or check that an existing one was started with this recipe on this dataset.
-
-        Raises `UserError` for another recipe (naming the keys that differ), another dataset, or a folder that is no
-        run.
-        """
+    def check(self, recipe: Recipe, dataset_content: str) -> None:
+        """Raise `UserError` if `start` would refuse this recipe and dataset: the folder is another run's, or none's."""
         if self.recipe_file.is_file():
             self._refuse_difference(recipe, dataset_content)
         elif self.path.exists() and not (self.path.is_dir() and all(
                 p.name == "dataset.json" or p.name.startswith(".") for p in self.path.iterdir())):
             # a start that was killed early can have left no more than that
             raise UserError("exists and is not a run folder", where=self.path, fix="choose another folder")
+
+    def start(self, recipe: Recipe, dataset: Path, dataset_content: str) -> None:
+        """Make the folder, or check that an existing one was started with this recipe on this dataset.
+
+        Raises `UserError` for another recipe (naming the keys that differ), another dataset, or a folder that is no
+        run.
+        """
+        self.check(recipe, dataset_content)
         # the recipe comes first after the dataset's hash: killed in between, the folder can still be started again
         if not self.recipe_file.is_file():
             write_json(self.path / "dataset.json", {"content": dataset_content})
@@ -251,6 +256,31 @@ class Run:
         paths = (p for p in self._checkpoints.glob("step-*.pt") if checkpoint_step(p) >= 0)
         return sorted(paths, key=checkpoint_step)
 
+    def read_checkpoint(self, path: Path, device: torch.device) -> Checkpoint:
+        """A checkpoint of this run, its tensors on `device`; nothing in the file is executed.
+
+        Raises:
+            Damaged: the file is damaged, of another training or step, or of another version of ganatomy.
+            UserError: it cannot be read now; it may be sound.
+            MemoryError, torch.OutOfMemoryError: as they come.
+        """
+        state = _read_checkpoint(path, device)
+        if state.step != checkpoint_step(path):
+            raise Damaged(f"this checkpoint is of step {state.step}", where=path, fix="give it its own name again")
+        dataset = state.notes.get("dataset", self.dataset_content())
+        self.refuse_foreign("checkpoint", path, state.recipe or self.recipe(), dataset, Damaged)
+        return state
+
+    def refuse_foreign(self, what: str, path: Path, recipe: Recipe, dataset: str,
+                       kind: type[UserError] = UserError) -> None:
+        """Raise `kind` if a checkpoint or generator in this run was trained by another recipe or on other data."""
+        changes = differences(self.recipe(), recipe)
+        if not changes and dataset != self.dataset_content():
+            changes = "the dataset differs"
+        if changes:
+            raise kind(f"this {what} is of another training: {changes}", where=path,
+                       fix="put the run's own back, or train again in another folder")
+
     def prune_checkpoints(self, keep: int | None) -> None:
         """Remove all but the newest two checkpoints and that of step `keep`."""
         for path in self.checkpoints()[:-KEEP_CHECKPOINTS]:
@@ -281,7 +311,10 @@ class Run:
             if checkpoint_step(picture) > step:
                 picture.unlink()
         for left in (*self.path.rglob(".*.partial*"), *private_path(self.path).rglob(".*.partial*")):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)  # it went with the folder that it was in
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -306,14 +339,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
-    """Read a checkpoint's tensors onto `device`; nothing in the file is executed.
-
-    Raises:
-        Damaged: the file is damaged, or of another version of ganatomy.
-        UserError: it cannot be read now; it may be sound.
-        MemoryError, torch.OutOfMemoryError: as they come.
-    """
+def _read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
     import torch
 
     with reading(path):

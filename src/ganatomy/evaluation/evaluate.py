@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ganatomy.core.errors import UserError
+from ganatomy.core.errors import UserError, whole
 from ganatomy.core.files import claimed, write_json
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line, grouped, listed
@@ -68,10 +68,8 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
         'KD-Lite0'
     """
     started = time.perf_counter()
-    if n is not None and not 2 <= n <= MOST_ASKED:
-        raise UserError(f"{grouped(n, 'synthetic image')} cannot be compared", where="-n",
-                        fix=f"use 2 to {MOST_ASKED:,}")
-    check_seed(seed)
+    n = None if n is None else whole(n, "-n", 2, MOST_ASKED)
+    seed = check_seed(seed)
     command = command_line("evaluate", "RUN", n=n, seed=seed or None, domain=domain, label=label,
                            beside=[Path(run) for run in beside], critic=critic,
                            features={"lite0": None, "inception": "inception", "random": "random"}.get(features, Path()))

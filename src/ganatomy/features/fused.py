@@ -34,7 +34,9 @@ class FusedConv(nn.Module):
         self.activation, self.stride, self.padding, self.groups = activation, stride, padding, groups
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The activation of the convolution of x [n, c, h, w]."""
+        """The activation of the convolution of x [n, c, h, w]; raises RuntimeError where x is to have gradients."""
+        if x.requires_grad and torch.is_grad_enabled():  # the one call has none, and gives zeros in silence
+            raise RuntimeError("FusedConv is for inference only: nothing can be trained through it")
         if x.device.type == "cpu" and _fuses():
             return _in_one(x, self)
         return _in_two(x, self)

@@ -17,7 +17,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder, write_json
 from ganatomy.core.hardware import place
 from ganatomy.core.reading import reading
-from ganatomy.core.run import Checkpoint, Run, read_checkpoint
+from ganatomy.core.run import Checkpoint, Run
 from ganatomy.gans.base import GAN, load_weights
 from ganatomy.generators.config import AGAIN, GeneratorNotes, read_config
 from ganatomy.generators.sampler import CHUNK, Sampler, trained_sampler
@@ -53,8 +53,9 @@ def load_generator(folder: str | Path, weights: Literal["selected", "raw", "aver
     folder = Path(folder)
     if weights != "selected":
         return _from_checkpoint(Run.open(folder), weights, device)
-    if Run.is_run(folder):
-        folder = Run(folder).generator
+    run = Run(folder) if Run.is_run(folder) else None
+    if run is not None:
+        folder = run.generator
         if not folder.is_dir():
             raise UserError("this run has no generator yet", where=folder.parent,
                             fix="finish it: run the same `ganatomy train` command again")
@@ -68,6 +69,8 @@ def load_generator(folder: str | Path, weights: Literal["selected", "raw", "aver
             raise ValueError("these are not the weights that were exported")
         model = gans.resolve(config.recipe, config.channels)
         load_weights(model.generator, load(data))
+    if run is not None:
+        run.refuse_foreign("generator", folder, config.recipe, config.dataset)
     model = place(model, device).eval().requires_grad_(False)
     return Sampler(model, config.recipe, device, config.model_dump(mode="json"))
 
@@ -113,7 +116,7 @@ def _from_checkpoint(run: Run, weights: str, device: torch.device) -> Sampler:
 
 def _checkpointed(run: Run, path: Path, device: torch.device) -> tuple[GAN, Checkpoint]:
     """A checkpoint and the model with its weights. Raises `UserError` if these are not of the run's recipe."""
-    state = read_checkpoint(path, device)
+    state = run.read_checkpoint(path, device)
     model = place(gans.resolve(run.recipe(), state.channels), device)
     with reading(path, "train the run again, or use --weights selected"):
         load_weights(model, state.model)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ganatomy import __version__
-from ganatomy.core.errors import UserError
+from ganatomy.core.errors import UserError, whole
 from ganatomy.core.files import read_json
 from ganatomy.core.hardware import choose_device
 from ganatomy.core.run import Run
@@ -52,7 +52,8 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
         >>> len(ganatomy.generate("run", "synthetic", n=8, seed=1).rows())
         8
     """
-    _check_options(n, seed, format, weights)
+    n, seed = whole(n, "-n", 1, MOST), check_seed(seed)
+    _check_options(format, weights)
     sampler = load_generator(run, weights, choose_device(device))
     if sampler.model.translates:
         raise UserError("this generator starts from images and makes none from noise", where=run,
@@ -82,10 +83,7 @@ def _audited_as_copies(run: Path) -> bool:
         isinstance(v, dict) and v.get("question") == "copies" and v.get("light") == "red" for v in verdicts)
 
 
-def _check_options(n: int, seed: int, format: str, weights: str) -> None:
-    if not isinstance(n, int) or not 1 <= n <= MOST:
-        raise UserError(f"cannot make {n!r} images", where="-n", fix=f"ask for at least 1 and at most {MOST:,}")
-    check_seed(seed)
+def _check_options(format: str, weights: str) -> None:
     for name, value, known in (("--format", format, get_args(Format)), ("--weights", weights, get_args(Weights))):
         if value not in known:
             raise UserError(f"{value!r} is unknown", where=name, fix=f"use one of {', '.join(known)}")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ganatomy import gans
-from ganatomy.core.errors import UserError
+from ganatomy.core.errors import whole
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.gans.base import GAN, Batch
 from ganatomy.networks.blocks import refresh_batch_norm
@@ -133,7 +133,6 @@ def untrained_generator(sampler: Sampler | None, size: int, channels: int, seed:
     return Sampler(model, recipe, torch.device("cpu"))
 
 
-def check_seed(seed: int) -> None:
-    """Raise `UserError` unless `seed` is a whole number from 0 to 2^31 - 1."""
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise UserError(f"{seed!r} is out of range", where="--seed", fix="use a number from 0 to 2147483647")
+def check_seed(seed: int) -> int:
+    """The seed. Raises `UserError` unless it is a whole number from 0 to 2^31 - 1."""
+    return whole(seed, "--seed", 0, 2**31 - 1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ganatomy import __version__
-from ganatomy.core.errors import UserError
+from ganatomy.core.errors import UserError, whole
 from ganatomy.core.files import staged_folder, write_json
 from ganatomy.core.text import counted, printable, typed
 from ganatomy.data.images import averaged
@@ -167,9 +167,8 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
         >>> ganatomy.phantom("scans", subjects=24, size=32, lesions=0.4).name
         'scans'
     """
-    options = {"subjects": subjects, "size": size, "format": format, "seed": seed, "slices": slices,
-               "sessions": sessions, "lesions": lesions}
-    _check(options)
+    options = _checked({"subjects": subjects, "size": size, "format": format, "seed": seed, "slices": slices,
+                        "sessions": sessions, "lesions": lesions})
     out = Path(out)
     write = _write_nifti if format == "nifti" else _write_png
     with staged_folder(out, overwrite, is_phantom) as stage:
@@ -203,15 +202,13 @@ def is_phantom(folder: Path) -> bool:
     return MARKER in files and files <= written | {MARKER, "files.csv"}
 
 
-def _check(options: Mapping[str, Any]) -> None:
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     if options["format"] not in ("nifti", "png"):
         raise UserError(f"the phantom has no format {options['format']!r}", where="format", fix="use nifti or png")
-    for name, (low, high) in _RANGES.items():
-        if not isinstance(options[name], int) or not low <= options[name] <= high:
-            raise UserError(f"{options[name]!r} is out of range", where=name,
-                            fix=f"use a whole number from {low} to {high}")
     if not 0 <= options["lesions"] <= 1:
         raise UserError(f"{options['lesions']!r} is not a share", where="lesions", fix="use a number from 0 to 1")
+    return {**options, "lesions": float(options["lesions"]),
+            **{name: whole(options[name], name, low, high) for name, (low, high) in _RANGES.items()}}
 
 
 def _domains(images: SubjectImages, with_masks: bool) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ganatomy.core.errors import UserError
+from ganatomy.core.recipe import plain
 from ganatomy.core.text import command_line
 from ganatomy.data.geometry import MAX_SIZE, Axis, Fit, parse_slices
 from ganatomy.data.manifest import SPLITS
@@ -133,7 +134,7 @@ class Options(BaseModel):
     def of(cls, **options: Any) -> Self:
         """The options of which some are given. Raises `UserError`, naming the option as the command line does."""
         try:
-            return cls(**options)
+            return cls(**plain(options))
         except ValidationError as error:
             first = error.errors()[0]
             raise _refusal(str(first["loc"][0]), first) from error

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ganatomy import gans
 from ganatomy.core.errors import UserError
-from ganatomy.core.recipe import Frozen, Recipe, validation_error
+from ganatomy.core.recipe import Frozen, Recipe, plain, validation_error
 from ganatomy.data.dataset import Dataset
 
 Augment = Literal["none", "flips", "strong"]
@@ -207,7 +207,7 @@ def recipe_of_study(recipe: Recipe, domain: str) -> Recipe:
 def validated(values: Mapping[str, Any]) -> StudySettings:
     """Settings of these values. Raises `UserError` with all that is wrong with them."""
     try:
-        return StudySettings.model_validate(values)
+        return StudySettings.model_validate(plain(values))
     except ValidationError as error:
         raise validation_error(error, "study", list(StudySettings.model_fields)) from error
 

@@ -16,7 +16,7 @@ from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.hardware import place, prefers_channels_last
 from ganatomy.core.recipe import Recipe
-from ganatomy.core.run import Damaged, Run, damaged, read_checkpoint, write_checkpoint
+from ganatomy.core.run import Damaged, Run, checkpoint_step, damaged, write_checkpoint
 from ganatomy.core.text import Say
 from ganatomy.gans.base import GAN, load_weights, misfit
 from ganatomy.generators.folder import load_generator
@@ -84,17 +84,17 @@ class TrainingState:
         state = {"model": self.model.state_dict(), "optimiser_g": self.optimiser_g.state_dict(),
                  "optimiser_d": self.optimiser_d.state_dict(), "ema": ema, "step": self.step, "seconds": self.seconds,
                  "best": self.best, "scored": self.scored, "notes": self.notes, "channels": self.channels,
-                 "epoch_sums": self.epoch_sums, "epoch_steps": self.epoch_steps}
+                 "epoch_sums": self.epoch_sums, "epoch_steps": self.epoch_steps,
+                 "recipe": self.recipe.model_dump(mode="json")}
         write_checkpoint(path, state)
 
-    def load(self, path: Path) -> None:
-        """Take up the state of a checkpoint.
+    def load(self, run: Run, step: int) -> None:
+        """Take up the state of a run's checkpoint. Raises what `Run.read_checkpoint` does.
 
-        Raises:
-            Damaged: the file is damaged; this state is then of no use any more.
-            UserError, MemoryError, torch.OutOfMemoryError: it cannot be read now; it may be sound.
+        Of what could not be loaded whole nothing may be used.
         """
-        state = read_checkpoint(path, self.device)
+        path = run.checkpoint(step)
+        state = run.read_checkpoint(path, self.device)
         try:
             load_weights(self.model, state.model)
             self.optimiser_g.load_state_dict(state.optimiser_g)
@@ -133,25 +133,25 @@ def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: S
            first: dict[str, Tensor] | None = None) -> TrainingState:
     """The state of the newest sound checkpoint of a run; if there is none a new one, with `first` weights if given.
 
-    Raises `UserError` if there are checkpoints, and none can be read.
+    What is damaged or of another training is set aside. Raises `UserError` if there are checkpoints, and none is sound.
     """
     paths = run.checkpoints()
     for path in reversed(paths):
         state = TrainingState(recipe, channels, device)
         try:
-            state.load(path)
+            state.load(run, checkpoint_step(path))
         except Damaged as error:
             path.rename(path.with_suffix(".damaged"))
             say(f"warning: {error.what}; set aside as {path.stem}.damaged")
             continue
-        if state.best and not run.checkpoint(int(state.best["step"])).is_file():
-            step = int(state.best["step"])
-            say(f"warning: the best checkpoint so far, of step {step}, is gone; the choice starts anew")
+        if state.best and not _is_sound(run, int(state.best["step"]), device):
+            say(f"warning: the best checkpoint so far, of step {int(state.best['step'])}, is gone or cannot be used; "
+                "the choice starts anew")
             state.best = None
         say(f"resuming {run.path} at step {state.step}")
         return state
     if paths:
-        raise UserError("none of its checkpoints can be read", where=run.path,
+        raise UserError("none of its checkpoints can be used", where=run.path,
                         fix="move the folder away and train again")
     state = TrainingState(recipe, channels, device)
     if first is not None:
@@ -159,6 +159,15 @@ def resume(recipe: Recipe, channels: int, device: torch.device, run: Run, say: S
         if state.ema:
             state.ema.target.load_state_dict(first)
     return state
+
+
+def _is_sound(run: Run, step: int, device: torch.device) -> bool:
+    """Whether that checkpoint is there and can be used. Raises `UserError` if it cannot be read now."""
+    path = run.checkpoint(step)
+    try:
+        return path.is_file() and bool(run.read_checkpoint(path, device))
+    except Damaged:
+        return False
 
 
 def initial_weights(recipe: Recipe, run: Run, model: GAN,
@@ -194,7 +203,7 @@ def selected_sampler(state: TrainingState, run: Run) -> tuple[Sampler, int]:
     if state.best is None or state.best["step"] == state.step:
         return state.sampler(), state.step
     best = TrainingState(state.recipe, state.channels, state.device)
-    best.load(run.checkpoint(int(state.best["step"])))
+    best.load(run, int(state.best["step"]))
     return best.sampler(), best.step
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +21,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_json
 from ganatomy.core.hardware import choose_device, choose_precision, environment, make_deterministic
 from ganatomy.core.interrupts import noted
-from ganatomy.core.recipe import Recipe, load, parse
+from ganatomy.core.recipe import Recipe, load, parse, plain
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line, counted
 from ganatomy.data.batches import Feed
@@ -93,40 +94,62 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         >>> run.status()["state"]
         'finished'
     """
-    settings = parse(recipe.to_yaml(), f"recipe {recipe.name}", set) if isinstance(recipe, Recipe) \
-        else load(str(recipe), set)
+    changes = plain(set or {})  # they are recorded as a command, too
+    settings = parse(recipe.to_yaml(), f"recipe {recipe.name}", changes) if isinstance(recipe, Recipe) \
+        else load(str(recipe), changes)
     if budget is not None and not budget > 0:
         raise UserError(f"{budget} seconds are no time to train in", where="budget", fix="give more than 0")
-    dataset, folder = Dataset.open(data), Run(run)
-    settings = with_domains(settings, dataset)
     if budget is not None and gans.kind(settings).needs_all_steps:
         raise UserError(f"{settings.gan} changes its task up to the last step and cannot be ended early",
                         where="budget", fix="give --steps instead")
-    model = gans.resolve(settings, dataset.info.channels)  # what it refuses is told before there is a run folder
-    settings, first = initial_weights(settings, folder, model, say)
-    where = choose_device(device)
+    checked, folder = _check(settings, data, run, device, say), Run(run)
+    if folder.status()["state"] == "finished" and folder.generator.is_dir():
+        say(f"{folder.path} is already finished at step {folder.status()['step']}; nothing to do")
+        return folder
+    settings, feed, where = checked.recipe, checked.feed, checked.device
+    dataset = feed.dataset
     make_deterministic(where)
     precision = choose_precision(settings, where)
-    feed = make_feed(dataset, settings, where)
-    check_steps(settings, feed.length, model.least_steps())
     dataset.verify([*feed.rows, *(feed.source.rows if feed.source else ())])
     with folder.lock():
         folder.start(settings, dataset.path, dataset.info.content)
-        if folder.status()["state"] == "finished" and folder.generator.is_dir():
-            say(f"{folder.path} is already finished at step {folder.status()['step']}; nothing to do")
-            return folder
-        state = resume(settings, dataset.info.channels, where, folder, say, first)
+        state = resume(settings, dataset.info.channels, where, folder, say, checked.first)
         folder.cut_back(state.step)
-        options = _options(recipe, settings, set or {}, device, debug)
+        options = _options(recipe, settings, changes, device, debug)
         folder.record_command(command_line("train", "DATASET", "RUN", **options, budget=budget))
         _note_environment(folder, environment(where, precision), say)
         cut_back(folder, epochs_done(settings, feed.length, state.step))
         keeper = Debug(folder, feed, say) if debug else None
-        Loop(state, folder, feed, precision, budget, keeper, say, on_log).run_to_end()
+        Loop(state, folder, feed, checked.validator, precision, budget, keeper, say, on_log).run_to_end()
         if budget is not None:  # as many steps give the same generator, as much time on another machine does not
             options = {name: value for name, value in options.items() if name != "epochs"} | {"steps": state.step}
             folder.record_command(command_line("train", "DATASET", "RUN", **options))
     return folder
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What a training starts from: nothing of it can be refused any more, and nothing has been written yet."""
+
+    recipe: Recipe
+    model: GAN
+    first: dict[str, Tensor] | None
+    device: torch.device
+    feed: Feed
+    validator: Validator
+
+
+def _check(recipe: Recipe, data: str | Path, run: str | Path, device: str, say: Say) -> _Checked:
+    """Raises `UserError` for whatever cannot be trained, or not in this folder."""
+    dataset, folder = Dataset.open(data), Run(run)
+    recipe = with_domains(recipe, dataset)
+    model = gans.resolve(recipe, dataset.info.channels)
+    recipe, first = initial_weights(recipe, folder, model, say)
+    where = choose_device(device)
+    feed = make_feed(dataset, recipe, where)
+    check_steps(recipe, feed.length, model.least_steps())
+    folder.check(recipe, dataset.info.content)
+    return _Checked(recipe, model, first, where, feed, Validator(feed, recipe))
 
 
 def _options(recipe: str | Path | Recipe, settings: Recipe, changes: Mapping[str, Any], device: str,
@@ -151,13 +174,13 @@ def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
 class Loop:
     """The training loop and what happens on its way: log, pictures, checkpoints, the end."""
 
-    def __init__(self, state: TrainingState, run: Run, feed: Feed, precision: str, budget: float | None,
-                 debug: Debug | None, say: Say, on_log: OnLog) -> None:
+    def __init__(self, state: TrainingState, run: Run, feed: Feed, validator: Validator, precision: str,
+                 budget: float | None, debug: Debug | None, say: Say, on_log: OnLog) -> None:
         self.state, self.run, self.feed, self.precision = state, run, feed, precision
         self.budget, self.debug, self.say, self.on_log = budget, debug, say, on_log
         self.recipe = state.recipe
         self.steps, self.interval = total_steps(self.recipe, feed.length), checkpoint_interval(self.recipe, feed.length)
-        self.validator, self.preview = Validator(feed, self.recipe), Preview(feed, self.recipe, run)
+        self.validator, self.preview = validator, Preview(feed, self.recipe, run)
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
         self.clock = self.drawn = time.perf_counter()
@@ -322,15 +345,11 @@ class Loop:
             self.say(self.validator.note)
 
 
-def plan(recipe: Recipe, data: str | Path, device: str = "auto") -> str:
+def plan(recipe: Recipe, data: str | Path, run: str | Path, device: str = "auto", say: Say = lambda text: None) -> str:
     """The text of `--dry-run`: what a training would be. Raises `UserError` for whatever training would refuse."""
-    dataset = Dataset.open(data)
-    recipe = with_domains(recipe, dataset)
-    where = choose_device(device)
-    feed = make_feed(dataset, recipe, where)
-    rows, images = feed.rows, feed.length
-    model = gans.resolve(recipe, dataset.info.channels)
-    check_steps(recipe, images, model.least_steps())
+    checked = _check(recipe, data, run, device, say)
+    recipe, model, where = checked.recipe, checked.model, checked.device
+    rows, images = checked.feed.rows, checked.feed.length
     lines = [recipe.to_yaml().rstrip(), "",
              f"training images   {len(rows)} of {counted(len({r.subject for r in rows}), 'subject')}",
              f"steps             {total_steps(recipe, images):,}, {steps_of(recipe, images, 1):,} an epoch",

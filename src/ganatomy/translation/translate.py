@@ -68,7 +68,7 @@ def translate(run: str | Path | Sampler, volume: Any, out: str | Path | None = N
         >>> str(ganatomy.translate(run.path, "scans/sub-0001/sub-0001_T1.nii.gz", "t2.nii.gz"))
         't2.nii.gz'
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     folder = Path(run) if isinstance(run, str | Path) else None
     loaded = load_generator(run, device=choose_device(device)) if isinstance(run, str | Path) else run
     command = command_line("translate", "RUN", "INPUT", "OUT", direction=direction, seed=seed or None, force=force,
