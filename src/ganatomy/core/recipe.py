@@ -133,7 +133,7 @@ def parse(yaml_text: str, where: str | Path, overrides: Mapping[str, Any] | None
     """Validate YAML text as a recipe; see `load`."""
     try:
         raw = yaml.safe_load(yaml_text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except Exception as error:  # dates and numbers that there are not raise errors of their own
         raise UserError(f"is not valid YAML ({' '.join(str(error).split())})", where=where) from error
     if not isinstance(raw, dict):
         raise UserError("holds no settings", where=where,

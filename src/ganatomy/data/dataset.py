@@ -7,21 +7,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json, staged_folder, write_text
+from ganatomy.core.files import staged_folder, write_text
+from ganatomy.core.reading import Record, Whole, read_json, reading
 from ganatomy.core.recipe import Frozen
 from ganatomy.core.text import counted
 from ganatomy.data.images import Pixels, normalise, shrink, shrink_factor
 from ganatomy.data.manifest import Row, read_manifest, refuse_overlap, write_manifest
 
 SCHEMA_VERSION = 2
+TYPES = ("uint8", "uint16", "int16", "float32")  # that images are stored in
+DomainName = Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]
+"""It is a part of file names."""
 _AGAIN = "prepare the dataset again"
+
+
+Side = Annotated[int, Field(strict=True, ge=1, le=2**20)]
+Millimetres = Annotated[float, Field(gt=0)]
 
 
 class Intensity(Frozen):
@@ -57,13 +65,13 @@ class DatasetInfo(Frozen):
     schema_version: int = SCHEMA_VERSION
     source: Literal["real", "synthetic"] = "real"
     run_id: str | None = Field(None, description="for synthetic datasets: the run that they come from")
-    size: tuple[int, int] = Field(description="height, width")
+    size: tuple[Side, Side] = Field(description="height, width")
     channels: Literal[1, 3] = 1
     value_range: tuple[float, float] = Field(description="stored values that a model sees as -1 and 1")
-    domains: tuple[str, ...]
+    domains: tuple[DomainName, ...] = Field(min_length=1)
     paired: bool = Field(description="every domain has the same rows in the same order")
     classes: tuple[str, ...] = ()
-    spacing: tuple[float, float] | None = Field(None, description="median mm per pixel: y, x")
+    spacing: tuple[Millimetres, Millimetres] | None = Field(None, description="median mm per pixel: y, x")
     grid: Grid | None = Field(None, description="None in synthetic datasets and in those of older versions")
     intensity: dict[str, Intensity] = Field(default_factory=dict, description="by domain")
     mask_values: dict[str, int] = Field(default_factory=dict, description="meaning of masks.npy, such as lesion: 1")
@@ -79,14 +87,29 @@ class DatasetInfo(Frozen):
         return self
 
 
+class _Head(Record):
+    """What dataset.json of any version of ours has."""
+
+    schema_version: Whole
+    source: str = ""
+
+
 def is_dataset(folder: Path, source: str | None = None) -> bool:
     """Whether a folder was written as a dataset (of that source, real or synthetic), whatever its state now."""
     try:
-        raw = read_json(folder / "dataset.json")
+        head = read_json(folder / "dataset.json", _Head)
     except UserError:
         return False
-    known = isinstance(raw, dict) and "schema_version" in raw and (folder / "manifest.csv").is_file()
-    return known and (source is None or raw.get("source") == source)
+    return (folder / "manifest.csv").is_file() and source in (None, head.source)
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """dataset.json of a folder. Raises `UserError` if it is missing, broken or of another version."""
+    version = read_json(folder / "dataset.json", _Head, _AGAIN).schema_version
+    if version != SCHEMA_VERSION:
+        raise UserError(f"has schema version {version}, this ganatomy reads {SCHEMA_VERSION}", where=folder,
+                        fix="install the ganatomy that wrote it, or prepare it again")
+    return read_json(folder / "dataset.json", DatasetInfo, _AGAIN)
 
 
 def content_hash(rows: Sequence[Row]) -> str:
@@ -102,7 +125,14 @@ class Dataset:
 
     def __init__(self, path: Path, info: DatasetInfo, rows: list[Row]) -> None:
         self.path, self.info, self._rows = path, info, rows
-        self._images = {d: _open_array(path / f"images-{d}.npy", info, rows, d) for d in info.domains}
+        shape = (*info.size, 3) if info.channels == 3 else info.size
+        self._images = {}
+        for domain in info.domains:
+            numbers = {r.row for r in rows if r.domain == domain}
+            if numbers != set(range(len(numbers))):
+                raise UserError(f"the rows of {domain} are not numbered from 0 on", where=path / "manifest.csv",
+                                fix=_AGAIN)
+            self._images[domain] = _open_array(path / f"images-{domain}.npy", len(numbers), shape, TYPES)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -115,16 +145,7 @@ class Dataset:
         if not (path / "dataset.json").is_file():
             what = "is not a dataset folder (it has no dataset.json)" if path.is_dir() else "there is no such folder"
             raise UserError(what, where=path, fix="make one with `ganatomy prepare SOURCE DATASET`")
-        raw = read_json(path / "dataset.json")
-        if isinstance(raw, dict) and raw.get("schema_version", 0) != SCHEMA_VERSION:
-            raise UserError(f"has schema version {raw.get('schema_version')}, this ganatomy reads {SCHEMA_VERSION}",
-                            where=path, fix="install the ganatomy that wrote it, or prepare it again")
-        try:
-            info = DatasetInfo.model_validate(raw)
-        except ValidationError as error:
-            raise UserError(f"dataset.json is broken ({error.error_count()} faults)", where=path,
-                            fix=_AGAIN) from error
-        rows = read_manifest(path / "manifest.csv")
+        info, rows = read_info(path), read_manifest(path / "manifest.csv")
         if content_hash(rows) != info.content:
             raise UserError("manifest.csv has been changed since the dataset was written", where=path, fix=_AGAIN)
         return cls(path, info, rows)
@@ -186,7 +207,8 @@ class Dataset:
         if without := sum(not row.has_mask for row in rows):
             raise UserError(f"{without} of {counted(len(rows), 'image')} have no mask", where=self.path,
                             fix="leave out the rows whose has_mask is False")
-        return np.asarray(np.load(path, mmap_mode="r")[[r.row for r in rows]])
+        masks = _open_array(path, 1 + max((r.row for r in self._rows), default=-1), self.info.size, ("uint8",))
+        return np.asarray(masks[[r.row for r in rows]])
 
     def images(self, rows: Sequence[Row], size: int | None = None) -> NDArray[np.float32]:
         """What a model sees: float32 [n, channels, size, size] in [-1, 1]; see `normalise` and `shrink`."""
@@ -224,16 +246,13 @@ class ImageStack:
         return self._dataset.images(chosen, self._size)
 
 
-def _open_array(path: Path, info: DatasetInfo, rows: list[Row], domain: str) -> Pixels:
-    try:
-        array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error})", where=path, fix=_AGAIN) from error
-    expected = (*info.size, 3) if info.channels == 3 else info.size
-    count = sum(r.domain == domain for r in rows)
-    if array.shape != (count, *expected):
-        raise UserError(f"holds an array of shape {array.shape}, not {count} images of {expected}", where=path,
-                        fix=_AGAIN)
+def _open_array(path: Path, count: int, shape: tuple[int, ...], types: Sequence[str]) -> Pixels:
+    """`count` images of a shape, memory-mapped. Raises `UserError` if the file is missing or holds something else."""
+    with reading(path, _AGAIN):
+        array: Pixels = np.lib.format.open_memmap(path, mode="r")
+    if array.shape != (count, *shape) or array.dtype.name not in types:
+        raise UserError(f"holds an array of shape {array.shape}, {array.dtype}, not {count} images of {shape}",
+                        where=path, fix=_AGAIN)
     return array
 
 

@@ -7,6 +7,7 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_text
+from ganatomy.core.reading import read_csv
 
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
@@ -62,8 +64,22 @@ class Row:
     has_mask: bool = True
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(f"{text} is below 0")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
 COLUMNS = [f.name for f in fields(Row)]
-_CASTS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": lambda t: bool(int(t))}
+_CASTS: dict[str, Callable[[str], Any]] = {"int": _count, "float": _finite, "str": str, "bool": lambda t: bool(int(t))}
 _TYPES = [_CASTS[str(f.type)] for f in fields(Row)]
 
 
@@ -86,19 +102,17 @@ def read_manifest(path: Path) -> list[Row]:
         UserError: missing file, wrong columns, a value of the wrong kind, an unknown split, or a subject that is in
             two splits.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            lines = list(csv.reader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot be read ({error})", where=path, fix=_AGAIN) from error
-    if not lines or lines[0] not in (COLUMNS, COLUMNS[:-1]):
+    head, lines = read_csv(path, _AGAIN)
+    if head not in (COLUMNS, COLUMNS[:-1]):
         raise UserError(f"its columns are not {', '.join(COLUMNS)}", where=path, fix=_AGAIN)
-    rows = []
-    for number, line in enumerate(lines[1:], start=2):
+    values: list[list[Any]] = lines  # in place: there may be a million
+    for place, (name, cast) in enumerate(zip(head, _TYPES, strict=False)):
         try:
-            rows.append(Row(*(cast(text) for cast, text in zip(_TYPES[:len(lines[0])], line, strict=True))))
+            for line in values if cast is not str else ():
+                line[place] = cast(line[place])
         except ValueError as error:
-            raise UserError(f"line {number} is broken ({error})", where=path, fix=_AGAIN) from error
+            raise UserError(f"the column {name} is broken ({error})", where=path, fix=_AGAIN) from error
+    rows = [Row(*line) for line in values]
     refuse_overlap(rows, path)
     return rows
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from ganatomy import __version__
 from ganatomy.core.errors import UserError, whole
-from ganatomy.core.files import read_json
 from ganatomy.core.hardware import choose_device
+from ganatomy.core.reading import Record, read_json
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line
 from ganatomy.data.dataset import Dataset, DatasetInfo, DatasetWriter, Intensity, new_dataset
@@ -72,15 +72,24 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
     return Dataset.open(out)
 
 
+class _Verdict(Record):
+    question: str
+    light: str
+
+
+class _Verdicts(Record):
+    """The part of metrics.json that `generate` asks for."""
+
+    verdicts: tuple[_Verdict, ...] = ()
+
+
 def _audited_as_copies(run: Path) -> bool:
     """Whether metrics.json says so; of what was not evaluated, or by an older ganatomy, nothing is known."""
     try:
-        report = read_json(Run(run).metrics_file) if Run.is_run(run) else {}
+        verdicts = read_json(Run(run).metrics_file, _Verdicts).verdicts if Run.is_run(run) else ()
     except UserError:
         return False
-    verdicts = report.get("verdicts") if isinstance(report, dict) else None
-    return isinstance(verdicts, list) and any(
-        isinstance(v, dict) and v.get("question") == "copies" and v.get("light") == "red" for v in verdicts)
+    return any(v.question == "copies" and v.light == "red" for v in verdicts)
 
 
 def _check_options(format: str, weights: str) -> None:

@@ -6,6 +6,7 @@ an older one with fewer, reads it with `read_metrics`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +19,12 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json
+from ganatomy.core.reading import Whole, reading
 from ganatomy.core.text import Interval
 
 SCHEMA_VERSION = 1
@@ -90,9 +90,9 @@ class Reference(Part):
     what: str = ""
     value: float | None = None
     interval: Span = None
-    n_images: int | None = None
-    n_subjects: int | None = None
-    pairs: int | None = None
+    n_images: Whole | None = None
+    n_subjects: Whole | None = None
+    pairs: Whole | None = None
     p_no_difference: float | None = None
     beyond: float | None = None
 
@@ -142,9 +142,9 @@ class Result(Part):
     ratio_interval: Span = None
     p_no_difference: float | None = None
     per_subject: dict[str, float | None] | None = None
-    n_images: int | None = None
-    n_subjects: int | None = None
-    n_synthetic: int | None = None
+    n_images: Whole | None = None
+    n_subjects: Whole | None = None
+    n_synthetic: Whole | None = None
     better: Better = "lower"
     caveat: str = ""
     details: dict[str, Any] | None = None
@@ -158,7 +158,7 @@ class Control(Part):
     name: str
     value: float
     interval: Span = None
-    n_synthetic: int | None = None
+    n_synthetic: Whole | None = None
     behind_model: bool | None = None
     caveat: str = ""
 
@@ -167,8 +167,8 @@ class Count(Part):
     """How much of a split was evaluated."""
 
     left_out = ("subjects",)
-    images: int
-    subjects: int | None = None
+    images: Whole
+    subjects: Whole | None = None
 
 
 class Verdict(Part):
@@ -182,16 +182,16 @@ class Verdict(Part):
 class Evaluation(Part):
     """What metrics.json holds of any run."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Whole = SCHEMA_VERSION
     extractor: str = ""
     seconds: float = 0.0
     dataset: str | None = None
     synthetic: str | None = None
-    step: int | None = None
-    seed: int | None = None
+    step: Whole | None = None
+    seed: Whole | None = None
     domain: str | None = None
     label: str | None = None
-    size: int | None = None
+    size: Whole | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -232,8 +232,8 @@ class PairedResult(Part):
     name: str
     value: float | None = None
     units: str = ""
-    n_images: int = 0
-    n_subjects: int = 0
+    n_images: Whole = 0
+    n_subjects: Whole = 0
     better: Better = "lower"
     interval: Span = None
     per_subject: dict[str, float] = {}
@@ -251,11 +251,11 @@ class Comparison(Part):
     second: str
     difference: float | None = None
     units: str = ""
-    n_subjects: int = 0
+    n_subjects: Whole = 0
     better: Better = "lower"
     interval: Span = None
-    first_ahead: int = 0
-    second_ahead: int = 0
+    first_ahead: Whole = 0
+    second_ahead: Whole = 0
     ahead: str | None = None
 
     @property
@@ -300,11 +300,11 @@ class Kernel(Part):
 class Worst(Part):
     """An image that stands out by a value; or a lesion or blob, with its place (y, x) and a lesion's contrasts."""
 
-    image: int
+    image: Whole
     image_id: str = ""
     subject: str | None = None
     value: float | None = None
-    place: tuple[int, int] | None = None
+    place: tuple[Whole, Whole] | None = None
     real: float | None = None
     synthetic: float | None = None
 
@@ -320,8 +320,8 @@ class AnatomyResult(Part):
     unit: str = ""
     value: float | None = None
     better: Better = "lower"
-    n_images: int = 0
-    n_subjects: int = 0
+    n_images: Whole = 0
+    n_subjects: Whole = 0
     interval: Span = None
     per_subject: dict[str, float] | None = None
     reference: Reference | None = None
@@ -358,8 +358,8 @@ class Blobs(Part):
     per_100: float
     missing_per_100: float = 0.0
     floor_per_100: float = 0.0
-    n_images: int = 0
-    n_subjects: int = 0
+    n_images: Whole = 0
+    n_subjects: Whole = 0
     sentence: str = ""
     interval: Span = None
     per_subject: dict[str, float] | None = None
@@ -378,10 +378,10 @@ class Lesions(Part):
             they are. None where the noise hides all lesions.
     """
 
-    n_images: int = 0
-    n_subjects: int = 0
-    n_lesions: int = 0
-    n_clear: int = 0
+    n_images: Whole = 0
+    n_subjects: Whole = 0
+    n_lesions: Whole = 0
+    n_clear: Whole = 0
     sentence: str = ""
     contrast: float | None = None
     slope: float | None = None
@@ -415,7 +415,7 @@ class Returned(Part):
     curve_real: float | None = None
     reproduced: float | None = None
     truth_made: float | None = None
-    n_subjects: int = 0
+    n_subjects: Whole = 0
     sentence: str = ""
 
     @property
@@ -431,8 +431,8 @@ class Direction(Part):
     source: str
     target: str
     paired: bool = False
-    n_images: int
-    n_subjects: int
+    n_images: Whole
+    n_subjects: Whole
     note: str = ""
     kernel: Kernel = Kernel()
     translators: dict[str, tuple[PairedResult, ...]] = {}
@@ -464,7 +464,7 @@ class TranslationMetrics(Evaluation):
 
     kind: Literal["translation"] = "translation"
     source: str | None = None
-    n: int | None = None
+    n: Whole | None = None
     directions: tuple[Direction, ...] = ()
 
     @property
@@ -485,9 +485,5 @@ def read_metrics(path: Path) -> Metrics | TranslationMetrics:
     if not path.is_file():
         raise UserError("there is no metrics.json: not evaluated yet", where=path.parent,
                         fix=f"run `ganatomy evaluate {path.parent}`")
-    try:
-        return parse_metrics(read_json(path))
-    except ValidationError as error:
-        places = sorted({".".join(map(str, e["loc"])) for e in error.errors()})
-        raise UserError(f"does not hold what it should ({', '.join(places[:4])})", where=path,
-                        fix="run `ganatomy evaluate RUN` again") from error
+    with reading(path, f"run `ganatomy evaluate {path.parent}` again"):
+        return parse_metrics(json.loads(path.read_bytes()))

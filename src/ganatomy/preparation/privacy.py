@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import PRIVATE_SUFFIX, read_json
+from ganatomy.core.files import PRIVATE_SUFFIX
+from ganatomy.core.reading import reading
 from ganatomy.core.run import Run
 from ganatomy.core.text import counted
-from ganatomy.data.dataset import is_dataset
+from ganatomy.data.dataset import is_dataset, read_info
 from ganatomy.preparation.private import read_identifiers
 from ganatomy.preparation.search import Form, Forms, Hit, Search
 
@@ -114,11 +115,11 @@ def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Aud
     owners = {path: _owners(path) for path in paths}
     owned = list(dict.fromkeys(path for own in owners.values() for path in own))
     runs = [Run(path) for path in owned if Run.is_run(path)]
-    # datasets are not opened: they may have been tampered with
-    notes = {path: read_json(path / "dataset.json") for path in owned if not Run.is_run(path)}
+    # datasets are not opened: their images and rows may have been tampered with
+    notes = {path: read_info(path) for path in owned if not Run.is_run(path)}
 
     def unknown(run: Run) -> bool:
-        return run.dataset_content() not in {note.get("content") for note in notes.values()}
+        return run.dataset_content() not in {note.content for note in notes.values()}
 
     for run in filter(unknown, runs):
         try:
@@ -126,14 +127,13 @@ def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Aud
         except UserError as error:
             raise UserError(f"{error.what}, so nobody knows which identifiers to look for", where=error.where,
                             fix="name its dataset too") from error
-        notes[dataset] = read_json(dataset / "dataset.json")
+        notes[dataset] = read_info(dataset)
     homeless = [path for path, own in owners.items() if not own]
     if homeless and not notes:
         raise UserError("says of no patients that it comes from them", where=homeless[0],
                         fix="name the dataset or run it belongs to as well")
-    words = {str(word) for note in notes.values() for key in ("domains", "classes", "mask_values")
-             for word in note.get(key, ())}
-    rows = max(((dataset / "manifest.csv").read_bytes().count(b"\n") for dataset in notes), default=0)
+    words = {word for note in notes.values() for word in (*note.domains, *note.classes, *note.mask_values)}
+    rows = max((_lines(dataset / "manifest.csv") for dataset in notes), default=0)
     audit = Audit(Forms({pair for dataset in notes for pair in read_identifiers(dataset)}, words, rows), say)
     search = Search(audit.forms)
     for run in filter(unknown, runs):
@@ -143,6 +143,11 @@ def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Aud
         _search(place, search, audit)
     audit.by_chance = search.by_chance
     return audit
+
+
+def _lines(path: Path) -> int:
+    with reading(path):
+        return path.read_bytes().count(b"\n")
 
 
 def _owners(place: Path) -> list[Path]:

@@ -17,10 +17,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import private_path, read_json, refuse_occupied, write_json, write_text
+from ganatomy.core.files import private_path, refuse_occupied, write_json, write_text
+from ganatomy.core.reading import read_csv, read_json
 from ganatomy.data.dataset import Dataset, is_dataset
 from ganatomy.formats import stem
 from ganatomy.preparation.convert import Notes, Origin
@@ -88,15 +90,10 @@ def read_identifiers(dataset: Path) -> set[tuple[str, str]]:
     """The pairs of identifiers.csv beside a dataset. Raises `UserError` if there are none to be read."""
     path = private_path(dataset) / "identifiers.csv"
     fix = "bring the private folder beside the dataset, or prepare the dataset again"
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            lines = list(csv.reader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or "it is broken"
-        raise UserError(f"the identifiers to look for cannot be read: {reason}", where=path, fix=fix) from error
-    if len(lines) < 2 or lines[0] != list(IDENTIFIER_COLUMNS) or any(len(line) != 2 for line in lines):
+    head, lines = read_csv(path, fix)
+    if not lines or head != list(IDENTIFIER_COLUMNS):
         raise UserError("holds no identifiers to look for", where=path, fix=fix)
-    return {(kind, value) for kind, value in lines[1:]}
+    return {(kind, value) for kind, value in lines}
 
 
 def write_private(folder: Path, cohort: Survey, notes: Notes, source: Path) -> None:
@@ -120,7 +117,7 @@ def write_private(folder: Path, cohort: Survey, notes: Notes, source: Path) -> N
         write_text(folder / name, buffer.getvalue(), mode=0o600)
 
 
-State = dict[str, str]
+State: TypeAlias = dict[str, str]
 """Hashes of the source's files (path, size, time of change), of the options, and of the versions: of Ganatomy, and of
 what it needs for some formats and can do without."""
 
@@ -164,8 +161,7 @@ def refuse_taken(dataset: Path, state: State, overwrite: bool) -> None:
 def _noted(dataset: Path) -> State:
     """The state of a dataset when it was prepared; empty if that is unknown."""
     with suppress(UserError):
-        state = read_json(private_path(dataset) / "state.json")
-        return state if isinstance(state, dict) else {}
+        return read_json(private_path(dataset) / "state.json", State)
     return {}
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json
+from ganatomy.core.reading import Record, Whole, read_json
 from ganatomy.core.text import estimate, grouped, number, percent
 from ganatomy.data.pictures import Tiles, tiles, to_uint8, untiled
 from ganatomy.evaluation.map import thumbnails
@@ -292,20 +292,24 @@ def _histogram(context: Context) -> Block | None:
 
 # ------------------------------------------------------------------ the map
 
-class MapFile(Part):
-    """RUN/map.json."""
+Ordinate = Annotated[float, Field(ge=-1, le=1)]
+TileSide = Annotated[int, Field(ge=1, le=64)]
+
+
+class MapFile(Record):
+    """RUN/map.json. Places are from -1 to 1."""
 
     kind: list[Kind]
     id: list[str]
-    tsne: list[tuple[float, float]]
-    pca: list[tuple[float, float]]
-    seed: int
+    tsne: list[tuple[Ordinate, Ordinate]]
+    pca: list[tuple[Ordinate, Ordinate]]
+    seed: Whole
     extractor: str = ""
     perplexity: float | None = None
     explained: tuple[float, float] | None = None
     synthetic: str | None = None
-    thumbnail: tuple[int, int] | None = None
-    columns: int = Field(20, ge=1)
+    thumbnail: tuple[TileSide, TileSide] | None = None
+    columns: int = Field(20, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _fits(self) -> MapFile:
@@ -327,10 +331,7 @@ def image_map(context: Context) -> Iterator[Block]:
     """
     if context.metrics is None or not context.run.map_file.is_file():
         return
-    try:
-        about = MapFile.model_validate(read_json(context.run.map_file))
-    except ValidationError as error:
-        raise UserError("does not hold what it should", where=context.run.map_file, fix=AGAIN) from error
+    about = read_json(context.run.map_file, MapFile, AGAIN)
     if about.synthetic != context.metrics.synthetic or not about.kind:
         context.say("the report goes without the map: it is of another evaluation" if about.kind else
                     "the report goes without a map: there are too few images")

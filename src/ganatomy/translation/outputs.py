@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path, write_json
+from ganatomy.core.reading import Record, read_json
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, printable
 from ganatomy.data.images import Header
@@ -33,6 +33,15 @@ _TIFF_DESCRIPTION = 270
 _TEXTS = ("aux_file", "intent_name", "db_name", "data_type")
 _NUMBERS = ("intent_code", "intent_p1", "intent_p2", "intent_p3", "glmin", "glmax", "slice_code", "slice_start",
             "slice_end", "slice_duration", "toffset")
+
+
+class _Mark(Record):
+    """What of translation.json is read back."""
+
+    kind: str
+    schema_version: int
+    notice: str
+    files: tuple[str, ...]
 
 
 def check_place(source: Path, out: Path, run: Path | None = None) -> None:
@@ -138,13 +147,11 @@ def _is_translation(folder: Path, name: str, listed: set[str] | None) -> bool:
 def _listed(folder: Path) -> set[str] | None:
     """The files that a folder's translation.json lists; None if it has none that was written here."""
     try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        mark = read_json(folder / MARK, _Mark)
+    except UserError:
         return None
-    head = {"kind": KIND, "schema_version": SCHEMA_VERSION, "notice": NOTICE}
-    if not isinstance(mark, dict) or not mark.items() >= head.items() or not isinstance(mark.get("files"), list):
-        return None
-    return {name for name in mark["files"] if isinstance(name, str)}
+    ours = (mark.kind, mark.schema_version, mark.notice) == (KIND, SCHEMA_VERSION, NOTICE)
+    return set(mark.files) if ours else None
 
 
 def _files(folder: Path) -> list[str]:
