@@ -243,7 +243,7 @@ def test_folders_that_are_no_runs(make: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to compare"):
         compare([])
     broken = make("broken", noise_metrics(0.1) | {"results": [{"name": "KD-Lite0", "value": "much"}]})
-    with pytest.raises(UserError, match=r"does not hold what it should \(results.0.value\)"):
+    with pytest.raises(UserError, match=r"does not hold what it should \(results.0.value: should be a valid number"):
         compare([broken])
 
 

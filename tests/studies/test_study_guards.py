@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json
 from ganatomy.data.manifest import read_manifest, write_manifest
 from ganatomy.reports.report import report
 from ganatomy.studies.cell import run_cell
@@ -46,7 +45,7 @@ def test_a_whole_study_is_gathered_to_the_same_bytes(finished: StudyFolder, copy
     assert not copy.cells_left()
     write_results(copy, quiet)
     assert copy.results_file.read_bytes() == finished.results_file.read_bytes()
-    assert len(read_json(copy.results_file)["audits"]) == 2
+    assert len(json.loads(copy.results_file.read_bytes())["audits"]) == 2
 
 
 def plant_patient(folder: StudyFolder, file: str) -> None:
@@ -111,15 +110,15 @@ def test_what_is_planted_in_a_finished_study_is_refused(copy: StudyFolder, spoil
 @pytest.mark.parametrize(("spoil", "says"), [
     (lambda f: plant_patient(f, "manifest_file"), "held-out subjects are among the training images"),
     (lambda f: change_prediction(f, 4, "1.5"), "1.5 is no probability"),
-    (lambda f: change_prediction(f, 5, "yes"), "cannot be read as predictions"),
+    (lambda f: change_prediction(f, 5, "yes"), "yes is neither 0 nor 1"),
     (lambda f: change_prediction(f, 1, "sub-999"), "not of the images and halves"),
     (lambda f: change_prediction(f, 2, "common"), "not of the images and halves"),
     (lambda f: change_prediction(f, 0, "image-999", external=True), "not of the images and halves"),
-    (lambda f: f.cell(FIRST).gan(1).audit_file.write_text("[]"), "is no audit of a GAN")])
+    (lambda f: f.cell(FIRST).gan(1).audit_file.write_text("[]"), "does not hold what it should")])
 def test_whoever_changes_the_hashes_too_is_refused(copy: StudyFolder, spoil: Spoil, says: str) -> None:
     spoil(copy)
     place = copy.cell(FIRST)
-    place.note_done([place.path / name for name in read_json(place.done_file)["files"]])
+    place.note_done([place.path / name for name in json.loads(place.done_file.read_bytes())["files"]])
     with pytest.raises(UserError, match=says):
         write_results(copy, quiet)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json
 from ganatomy.studies import study as verb
 from ganatomy.studies.clusters import write_jobs
 from ganatomy.studies.folder import CellFolder, StudyFolder
@@ -121,7 +121,7 @@ def test_a_stopped_study_saves_what_it_has_and_leaves_nothing_running(home: Path
     parent.send_signal(how)
     _, said = parent.communicate(timeout=90)
     wait_for(lambda: not Path(f"/proc/{worker}").exists())
-    assert read_json(run / "status.json")["state"] == "interrupted"
+    assert json.loads((run / "status.json").read_bytes())["state"] == "interrupted"
     assert len(list((run / "checkpoints").glob("*.pt"))) == 1
     assert "stopped and saved" in folder.cell(first).log_file.read_text()
     if how == signal.SIGTERM:

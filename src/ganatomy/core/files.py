@@ -16,16 +16,21 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.interrupts import delayed
+from ganatomy.core.reading import read_json
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that a system knows no locks: `claimed` does without
     from filelock import FileLock, SoftFileLock, Timeout
 
 PRIVATE_SUFFIX = ".private"
+Commands = tuple[Annotated[str, Field(pattern=r"^ganatomy \S")], ...]
+"""commands.json."""
 _CANNOT_WRITE = {
     errno.ENOSPC: "the disk is full", errno.EDQUOT: "your disk quota is used up", errno.EACCES: "permission denied",
     errno.EFBIG: "the file would be larger than is allowed here", errno.EPERM: "permission denied",
@@ -138,16 +143,6 @@ def write_json(path: Path, value: Any, mode: int | None = None) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing or broken one is a `UserError`."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError("this file is missing", where=path) from error
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"cannot be read as JSON ({error})", where=path) from error
-
-
 def record_command(file: Path, command: str) -> None:
     """Keep a command in a folder's commands.json, in the place of the last one of the same verb."""
     kept = {line.split()[1]: line for line in recorded_commands(file)}
@@ -158,9 +153,9 @@ def record_command(file: Path, command: str) -> None:
 
 def recorded_commands(file: Path) -> list[str]:
     """What `record_command` kept; [] where there is no such file or it holds something else."""
-    kept = read_json(file) if file.is_file() else []
-    return [line for line in kept if isinstance(line, str) and line.startswith("ganatomy ")] \
-        if isinstance(kept, list) else []
+    with suppress(UserError):
+        return list(read_json(file, Commands))
+    return []
 
 
 @contextmanager

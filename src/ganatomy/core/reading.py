@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ganatomy.core.errors import UserError
 
@@ -20,6 +20,16 @@ Kind = TypeVar("Kind")
 Whole = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 """A count, a step or a size: neither true nor false, nor below 0."""
 MOST_FAULTS = 3  # that a message names
+
+
+def _inside(name: str) -> str:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError("it leads out of its folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
+"""Of a file in the folder of the one that names it."""
 
 
 class Record(BaseModel):
@@ -44,10 +54,10 @@ def reading(path: Path, fix: str | None = None) -> Iterator[None]:
         raise UserError(f"cannot be read ({' '.join(reason.split())[:200]})", where=path, fix=fix) from error
 
 
-def read_json(path: Path, kind: type[Kind], fix: str | None = None, strict: bool = True) -> Kind:
+def read_json(path: Path, kind: type[Kind], fix: str | None = None, strict: bool | None = True) -> Kind:
     """A JSON file of this kind, such as a `Record` or dict[str, str]; `UserError` if it is missing or of another.
 
-    If not `strict`, values of another type that mean the same are converted, as pydantic does.
+    Values must have the very type, unless `strict` is None: then each schema's own rule holds.
     """
     with reading(path, fix):
         value: Kind = TypeAdapter(kind).validate_json(path.read_bytes(), strict=strict)

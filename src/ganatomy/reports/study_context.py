@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import read_json
+from ganatomy.core.reading import Record, Whole, read_json
 from ganatomy.core.text import counted, grouped, listed
 from ganatomy.studies.answers import LEARNT_NOTHING, companion_of
-from ganatomy.studies.cell import light_of
+from ganatomy.studies.cell import Audit, light_of
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.protocol import StudySettings
 from ganatomy.studies.results import poor_gans
@@ -48,40 +48,39 @@ REFERENCES = (
      "critical review. arXiv:2104.10603, 2021.",
      "Gains were found out of distribution, if at all; hence a second test set from elsewhere."),
 )
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
+class _Shape(Record):
+    model_config = ConfigDict(strict=True, extra="allow")
 
 
 class _Answer(_Shape):
     verdict: str
     sentence: str
     why: list[str]
+    primary: tuple[str, str] | None = None
 
 
 class _Score(_Shape):
     arm: str
-    k: int | None
+    k: Whole | None
     metric: str
     better: str
-    value: Number | None
-    interval: Interval | None
-    floor: Number | None
+    value: float | None
+    interval: tuple[float, float] | None
+    floor: float | None
 
 
 class _Contrast(_Shape):
     treatment: str
     reference: str
     metric: str
-    k: int | None
-    difference: Number | None
-    interval: Interval | None
-    p: Number | None
-    p_holm: Number | None
-    floor: Number | None
+    k: Whole | None
+    difference: float | None
+    interval: tuple[float, float] | None
+    p: float | None
+    p_holm: float | None
+    floor: float | None
     answer: str | None
     primary: bool
     sentence: str
@@ -99,31 +98,18 @@ class _Part(_Shape):
     answer: _Answer
     scores: list[_Score]
     contrasts: list[_Contrast]
-    controls: list[_Control] = []
-    n_images: int
-    n_subjects: int
-    n_positive_subjects: dict[str, int]
-    per_subject: dict[str, dict[str, Number | None]] | None = None
+    controls: list[_Control] = Field(default_factory=list)
+    n_images: Whole
+    n_subjects: Whole
+    n_positive_subjects: dict[str, Whole]
+    per_subject: dict[str, dict[str, float | None]] | None = None
 
 
-class _Value(_Shape):
-    name: str
-    against: str
-    value: Number | None
-    interval: Interval | None = None
-    floor: Number | None = None
-    ratio: Number | None = None
-
-
-class _Audit(_Shape):
+class _Audit(Audit):
     cell: str
-    k: int
-    fold: int
-    seed: int
-    label: str
-    training_subjects: int
-    results: list[_Value]
-    copies: dict[str, str | None]
+    k: Whole
+    fold: Whole
+    seed: Whole
 
 
 class _Results(_Part):
@@ -132,7 +118,7 @@ class _Results(_Part):
     external_dataset: str | None
     settings: StudySettings
     arms: list[str]
-    ks: list[int]
+    ks: list[Whole]
     audits: list[_Audit]
     external: _Part | None
 
@@ -180,18 +166,12 @@ def read_results(folder: StudyFolder) -> dict[str, Any]:
         if left:
             raise UserError(f"{counted(len(left), 'cell')} not done, the first is {left[0].name}", where=folder.path,
                             fix=TO_ITS_END)
-    raw, about = read_json(folder.results_file), folder.about()
-    try:
-        results = _Results.model_validate(raw)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"is broken, or of another version ({error.error_count()} faults, the first at {place})",
-                        where=folder.results_file, fix=TO_ITS_END) from error
+    results, about = read_json(folder.results_file, _Results, TO_ITS_END, strict=None), folder.about()
     if (results.settings, results.dataset, results.external_dataset) != \
             (about.settings, about.dataset, about.external) or (results.external is None) != (about.external is None):
         raise UserError("is of another study than study.json: its settings or datasets differ",
                         where=folder.results_file, fix=TO_ITS_END)
-    return dict(raw)
+    return results.model_dump(mode="json")
 
 
 # -- in words

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import disk_errors, read_json, write_json
+from ganatomy.core.files import disk_errors, write_json
 from ganatomy.core.hardware import choose_device
+from ganatomy.core.reading import Record, Whole, read_json
 from ganatomy.core.text import listed
 from ganatomy.data.dataset import Dataset, new_dataset
 from ganatomy.data.manifest import Row, read_manifest, write_manifest
@@ -278,12 +280,35 @@ def _audit(roles: Roles, label: str, synthetic: Dataset) -> dict[str, Any]:
             "copies": {"light": light, "says": says}}
 
 
+class AuditValue(Record):
+    """One value of an audit, as in metrics.json."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    against: str
+    value: float | None
+    interval: tuple[float, float] | None = None
+    floor: float | None = None
+    ratio: float | None = None
+
+
+class Audit(Record):
+    """audit.json of a GAN; see `_audit`. `of` has the hashes of the images that it is of."""
+
+    model_config = ConfigDict(extra="allow")
+
+    label: str
+    training_subjects: Whole
+    results: tuple[AuditValue, ...]
+    blurred: float | None = None
+    copies: dict[str, str | None] = Field(default_factory=dict)
+    of: dict[str, str] | None = None
+
+
 def read_audit(path: Path) -> dict[str, Any]:
     """What `_audit` returned, and `of` which images it is. Raises `UserError` if it is missing or broken."""
-    report = read_json(path)
-    if not isinstance(report, dict) or not isinstance(report.get("results"), list):
-        raise UserError("is no audit of a GAN", where=path, fix=REMOVE_CELL)
-    return {"of": None, **report}
+    return read_json(path, Audit, REMOVE_CELL).model_dump(mode="json")
 
 
 def light_of(report: Mapping[str, Any]) -> str:

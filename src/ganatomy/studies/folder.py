@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 import time
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import ValidationError
-
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import (
@@ -21,11 +18,11 @@ from ganatomy.core.files import (
     disk_errors,
     private_folder,
     private_path,
-    read_json,
     write_csv,
     write_json,
     write_text,
 )
+from ganatomy.core.reading import FileName, Record, read_csv, read_json, reading
 from ganatomy.core.recipe import Frozen, differences
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.folds import Place
@@ -33,6 +30,7 @@ from ganatomy.studies.protocol import StudySettings
 
 ATTEMPTS = 3  # at a cell whose process is killed
 REMOVE_CELL = "remove this cell's folder and run the study again"
+_FOLDS = ("subject", "fold", "half")
 _OTHER = "start the study again in another folder"
 _LEFT_OVER = re.compile(r"folds\.csv$|\.(folds\.csv|study\.json)\.(lock|partial-[0-9a-f]+)$")  # by a killed start
 
@@ -79,6 +77,19 @@ class About(Frozen):
     settings: StudySettings
 
 
+class _Places(Record):
+    """STUDY.private/datasets.json: where the datasets are."""
+
+    dataset: str | None = None
+    external: str | None = None
+
+
+class _Done(Record):
+    """What of a cell's done.json is read back: its files and the SHA-256 of each."""
+
+    files: dict[FileName, str]
+
+
 class StudyFolder:
     """Paths and small files of one study; beside it STUDY.private/ with the paths of the datasets.
 
@@ -111,11 +122,7 @@ class StudyFolder:
 
     def about(self) -> About:
         """study.json. Raises `UserError` if it is broken or of another version."""
-        try:
-            return About.model_validate(read_json(self.settings_file))
-        except ValidationError as error:
-            raise UserError(f"is not of a study that this ganatomy can read ({error.error_count()} faults)",
-                            where=self.settings_file, fix=_OTHER) from error
+        return read_json(self.settings_file, About, _OTHER, strict=None)
 
     def settings(self) -> StudySettings:
         """The protocol it was started with."""
@@ -129,7 +136,7 @@ class StudyFolder:
                 raise UserError("another process has just begun a study here", where=self.path,
                                 fix="run the command again to go on with it")
             self.note_datasets(dataset, external)
-            write_csv(self.folds_file, [("subject", "fold", "half"),
+            write_csv(self.folds_file, [_FOLDS,
                                         *((s, p.fold, p.half) for s, p in sorted(places.items()))])
             about = About(ganatomy=__version__, dataset=dataset.info.content,
                           external=external.info.content if external else None, settings=settings)
@@ -150,7 +157,8 @@ class StudyFolder:
     def path_of(self, name: Literal["dataset", "external"]) -> Path | None:
         """Where the dataset, or the external one, was when the study was last started; None if that is not known."""
         note = private_path(self.path) / "datasets.json"
-        path = (read_json(note) if note.is_file() else {}).get(name)
+        fix = "remove it and run `ganatomy study DATASET STUDY`"
+        path = getattr(read_json(note, _Places, fix), name) if note.is_file() else None
         return None if path is None else Path(path)
 
     def open_dataset(self) -> Dataset:
@@ -185,11 +193,11 @@ class StudyFolder:
 
     def places(self) -> dict[str, Place]:
         """folds.csv. Raises `UserError` if it is broken."""
-        try:
-            with self.folds_file.open(newline="", encoding="utf-8") as handle:
-                return {line["subject"]: Place(int(line["fold"]), int(line["half"])) for line in csv.DictReader(handle)}
-        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-            raise UserError(f"cannot be read ({error})", where=self.folds_file, fix=_OTHER) from error
+        head, lines = read_csv(self.folds_file, _OTHER)
+        with reading(self.folds_file, _OTHER):
+            if head != list(_FOLDS):
+                raise ValueError(f"its columns are not {', '.join(_FOLDS)}")
+            return {subject: Place(int(fold), int(half)) for subject, fold, half in lines}
 
     def cell(self, cell: Cell) -> CellFolder:
         return CellFolder(self.cells / cell.name)
@@ -247,12 +255,13 @@ class CellFolder:
     def check_files(self) -> None:
         """Raise `UserError` if a file is not as it was when the cell was done."""
         for name, wanted in self._hashes().items():
-            if _sha256(self.path / name) != wanted:
+            with reading(self.path / name, REMOVE_CELL):
+                same = _sha256(self.path / name) == wanted
+            if not same:
                 raise UserError("has been changed since its cell was done", where=self.path / name, fix=REMOVE_CELL)
 
     def _hashes(self) -> dict[str, str]:
-        files: dict[str, str] = read_json(self.done_file)["files"]
-        return files
+        return read_json(self.done_file, _Done, REMOVE_CELL).files
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -267,7 +276,7 @@ class CellFolder:
 
         Raises `UserError` if the processes that began it before have all been killed, and they were too many.
         """
-        before = int(self.attempts_file.read_text(encoding="utf-8")) if self.attempts_file.is_file() else 0
+        before = read_json(self.attempts_file, int, "remove it") if self.attempts_file.is_file() else 0
         if before >= ATTEMPTS:
             raise UserError(f"was begun {before} times, and each time its process was killed: memory may have run out",
                             where=self.path, fix="use fewer --workers, or a machine with more memory")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import private_path, scratch_folder
 from ganatomy.core.hardware import choose_device
+from ganatomy.core.reading import read_csv
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.text import counted, duration, grouped, listed
 from ganatomy.data.dataset import Dataset
@@ -180,10 +180,11 @@ def _check_external(external: Dataset, dataset: Dataset, settings: StudySettings
 def original_subjects(dataset: Path) -> set[str]:
     """The names that subjects had before they were prepared, where known: pseudonyms begin anew in every dataset."""
     try:
-        with (private_path(dataset) / "sources.csv").open(newline="", encoding="utf-8") as handle:
-            return {line.get("original_subject") or "" for line in csv.DictReader(handle)} - {""}
-    except (OSError, UnicodeDecodeError, csv.Error):
+        head, lines = read_csv(private_path(dataset) / "sources.csv")
+    except UserError:
         return set()
+    place = head.index("original_subject") if "original_subject" in head else None
+    return {line[place] for line in lines} - {""} if place is not None else set()
 
 
 # -- time: a budget as steps, and hours

@@ -7,7 +7,6 @@ the same as w copies of the row. What is undefined is NaN, unless it says otherw
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_csv
+from ganatomy.core.reading import read_csv, reading
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -28,7 +27,6 @@ Key = tuple[int, int, int, str]
 _FIXED = ["image_id", "subject", "label", "half"]
 _SCORE, _DECISION = "score:", "decision:"
 REMOVE_FILE = "remove this file and run the study again: the rest is kept"
-_BIT = {"0": 0, "1": 1}
 
 
 @dataclass(frozen=True)
@@ -63,17 +61,20 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 def read_predictions(path: Path) -> Predictions:
     """Read what `write_predictions` wrote. Raises `UserError` if it is missing or broken."""
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            head, *lines = list(csv.reader(handle))
+    head, lines = read_csv(path, REMOVE_FILE)
+    with reading(path, REMOVE_FILE):
         columns = dict(zip(head, zip(*lines, strict=True), strict=True))
         classes = [name.removeprefix(_SCORE) for name in head if name.startswith(_SCORE)]
         return Predictions(columns["image_id"], columns["subject"], columns["label"],
-                           np.array([_BIT[v] for v in columns["half"]], np.intp),
+                           np.array([_bit(v) for v in columns["half"]], np.intp),
                            {c: np.array([_probability(v) for v in columns[_SCORE + c]]) for c in classes},
-                           {c: np.array([_BIT[v] == 1 for v in columns[_DECISION + c]]) for c in classes})
-    except (OSError, ValueError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot be read as predictions ({error})", where=path, fix=REMOVE_FILE) from error
+                           {c: np.array([_bit(v) == 1 for v in columns[_DECISION + c]]) for c in classes})
+
+
+def _bit(text: str) -> int:
+    if text not in ("0", "1"):
+        raise ValueError(f"{text} is neither 0 nor 1")
+    return int(text)
 
 
 def _probability(text: str) -> float:

@@ -164,7 +164,7 @@ def run_cells(study: StudyFolder, crew: Crew, say: Say, show: Show = lambda coun
             crew.stop()
     for cell in study.failures():
         place = study.cell(cell)
-        what, _, own_fix = place.failed_file.read_text(encoding="utf-8").partition(" -> ")
+        what, _, own_fix = place.failed_file.read_text(encoding="utf-8", errors="replace").partition(" -> ")
         mend = f"{own_fix}; " if own_fix else ""
         raise UserError(f"{cell.name} failed: {what}", where=study.path,
                         fix=f"{mend}its log is {place.log_file}; run the same command again to go on")
