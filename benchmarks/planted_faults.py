@@ -27,11 +27,11 @@ from scipy.ndimage import gaussian_filter, shift
 from ganatomy import prepare
 from ganatomy.data.dataset import Dataset
 from ganatomy.features.base import Images, choose
-from ganatomy.metrics import appearance, duplicates, spectrum
+from ganatomy.metrics import appearance, duplicates, prdc, spectrum
 from ganatomy.metrics.base import Result, Sample, Samples
 from ganatomy.phantoms.cohort import subject_images
 
-CHECKS = (duplicates, appearance, spectrum)
+CHECKS = (duplicates, appearance, spectrum, prdc)
 INNOCENT = "fresh real patients"
 TRAIN, TEST, FRESH = 300, 150, 300
 SHARES = (0.4, 0.3)  # of the brain cohort's subjects, for training and testing

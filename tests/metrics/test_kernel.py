@@ -156,8 +156,7 @@ def test_floor_is_near_zero_and_the_value_at_equal_n_shows_a_shift() -> None:
     rng = np.random.default_rng(6)
     near, far = (compute(Samples(patients(12, 5, rng), independent(80, rng, shift)))[0] for shift in (0.0, 1.0))
     assert abs(far.floor) < 0.05 * far.value
-    assert far.equal_n.side == "above"
-    assert near.equal_n.side != "above"
+    assert far.equal_n.value > far.floor_interval[1] > near.equal_n.value
 
 
 def test_scorer_equals_the_metric_and_repeats_its_bits(monkeypatch: pytest.MonkeyPatch) -> None:

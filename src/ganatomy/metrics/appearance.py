@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Images, Result, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
+from ganatomy.metrics.permutation import Values, permuted, shown
 from ganatomy.statistics.resampling import BOOTSTRAPS, Array, bootstrap_interval, multinomial_weights
-from ganatomy.statistics.subjects import Points
+from ganatomy.statistics.subjects import Index, Points, one_each
 
 ORDER = 14
 NAME = "Histogram"
@@ -94,9 +95,8 @@ def compare(name: str, against: str, real: Profiles, synthetic: Profiles, distan
             evidence: bool = True, **fields: Any) -> Result:
     """The distance between two mean profiles, lower is better, with interval, floor and paired difference.
 
-    A distance between means is biased upward: therefore the floor, half of the real subjects against the other half.
-    Slices of one patient are alike, so halves are farther apart than as many independent images would be: with several
-    images a patient a good generator lies below the floor, and is accused too seldom rather than too often.
+    A distance between means is biased upward: therefore the floor, half of the real subjects against the other half,
+    one image of each. Whether there is a difference the permutation test says.
 
     Args:
         name, against, fields: as in `Result`.
@@ -110,7 +110,7 @@ def compare(name: str, against: str, real: Profiles, synthetic: Profiles, distan
     if subjects >= MIN_SUBJECTS:
         extra["interval"] = _interval(value, real, synthetic, distance, seed)
     if evidence and subjects >= MIN_SUBJECTS:
-        extra |= _floor(real, synthetic, distance, seed)
+        extra |= _floor(real, synthetic, distance, seed) | _tested(real, synthetic, distance, seed)
     elif evidence:
         each = distance(real.mean(np.eye(subjects)), synthetic.mean())
         extra["per_subject"] = dict(zip(real.names, each.tolist(), strict=True))
@@ -126,26 +126,37 @@ def _interval(value: float, real: Profiles, synthetic: Profiles, distance: Dista
     return None if interval is None else (max(0.0, interval[0]), interval[1])
 
 
+def _tested(real: Profiles, synthetic: Profiles, distance: Distance, seed: int) -> dict[str, Any]:
+    """The test of no difference: means of one image a subject."""
+    x, y = (Points(p.values, p.subjects) for p in (real, synthetic))
+
+    def measure(rows: Index, columns: Index) -> Values:
+        values = np.concatenate([real.values[rows], synthetic.values[columns]])
+        return lambda labels: distance(labels @ values / labels.sum(1, keepdims=True),
+                                       (1 - labels) @ values / (1 - labels).sum(1, keepdims=True))
+
+    return permuted(x, y, measure, np.random.default_rng((seed, 403))).fields()
+
+
 def _floor(real: Profiles, synthetic: Profiles, distance: Distance, seed: int) -> dict[str, Any]:
-    def score(a: Array, chosen: Array) -> Array:
-        picked = chosen @ synthetic.values / chosen.sum(1, keepdims=True)
-        return distance(real.mean(a), picked)
+    """Halves of one image a subject: many images of few patients are farther apart than as many independent ones."""
+    rng = np.random.default_rng((seed, 402))
+
+    def half(chosen: Array, most: int) -> Array:
+        means = np.empty((len(chosen), real.values.shape[1]))
+        for row, weights in enumerate(chosen):
+            rows = one_each(real.subjects, rng)[weights > 0]
+            means[row] = real.values[rows if len(rows) <= most else rng.choice(rows, most, replace=False)].mean(0)
+        return means
 
     def between(a: Array) -> Array:
-        return distance(real.mean(a), _at_most(real, 1 - a, len(synthetic.values), seed))
+        return distance(half(a, len(real.values)), half(1 - a, len(synthetic.values)))
+
+    def score(a: Array, chosen: Array) -> Array:
+        return distance(half(a, len(real.values)), chosen @ synthetic.values / chosen.sum(1, keepdims=True))
 
     points = Points(real.values, real.subjects)
-    return noise_floor(points, len(synthetic.values), between, score, seed).fields()
-
-
-def _at_most(real: Profiles, half: Array, most: int, seed: int) -> Array:
-    """The mean of each half [draws, S] of the subjects, of at most `most` of its images: the distance falls with n."""
-    rng, means = np.random.default_rng((seed, 402)), real.mean(half)
-    for row, chosen in enumerate(half):
-        rows = np.flatnonzero(chosen[real.subjects])
-        if len(rows) > most:
-            means[row] = real.values[rng.choice(rows, most, replace=False)].mean(0)
-    return means
+    return noise_floor(points, len(synthetic.values), between, score, seed, one_each=True).fields()
 
 
 def reference(samples: Samples, against: str, train: Profiles | None, test: Profiles,
@@ -156,12 +167,6 @@ def reference(samples: Samples, against: str, train: Profiles | None, test: Prof
     between = compare("", "", test, train, distance, samples.seed, evidence=False)
     return {"what": "real train against real test", "value": between.value, "interval": between.interval,
             "n_images": len(train.values)}
-
-
-def beyond(result: Result, least: float) -> bool:
-    """Whether a distance lies above its floor in all but 2.5% of the halvings, and by at least `least` on average."""
-    equal, floor = result.equal_n, result.floor
-    return equal is not None and floor is not None and equal.side == "above" and equal.value - floor >= least
 
 
 def ratio_off(result: Result) -> Literal["", "low", "high"]:
@@ -231,8 +236,8 @@ def _details(real: Array, synthetic: Array) -> dict[str, Any]:
 
 
 def fault(result: Result) -> str:
-    """That grey values are off: beyond the floor at equal n, and by at least 0.5% of the grey range."""
-    if not beyond(result, LEAST):
+    """That grey values are off: by the permutation test, and by at least 0.5% of the grey range more than by chance."""
+    if not shown(result, LEAST):
         return ""
     brighter = (result.details or {}).get("brighter") or 0.0
     how = ""

@@ -35,10 +35,8 @@ class Floor:
 
     def fields(self) -> dict[str, Any]:
         """Of a `Result`."""
-        low, high = central(self.score - self.between)
-        side = "above" if low > 0 else "below" if high < 0 else ""
         return {"floor": float(self.between.mean()), "floor_interval": central(self.between),
-                "equal_n": {"value": float(self.score.mean()), "n_images": round(self.n_images, 1), "side": side}}
+                "equal_n": {"value": float(self.score.mean()), "n_images": round(self.n_images, 1)}}
 
 
 def noise_floor(real: Sample | Points, n_synthetic: int, between: Callable[[Array], Array],

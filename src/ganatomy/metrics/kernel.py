@@ -5,7 +5,7 @@ The kernel summed over pairs of subjects is all that value, interval, floor and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ganatomy.features.base import Features, choose
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Images, Result, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
+from ganatomy.metrics.permutation import Values, permuted
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     Array,
@@ -25,7 +26,7 @@ from ganatomy.statistics.resampling import (
     bootstrap_interval,
     multinomial_weights,
 )
-from ganatomy.statistics.subjects import Grouped, Index, Points, dealt, one_each
+from ganatomy.statistics.subjects import Grouped, Index, Points, dealt
 
 MOST_SUBJECTS, GROUPS = 5000, 1000  # more subjects than the former are dealt into the latter: sums are [S, S]
 _AT_ONCE = 16_000_000  # kernel values held at a time; more are summed in tiles
@@ -143,9 +144,6 @@ ABOUT = (
           "where they cannot be told apart.", "realistic", "lower", also="KID", column=Column("kd", "KD", order=0),
           factor=1000.0),
 )
-PERMUTATIONS = 499
-_DRAWS = 10  # draws of one image a subject in the permutation test
-_PERMUTED = 500  # synthetic images in the permutation test, at most
 _NEEDS = "needs at least two images on either side"
 ONE_SUBJECT = "one subject only: its slices stand in for subjects"
 _TOO_HIGH = f"{ONE_SUBJECT} and are nearer to each other than those of several, so the value is too high"
@@ -224,30 +222,20 @@ def per_subject(real: Sample, synthetic: Sample) -> dict[str, float]:
 
 
 def p_no_difference(x: Sample | Points, y: Sample | Points, seed: int) -> float:
-    """P value of "no difference", from permuting subjects between the samples.
+    """P value of "no difference", from permuting subjects between the samples (see `permuted`).
 
-    Subjects of many images cannot be exchanged for synthetic images that stand alone, nor for subjects of few; then one
-    image a subject is drawn, ten times, and twice the mean of the p values taken, which is valid whatever their
-    dependence (Rueschendorf, Adv. Appl. Prob. 1982; Vovk and Wang, Biometrika 2020). The smallest value is 1/500, or
-    2/500 with draws. Of more than 5,000 subjects a side, 2,000 drawn at random are exchanged.
+    The smallest value is 1/500, or 2/500 with draws. Of more than 5,000 subjects a side, 2,000 drawn at random are
+    exchanged.
     """
-    rng = np.random.default_rng((seed, 2))
     x, y = (_fewer(s, seed) for s in (x, y))
-    if len(set(np.bincount(x.subjects)) | set(np.bincount(y.subjects))) == 1:  # all have as many images
-        return _permutation(Blocks.of(x, y), rng)
-    sides = [_exchangeable(side, rng) for side in (x, y)]
-    values = [_permutation(Blocks.of(*(side() for side in sides)), rng) for _ in range(_DRAWS)]
-    return min(1.0, 2 * float(np.mean(values)))
 
+    def measure(rows: Index, columns: Index) -> Values:
+        blocks = Blocks.of(Points.of(x, rows), Points.of(y, columns))
+        pooled = np.block([[blocks.xx, blocks.xy], [blocks.xy.T, blocks.yy]])
+        both = Blocks.within(pooled, np.concatenate([blocks.nx, blocks.ny]))
+        return lambda labels: both.distance(labels, 1 - labels)
 
-def _exchangeable(sample: Sample | Points, rng: np.random.Generator) -> Callable[[], Points | Summed]:
-    """What gives a sample of one image a subject: another draw at each call, or of images that stand alone the same."""
-    if sample.n_subjects < sample.n_images:
-        return lambda: Points.of(sample, one_each(sample.subjects, rng))
-    if sample.n_images > _PERMUTED:
-        sample = Points.of(sample, np.sort(rng.choice(sample.n_images, _PERMUTED, replace=False)))
-    summed = Summed.from_sample(sample)
-    return lambda: summed
+    return permuted(x, y, measure, np.random.default_rng((seed, 2)), whole=True).p
 
 
 def _fewer(sample: Sample | Points, seed: int) -> Sample | Points:
@@ -256,16 +244,6 @@ def _fewer(sample: Sample | Points, seed: int) -> Sample | Points:
     rng = np.random.default_rng((seed, 502))
     chosen = rng.choice(sample.n_subjects, min(_DRAWN, sample.n_subjects), replace=False)
     return Points.of(sample, np.flatnonzero(np.isin(sample.subjects, chosen)))
-
-
-def _permutation(blocks: Blocks, rng: np.random.Generator) -> float:
-    pooled = np.block([[blocks.xx, blocks.xy], [blocks.xy.T, blocks.yy]])
-    labels = np.zeros((PERMUTATIONS + 1, len(pooled)))
-    labels[:, :len(blocks.nx)] = 1
-    labels[1:] = rng.permuted(labels[1:], axis=1)
-    values = Blocks.within(pooled, np.concatenate([blocks.nx, blocks.ny])).distance(labels, 1 - labels)
-    larger = np.count_nonzero(values[1:] >= values[0] - 1e-12 * abs(values[0]))
-    return float((1 + larger) / (1 + PERMUTATIONS))
 
 
 def _fewest(real: Sample, synthetic: Sample) -> int:

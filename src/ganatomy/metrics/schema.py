@@ -100,13 +100,22 @@ class Reference(Part):
 class EqualN(Part):
     """The value with as many images as the floor's halves have: where a value depends on n, only this compares with it.
 
-    `value` and `n_images` are means over halvings; `side` is where the value lies beside the floor in all but 2.5% of
-    them, "" for neither.
+    `value` and `n_images` are means over halvings, and judge nothing.
     """
 
     value: float
     n_images: float
-    side: Literal["", "above", "below"] = ""
+
+
+class Exchanged(Part):
+    """The value that a permutation test is of: with one image a subject, `n_images` real ones at a time.
+
+    `chance` is its mean over permutations of the subjects between real and synthetic images.
+    """
+
+    value: float
+    chance: float
+    n_images: int
 
 
 class Result(Part):
@@ -123,7 +132,8 @@ class Result(Part):
         equal_n: the value at the floor's number of images.
         reference: the same value between real images.
         ratio, ratio_interval: value / reference value, for `better: match`; of densities at the floor's n.
-        p_no_difference: from permuting subjects; small means the two samples differ.
+        p_no_difference, exchanged: from permuting subjects; a small p means the two samples differ.
+        fault: what is wrong by it, in a sentence; "" where nothing is shown.
         per_subject: value for each real subject by itself, below five subjects.
         better: lower, higher, or match (near the reference).
         ranked: whether controls are expected behind the model; a value that rises with blur is never ranked.
@@ -141,6 +151,8 @@ class Result(Part):
     ratio: float | None = None
     ratio_interval: Span = None
     p_no_difference: float | None = None
+    exchanged: Exchanged | None = None
+    fault: str = ""
     per_subject: dict[str, float | None] | None = None
     n_images: Whole | None = None
     n_subjects: Whole | None = None

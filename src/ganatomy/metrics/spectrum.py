@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.appearance import (
     Profiles,
-    beyond,
     chosen_rows,
     chunks,
     compare,
@@ -20,6 +19,7 @@ from ganatomy.metrics.appearance import (
     reference,
 )
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Images, Result, Sample, Samples
+from ganatomy.metrics.permutation import shown
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     HALVINGS,
@@ -194,7 +194,7 @@ def _halves(real: Profiles, seed: int) -> list[float] | None:
 
 
 def fault(result: Result) -> str:
-    """That spectrum (a peak, or beyond its floor at equal n, and by at least 1 dB) or sharpness (its ratio) is off."""
+    """That the spectrum (a peak; or the permutation test, and 1 dB more than by chance) or the sharpness is off."""
     if result.name == SHARPNESS:
         off = ratio_off(result)
         return f"Fine detail has {result.ratio:.2g} times the power of real images: the images are " \
@@ -203,7 +203,7 @@ def fault(result: Result) -> str:
     if named:
         each = [f"every {p['period_px']:g} px, {p['direction']}, {p['excess_db']:.0f} dB" for p in named[:3]]
         return f"A regular pattern that real images do not have: {'; '.join(each)}."
-    return f"The power spectrum is off by {result.value:.1f} dB (root mean square)." if beyond(result, LEAST) else ""
+    return f"The power spectrum is off by {result.value:.1f} dB (root mean square)." if shown(result, LEAST) else ""
 
 
 def peaks(real: tuple[Array, Array], synthetic: tuple[Array, Array]) -> list[dict[str, Any]]:
