@@ -92,12 +92,12 @@ def test_a_planted_lead_is_claimed_with_five_seeds(make: Make) -> None:
     assert "cost" not in d["sentence"]
 
 
-def test_the_same_lead_with_four_seeds_is_an_indication(make: Make) -> None:
+def test_the_same_lead_with_four_seeds_has_no_interval(make: Make) -> None:
     found = two_groups(make, [0.100, 0.104, 0.097, 0.102], [0.050, 0.052, 0.049, 0.051])
     (d,) = found["differences"]
-    assert not d["claim"]
-    assert d["p_holm"] < 0.05
-    assert d["sentence"].startswith("An indication, no claim (4 seeds, 5 a side are needed)")
+    assert not d["claim"] and d["interval"] is None and d["p"] is None
+    assert d["sentence"].startswith("No interval over seeds (4 seeds, 5 a side are needed): on average")
+    assert {g["figures"]["kd"]["interval_over"] for g in found["groups"]} == {"subjects"}
 
 
 def test_a_tie_is_told_by_its_interval(make: Make) -> None:
@@ -119,30 +119,43 @@ def test_one_seed_has_the_interval_over_patients_and_says_so(make: Make) -> None
 
 
 def test_both_intervals_stand_beside_each_other(make: Make) -> None:
-    runs = [make(f"a{s}", noise_metrics(kd), s) for s, kd in enumerate([0.05, 0.06, 0.10])]
+    runs = [make(f"a{s}", noise_metrics(kd), s) for s, kd in enumerate([0.05, 0.06, 0.10, 0.07, 0.07])]
     (found,) = compare(runs)["tables"]
     figure = found["groups"][0]["figures"]["kd"]
     assert figure["mean"] == pytest.approx(0.07)
-    assert figure["interval"] == pytest.approx([0.07 - 4.30265 * 0.0264575 / 3 ** 0.5,
-                                                0.07 + 4.30265 * 0.0264575 / 3 ** 0.5], abs=1e-5)
-    assert figure["over_subjects"] == pytest.approx([0.02, 0.12])  # the median of each end
+    half = 2.776445 * (0.0014 / 4 / 5) ** 0.5
+    assert figure["interval"] == pytest.approx([0.07 - half, 0.07 + half], abs=1e-5)
+    assert figure["over_subjects"] == pytest.approx([0.03, 0.13])  # the median of each end
 
 
 def test_a_share_never_exceeds_one(make: Make) -> None:
     runs = []
-    for s, precision in enumerate([0.9, 1.0]):
+    for s, precision in enumerate([0.9, 1.0, 1.0, 0.95, 1.0]):
         metrics = noise_metrics(0.05 + s / 100)
         metrics["results"][3]["value"] = precision
         runs.append(make(f"a{s}", metrics, s))
     (found,) = compare(runs)["tables"]
     interval = found["groups"][0]["figures"]["precision"]["interval"]
-    assert interval == pytest.approx([0.95 - 12.7062 * 0.05, 1.0], abs=1e-4)
+    assert interval == pytest.approx([0.97 - 2.776445 * 0.02, 1.0], abs=1e-4)
+
+
+def test_a_bound_below_zero_beats_nobody_who_has_zero(make: Make) -> None:
+    """A divergence cannot be negative: the estimate says how wrong the critic is, in training as here."""
+    runs = []
+    for s, critic in enumerate([-0.05, 0.0]):
+        metrics = noise_metrics(0.1)
+        metrics["results"].append(result("Critic-JS", critic))
+        runs.append(make(f"a{s}", metrics, 0, model__width=32 + 16 * s))
+    (found,) = compare(runs, primary="critic")["tables"]
+    figures = [group["figures"]["critic"] for group in found["groups"]]
+    assert [figure["mean"] for figure in figures] == [0, 0] and figures[0]["interval"] == [0, pytest.approx(0.01)]
+    assert found["differences"][0]["ahead_by"] == 0
 
 
 def test_seeds_that_are_all_alike_have_no_interval_of_zero_width(make: Make) -> None:
-    (found,) = compare([make(f"a{s}", noise_metrics(0.1 + s / 50), s) for s in range(3)])["tables"]
+    (found,) = compare([make(f"a{s}", noise_metrics(0.1 + s / 50), s) for s in range(5)])["tables"]
     figure = found["groups"][0]["figures"]["precision"]  # 0.97 of every seed
-    assert (figure["interval_over"], figure["interval"]) == ("subjects", pytest.approx([0.93, 1.03]))
+    assert (figure["interval_over"], figure["interval"]) == ("subjects", pytest.approx([0.93, 1.0]))
 
 
 def test_groups_with_copies_are_marked_and_never_first(make: Make) -> None:
@@ -347,13 +360,13 @@ def test_comparing_existing_runs_needs_no_torch(make: Make) -> None:
 def test_interval_over_seeds_is_students() -> None:
     low, high = over_seeds([1.0, 2.0, 3.0, 4.0, 5.0])  # sd 1.5811, t(4) = 2.7764
     assert (low, high) == pytest.approx((3 - 1.96324, 3 + 1.96324), abs=1e-4)
-    assert over_seeds([1.0]) is None
+    assert over_seeds([1.0, 2.0, 3.0, 4.0]) is None  # of two, t is 12.7
 
 
 def test_welch_is_as_in_scipy() -> None:
     from scipy.stats import ttest_ind
 
-    a, b = {0: 27.5, 1: 21.0, 2: 19.0, 3: 23.6}, {7: 27.1, 8: 22.0, 9: 20.8, 10: 23.4, 11: 28.9, 12: 31.0}
+    a, b = {0: 27.5, 1: 21.0, 2: 19.0, 3: 23.6, 4: 22.2}, {7: 27.1, 8: 22.0, 9: 20.8, 10: 23.4, 11: 28.9, 12: 31.0}
     ours, theirs = difference(a, b), ttest_ind(list(b.values()), list(a.values()), equal_var=False)
     interval = theirs.confidence_interval(0.95)
     assert ours.method == "Welch"
@@ -362,10 +375,10 @@ def test_welch_is_as_in_scipy() -> None:
 
 
 def test_the_same_seeds_are_paired_in_whatever_order() -> None:
-    # differences 1, 2, 3: mean 2, sd 1, t(2) = 4.3027
-    found = difference({0: 10.0, 1: 50.0, 2: 90.0}, {2: 93.0, 0: 11.0, 1: 52.0})
+    # differences 1, 2, 3, 4, 5: mean 3, sd 1.5811, t(4) = 2.7764
+    found = difference({0: 10.0, 1: 50.0, 2: 90.0, 3: 0.0, 4: 7.0}, {2: 93.0, 4: 12.0, 0: 11.0, 3: 4.0, 1: 52.0})
     assert found.method == "paired by seed"
-    assert found.interval == pytest.approx((2 - 4.30265 / 3 ** 0.5, 2 + 4.30265 / 3 ** 0.5), abs=1e-4)
+    assert found.interval == pytest.approx((3 - 1.96324, 3 + 1.96324), abs=1e-4)
 
 
 @pytest.mark.parametrize("other", [1.0, 2.0])

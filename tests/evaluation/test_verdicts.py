@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ganatomy.core.errors import GateError, UserError
-from ganatomy.evaluation.verdicts import check_gates, verdicts
+from ganatomy.evaluation.verdicts import check_gates, verdicts, with_fault
+from ganatomy.metrics import is_of
 from ganatomy.metrics.schema import Control, Result, Verdict
 
 
@@ -60,10 +61,18 @@ def test_a_fault_named_by_a_check_takes_the_green_away() -> None:
     assert verdict.light == "amber" and "every 2 px" in verdict.says
 
 
-def test_few_patients_forbid_a_yes_and_not_a_no() -> None:
+def test_of_too_few_patients_nothing_is_red() -> None:
     few = entry("KD-Lite0", 0.4, subjects=3)
-    assert lights([few], [control(0.2, 0.4)])["realistic"] == "red"
-    assert lights([few], [control(0.6, 0.4)])["realistic"] == "grey"
+    assert lights([few], [control(0.2, 0.4)])["realistic"] == "amber"
+    assert lights([few], [control(2.0, 0.4)])["realistic"] == "grey"
+
+
+@pytest.mark.parametrize("blur", [0.2, 0.5])
+def test_nothing_is_red_that_the_test_does_not_show(blur: float) -> None:
+    verdict = of("realistic", [distance(0.4, 0.3)], [control(blur, 0.4)])
+    assert verdict.light == "grey" and "not told apart" in verdict.says
+    verdict = of("realistic", [distance(0.4, 0.01)], [control(blur, 0.4)])
+    assert verdict.light == "red" and "not told apart" not in verdict.says.lower()
 
 
 def test_a_measure_that_takes_a_control_for_real_is_blind() -> None:
@@ -81,8 +90,10 @@ def test_without_a_floor_nothing_is_said() -> None:
 
 
 @pytest.mark.parametrize(("ratio", "interval", "light"), [
-    (1.0, (0.9, 1.1), "green"), (0.8, (0.7, 0.9), "amber"), (0.4, (0.3, 0.5), "red")])
-def test_diverse_follows_the_ratio_to_real_images(ratio: float, interval: tuple[float, float], light: str) -> None:
+    (1.0, (0.9, 1.1), "green"), (0.8, (0.7, 0.9), "amber"), (0.8, (0.6, 1.0), "green"), (0.4, (0.3, 0.5), "red"),
+    (0.4, (-0.4, 1.2), "amber"), (0.4, None, "amber")])
+def test_diverse_follows_the_ratio_to_real_images_and_is_red_by_its_interval_alone(
+        ratio: float, interval: tuple[float, float] | None, light: str) -> None:
     found = entry("Diversity-Lite0", 1.0, ratio=ratio, ratio_interval=interval)
     assert lights([distance(0.01), found, repeats()])["diverse"] == light
 
@@ -97,12 +108,21 @@ def test_duplicates_are_judged_by_the_split_with_more_patients() -> None:
 
 @pytest.mark.parametrize(("name", "score", "light"), [
     ("Coverage-Lite0", 0.1, "red"), ("Coverage-Lite0", 0.7, "amber"), ("Recall-Lite0", 0.1, "amber"),
-    ("Recall-Lite0", 0.9, "green")])
+    ("Recall-Lite0", 0.87, "green")])
 def test_kinds_that_are_missing_are_no_diversity(name: str, score: float, light: str) -> None:
-    equal = {"value": score, "n_images": 40, "side": "below" if score < 0.85 else ""}
-    results = [entry("Diversity-Lite0", 1.0, ratio=1.0, ratio_interval=(0.9, 1.1)),
-               entry(name, score, floor=0.9, equal_n=equal), repeats()]
+    exchanged = {"value": score, "chance": 0.9, "n_images": 40}
+    diverse = entry("Diversity-Lite0", 1.0, ratio=1.0, ratio_interval=(0.9, 1.1))
+    results = [diverse, entry(name, score, exchanged=exchanged, p_no_difference=0.004), repeats()]
     assert lights(results)["diverse"] == light
+    chance = entry(name, score, exchanged=exchanged, p_no_difference=0.03)  # four checks stand behind a light
+    assert lights([diverse, chance, repeats()])["diverse"] == "green"
+
+
+def test_a_name_that_begins_alike_is_another_metric() -> None:
+    assert not is_of("Copies-test", "Copies") and is_of("Copies", "Copies") and is_of("KID", "KD")
+    assert is_of("Critic-JS-Lite0", "Critic-JS") and not is_of("Critic-A", "Critic-JS")
+    assert with_fault(entry("MS-SSIM-3", 0.5, ratio=0.2)).fault == ""
+    assert "repeats itself" in with_fault(entry("Diversity-Lite0", 1.0, ratio=0.2, ratio_interval=(0.1, 0.3))).fault
 
 
 @pytest.mark.parametrize(("verdict", "light"), [("clean", "green"), ("suspicious", "amber"), ("copies", "red")])

@@ -173,7 +173,7 @@ def test_a_figure_that_no_image_has_is_none() -> None:
     nothing = values_of([np.nan], [np.nan])
     result = summarise(nothing, ["a"])[0]
     assert result.value is None and result.n_subjects == 0
-    assert "no image" in headline(compare(("x", nothing), ("y", nothing), ["a"]))
+    assert "no image" in headline(compare(("x", nothing), {"y": nothing}, ["a"])["y"])
 
 
 def test_intervals_over_subjects_cover_as_often_as_they_should() -> None:
@@ -190,20 +190,46 @@ def test_a_difference_within_subjects_shows_although_subjects_differ_more() -> N
     hard = rng.uniform(5, 20, 8)
     subjects = [f"s{i}" for i in range(8)]
     one, other = values_of(list(hard), [0.8] * 8), values_of(list(hard + rng.normal(1, 0.2, 8)), [0.8] * 8)
-    mae, ssim = compare(("unet", one), ("input", other), subjects)
+    mae, ssim = compare(("unet", one), {"input": other}, subjects)["input"]
     assert mae.ahead == "unet" and mae.first_ahead == 8 and mae.difference < 0
     assert mae.units == "% of range"
     assert ssim.ahead is None and (ssim.first_ahead, ssim.second_ahead) == (0, 0)
-    back = compare(("input", other), ("unet", one), subjects)[0]
+    back = compare(("input", other), {"unet": one}, subjects)["unet"][0]
     assert back.ahead == "unet" and back.difference == pytest.approx(-mae.difference)
     json.dumps(mae.to_json(), allow_nan=False)
 
 
 def test_below_five_subjects_it_counts_and_says_so() -> None:
-    result = compare(("a", values_of([1, 2, 9], [0.9] * 3)), ("b", values_of([2, 3, 4], [0.8] * 3)), ["x", "y", "z"])
+    result = compare(("a", values_of([1, 2, 9], [0.9] * 3)), {"b": values_of([2, 3, 4], [0.8] * 3)}, list("xyz"))["b"]
     assert result[0].interval is None and result[0].ahead is None
     assert (result[0].first_ahead, result[0].second_ahead, result[0].leader) == (2, 1, None)
-    assert result[1].leader == "a" and "no interval" in headline(result)
+    assert result[1].leader == "a" and "cannot be told apart by MAE (3 subjects; with fewer" in headline(result)
+    led = compare(("a", values_of([1, 2, 3], [0.9] * 3)), {"b": values_of([2, 3, 4], [0.8] * 3)}, list("xyz"))["b"]
+    assert "a is ahead of b by MAE (3 subjects; with fewer" in headline(led)
+
+
+def test_many_rivals_need_more_to_be_beaten_and_what_is_negligible_beats_nobody() -> None:
+    rng = np.random.default_rng(2)
+    own, subjects = rng.uniform(5, 20, 8), [f"s{i}" for i in range(8)]
+    weak = own + 1 + rng.normal(0, 1.2, 8)
+    rivals = {f"rival {i}": values_of(list(own + rng.normal(0, 1, 8)), [0.8] * 8) for i in range(12)}
+
+    def against_weak(others: dict[str, PairValues]) -> Comparison:
+        return compare(("model", values_of(list(own), [0.9] * 8)), {"weak": values_of(list(weak), [0.8] * 8)} | others,
+                       subjects)["weak"][0]
+
+    alone, among = against_weak({}), against_weak(rivals)
+    assert alone.ahead == "model" and alone.p_holm == alone.p < 0.05 and among.p == alone.p
+    assert among.p_holm > 0.05 and among.ahead is None and among.interval == alone.interval
+    assert "cannot be told apart" in headline([among]) and "Holm's p" in headline([among])
+    hair = compare(("a", values_of(list(own), [0.9] * 8)), {"b": values_of(list(own + 0.01), [0.8] * 8)}, subjects)["b"]
+    assert hair[0].interval[1] < 0 and hair[0].p < 1e-9 and hair[0].ahead is None
+    assert "cannot be told apart" in headline(hair)
+
+
+def test_intervals_end_where_values_do() -> None:
+    result = summarise(values_of([0.0, 0.0, 0.0, 0.0, 3.0], [1.0, 1.0, 1.0, 1.0, 0.9]), list("abcde"))
+    assert result[0].interval[0] == 0 < result[0].value and result[1].interval[1] == 1 > result[1].value
 
 
 def comparison(**ahead: str | None) -> list[Comparison]:
@@ -213,12 +239,12 @@ def comparison(**ahead: str | None) -> list[Comparison]:
 
 
 @pytest.mark.parametrize(("ahead", "words"), [
-    ({"MAE": "a", "SSIM": "a"}, "a is ahead of b by MAE and SSIM"),
+    ({"MAE": "a", "SSIM": "a"}, "a is ahead of b by MAE ("),
     ({"MAE": "a", "PSNR": "a", "SSIM": "b", "MS_SSIM": "b"},
-     "a is ahead of b by MAE and PSNR; by SSIM and MS-SSIM it is behind, which can rise with blur"),
+     "a is ahead of b by MAE; by SSIM and MS-SSIM it is behind, which ranks nobody"),
     ({"MAE": "b", "PSNR": None, "SSIM": "a"}, "b is ahead of a by MAE; by SSIM it is behind"),
-    ({"MAE": "a", "PSNR": "b", "SSIM": "a"}, "The values disagree: by MAE and SSIM a is"),
-    ({"MAE": None, "SSIM": "a", "MS_SSIM": "b"}, "ranks neither; by MAE it cannot be told"),
-    ({"MAE": None, "SSIM": None}, "a and b cannot be told apart by MAE and SSIM")])
-def test_ssim_alone_never_ranks_and_disagreement_is_named(ahead: dict[str, str | None], words: str) -> None:
+    ({"MAE": None, "PSNR": "a", "SSIM": "a", "MS_SSIM": "b"}, "a and b cannot be told apart by MAE ("),
+    ({"SSIM": "a"}, "cannot be compared")])
+def test_the_value_named_beforehand_alone_ranks_and_the_others_disagree(ahead: dict[str, str | None],
+                                                                        words: str) -> None:
     assert words in headline(comparison(**ahead))

@@ -101,6 +101,20 @@ def test_fresh_patients_have_one_half_and_the_interval_covers_it(test: Any, trai
     assert np.mean(covered) >= 0.9
 
 
+def test_one_half_holds_where_those_who_have_many_images_are_unlike_the_others() -> None:
+    """Who has one image lies at 0, who has nine at 1: a perfect generator makes nine of ten images like the latter."""
+    values = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        many = rng.random(30) < 0.5
+        subjects = np.repeat(np.arange(30), np.where(many, 9, 1))
+        train = points(many[subjects] + rng.normal(0, 0.3, len(subjects)), subjects)
+        made = points((rng.random(60) < 0.9) + rng.normal(0, 0.3, 60))
+        test = points(np.repeat([0.0, 1.0], 20))
+        values.append(filled(test, made, train, seed).value)
+    assert abs(np.mean(values) - 0.5) < 3 * np.std(values) / np.sqrt(60) < 0.1
+
+
 def test_known_shares() -> None:
     rng = np.random.default_rng(0)
     test, train = cohort(rng, 20), cohort(rng, 30)

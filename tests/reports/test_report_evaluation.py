@@ -62,7 +62,8 @@ def metrics(verdict: str = "suspicious", **more: Any) -> dict[str, Any]:
                FIGURE | {"name": "Membership", "against": "test", "better": "match"},
                FIGURE | {"name": "Gaps", "against": "test", "better": "match"},
                FIGURE | {"name": "Duplicates-Lite0", "against": "test", "details": {"groups": [["5", "7"], ["1"]]}},
-               FIGURE | {"name": "Spectrum", "against": "test", "details": curves},
+               FIGURE | {"name": "Spectrum", "against": "test", "details": curves,
+                         "fault": "A regular pattern: every 2 px, both (checkerboard), 9 dB."},
                FIGURE | {"name": "Histogram", "against": "test", "details": {"real": [0.9, 0.1],
                                                                              "synthetic": [0.5, 0.5]}},
                FIGURE | {"name": "Something-new", "against": "test"}]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from ganatomy.comparison.groups import CLAIM_SEEDS, LEVEL, NONE, Difference, Group, differences, groups_of
+from ganatomy.comparison.groups import CLAIM_SEEDS, NONE, Difference, Group, differences, groups_of
 from ganatomy.comparison.runs import (
     COPIES,
     TRANSLATION_COLUMNS,
-    Column,
     Estimate,
     Evaluated,
     Primary,
+    head,
     noise_columns,
     read_runs,
     refuse_incomparable,
@@ -26,6 +26,7 @@ from ganatomy.comparison.runs import (
 from ganatomy.core.errors import UserError
 from ganatomy.core.text import Say, counted, duration, estimate
 from ganatomy.metrics import factor
+from ganatomy.metrics.base import Column
 from ganatomy.metrics.schema import OF_DATASET, OTHER_DATASET, Direction, TranslationMetrics, finite
 from ganatomy.statistics.subjects import size_warning
 
@@ -157,7 +158,7 @@ def _table(board: Board) -> dict[str, Any]:
             "test_images": direction.n_images if direction else task["number of test images"],
             "test_subjects": board.test_subjects, "synthetic_images": task.get("number of synthetic images"),
             "primary": metric,
-            "columns": [{"key": c.key, "name": name, "head": c.shown(name), "better": c.better,
+            "columns": [{"key": c.key, "name": name, "head": head(c, name), "better": c.better,
                          "factor": 1.0 if c.ratio else factor(name),
                          "primary": c in (board.primary, *board.named_beforehand)} for c, name in names.items()],
             "groups": [_group(group, board.ranked) for group in board.groups],
@@ -200,10 +201,9 @@ def _sentence(d: Difference, best: Group, other: Group, unequal: str, k: float) 
     interval = sorted(sign * end for end in d.interval) if d.interval else None
     p = "" if d.p_holm is None else f"Holm's p = {d.p_holm:.2g}"
     by = estimate(sign * d.ahead_by, interval, more="; ".join(part for part in (p, d.method) if part not in ("", NONE)))
-    verdict = "" if d.claim else "No interval over seeds" if d.p_holm is None else \
-        "An indication, no claim" if d.p_holm <= LEVEL else "Not told apart"
     few = f" ({' and '.join(dict.fromkeys(counted(n, 'seed') for n in d.seeds))}, {CLAIM_SEEDS} a side are needed)" \
         if min(d.seeds) < CLAIM_SEEDS else ""
+    verdict = "" if d.claim else "No interval over seeds" if d.p_holm is None else "Not told apart"
     text = f"{verdict}{few}: on average {first.name}" if verdict else first.name
     cost = f" Not at equal cost: {unequal}." if unequal else ""
     barred = f" {other.name} {other.barred}." if other.barred else ""
@@ -231,7 +231,7 @@ def _notes_on_groups(board: Board, controls: Mapping[str, Mapping[str, Estimate]
     for name, values in controls.items():
         behind = [g.name for g in board.groups if key in values and g.summaries[key].mean >= values[key].value]
         if behind:
-            notes.append(f"NOT ahead of the control “{name}” by {board.primary.shown(board.name(board.primary))}: "
+            notes.append(f"NOT ahead of the control “{name}” by {head(board.primary, board.name(board.primary))}: "
                          f"{'; '.join(behind)}.")
     missing = {g.name: [c.head for c in board.known if c.key not in g.summaries] for g in board.groups}
     return notes + [f"{name}: not every run has {', '.join(heads)}; evaluate them again to see it."

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.comparison.runs import COPIES, SEVERITY, Column, Estimate, Evaluated, typical
+from ganatomy.comparison.runs import COPIES, SEVERITY, Estimate, Evaluated, span_of, typical
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import flat
 from ganatomy.core.text import Interval
+from ganatomy.metrics.base import Column
 from ganatomy.statistics.resampling import holm, student
+from ganatomy.statistics.subjects import clipped
 
-CLAIM_SEEDS = 5  # a side; with fewer, a difference is an indication
+CLAIM_SEEDS = 5  # a side; fewer give values and no interval: of two Student's t is 12.7
 LEVEL = 0.05
 PAIRED, WELCH, NONE = "paired by seed", "Welch", "none"
 KEYS_NAMED = 3  # of what differs, in a group's name
@@ -27,8 +29,8 @@ _WORSE = ("-", *SEVERITY, "can't tell", "unrelated", "greys only", "RETURNED", "
 
 
 def over_seeds(values: Sequence[float]) -> Interval | None:
-    """The 95% interval of the mean over seeds (Student's t, s - 1 degrees of freedom); None for a single seed."""
-    if len(values) < 2:
+    """The 95% interval of the mean over seeds (Student's t, s - 1 degrees of freedom); None below five seeds."""
+    if len(values) < CLAIM_SEEDS:
         return None
     return student(float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5, len(values))
 
@@ -39,12 +41,12 @@ class Difference:
 
     Attributes:
         ahead_by: by how much the first one's mean is lower, unscaled as in metrics.json.
-        interval: 95%, over seeds; None where a side has a single seed or no seed differs.
+        interval: 95%, over seeds; None where a side has fewer than five or no seed differs.
         method: paired by seed, Welch, or none.
         freedom, p: degrees of freedom; two-sided, of this comparison alone.
         seeds: of the two sides.
         p_holm: corrected for all pairs of groups of the table, of which there are `pairs`.
-        claim: five seeds a side, and p_holm at most 0.05.
+        claim: p_holm is at most 0.05.
     """
 
     ahead_by: float
@@ -61,14 +63,14 @@ class Difference:
 def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
     """Mean of the second less mean of the first, values by seed.
 
-    Of the same seeds the differences seed by seed are tested (Student's t), else Welch's test is used. Without two
-    seeds a side, or where no seed differs from another, there is neither interval nor p-value.
+    Of the same seeds the differences seed by seed are tested (Student's t), else Welch's test is used. Below five seeds
+    a side, or where no seed differs from another, there is neither interval nor p-value.
     """
     from scipy.stats import ttest_ind, ttest_rel
 
     a, b = (np.array([side[seed] for seed in sorted(side)]) for side in (first, second))
     ahead_by, seeds, paired = float(b.mean() - a.mean()), (len(a), len(b)), first.keys() == second.keys()
-    if min(seeds) < 2 or not ((b - a).var() if paired else a.var() + b.var()) > 0:
+    if min(seeds) < CLAIM_SEEDS or not ((b - a).var() if paired else a.var() + b.var()) > 0:
         return Difference(ahead_by, None, NONE, None, None, seeds)
     test = ttest_rel(b, a) if paired else ttest_ind(b, a, equal_var=False)
     low, high = map(float, test.confidence_interval(0.95))
@@ -86,8 +88,7 @@ def differences(groups: Sequence[Mapping[int, float]]) -> list[Difference]:
     tested = {pair: test.p for pair, test in tests.items() if test.p is not None}
     adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     with_best = [(tests[0, j], adjusted.get((0, j))) for j in range(1, len(groups))]
-    return [replace(test, p_holm=p, pairs=len(tested),
-                    claim=p is not None and p <= LEVEL and min(test.seeds) >= CLAIM_SEEDS) for test, p in with_best]
+    return [replace(test, p_holm=p, pairs=len(tested), claim=p is not None and p <= LEVEL) for test, p in with_best]
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,13 @@ class Summary:
     over_subjects: Interval | None
 
     @classmethod
-    def of(cls, estimates: Mapping[int, Estimate], share: bool) -> Summary:
-        """Of values by seed; a share's interval is cut at 0 and 1."""
+    def of(cls, estimates: Mapping[int, Estimate], span: Interval) -> Summary:
+        """Of values by seed; their interval is cut where theirs are."""
         values = {seed: one.value for seed, one in estimates.items()}
         subjects, interval = typical(list(estimates.values())).interval, over_seeds(list(values.values()))
         if len(set(values.values())) == 1:
             interval = None  # seeds that are all alike, such as shares of 0, say nothing of how much seeds may differ
-        if interval is not None and share:
-            interval = max(0.0, interval[0]), min(1.0, interval[1])
+        interval = clipped(interval, span)
         over = "seeds" if interval else "subjects" if subjects else ""
         return cls(values, fmean(values.values()), interval or subjects, over, subjects)
 
@@ -182,7 +182,7 @@ def groups_of(runs: Sequence[Evaluated], columns: Sequence[Column]) -> list[Grou
 
 
 def _summaries(runs: Sequence[Evaluated], columns: Sequence[Column]) -> dict[str, Summary]:
-    return {c.key: Summary.of({run.recipe.seed: run.values[c.key] for run in runs}, c.share) for c in columns
+    return {c.key: Summary.of({run.recipe.seed: run.values[c.key] for run in runs}, span_of(c)) for c in columns
             if all(c.key in run.values for run in runs)}
 
 

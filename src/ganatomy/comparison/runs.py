@@ -13,13 +13,14 @@ from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
 from ganatomy.core.text import Interval, Say
 from ganatomy.generators.config import read_config
-from ganatomy.metrics import about, metric_modules, shown
+from ganatomy.metrics import is_of, metric_modules, shown
+from ganatomy.metrics.base import POSITIVE, Column
 from ganatomy.metrics.schema import (
     HISTOGRAM_MATCHED,
     INPUT_RETURNED,
+    INSIDE,
     MODEL,
     MOST_IMAGES,
-    Better,
     Control,
     Direction,
     Metrics,
@@ -28,6 +29,8 @@ from ganatomy.metrics.schema import (
     TranslationMetrics,
     read_metrics,
 )
+from ganatomy.metrics.translation.paired import better, span
+from ganatomy.statistics.subjects import clipped
 
 Primary = Literal["kd", "critic", "fd"]
 Entry = Result | Control | PairedResult
@@ -53,48 +56,33 @@ class Estimate(NamedTuple):
         return {"value": self.value, "interval": self.interval}
 
 
-@dataclass(frozen=True)
-class Column:
-    """A value of the leaderboard.
-
-    Attributes:
-        key, head: its name in the result of `compare`, and in tables.
-        name: of the values in metrics.json, without the extractor.
-        ratio: the ratio to real images is taken, not the value.
-        share: between 0 and 1.
-    """
-
-    key: str
-    head: str
-    name: str
-    better: Better
-    ratio: bool = False
-    share: bool = False
-
-    def entry(self, entries: Sequence[Entry]) -> Entry | None:
-        """The first of these values that is this column's."""
-        for entry in entries:
-            declared = about(entry.name)
-            if entry.name.replace("-3 ", " ") == self.name or (declared is not None and declared.name == self.name):
-                return entry
-        return None
-
-    def shown(self, name: str) -> str:
-        """The head; distances carry the extractor's name, and kernel distances the factor they are shown by."""
-        return shown(name) if self.key in ("kd", "fd") else self.head
+def entry_of(column: Column, entries: Sequence[Entry]) -> Entry | None:
+    """The first of these values that is this column's."""
+    return next((entry for entry in entries
+                 if entry.name.replace("-3 ", " ") == column.name or is_of(entry.name, column.name)), None)
 
 
-TRANSLATION_COLUMNS = (
-    Column("kd", "KD", "KD", "lower"), Column("mae", "MAE (%)", "MAE foreground", "lower"),
-    Column("psnr", "PSNR (dB)", "PSNR foreground", "higher"), Column("ssim", "SSIM", "SSIM foreground", "higher"),
-    Column("ms_ssim", "MS-SSIM", "MS-SSIM foreground", "higher"))
+def head(column: Column, name: str) -> str:
+    """A column's head; distances carry the extractor's name, and kernel distances the factor they are shown by."""
+    return shown(name) if column.key in ("kd", "fd") else column.head
+
+
+def span_of(column: Column) -> Interval:
+    """The smallest and the largest value there can be in it."""
+    return POSITIVE if column.ratio else column.span
+
+
+TRANSLATION_COLUMNS = (Column("kd", "KD", name="KD"), *(
+    Column(key, title, name=f"{name} {INSIDE}", better=better(name), span=span(name)) for key, title, name in (
+        ("mae", "MAE (%)", "MAE"), ("psnr", "PSNR (dB)", "PSNR"), ("ssim", "SSIM", "SSIM"),
+        ("ms_ssim", "MS-SSIM", "MS-SSIM"))))
 
 
 def noise_columns() -> tuple[Column, ...]:
     """Those that metrics declare, in the order that they ask for."""
-    known = [(one.column, one) for module in metric_modules(None) for one in module.ABOUT if one.column]
-    return tuple(Column(c.key, c.head, one.name, one.better, c.ratio, c.share)
-                 for c, one in sorted(known, key=lambda pair: pair[0].order))
+    known = [replace(one.column, name=one.name, better=one.better, span=one.span)
+             for module in metric_modules(None) for one in module.ABOUT if one.column]
+    return tuple(sorted(known, key=lambda column: column.order))
 
 
 @dataclass(frozen=True)
@@ -193,14 +181,15 @@ def with_direction(run: Evaluated, direction: Direction) -> Evaluated:
 def _values(entries: Sequence[Entry], columns: Sequence[Column]) -> dict[str, Estimate]:
     values = {}
     for column in columns:
-        entry = column.entry(entries)
+        entry = entry_of(column, entries)
         if entry is None:
             continue
         value, interval = entry.value, entry.interval
         if column.ratio:  # a control has none
             value, interval = (entry.ratio, entry.ratio_interval) if isinstance(entry, Result) else (None, None)
         if value is not None:
-            values[column.key] = Estimate(value, interval, entry.name)
+            low, high = span_of(column)
+            values[column.key] = Estimate(min(max(value, low), high), clipped(interval, (low, high)), entry.name)
     return values
 
 
@@ -208,7 +197,7 @@ def _references(results: Sequence[Result], columns: Sequence[Column]) -> dict[st
     """Real train against real test images; of values without it, the mean over halvings."""
     references = {}
     for column in columns:
-        entry = column.entry(results)
+        entry = entry_of(column, results)
         if not isinstance(entry, Result):
             continue
         if column.ratio:

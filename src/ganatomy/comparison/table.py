@@ -16,7 +16,7 @@ from ganatomy.core.text import NOTHING, counted, duration, estimate, interval, n
 
 WIDTH = 160
 LONGEST_NAME = 44
-ONE_SEED = "*"  # behind an interval that is over test patients
+OVER_PATIENTS = "*"  # behind an interval that is over test patients
 Leaderboard = Mapping[str, Any]
 Lines = list[list[str]]
 
@@ -67,7 +67,7 @@ def _legend(one: Leaderboard) -> str:
     ways = {"lower": "lower", "higher": "higher", "match": "near real against real in"}
     heads = {way: ", ".join(c["head"] for c in columns if c["better"] == way) for way in ways}
     better = "; ".join(f"{ways[way]} {own}" for way, own in heads.items() if own)
-    return (f"Mean over seeds (95% interval over seeds; {ONE_SEED} over test patients, where seeds give none). "
+    return (f"Mean over seeds (95% interval over five seeds or more; {OVER_PATIENTS} over test patients, where not). "
             f"Primary: {named}; ranked by {rank}. Better: {better}.")
 
 
@@ -83,7 +83,7 @@ def _cells(one: Leaderboard) -> Lines:
                  NOTHING if g["mean_seconds"] is None else duration(g["mean_seconds"])]
         for c in columns:
             own = g["figures"].get(c["key"])
-            mark = ONE_SEED if own and own["interval_over"] == "subjects" else ""
+            mark = OVER_PATIENTS if own and own["interval_over"] == "subjects" else ""
             cells.append(estimate(own["mean"], own["interval"], c["factor"]) + mark if own else NOTHING)
             cells += [interval(own["over_subjects"], c["factor"])] if c["key"] == key else []
         lines.append([*cells, *(g["words"][word] for word in words)])
@@ -99,7 +99,7 @@ def _beside(one: Leaderboard | None, k: float, apart: bool) -> list[str]:
         return ["", ""] if apart else [""]
     if apart:
         return [number(k * one["value"]), interval(one["interval"], k)]
-    return [estimate(one["value"], one["interval"], k) + (ONE_SEED if one["interval"] else "")]
+    return [estimate(one["value"], one["interval"], k) + (OVER_PATIENTS if one["interval"] else "")]
 
 
 def _wrapped(lines: Lines) -> list[Lines]:

@@ -16,10 +16,10 @@ from ganatomy.evaluation.map import write_map
 from ganatomy.evaluation.samples import Task, of_datasets, of_run, samples_of
 from ganatomy.evaluation.table import table
 from ganatomy.evaluation.translation import evaluate_translation, translates
-from ganatomy.evaluation.verdicts import FEW_SYNTHETIC, check_gates, verdicts
+from ganatomy.evaluation.verdicts import FEW_SYNTHETIC, check_gates, verdicts, with_fault
 from ganatomy.features.base import choose
 from ganatomy.generators.sampler import check_seed
-from ganatomy.metrics import metric_modules
+from ganatomy.metrics import bounded, metric_modules
 from ganatomy.metrics.base import Samples
 from ganatomy.metrics.floors import UNTRAINED, controls
 from ganatomy.metrics.schema import MOST_IMAGES, Control, Count, Evaluation, Metrics, Result
@@ -124,7 +124,7 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> M
     results = list[Result]()
     for metric in metric_modules(asked):
         say(f"{metric.__name__.rpartition('.')[2]} ...")
-        results += metric.compute(samples)
+        results += [bounded(r) for r in metric.compute(samples)]
     say("controls ...")
     judged, blind = _controls(task, samples, results)
     warnings = [*task.warnings, *size_warning(samples.test.n_subjects)]
@@ -133,7 +133,7 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> M
     if samples.synthetic.n_images < FEW_SYNTHETIC:
         warnings.append(f"Only {samples.synthetic.n_images} synthetic images: use at least {FEW_SYNTHETIC}.")
     warnings += [*blind, *_missing(results)]
-    known = tuple(r for r in results if r.value is not None)
+    known = tuple(with_fault(r) for r in results if r.value is not None)
     return about.model_copy(update={"verdicts": verdicts(known, judged), "results": known, "controls": tuple(judged),
                                     "warnings": tuple(warnings)})
 
@@ -162,10 +162,10 @@ def _controls(task: Task, samples: Samples, results: Sequence[Result]) -> tuple[
     for name, sample in controls(samples.train or samples.test, n, untrained, samples.seed).items():
         caveat = task.untrained_caveat if name == UNTRAINED else ""
         bad = samples.with_control(sample)
-        values = [r for m in metric_modules() if getattr(m, "CONTROLS", True) for r in m.compute(bad)]
+        values = [bounded(r) for m in metric_modules() if getattr(m, "CONTROLS", True) for r in m.compute(bad)]
         own = [Control(control=name, name=r.name, value=r.value, interval=r.interval, n_synthetic=sample.n_images,
                        behind_model=behind_model(models[r.name], r.value), caveat=caveat)
-               for r in values if r.value is not None and models[r.name].value is not None]
+               for r in values if r.value is not None and r.name in models and models[r.name].value is not None]
         blind = [c.name for c in own if c.behind_model is False and models[c.name].better != "match"]
         if blind:
             warnings.append(f"The control “{name}” is not behind the model by {listed(blind)}: either the model is no "

@@ -275,8 +275,7 @@ def _against_truth(slices: Slices, outputs: dict[str, Images]) -> dict[str, Any]
     scale, units = _physical(slices)
     pairs = {name: pair_values(slices.truth, images, slices.mask, scale=scale, units=units)
              for name, images in outputs.items()}
-    comparisons = {name: compare((MODEL, pairs[MODEL]), (name, own), subjects)
-                   for name, own in pairs.items() if name != MODEL}
+    comparisons = compare((MODEL, pairs[MODEL]), {name: own for name, own in pairs.items() if name != MODEL}, subjects)
     return {"translators": {name: summarise(own, subjects) for name, own in pairs.items()}, "comparisons": comparisons,
             "headlines": {name: headline(own) for name, own in comparisons.items()},
             "returned": returned_input(slices.inputs, outputs[MODEL], slices.truth, slices.mask, subjects)}

@@ -11,7 +11,7 @@ from typing import Any
 
 from ganatomy.core.errors import GateError, UserError
 from ganatomy.core.text import grouped, interval, listed, number, percent
-from ganatomy.metrics import about, duplicates, factor, metric_modules, shown
+from ganatomy.metrics import duplicates, factor, is_of, metric_modules, shown
 from ganatomy.metrics.base import MIN_SUBJECTS, Grave
 from ganatomy.metrics.schema import Control, Light, Question, Result, Verdict
 
@@ -40,11 +40,18 @@ def faults(results: Sequence[Result], question: Question) -> list[str]:
     texts = []
     for module in metric_modules(None):
         for name in (one.name for one in module.ABOUT if one.question == question and hasattr(module, "fault")):
-            own = [r for r in results if (one := about(r.name)) is not None and one.name == name]
+            own = [r for r in results if is_of(r.name, name)]
             judged = module.judged(own) if hasattr(module, "judged") else \
                 next((r for r in own if r.against == "test"), None)
             texts.append(module.fault(judged) if judged else "")
     return [text for text in texts if text]
+
+
+def with_fault(result: Result) -> Result:
+    """A result with what its metric objects to: reports print it, and judge nothing themselves."""
+    module = next((m for m in metric_modules(None) if any(is_of(result.name, one.name) for one in m.ABOUT)), None)
+    return result.model_copy(update={"fault": str(module.fault(result))}) if hasattr(module, "fault") and module else \
+        result
 
 
 def check_gates(metrics: Mapping[str, Any], gates: Sequence[str]) -> None:
@@ -62,32 +69,35 @@ def check_gates(metrics: Mapping[str, Any], gates: Sequence[str]) -> None:
 
 
 def _realistic(head: Result | None, controls: Sequence[Control], objections: Sequence[str]) -> Answer:
-    """By the headline: its distance on the way from real images to the nearest control, and the permutation test."""
+    """By the headline: the permutation test, and its distance on the way from real images to the nearest control.
+
+    Nothing is red that the test does not show: a model that is no nearer than a control may be so by chance.
+    """
     if head is None or head.value is None:
         return "grey", NO_FLOOR
     more = "".join(f" {text}" for text in objections)
     name, k = head.name, factor(head.name)
     floor = head.floor_interval or ((head.floor, head.floor) if head.floor is not None else None)
-    distance = f"{shown(name)} is {number(k * head.value)}"
+    distance = f"{shown(head.name)} is {number(k * head.value)}"
     distance += f", between halves of real patients {interval(floor, k)}" if floor else ""
-    nearest = min((c for c in controls if c.name == name), key=lambda c: c.value, default=None)
-    if nearest is not None and nearest.value <= max(0.0, *(floor or (0.0,))):
-        return "grey", f"{name} takes the control “{nearest.control}” for real: it is blind here."
-    if nearest is not None and nearest.behind_model is False:  # few patients forbid a yes, not a no
-        at = f"“{nearest.control}” ({number(k * nearest.value)})"
-        return "red", f"No nearer to real images than the control {at}: {distance}.{more}"
-    if head.floor is None:
-        return "grey", NO_FLOOR
-    if nearest is not None:  # real against real is 0 on average over halvings, by construction
-        share = head.value / nearest.value
-        distance += f"; that is {max(0.0, share):.0%} of the way to the nearest control, {nearest.control}"
-        if share > NEAR:
-            return "red", f"Nearer to a bad control than to real images: {distance}.{more}"
-    apart = head.p_no_difference is not None and head.p_no_difference <= LEVEL
-    if apart or objections:
-        start = "Can be told apart from real images" if apart else \
-            "Not told apart from real images by its features, but"
-        return "amber", f"{start}: {distance}.{more}"
+    nearest, far = min((c for c in controls if c.name == name), key=lambda c: c.value, default=None), ""
+    if nearest is not None:
+        if nearest.value <= max(0.0, *(floor or (0.0,))):
+            return "grey", f"{name} takes the control “{nearest.control}” for real: it is blind here."
+        if nearest.behind_model is False:
+            far = f"No nearer to real images than the control “{nearest.control}” ({number(k * nearest.value)})"
+        else:  # real against real is 0 on average over halvings, by construction
+            share = max(0.0, head.value / nearest.value)
+            distance += f"; that is {share:.0%} of the way to the nearest control, {nearest.control}"
+            far = "Nearer to a bad control than to real images" if share > NEAR else ""
+    if head.p_no_difference is None:
+        return ("amber", f"{far}, of too few patients for a test: {distance}.{more}") if far else ("grey", NO_FLOOR)
+    if head.p_no_difference <= LEVEL:
+        return ("red" if far else "amber"), f"{far or 'Can be told apart from real images'}: {distance}.{more}"
+    if objections:
+        return "amber", f"Not told apart from real images by its features, but: {distance}.{more}"
+    if far:
+        return "grey", f"{far}, and yet not told apart from real ones at this number of subjects: {distance}."
     return "green", f"Not told apart from real images at this number of subjects: {distance}."
 
 
@@ -96,8 +106,8 @@ def _diverse(of_test: Mapping[str, Result], results: Sequence[Result]) -> Answer
     objections = sorted(faults(results, "diverse"), key=lambda text: not isinstance(text, Grave))
     if objections:
         return "red" if isinstance(objections[0], Grave) else "amber", " ".join(objections)
-    check = duplicates.judged([r for r in results if r.name.startswith(duplicates.NAME)])
-    ratios = {name: r for name, r in of_test.items() if name.startswith("Diversity") and r.ratio is not None}
+    check = duplicates.judged([r for r in results if is_of(r.name, duplicates.NAME)])
+    ratios = {name: r for name, r in of_test.items() if is_of(name, "Diversity") and r.ratio is not None}
     if check is None or not any(r.ratio_interval for r in ratios.values()):
         return "grey", "Too few real subjects to tell: a generator that repeats itself would not be noticed."
     values = listed(f"{name} {r.ratio:.2f}" for name, r in ratios.items())

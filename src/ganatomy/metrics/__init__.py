@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ganatomy.metrics.base import About
+    from ganatomy.metrics.base import About, Result
 
 
 def metric_modules(asked: frozenset[str] | None = frozenset()) -> list[ModuleType]:
@@ -35,6 +35,36 @@ def about(name: str) -> About | None:
     known = [(own, one) for module in _modules() for one in module.ABOUT for own in (one.name, one.also) if own]
     fitting = [entry for entry in known if name == entry[0] or name.startswith(f"{entry[0]}-")]
     return max(fitting, key=lambda entry: len(entry[0]), default=("", None))[1]
+
+
+def is_of(name: str, metric: str) -> bool:
+    """Whether a result of this name is the metric's, as KD-Lite0 is of KD, but Copies-test not of Copies."""
+    one = about(name)
+    return name == metric or (one is not None and one.name == metric)
+
+
+def bounded(result: Result) -> Result:
+    """A result whose values and intervals, all alike, are cut at the ends of the values that there can be.
+
+    The estimate of a bound or a distance can lie beyond, as a divergence below 0, which says nothing of the images.
+    """
+    from ganatomy.metrics.base import POSITIVE
+    from ganatomy.statistics.subjects import clipped
+
+    one = about(result.name)
+    if one is None:
+        return result
+    low, high = one.span
+
+    def cut(value: float | None) -> float | None:
+        return None if value is None else min(max(value, low), high)
+
+    reference = result.reference and result.reference.model_copy(
+        update={"value": cut(result.reference.value), "interval": clipped(result.reference.interval, one.span)})
+    return result.model_copy(update={
+        "value": cut(result.value), "interval": clipped(result.interval, one.span), "floor": cut(result.floor),
+        "floor_interval": clipped(result.floor_interval, one.span), "reference": reference,
+        "ratio_interval": clipped(result.ratio_interval, POSITIVE)})
 
 
 def factor(name: str) -> float:

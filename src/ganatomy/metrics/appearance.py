@@ -9,17 +9,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, About, Images, Result, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, SHARE, About, Images, Result, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
 from ganatomy.metrics.permutation import Values, permuted, shown
 from ganatomy.statistics.resampling import BOOTSTRAPS, Array, bootstrap_interval, multinomial_weights
-from ganatomy.statistics.subjects import Index, Points, one_each
+from ganatomy.statistics.subjects import Index, Points, clipped, one_each
 
 ORDER = 14
 NAME = "Histogram"
 ABOUT = (
     About(NAME, "How far apart the grey values of real and generated images are, on the grey scale.", "realistic",
-          "lower"),
+          "lower", span=SHARE),
 )
 LEVELS = 256
 LEAST = 0.005  # of the grey range: a smaller difference matters to nobody
@@ -122,8 +122,7 @@ def _interval(value: float, real: Profiles, synthetic: Profiles, distance: Dista
               seed: int) -> tuple[float, float] | None:
     rng = np.random.default_rng((seed, 400))
     draws = distance(*(p.mean(multinomial_weights(len(p.names), BOOTSTRAPS, rng)) for p in (real, synthetic)))
-    interval = bootstrap_interval(value, draws, min(len(real.names), max(2, len(synthetic.names))))
-    return None if interval is None else (max(0.0, interval[0]), interval[1])
+    return clipped(bootstrap_interval(value, draws, min(len(real.names), max(2, len(synthetic.names)))), POSITIVE)
 
 
 def _tested(real: Profiles, synthetic: Profiles, distance: Distance, seed: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
+from ganatomy.core.text import Interval
 from ganatomy.features.base import Extractor, Features, Images, Stack, choose
 from ganatomy.metrics.schema import Better, Question, Result, finite
 from ganatomy.statistics.subjects import MIN_SUBJECTS
@@ -28,21 +29,28 @@ __all__ = ["MIN_SUBJECTS", "About", "Better", "Column", "Features", "Grave", "Im
            "finite"]
 
 Array = NDArray[np.float64]
+ANY, POSITIVE, SHARE = (-np.inf, np.inf), (0.0, np.inf), (0.0, 1.0)  # spans of values
 NO_TRAIN = "there is no train split"
 
 
 @dataclass(frozen=True)
 class Column:
-    """Where a value stands in a leaderboard: its `key` in the result of `compare` and the column's head and place.
+    """A value of the leaderboard.
 
-    With `ratio`, the ratio to real images is taken instead of the value; a `share` lies between 0 and 1.
+    Attributes:
+        key, head: its name in the result of `compare`, and in tables.
+        ratio: the ratio to real images is taken, not the value.
+        order: its place.
+        name, better, span: of the metric that declares it (see `About`).
     """
 
     key: str
     head: str
     ratio: bool = False
-    share: bool = False
     order: float = 99
+    name: str = ""
+    better: Better = "lower"
+    span: Interval = ANY
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class About:
         also: another name of the same, as of KD over the features of Inception: KID.
         column: of a leaderboard; None if it is not in one.
         factor: by what it is multiplied where it is shown.
+        span: the smallest and the largest value that there can be: estimates and the ends of intervals beyond are cut.
     """
 
     name: str
@@ -66,6 +75,7 @@ class About:
     also: str = ""
     column: Column | None = None
     factor: float = 1.0
+    span: Interval = ANY
 
 
 class Grave(str):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.metrics.appearance import chosen_rows
-from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Grave, Result, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, About, Column, Grave, Result, Sample, Samples
 from ganatomy.metrics.prdc import squared_distances
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
@@ -22,7 +22,7 @@ ORDER = 3
 ABOUT = (
     About("Diversity", "How far apart pairs of images are. Should match real pairs of different subjects; well below,"
           " the generator repeats itself.", "diverse", "match",
-          column=Column("diversity_ratio", "diversity ratio", ratio=True, order=8)),
+          column=Column("diversity_ratio", "diversity ratio", ratio=True, order=8), span=POSITIVE),
 )
 HALF = 0.5  # times the diversity of real images: less is a failure, not a shortcoming
 LESS = 0.9  # less is a shortcoming, if surely below 1
@@ -66,13 +66,15 @@ def compute(samples: Samples) -> list[Result]:
 
 
 def fault(result: Result) -> str:
-    """That the images are less diverse than real ones: by far, or surely."""
-    if result.ratio is None:
+    """That the images are less diverse than real ones: surely, or by so much that it is said without an interval too.
+    """
+    if result.ratio is None or result.ratio >= LESS:
         return ""
     text = f"{result.name} is {result.ratio:.2f} times that of real images."
-    if result.ratio < HALF:
+    surely, by_far = result.ratio_interval is not None and result.ratio_interval[1] < 1, result.ratio < HALF
+    if surely and by_far:
         return Grave(f"{text} The generator repeats itself.")
-    return text if result.ratio < LESS and result.ratio_interval and result.ratio_interval[1] < 1 else ""
+    return text if surely else f"{text} With so few that may be chance." if by_far else ""
 
 
 def _diversity(sample: Sample, seed: int, stream: int) -> Diversity | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganatomy.features.base import Features
 from ganatomy.metrics.appearance import block_means, chosen_rows, chunks, drawn, joined
-from ganatomy.metrics.base import MIN_SUBJECTS, About, Grave, Result, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, SHARE, About, Grave, Result, Sample, Samples
 from ganatomy.metrics.prdc import squared_distances
 from ganatomy.statistics.resampling import Array, wilson
 from ganatomy.statistics.subjects import Index, one_each
@@ -20,7 +20,8 @@ NAME = "Duplicates"
 ORDER = 13
 CONTROLS = False  # blurred real images are no duplicates: there is nothing to rank
 ABOUT = (
-    About(NAME, "Share of generated images that are all but the same as another generated one.", "diverse", "lower"),
+    About(NAME, "Share of generated images that are all but the same as another generated one.", "diverse", "lower",
+          span=SHARE),
 )
 DULL = 0.3  # a check that allows for so many false alarms shows nothing
 RATE = 0.01  # of false alarms, where there are 198 real subjects or more

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.features.base import Features
-from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Result, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, About, Column, Result, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
 from ganatomy.statistics.resampling import Array
 from ganatomy.statistics.subjects import one_each
@@ -17,7 +17,8 @@ from ganatomy.statistics.subjects import one_each
 ORDER = 1
 ABOUT = (
     About("FD", "Fréchet distance between two Gaussians fitted to features. Grows as images get fewer: compare only "
-          "at equal numbers.", "realistic", "lower", also="FID", column=Column("fd", "FD", order=2)),
+          "at equal numbers.", "realistic", "lower", also="FID", column=Column("fd", "FD", order=2),
+          span=POSITIVE),
 )
 _MOST_HALVED = 400  # images a side in halvings, where a hundred distances are computed
 _NEEDS = "needs at least two images on either side"

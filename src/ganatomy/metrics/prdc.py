@@ -11,24 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.features.base import Features
-from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Grave, Result, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, SHARE, About, Column, Grave, Result, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
 from ganatomy.metrics.permutation import Permuted, Values, permuted, shown
 from ganatomy.statistics.resampling import Array, central, jackknife_groups, jackknife_variance, student, wilson
-from ganatomy.statistics.subjects import Index, one_each
+from ganatomy.statistics.subjects import Index, clipped, one_each
 
 ORDER = 4
 ABOUT = (
     About("Precision", "Share of generated images that lie among the real ones. Low where images are wrong; blind to "
-          "what is missing.", "realistic", "higher", column=Column("precision", "precision", share=True, order=3)),
+          "what is missing.", "realistic", "higher", column=Column("precision", "precision", order=3), span=SHARE),
     About("Recall", "Share of real images that lie among the generated ones. Low where kinds of images are missing; "
           "blind to wrong images among right ones.", "diverse", "higher",
-          column=Column("recall", "recall", share=True, order=4)),
+          column=Column("recall", "recall", order=4), span=SHARE),
     About("Density", "How densely real images surround each generated one. Should match real images of other "
           "subjects: average images have more, and are no better for it.", "realistic", "match",
-          column=Column("density", "density", order=5)),
+          column=Column("density", "density", order=5), span=POSITIVE),
     About("Coverage", "Share of real images with a generated one nearby. Low where images are wrong or kinds are "
-          "missing.", "diverse", "higher", column=Column("coverage", "coverage", share=True, order=6)),
+          "missing.", "diverse", "higher", column=Column("coverage", "coverage", order=6), span=SHARE),
 )
 K = 5  # neighbours
 LEAST_DRAWS = 5  # where samples are not equally large
@@ -242,8 +242,7 @@ class Comparison:
         variance = jackknife_variance(left_out) + jackknife_variance(without_one)
         if variance == 0:  # all 0: no width can be told
             return None
-        low, high = student(value, float(np.sqrt(variance)), len(groups))
-        return max(low, 0.0), high
+        return clipped(student(value, float(np.sqrt(variance)), len(groups)), POSITIVE)
 
     def _density_without(self, groups: list[Index]) -> Array | None:
         """The density without each group of real subjects, over the first parts; None where too few are left."""

@@ -31,6 +31,7 @@ SCHEMA_VERSION = 1
 NOISE, TRANSLATION = "noise to image", "translation"
 MODEL, INPUT_RETURNED, HISTOGRAM_MATCHED = "model", "input returned", "histogram matching"  # names of translators
 INSIDE, WHOLE = "foreground", "whole image"  # how the names of paired values end
+PRIMARY = f"MAE {INSIDE}"  # by which alone a translator is ahead of another
 OF_DATASET = "Dataset: "  # how a warning begins that `prepare` has left in the dataset
 OTHER_DATASET = "This is not the dataset that the model was trained on, or it has changed since."
 PATIENTS_UNKNOWN = "nothing says which images belong to one patient"
@@ -255,7 +256,9 @@ class Comparison(Part):
     """Two translators on the same images by one value.
 
     `difference` is the mean over subjects of first minus second; `first_ahead` and `second_ahead` count the subjects on
-    which each is better by more than is negligible; `ahead` is who leads by the interval (95%, Student's t).
+    which each is better by more than is negligible; `ahead` is who leads by the interval (95%, Student's t) and by more
+    than is negligible. `p` is that of the difference, `p_holm` corrected over all the translators that the first one is
+    compared with: of the primary value, whose `ahead` goes by it.
     """
 
     name: str
@@ -266,6 +269,8 @@ class Comparison(Part):
     n_subjects: Whole = 0
     better: Better = "lower"
     interval: Span = None
+    p: float | None = None
+    p_holm: float | None = None
     first_ahead: Whole = 0
     second_ahead: Whole = 0
     ahead: str | None = None
@@ -283,23 +288,33 @@ class Comparison(Part):
         return {self.first_ahead: self.first, self.second_ahead: self.second}.get(self.n_subjects)
 
 
-Standing = Literal["ahead", "behind", "mixed", "ssim", "open"]
+Standing = Literal["ahead", "behind", "open"]
+
+
+def primary(comparisons: Sequence[Comparison]) -> Comparison | None:
+    """The comparison by the primary value; None where no image has a foreground."""
+    return next((one for one in comparisons if one.name == PRIMARY and one.difference is not None), None)
 
 
 def standing(comparisons: Sequence[Comparison]) -> Standing:
-    """Is the first translator nearer to the truth than the second? The one judge of it.
+    """Is the first translator nearer to the truth than the second? The one judge of it, by the primary value alone.
 
-    Below five subjects a translator leads by a value if it is better on every subject. SSIM and MS-SSIM rise with
-    blur: a lead by them alone ranks nothing ("ssim"), nor does it undo one by MAE or PSNR.
+    Below five subjects a translator leads if it is better on every subject.
 
     Args:
         comparisons: of the same two translators.
     """
-    leads = [(one.name, one.leader == one.first) for one in comparisons if one.leader is not None]
-    ahead = [first for name, first in leads if "SSIM" not in name]
-    if not ahead:
-        return "ssim" if leads else "open"
-    return "ahead" if all(ahead) else "mixed" if any(ahead) else "behind"
+    one = primary(comparisons)
+    leader = one.leader if one else None
+    return "open" if one is None or leader is None else "ahead" if leader == one.first else "behind"
+
+
+def disagreeing(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The other values inside the foreground that lead the other way."""
+    one = primary(comparisons)
+    leader = one.leader if one else None
+    return [other for other in comparisons if other.inside and other is not one
+            and leader is not None and other.leader not in (None, leader)]
 
 
 class Kernel(Part):

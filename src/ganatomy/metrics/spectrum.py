@@ -18,7 +18,7 @@ from ganatomy.metrics.appearance import (
     ratio_off,
     reference,
 )
-from ganatomy.metrics.base import MIN_SUBJECTS, About, Images, Result, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, About, Images, Result, Sample, Samples
 from ganatomy.metrics.permutation import shown
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
@@ -34,9 +34,9 @@ ORDER = 15
 NAME, SHARPNESS = "Spectrum", "Sharpness"
 ABOUT = (
     About(NAME, "How far apart the power spectra are, from coarse to fine detail. Blur shows as too little at high "
-          "frequencies, a checkerboard as a peak.", "realistic", "lower"),
+          "frequencies, a checkerboard as a peak.", "realistic", "lower", span=POSITIVE),
     About(SHARPNESS, "How much fine detail the images hold. Should match: less is blur, more is noise.", "realistic",
-          "match"),
+          "match", span=POSITIVE),
 )
 LEAST = 1.0  # dB: a smaller difference matters to nobody
 ROUNDING = (2 / 255) ** 2 / 12  # power of rounding to 256 grey levels: weaker frequencies cannot be seen

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.metrics.base import MIN_SUBJECTS, About, Column, Images, Result, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, SHARE, About, Column, Images, Result, Sample, Samples
 from ganatomy.metrics.similarity import FEW, RADIUS, ms_ssim_name, similarity, ssim
 from ganatomy.statistics.resampling import Array, pair_variance, student
 
 ORDER = 2
 ABOUT = (
     About("SSIM", "Mean structural similarity of pairs of images. Should match that of real pairs; blur and empty "
-          "background raise it.", "realistic", "match"),
+          "background raise it.", "realistic", "match", span=(-1.0, 1.0)),
     About("MS-SSIM", "Mean similarity of pairs of generated images. Above that of real pairs, the generator repeats "
-          "itself.", "diverse", "match", column=Column("ms_ssim_ratio", "MS-SSIM ratio", ratio=True, order=7)),
+          "itself.", "diverse", "match", column=Column("ms_ssim_ratio", "MS-SSIM ratio", ratio=True, order=7),
+          span=SHARE),
 )
 NOTHING = 0.01  # images that have less in common have nothing in common, and a ratio to that says nothing
 _MOST_PAIRS, _FEWEST_PAIRS = 1000, 200

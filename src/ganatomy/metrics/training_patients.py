@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.features.base import CHUNK, Images
-from ganatomy.metrics.base import MIN_SUBJECTS, NO_TRAIN, About, Result, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, NO_TRAIN, SHARE, About, Result, Sample, Samples
 from ganatomy.metrics.prdc import squared_distances
 from ganatomy.statistics.resampling import Array, jackknife_variance, wilson
 from ganatomy.statistics.subjects import Index, one_each
@@ -18,9 +18,9 @@ from ganatomy.statistics.subjects import Index, one_each
 ORDER, CONTROLS = 11, False
 ABOUT = (
     About("Membership", "How well the discriminator's score tells training images from test images of other patients."
-          " 0.5: not at all.", "copies", "match"),
+          " 0.5: not at all.", "copies", "match", span=SHARE),
     About("Gaps", "Share of test images nearer to a generated than to any training image, at equal numbers. 0.5 is as"
-          " good as new patients; below, generated images add less than these would.", "copies", "match"),
+          " good as new patients; below, generated images add less than these would.", "copies", "match", span=SHARE),
 )
 CHANCE = 0.5
 DRAWS, MOST = 60, 500  # draws of one image a training subject and as many synthetic ones; at most 500 of each
@@ -61,9 +61,10 @@ def membership(samples: Samples) -> list[Result]:
 def gaps(samples: Samples) -> list[Result]:
     """The share of test images nearer to a synthetic than to any training image, in features; counts are matched.
 
-    A draw takes one image each of k training subjects and k independent synthetic images, k the smaller number, at most
-    500. For a perfect generator the nearest of the 2k is a synthetic one with a probability of exactly 1/2; ties count
-    half. The value is the mean over draws.
+    A draw takes k training images of different subjects and k synthetic images, k the smaller number, at most 500. A
+    generator learns from images, so that subjects of many are seen more often: training images are drawn likewise (see
+    `_drawn`). Then for a perfect generator the nearest of the 2k is a synthetic one with a probability of exactly 1/2,
+    whoever has how many; ties count half. The value is the mean over draws.
     """
     test, train, synthetic = samples.test, samples.train, samples.synthetic
     name = samples.extractor.metric("Gaps")
@@ -116,24 +117,26 @@ def _above(scores: Array, others: Array, weights: Array) -> Array:
 
 def filled(test: Sample, train: Sample, synthetic: Sample,
            seed: int) -> tuple[float, tuple[float, float] | None, int]:
-    """The share, its 95% interval (None below five subjects on any side), and k.
+    """The share, its 95% interval (None below five subjects on any side), and the mean k.
 
     The interval is over test subjects, training subjects and synthetic images. Were only the test subjects to vary, one
     training image that is near to everything would go unnoticed. It has Wilson's form, within 0 and 1.
     """
-    k = min(train.n_subjects, synthetic.n_subjects, MOST)
+    counts = []
     rng = np.random.default_rng((seed, 301))
     weights = 1.0 / (np.bincount(test.subjects)[test.subjects] * test.n_subjects)
     shares = np.zeros((DRAWS, test.n_images))
     changes = _Changes(test, train), _Changes(test, synthetic)
     for draw in range(DRAWS):
-        real, generated = (_two_nearest(test, sample, rng.permutation(one_each(sample.subjects, rng))[:k])
-                           for sample in (train, synthetic))
+        rows = [_drawn(sample, rng) for sample in (train, synthetic)]
+        counts.append(min(*map(len, rows), MOST))
+        real, generated = (_two_nearest(test, sample, rng.permutation(own)[:counts[-1]])
+                           for sample, own in zip((train, synthetic), rows, strict=True))
         shares[draw] = _nearer(generated.first, real.first)
         changes[0].add(real, (_nearer(generated.first, real.second) - shares[draw]) * weights)
         changes[1].add(generated, (_nearer(generated.second, real.first) - shares[draw]) * weights)
     by_subject = np.bincount(test.subjects, shares.mean(0) * weights * test.n_subjects)
-    value = float(by_subject.mean())
+    value, k = float(by_subject.mean()), round(float(np.mean(counts)))
     if min(test.n_subjects, train.n_subjects, synthetic.n_subjects) < MIN_SUBJECTS:
         return value, None, k
     variance = _variance_of_mean(by_subject) + sum(change.variance() for change in changes)
@@ -177,6 +180,16 @@ class _Changes:
         whole = np.bincount(owner, change, self.side.n_subjects)
         influence = whole - self.drawn * (whole.sum() / self.drawn.sum())
         return max(0.0, float(np.square(influence).sum()) - float(np.square(pairs.data).sum()))
+
+
+def _drawn(sample: Sample, rng: np.random.Generator) -> Index:
+    """Rows of independent images, each image as likely as any other: of every subject one, kept with a probability of
+    its number of images over the largest; two at least."""
+    counts = np.bincount(sample.subjects)
+    turn = rng.random(len(counts)) * counts.max() / counts
+    kept = max(2, np.count_nonzero(turn < 1))
+    rows: Index = one_each(sample.subjects, rng)[np.argsort(turn, kind="stable")[:kept]]
+    return rows
 
 
 def _two_nearest(test: Sample, sample: Sample, rows: Index) -> _Near:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import AliasChoices, Field, ValidationError, model_validator
@@ -14,7 +14,6 @@ from ganatomy.core.reading import Record, Whole, read_json
 from ganatomy.core.text import estimate, grouped, number, percent
 from ganatomy.data.pictures import Tiles, tiles, to_uint8, untiled
 from ganatomy.evaluation.map import thumbnails
-from ganatomy.metrics import appearance, spectrum
 from ganatomy.metrics.schema import Part, Result
 from ganatomy.reports import drawings
 from ganatomy.reports.blocks import (
@@ -253,13 +252,9 @@ def _headed(what: str, result: Result, k: float = 1.0) -> str:
     return f"{what}: {estimate(result.value, result.interval, k)}{floor}{n}."
 
 
-def _fault(metric: Any, result: Result | None, otherwise: str = "") -> str:
-    """What a metric says of its own result, in a sentence; `otherwise` where it has nothing to say but was tested."""
-    try:
-        fault = str(metric.fault(result)) if result is not None else ""
-    except (KeyError, TypeError, ValueError):  # another version wrote the file
-        fault = ""
-    return fault or (otherwise if not otherwise or (result and result.equal_n) else "Not tested: too few patients.")
+def _fault(result: Result, otherwise: str) -> str:
+    """What the evaluation objected to; `otherwise` where it tested and found nothing."""
+    return result.fault or (otherwise if result.p_no_difference is not None else "Not tested: too few patients.")
 
 
 def _check(title: str, result: Result, fault: str, words: Sequence[str], what: str, drawn: Picture | None,
@@ -272,13 +267,13 @@ def _spectrum(context: Context) -> Block | None:
     result, sharp = _first(context, "Spectrum"), _first(context, "Sharpness")
     if result is None:
         return None
-    fault = _fault(spectrum, result, "No single frequency stands out from real images; broad textures are not "
+    fault = _fault(result, "No single frequency stands out from real images; broad textures are not "
                                      "searched.")
     words = []
     if sharp is not None:
         much = f"{estimate(sharp.ratio, sharp.ratio_interval)} times the power of real images in fine detail" \
             if sharp.ratio is not None else estimate(sharp.value, sharp.interval)
-        words = [f"Sharpness: {much}.", _fault(spectrum, sharp)]
+        words = [f"Sharpness: {much}.", sharp.fault]
     return _check("Power spectrum", result, fault, words, "Distance in dB", drawings.spectrum(result.details or {}))
 
 
@@ -286,7 +281,7 @@ def _histogram(context: Context) -> Block | None:
     result = _first(context, "Histogram")
     if result is None:
         return None
-    return _check("Grey values", result, _fault(appearance, result, "No difference was shown."), [],
+    return _check("Grey values", result, _fault(result, "No difference was shown."), [],
                   "Distance in % of the grey range", drawings.histogram(result.details or {}), 100.0)
 
 

@@ -19,6 +19,7 @@ from ganatomy.evaluation.samples import dataset_warnings
 from ganatomy.gans.base import GAN
 from ganatomy.generators.folder import load_generator
 from ganatomy.generators.sampler import Sampler
+from ganatomy.metrics import is_of
 from ganatomy.metrics.schema import (
     OF_DATASET,
     PATIENTS_UNKNOWN,
@@ -193,8 +194,7 @@ class Context:
     def result(self, metric: str, against: str | None = None) -> Result | None:
         """The first result of a metric, such as KD of KD-Lite0; against any sample if None."""
         return next((r for r in (self.metrics.results if self.metrics else ())
-                     if (r.name == metric or (r.name.startswith(f"{metric}-") and r.name not in ("Copies-test",)))
-                     and against in (None, r.against)), None)
+                     if is_of(r.name, metric) and against in (None, r.against)), None)
 
     @cached_property
     def time(self) -> str:

@@ -340,8 +340,7 @@ def _audit(context: Context) -> str:
 def share(result: Result) -> str:
     """A share in per cent with its interval: 10% (95% interval 5% to 20%)."""
     assert result.value is not None
-    span = f" (95% interval {percent(max(0.0, result.interval[0]))} to {percent(result.interval[1])})" \
-        if result.interval else ""
+    span = f" (95% interval {percent(result.interval[0])} to {percent(result.interval[1])})" if result.interval else ""
     return percent(result.value) + span
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ganatomy.core import table
-from ganatomy.core.text import NOTHING, Interval, estimate, grouped, listed, number, rounded, sentence
+from ganatomy.core.text import NOTHING, Interval, estimate, grouped, listed, number, p_value, rounded, sentence
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.schema import (
     HISTOGRAM_MATCHED,
@@ -19,6 +19,8 @@ from ganatomy.metrics.schema import (
     Direction,
     PairedResult,
     Standing,
+    disagreeing,
+    primary,
     standing,
 )
 from ganatomy.metrics.translation.anatomy import JUDGED
@@ -46,9 +48,7 @@ GONE = 0.1  # from this share of vanished lesions on, the answer is printed as a
 # the answer to "is it nearer?", and the same in a sentence
 STANDINGS: dict[Standing, tuple[str, str]] = {
     "ahead": ("Yes", "is nearer to the truth than {}"), "behind": ("No", "is farther from the truth than {}"),
-    "mixed": ("The figures disagree", "is nearer by some figures and farther by others than {}"),
-    "open": (UNKNOWN, "cannot be told apart from {} by its distance to the truth"),
-    "ssim": (UNKNOWN, "differs from {} by SSIM alone, which ranks neither")}
+    "open": (UNKNOWN, "cannot be told apart from {} by its distance to the truth")}
 GLOSSARY = [
     ("MAE, PSNR", "Mean absolute error in per cent of the grey range, and peak signal-to-noise ratio, between output "
      "and truth. The range is fixed (all that the dataset can hold), as in the SynthRAD challenges (Thummerer et al., "
@@ -134,8 +134,8 @@ def verdict(context: Context) -> Iterator[Block]:
     few = " Below five test subjects no interval is possible, and nothing is known about other patients." \
         if any(d.n_subjects < MIN_SUBJECTS for d in metrics.directions) else ""
     yield Words(f"In brackets 95% intervals over {context.units}. Differences are this model minus the other, inside "
-                "the patient: for MAE lower is better, for PSNR and SSIM higher. SSIM alone decides nothing here: blur "
-                f"can raise it.{few}", style="note")
+                "the patient: for MAE lower is better, for PSNR and SSIM higher. MAE alone decides, as named "
+                f"beforehand; the others are shown beside it.{few}", style="note")
     if metrics.own_warnings:
         yield Words(lead="Warnings of the evaluation", items=metrics.own_warnings, style="warn")
 
@@ -182,10 +182,8 @@ def methods(context: Context) -> str:
 
 
 def _disagreeing(direction: Direction, other: str) -> str:
-    """SSIM and MS-SSIM where they lead the other way than the values that decide: `SSIM disagrees`; else ""."""
-    compared = direction.compared(other)
-    loser = {"ahead": other, "behind": MODEL}.get(standing(compared))
-    names = [_short(c.name) for c in compared if loser is not None and "SSIM" in c.name and c.leader == loser]
+    """The values that lead the other way than the one that decides: `SSIM disagrees`; else ""."""
+    names = [_short(c.name) for c in disagreeing(direction.compared(other))]
     return f"{listed(names)} {'disagree' if len(names) > 1 else 'disagrees'}" if names else ""
 
 
@@ -233,15 +231,17 @@ def _nearer(direction: Direction, other: str) -> Finding:
     few, answer = n < MIN_SUBJECTS, STANDINGS[place][0]
     if few and place in ("ahead", "behind"):
         answer += f", on {grouped(n, 'subject')} alone"
+    one = primary(compared)
     words = [", ".join(map(_difference, compared)) + "."]
+    words += [f"MAE decides, with Holm's p = {p_value(one.p_holm)} over all that it is compared with."] \
+        if one is not None and one.p_holm is not None else []
     if n > 1:
-        wins = next((c for c in compared if c.name.startswith("MAE")), compared[0])
+        wins = one or compared[0]
         words.append(f"Nearer by MAE on {wins.first_ahead} of {grouped(wins.n_subjects, 'test subject')}.")
     against = _disagreeing(direction, other)
     words += [f"{against}."] if against else []
-    words += ["SSIM and MS-SSIM can rise with blur: they rank nothing alone."] if against or place == "ssim" else []
     words += ["No interval is possible with so few: chance cannot be ruled out."] if few else []
-    tone = {"ahead": "good", "behind": "bad"}.get(place, "")
+    tone = "" if few else {"ahead": "good", "behind": "bad"}.get(place, "")
     return Finding(QUESTIONS.get(other, f"Nearer than the run {other}?"), answer, tone, " ".join(words))
 
 
@@ -267,10 +267,11 @@ def _lesions(direction: Direction) -> Finding:
         words.append(f"{estimate(lesions.slope, lesions.slope_interval, 100, unit='%')} of their contrast is "
                      f"kept{noise}")
     if new is not None:
-        span = f" ({max(0.0, new.interval[0]):.0f} to {new.interval[1]:.0f})" if new.interval else ""
+        span = f" ({new.interval[0]:.0f} to {new.interval[1]:.0f})" if new.interval else ""
         words.append(f"in 100 images {new.per_100:.0f}{span} spots look like lesions and are not in the truth "
                      f"({new.missing_per_100:.0f} such are in the truth alone; noise makes {new.floor_per_100:.0f})")
-    tone = "bad" if lesions.vanished - (floor or 0.0) >= GONE else ""
+    surely = lesions.vanished_interval is not None and lesions.vanished_interval[0] > (floor or 0.0)
+    tone = "bad" if surely and lesions.vanished - (floor or 0.0) >= GONE else ""
     return Finding(question, f"{lesions.vanished:.0%} vanished", tone, "; ".join(words) + ".")
 
 
@@ -295,8 +296,7 @@ def _share(value: float, span: Interval | None) -> str:
     """A share in per cent with its interval."""
     if span is None:
         return f"{value:.0%}"
-    low, high = (min(1.0, max(0.0, end)) for end in span)
-    return f"{value:.0%} ({low:.0%} to {high:.0%})"
+    return f"{value:.0%} ({span[0]:.0%} to {span[1]:.0%})"
 
 
 # ------------------------------------------------------------------ all figures

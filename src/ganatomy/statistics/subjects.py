@@ -56,9 +56,9 @@ def over_subjects(means: Mapping[str, float]) -> tuple[float | None, tuple[float
     return float(values.mean()), interval
 
 
-def clipped(interval: tuple[float, float] | None, low: float, high: float = np.inf) -> tuple[float, float] | None:
-    """The part of an interval that the value can take: Student's t knows nothing of its range."""
-    return interval and (float(np.clip(interval[0], low, high)), float(np.clip(interval[1], low, high)))
+def clipped(interval: tuple[float, float] | None, span: tuple[float, float]) -> tuple[float, float] | None:
+    """The part of an interval that the value can take: Student's t knows nothing of its span."""
+    return interval and (float(np.clip(interval[0], *span)), float(np.clip(interval[1], *span)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.metrics.appearance import chosen_rows
-from ganatomy.metrics.base import MIN_SUBJECTS, About, Array, Column, Images, Result, Sample, Samples
+from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, SHARE, About, Array, Column, Images, Result, Sample, Samples
 from ganatomy.metrics.floors import blurred
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
@@ -34,12 +34,14 @@ CONTROLS = False
 ABOUT = (
     About("Critic-JS", "Jensen-Shannon distance by an independent critic: a network trained to tell real from "
           "generated, and judged on subjects it has not seen. A lower bound, 0 to 0.69: a weak critic finds too "
-          "little, never too much.", "realistic", "lower", column=Column("critic", "critic JS", order=1)),
+          "little, never too much.", "realistic", "lower", column=Column("critic", "critic JS", order=1),
+          span=(0.0, float(np.log(2)))),
     About("Critic-chi2", "Pearson's chi-squared distance by an independent critic. A lower bound, 0 to 1.",
-          "realistic", "lower"),
-    About("Critic-KL", "Kullback-Leibler divergence by an independent critic. A lower bound.", "realistic", "lower"),
+          "realistic", "lower", span=SHARE),
+    About("Critic-KL", "Kullback-Leibler divergence by an independent critic. A lower bound.", "realistic", "lower",
+          span=POSITIVE),
     About("Critic-A", "Test loss of a critic with the labels swapped: large where real and generated are easily told "
-          "apart.", "realistic", "lower"),
+          "apart.", "realistic", "lower", span=POSITIVE),
 )
 TOO_LITTLE = "too little data to tell: critics as these do not detect that real images have been blurred; "
 LEAST = {"train": 8, "val": 2, "test": 2}  # images a side

@@ -80,12 +80,12 @@ def _result(name: str, values: Array, real: Array | None, rows: _Rows) -> Anatom
     reference = Reference(what="the input against itself", value=OF_ITSELF[name])
     if real is not None:
         usually, span = over_subjects(by_subject(real, rows.subjects))
-        reference = Reference(what=PAIRS, value=usually, interval=clipped(span, 0.0, most), beyond=usual)
+        reference = Reference(what=PAIRS, value=usually, interval=clipped(span, (0.0, most)), beyond=usual)
     badness = _badness(name, values)
     order = [i for i in np.argsort(-badness, kind="stable") if rows.usable[i] and badness[i] > -np.inf]
     return AnatomyResult(
         name=name, unit=rows.unit if name in LENGTHS else "", value=value, better="higher" if name == KEPT else "lower",
-        n_images=int(np.isfinite(values).sum()), n_subjects=len(means), interval=clipped(interval, 0.0, most),
+        n_images=int(np.isfinite(values).sum()), n_subjects=len(means), interval=clipped(interval, (0.0, most)),
         per_subject=means if len(means) < MIN_SUBJECTS else None, reference=reference, limit=limit, beyond=beyond,
         allowed=None if beyond is None else max(ALLOWED, (usual or 0.0) + ALLOWED - TAIL),
         worst=tuple(Worst(image=i, value=values[i]) for i in order[:_WORST]))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.text import counted, grouped
-from ganatomy.metrics.base import MIN_SUBJECTS, Images, refuse_not_finite
+from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, SHARE, Images, refuse_not_finite
 from ganatomy.metrics.schema import Blobs, Lesions, Worst
 from ganatomy.metrics.similarity import DATA_RANGE
 from ganatomy.metrics.translation.registration import Masks, grey
@@ -140,7 +140,7 @@ def lesions(target_real: Images, synthetic: Images, lesion_masks: NDArray[Any], 
         n_images=len({lesion.image for lesion in clear}), n_subjects=len(slopes), n_lesions=len(every),
         n_clear=len(clear), sentence=sentence,
         contrast=float(np.median([lesion.real for lesion in clear])), slope=slope, slope_interval=slope_interval,
-        vanished=vanished, vanished_interval=clipped(vanished_interval, 0.0, 1.0),
+        vanished=vanished, vanished_interval=clipped(vanished_interval, SHARE),
         floor_slope=floor[0], floor_vanished=floor[1], per_subject=each if len(slopes) < MIN_SUBJECTS else None,
         invented=invented,
         worst=tuple(Worst(**one._asdict()) for one in sorted(clear, key=lambda one: one.synthetic / one.real)[:_WORST]))
@@ -206,7 +206,7 @@ def count_blobs(real: Images, synthetic: Images, lesions: Masks, foreground: Mas
                 f"in the real target alone, {noise:.0f} come of noise)")
     strongest = sorted(blobs[0], key=lambda blob: -blob[0])[:_WORST]
     return Blobs(per_100=value or 0.0, missing_per_100=missing or 0.0, floor_per_100=noise or 0.0, n_images=len(real),
-                 n_subjects=len(means[0]), sentence=sentence, interval=clipped(interval, 0.0),
+                 n_subjects=len(means[0]), sentence=sentence, interval=clipped(interval, POSITIVE),
                  per_subject=means[0] if len(means[0]) < MIN_SUBJECTS else None,
                  worst=tuple(Worst(image=row, place=place) for _, row, place in strongest))
 

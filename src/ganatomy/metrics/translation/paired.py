@@ -5,22 +5,33 @@ Inside the foreground and over the whole image, with a fixed dynamic range, as t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.core.text import counted, listed
+from ganatomy.core.text import Interval, counted, listed, p_value
 from ganatomy.data.intensity import BORDER_SHARE, FOREGROUND, border_value
-from ganatomy.metrics.base import MIN_SUBJECTS, Images, refuse_not_finite
-from ganatomy.metrics.schema import INSIDE, WHOLE, Better, Comparison, PairedResult, standing
+from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, SHARE, Images, refuse_not_finite
+from ganatomy.metrics.schema import (
+    INSIDE,
+    PRIMARY,
+    WHOLE,
+    Better,
+    Comparison,
+    PairedResult,
+    disagreeing,
+    primary,
+    standing,
+)
 from ganatomy.metrics.similarity import DATA_RANGE, ms_ssim_name, similarity, weighted_mean
-from ganatomy.statistics.resampling import Array
-from ganatomy.statistics.subjects import by_subject, over_subjects
+from ganatomy.statistics.resampling import Array, holm
+from ganatomy.statistics.subjects import by_subject, clipped, over_subjects
 
 Mask = NDArray[np.bool_]
 LOWEST = -1.0  # what surrounds the patient, as a rule
+LEVEL = 0.05
 PSNR_CAP = 100.0  # dB; what identical images get, whose PSNR is infinite
 NEGLIGIBLE = {"MAE": 0.05, "PSNR": 0.05, "SSIM": 0.002, "MS-SSIM": 0.002}  # % of the range, dB: less is no difference
 NO_INTERVAL = f"with fewer than {MIN_SUBJECTS} subjects there is no interval, so chance cannot be ruled out"
@@ -38,6 +49,12 @@ class PairValues:
 def better(name: str) -> Better:
     """Which way a value is better, by its name."""
     return "lower" if name.startswith("MAE") else "higher"
+
+
+def span(name: str) -> Interval:
+    """The smallest and the largest that a value can be, by its name."""
+    return POSITIVE if name.startswith("MAE") else (-np.inf, PSNR_CAP) if name.startswith("PSNR") else \
+        SHARE if name.startswith("MS-SSIM") else (-1.0, 1.0)
 
 
 def background(images: Images) -> Array:
@@ -150,55 +167,66 @@ def summarise(pairs: PairValues, subjects: Sequence[str]) -> list[PairedResult]:
         each = by_subject(values, subjects)
         mean, interval = over_subjects(each)
         results.append(PairedResult(name=name, value=mean, units=pairs.units[name], n_subjects=len(each),
-                                    n_images=int((~np.isnan(values)).sum()), better=better(name), interval=interval,
-                                    per_subject=each))
+                                    n_images=int((~np.isnan(values)).sum()), better=better(name),
+                                    interval=clipped(interval, span(name)), per_subject=each))
     return results
 
 
-def compare(first: tuple[str, PairValues], second: tuple[str, PairValues],
-            subjects: Sequence[str]) -> list[Comparison]:
-    """Two translators (name and values) on the same images of `subjects` [n]: one comparison a value."""
-    return [_compare(name, first, second, subjects) for name in first[1].values]
+def compare(first: tuple[str, PairValues], others: Mapping[str, PairValues],
+            subjects: Sequence[str]) -> dict[str, list[Comparison]]:
+    """A translator (name and values) with each of others on the same images of `subjects` [n], value by value.
+
+    The primary value, named beforehand, alone says who is ahead: by Holm's p over all the others, and by more than is
+    negligible. What the other values say is described, each by its own interval.
+    """
+    pairs = {name: [_compare(value, first, (name, values), subjects) for value in first[1].values]
+             for name, values in others.items()}
+    tested = {name: one.p for name, own in pairs.items() for one in own if one.name == PRIMARY and one.p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {name: [_corrected(one, adjusted[name]) if one.name == PRIMARY and name in adjusted else one for one in own]
+            for name, own in pairs.items()}
+
+
+def _corrected(one: Comparison, p_holm: float) -> Comparison:
+    return one.model_copy(update={"p_holm": p_holm, "ahead": one.ahead if p_holm <= LEVEL else None})
 
 
 def _compare(name: str, first: tuple[str, PairValues], second: tuple[str, PairValues],
              subjects: Sequence[str]) -> Comparison:
+    from scipy.stats import ttest_1samp
+
     left, right = (by_subject(pairs.values[name], subjects) for _, pairs in (first, second))
     each = {subject: value - right[subject] for subject, value in left.items()}
     mean, interval = over_subjects(each)
     sign = -1 if better(name) == "lower" else 1
     least = next(value for part, value in NEGLIGIBLE.items() if name.startswith(part)) if " in " not in name else 0.0
-    ahead = None
-    if interval is not None and not interval[0] <= 0 <= interval[1]:
-        ahead = first[0] if sign * interval[0] > 0 else second[0]
+    ahead = p = None
+    if interval is not None and mean is not None:
+        same = max(each.values()) == min(each.values())  # of all subjects: there is nothing to test
+        p = float(mean == 0) if same else float(ttest_1samp(list(each.values()), 0).pvalue)
+        if abs(mean) > least and not interval[0] <= 0 <= interval[1]:
+            ahead = first[0] if sign * mean > 0 else second[0]
     return Comparison(name=name, first=first[0], second=second[0], difference=mean, units=first[1].units[name],
-                      n_subjects=len(each), better=better(name), interval=interval, ahead=ahead,
+                      n_subjects=len(each), better=better(name), interval=interval, p=p, ahead=ahead,
                       first_ahead=sum(sign * value > least for value in each.values()),
                       second_ahead=sum(sign * value < -least for value in each.values()))
 
 
 def headline(comparisons: Sequence[Comparison]) -> str:
-    """Which of two translators is ahead by the values inside the foreground, and where they disagree, in one sentence.
+    """Which of two translators is ahead by the primary value, and which other values say otherwise, in one sentence.
 
     It judges as `schema.standing` does, and below five subjects says that a lead may be chance.
     """
-    kept = [c for c in comparisons if c.inside]
-    if not kept:
+    one = primary(comparisons)
+    if one is None:
         return "The translators cannot be compared: no image has a foreground."
-    first, second, subjects = kept[0].first, kept[0].second, min(c.n_subjects for c in kept)
-    led: dict[str | None, list[str]] = {first: [], second: [], None: []}
-    for one in kept:
-        led[one.leader].append(one.name.removesuffix(f" {INSIDE}"))
-    of = f" ({counted(subjects, 'subject')}{f'; {NO_INTERVAL}' if subjects < MIN_SUBJECTS else ''})."
-    if not led[first] and not led[second]:
-        return f"{first} and {second} cannot be told apart by {listed(led[None])}{of}"
-    place = standing(kept)
-    leads = " and ".join(f"by {listed(led[who])} {who} is ahead" for who in (first, second) if led[who])
-    text = f"The values disagree: {leads}; neither ranks above the other" if place != "ssim" else \
-        f"{leads[0].upper()}{leads[1:]}, but these alone can rise with blur: that ranks neither"
-    if place in ("ahead", "behind"):
-        winner, loser = (first, second) if place == "ahead" else (second, first)
-        text = f"{winner} is ahead of {loser} by {listed(led[winner])}"
-        if led[loser]:
-            text += f"; by {listed(led[loser])} it is behind, which can rise with blur and ranks nobody alone"
-    return text + (f"; by {listed(led[None])} it cannot be told" if led[None] else "") + of
+    subjects = counted(one.n_subjects, "subject")
+    of = f" ({subjects}; {NO_INTERVAL})." if one.n_subjects < MIN_SUBJECTS else f" ({subjects})." \
+        if one.p_holm is None else f" ({subjects}; Holm's p = {p_value(one.p_holm)})."
+    place, by = standing(comparisons), one.name.removesuffix(f" {INSIDE}")
+    if place == "open":
+        return f"{one.first} and {one.second} cannot be told apart by {by}{of}"
+    winner, loser = (one.first, one.second) if place == "ahead" else (one.second, one.first)
+    against = [other.name.removesuffix(f" {INSIDE}") for other in disagreeing(comparisons)]
+    text = f"{winner} is ahead of {loser} by {by}"
+    return text + (f"; by {listed(against)} it is behind, which ranks nobody" if against else "") + of
