@@ -15,6 +15,7 @@ import pytest
 from ganatomy.core.errors import UserError
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
+from ganatomy.data.likeness import FLIPS
 from ganatomy.data.pictures import to_uint8
 from ganatomy.evaluation.map import write_map
 from ganatomy.generators.folder import load_generator
@@ -50,8 +51,10 @@ def run(evaluated: Path, tmp_path: Path) -> Run:
 
 
 def metrics(verdict: str = "suspicious", **more: Any) -> dict[str, Any]:
-    copies = {"verdict": verdict, "rate": 0.05, "resolution": 0.04, "calibration_subjects": 24, "flagged": 3,
-              "expected": 2.0, "evident": 1, "pairs": [PAIR | {"flagged": verdict != "clean"}]}
+    copies = {"verdict": verdict, "rate": 0.04, "resolution": 0.04, "calibration_subjects": 24, "flagged": 3,
+              "training_subjects": 50, "expected_subjects": 2.0, "p_by_chance": 0.3, "evident": 1, "exact": 0,
+              "copied": [{"subject": "sub-07", "images": 3}], "held_out_evident": 0,
+              "pairs": [PAIR | {"flagged": verdict != "clean"}]}
     curves = {"frequency": [0.125, 0.25, 0.5], "real": [3.0, 1.0, 0.0], "synthetic": [3.0, 1.0, 9.0],
               "real_low": None, "real_high": None,
               "peaks": [{"period_px": 2.0, "direction": "both (checkerboard)", "excess_db": 9.0}]}
@@ -104,8 +107,20 @@ def test_the_worst_pairs_stand_side_by_side_and_a_mirrored_one_is_mirrored(run: 
     for said in ("Generated no. 5", "Training image-001", "Test image-006", "Suspicious.",
                  "Estimated share of copies among 40 generated images: 10% (95% interval 5% to 20%)",
                  "p = 0.0500, by pixels, mirrored left-right, shown so, beyond the limit",
-                 "false-alarm rate 5%", "by chance alone 2.0", "Calibrated on 24 subjects"):
+                 "3 images lie nearer to 1 training patient than any image to the 24 patients",
+                 "By chance fewer than 2.0 of 50 training patients", "p = 0.3",
+                 "Whose images they are: sub-07 (3 images)"):
         assert said in page.text, said
+
+
+@pytest.mark.parametrize("view", FLIPS)
+def test_real_images_are_turned_as_the_audit_says_that_they_lie(run: Run, view: str) -> None:
+    found = metrics()
+    found["results"][1]["details"]["pairs"][0]["view"] = f"{view}, enlarged"
+    write(run, results=found["results"])
+    turned = np.flip(tile(run, "image-001"), FLIPS[view])
+    assert any(picture.shape == turned.shape and (picture == turned).all()
+               for picture in Page(report(run.path)).pictures)
 
 
 @pytest.mark.parametrize("verdict", ["clean", "suspicious", "copies"])
@@ -115,7 +130,7 @@ def test_a_report_to_share_has_no_patient_no_copy_and_no_name(run: Run, verdict:
     pixels = dataset.pixels(dataset.rows())
     page = Page(report(run.path, shareable=True))
     assert not any(holds(picture, x) for picture in page.pictures for x in (*pixels, *pixels[..., ::-1]))
-    assert "image-0" not in page.source and "Training</th>" not in page.source
+    assert "image-0" not in page.source and "sub-07" not in page.source and "Training</th>" not in page.source
     suspect = to_uint8(load_generator(run.path).sample(6, 0))[5]
     shown = [picture for picture in page.pictures[1:] if holds(picture, suspect)]  # the first is that of seed 0, too
     assert bool(shown) == (verdict == "clean")
@@ -206,6 +221,6 @@ def test_the_methods_paragraph_reads_as_one(run: Run) -> None:
     write(run)
     methods = evaluation_sections.methods(Context.of(run, None, print))
     assert methods.startswith("40 generated images were compared with 8 test images of 4 subjects (seed 0).")
-    for wanted in ("primary measure was KD-Lite0 × 1000", "EfficientNet-Lite0", "false-alarm rate of 5%",
+    for wanted in ("primary measure was KD-Lite0 × 1000", "EfficientNet-Lite0", "held-out subjects (24)",
                    "share of copies was 10% (95% interval 5% to 20%)", "95% intervals over subjects"):
         assert wanted in methods, wanted

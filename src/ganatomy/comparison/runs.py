@@ -157,11 +157,10 @@ def with_values(run: Evaluated) -> Evaluated:
     controls: dict[str, list[Control]] = {}
     for entry in run.metrics.controls:
         controls.setdefault(entry.control, []).append(entry)
-    audits = [str((r.details or {}).get("verdict", "")) for r in run.metrics.results
-              if r.name in ("Copies", "Copies-test")]
-    worst = max((verdict for verdict in audits if verdict in SEVERITY), key=SEVERITY.index, default="-")
+    audit = next((str((r.details or {}).get("verdict")) for r in run.metrics.results if r.name == "Copies"), "")
+    words = {COPIES: audit if audit in SEVERITY else "-"}
     return replace(run, values=_values(results, columns), references=_references(results, columns),
-                   controls={name: _values(own, columns) for name, own in controls.items()}, words={COPIES: worst})
+                   controls={name: _values(own, columns) for name, own in controls.items()}, words=words)
 
 
 def with_direction(run: Evaluated, direction: Direction) -> Evaluated:

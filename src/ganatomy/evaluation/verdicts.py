@@ -10,17 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganatomy.core.errors import GateError, UserError
-from ganatomy.core.text import grouped, interval, listed, number, percent
+from ganatomy.core.text import counted, grouped, interval, listed, number
 from ganatomy.metrics import duplicates, factor, is_of, metric_modules, shown
 from ganatomy.metrics.base import MIN_SUBJECTS, Grave
 from ganatomy.metrics.schema import Control, Light, Question, Result, Verdict
 
 Answer = tuple[Light, str]  # to a question, and why
 LEVEL = 0.05
-FAR = 5.0  # false alarms that a perfect generator would have, of which none says that the images are far from everybody
 NO_FLOOR = f"Fewer than {MIN_SUBJECTS} test subjects: there is no floor to judge by."
 NEAR = 0.5  # of the way from real images to the nearest control: beyond it, a model is nearer to the control
-MANY_SUBJECTS, FEW_SYNTHETIC, RATE = 30, 50, 0.01
+MANY_SUBJECTS, FEW_SYNTHETIC = 30, 50
 LIGHTS: Mapping[str, Light] = {"clean": "green", "suspicious": "amber", "copies": "red"}  # of an audit's verdict
 
 
@@ -116,37 +115,49 @@ def _diverse(of_test: Mapping[str, Result], results: Sequence[Result]) -> Answer
 
 
 def copies(results: Sequence[Result]) -> Answer:
-    """By the audit of copies of training images; those of test images and the leak between the splits count too."""
-    audits = [r for r in results if r.name in ("Copies", "Copies-test", "Leak") and r.details]
-    main = next((r.details for r in audits if r.name == "Copies"), None)
-    if main is None:
-        return "grey", "Not audited: there are no training images to compare with, or too few."
-    lights = [LIGHTS.get((r.details or {})["verdict"], "grey") for r in audits]
-    own = LIGHTS.get(main["verdict"], "grey")
-    light: Light = "red" if "red" in lights else "amber" if "amber" in lights else own
-    says = [_audited(r, r.details) for r, of in zip(audits, lights, strict=True)
-            if r.details and (r.details is main or of in ("red", "amber"))]
-    if light == "green" and main["flagged"] == 0 and main["expected"] >= FAR:
-        light = "amber"
-        says.append("Fewer than new patients would have: images that are unlike every patient pass, which says little.")
+    """By the audit of copies of training images; a leak between the splits counts too."""
+    audits = {r.name: r for r in results if r.name in ("Copies", "Leak") and r.details}
+    if "Copies" not in audits:
+        return "grey", "Not audited: there are no training images to compare with, or too few patients."
+    lights: dict[str, Light] = {name: LIGHTS.get((r.details or {})["verdict"], "grey") for name, r in audits.items()}
+    light: Light = "red" if "red" in lights.values() else "amber" if "amber" in lights.values() else lights["Copies"]
+    says = [_audited(audits["Copies"])]
+    if lights.get("Leak") in ("red", "amber"):
+        says.append(_leaked(audits["Leak"]))
     objections = faults(results, "copies")
     if objections and light == "green":
         light = "amber"
     return light, " ".join([*says, *objections])
 
 
-def _audited(result: Result, details: Mapping[str, Any]) -> str:
-    """What an audit of copies counted, as a sentence."""
-    leak = result.name == "Leak"
-    near = "test" if result.name == "Copies-test" else "training"
-    images = f"{result.n_images if leak else result.n_synthetic:,} {'test' if leak else 'synthetic'} images"
-    are = "is" if details["flagged"] == 1 else "are"
+def _audited(result: Result) -> str:
+    """What the audit of copies counted, as sentences."""
+    details = result.details or {}
+    flagged, of = details["flagged"], f"{result.n_synthetic or 0:,} synthetic images"
+    if "rate" not in details:
+        return f"{flagged} of {of} {'is' if flagged == 1 else 'are'} the same picture as a training image."
     low, high = result.interval or (None, None)
-    spread = f" ({max(0.0, low):.1%} to {high:.1%})" if low is not None and high is not None else ""
-    evident = f" {details['evident']} of them so near that chance does not explain it." if details["evident"] else ""
-    return (f"{details['flagged']} of {images} {are} nearer to a {near} image than at least "
-            f"{percent(1 - details['rate'])} of other patients' are (about {details['expected']:.1f} by chance): "
-            f"estimated share of copies {result.value:.1%}{spread}.{evident}")
+    spread = f" ({low:.1%} to {high:.1%})" if low is not None and high is not None else ""
+    copied = counted(len(details["copied"]), "training patient")
+    chance = f"by chance fewer than {details['expected_subjects']:.1f} of " \
+             f"{grouped(details['training_subjects'], 'patient')}"
+    near = f"{flagged} of {of} {'is' if flagged == 1 else 'are'} nearer to " \
+           f"{copied if flagged else 'a training patient'} than any to " \
+           f"{grouped(details['calibration_subjects'], 'held-out patient')} ({chance}): " \
+           f"estimated share of copies {result.value:.1%}{spread}."
+    evident = f" {details['evident']} so near that chance does not explain it" if details["evident"] else ""
+    same = f", {details['exact']} the same picture" if details["exact"] else ""
+    seen = f" {counted(details['held_out_evident'], 'image')} as near to held-out patients: the generator must have " \
+           "seen them too, or they are in two splits." if details["held_out_evident"] else ""
+    return near + (f"{evident}{same}." if evident else "") + seen
+
+
+def _leaked(result: Result) -> str:
+    """What the search for training patients among the test images counted, as a sentence."""
+    details = result.details or {}
+    return (f"{details['flagged']} of {grouped(details['judged'], 'test image')} "
+            f"{'is' if details['flagged'] == 1 else 'are'} nearly the same as training images of another patient: the "
+            "split is not clean, and every figure against test flatters.")
 
 
 def _enough(head: Result | None, results: Sequence[Result]) -> Answer:
@@ -155,13 +166,13 @@ def _enough(head: Result | None, results: Sequence[Result]) -> Answer:
         return "red", f"Fewer than {MIN_SUBJECTS} test subjects: nothing can be told of other patients."
     subjects, images = head.n_subjects or 0, head.n_synthetic or 0
     details = {r.name: r.details for r in reversed(results) if r.details}
-    audit, critic = details.get("Copies"), details.get("Critic-JS")
+    audit, critic = details.get("Copies") or {}, details.get("Critic-JS")
     blind = critic is not None and not critic["enough"]
     says = [f"{grouped(subjects, 'test subject')}.",
             "Intervals over so few are wide." if subjects < MANY_SUBJECTS else "",
             f"Only {grouped(images, 'synthetic image')}." if images < FEW_SYNTHETIC else "",
-            f"The audit's false-alarm rate can be no lower than {audit['resolution']:.1%} with "
-            f"{grouped(audit['calibration_subjects'], 'subject')} (training patients count half)." if audit else "",
+            f"The audit's false-alarm rate can be no lower than {audit['resolution']:.1%} a patient with "
+            f"{grouped(audit['calibration_subjects'], 'held-out patient')}." if "resolution" in audit else "",
             "The independent critic does not even notice planted blur." if blind else ""]
-    short = subjects < MANY_SUBJECTS or images < FEW_SYNTHETIC or (audit is not None and audit["resolution"] > RATE)
+    short = subjects < MANY_SUBJECTS or images < FEW_SYNTHETIC or audit.get("resolution", 1.0) > LEVEL
     return "amber" if short or blind else "green", " ".join(text for text in says if text)

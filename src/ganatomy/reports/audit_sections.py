@@ -11,7 +11,8 @@ from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.reading import Record, Whole, read_json
-from ganatomy.core.text import estimate, grouped, number, percent
+from ganatomy.core.text import estimate, grouped, listed, number, percent
+from ganatomy.data.likeness import FLIPS
 from ganatomy.data.pictures import Tiles, tiles, to_uint8, untiled
 from ganatomy.evaluation.map import thumbnails
 from ganatomy.metrics.schema import Part, Result
@@ -37,7 +38,6 @@ from ganatomy.reports.image_sections import generated, layout, picture, read_pic
 MOST_PAIRS = 6
 MOST_GROUPS, MOST_IN_GROUP = 6, 8
 ANSWERS = {"clean": ("No sign of copies", "good"), "suspicious": ("Suspicious", "warn"), "copies": ("Copies", "bad")}
-TURNED = {"mirrored left-right": (1,), "mirrored top-bottom": (0,), "turned by 180 degrees": (0, 1)}  # axes of [h, w]
 A_COPY = ("this is the version for sharing, and a copy shows a patient as much as the image that it was copied "
           "from.")
 SUSPECT = "this is the version for sharing, and these images lie suspiciously near to training images."
@@ -65,16 +65,27 @@ class Pair(Part):
     flagged: bool | None = None
 
 
+class Copied(Part):
+    """A patient whose images are copied, and how many images are copies."""
+
+    subject: str
+    images: int | None = None
+
+
 class Audit(Part):
     """What an audit of copies has counted, and what an audit of repeats."""
 
     verdict: str = "suspicious"
     flagged: int | None = None
-    rate: float | None = None
-    expected: float | None = None
+    expected_subjects: float | None = None
+    p_by_chance: float | None = None
     evident: int = 0
+    exact: int = 0
+    held_out_evident: int = 0
+    training_subjects: int | None = None
     calibration_subjects: int | None = None
     resolution: float | None = None
+    copied: tuple[Copied, ...] = ()
     flagged_images: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
     compared: int | None = None
@@ -92,10 +103,9 @@ def audit_of(result: Result) -> Audit:
 
 def suspects(context: Context) -> set[str]:
     """Numbers of the generated images that the audit has flagged, or that lie nearest where it does not say which."""
-    names = set[str]()
-    for audit in map(audit_of, context.audits()):
-        names |= {*audit.flagged_images, *(pair.left for pair in audit.pairs[:MOST_PAIRS] if pair.flagged is not False)}
-    return names
+    result = context.result("Copies")
+    audit = audit_of(result) if result is not None else Audit()
+    return {*audit.flagged_images, *(pair.left for pair in audit.pairs[:MOST_PAIRS] if pair.flagged is not False)}
 
 
 # ------------------------------------------------------------------ copies of patients
@@ -117,28 +127,31 @@ def copies(context: Context) -> Iterator[Block]:
         note = ("Left the image in question, right the real image nearest to it; one scale and one grey range. p: how "
                 "often an image of another patient comes as near. The worst come first; near is not yet a copy: "
                 "compare sulci, vessels and whatever else is one person's own.")
-        yield Stack([*pairs, Words(note, style="note")], patients=True, instead=A_COPY)
+        copied = audit_of(result).copied
+        names = listed(one.subject + (f" ({grouped(one.images, 'image')})" if one.images else "") for one in copied)
+        whose = [Words(f"Whose images they are: {names}.")] if copied else []
+        yield Stack([*whose, *pairs, Words(note, style="note")], patients=True, instead=A_COPY)
 
 
 def _words(context: Context, result: Result) -> Iterator[str]:
     """The audit's finding, how sure it is, and what the neighbouring metrics say."""
     audit = audit_of(result)
     yield f"Estimated share of copies among {grouped(result.n_synthetic or 0, 'generated image')}: {share(result)}."
-    if audit.flagged is not None and audit.rate is not None:
-        chance = f"; by chance alone {audit.expected:.1f} would be" if audit.expected is not None else ""
-        yield (f"{grouped(audit.flagged, 'image')} {'lies' if audit.flagged == 1 else 'lie'} nearer to a training "
-               f"image than {percent(1 - audit.rate)} of other patients' images do (false-alarm rate "
-               f"{percent(audit.rate)}){chance}.")
-    if audit.evident:
-        yield f"Evident copies: {audit.evident:,}."
-    if audit.calibration_subjects is not None:
-        limit = f", so that no rate below {percent(audit.resolution)} can be claimed" if audit.resolution else ""
-        yield f"Calibrated on {grouped(audit.calibration_subjects, 'subject')}{limit}."
-    others = {name: own for name in ("Copies-test", "Leak", "Membership", "Gaps")
+    if audit.flagged is not None and audit.calibration_subjects is not None:
+        yield (f"{grouped(audit.flagged, 'image')} {'lies' if audit.flagged == 1 else 'lie'} nearer to "
+               f"{grouped(len(audit.copied), 'training patient')} than any image to the "
+               f"{grouped(audit.calibration_subjects, 'patient')} whom the generator has not seen.")
+    if audit.training_subjects and audit.expected_subjects is not None and audit.p_by_chance is not None:
+        yield (f"By chance fewer than {audit.expected_subjects:.1f} of "
+               f"{grouped(audit.training_subjects, 'training patient')} would be approached so; that as many are the "
+               f"nearest of all has p = {number(audit.p_by_chance)}.")
+    if audit.evident or audit.exact:
+        yield f"Evident copies: {audit.evident:,}; the same picture but for rounding and mirroring: {audit.exact:,}."
+    if audit.held_out_evident:
+        yield (f"As near to patients whom the generator should not have seen: "
+               f"{grouped(audit.held_out_evident, 'image')}. It has seen them, or they are in two splits.")
+    others = {name: own for name in ("Leak", "Membership", "Gaps")
               if (own := context.result(name)) is not None and own.value is not None}
-    if "Copies-test" in others:
-        yield ("The same audit against test images, which the generator never saw, gives "
-               f"{share(others['Copies-test'])}.")
     if leak := others.get("Leak"):
         yield f"No sign that test images are copies of training images: {share(leak)}." \
             if not leak.value or verdict_of(leak) == "clean" else \
@@ -156,7 +169,6 @@ def _words(context: Context, result: Result) -> Iterator[str]:
 def _pairs(context: Context, result: Result) -> Iterator[Block]:
     """The worst pairs; those with test images only where the audit is not clean."""
     kinds = [("The generated images nearest to training images", result, "Generated no.", "Training"),
-             ("The generated images nearest to test images", context.result("Copies-test"), "Generated no.", "Test"),
              ("The test images nearest to training images", context.result("Leak"), "Test", "Training")]
     groups = [(title, left, right, audit_of(own).pairs[:MOST_PAIRS]) for title, own, left, right in kinds
               if own is result or (own is not None and verdict_of(own) != "clean")]
@@ -178,11 +190,10 @@ def _pair(pair: Pair, left: np.ndarray | None, right: np.ndarray | None, label: 
     """Both images at one scale, of a mirrored pair the real one mirrored; None where one is not at hand."""
     if left is None or right is None or left.shape != right.shape:
         return None
-    turned = next((axes for word, axes in TURNED.items() if word in pair.view), None)
-    if turned is not None:
-        right = np.flip(right, turned)
+    turned = FLIPS.get(pair.view.partition(",")[0], ())
+    right = np.flip(right, turned)
     words = [f"p = {number(pair.p)}" if pair.p is not None else "", f"by {pair.channel}" if pair.channel else "",
-             pair.view.removeprefix("as it is").removeprefix(", "), "shown so" if turned is not None else "",
+             pair.view.removeprefix("as it is").removeprefix(", "), "shown so" if turned else "",
              "beyond the limit" if pair.flagged else ""]
     labels = f"{label} {pair.left}", f"{beside} {pair.right}"
     return Pictures([single(image, name, name) for image, name in zip((left, right), labels, strict=True)], "pair",

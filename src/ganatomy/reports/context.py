@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -182,14 +181,9 @@ class Context:
 
     @cached_property
     def audit(self) -> str:
-        """The audit's verdict on patients in training or test: clean, suspicious or copies; "" without an audit."""
-        if self.result("Copies") is None:
-            return ""
-        return max((verdict_of(r) for r in self.audits()), key=AUDITS.index)
-
-    def audits(self) -> Iterator[Result]:
-        """The results of the audits for copies of patients."""
-        yield from (r for name in ("Copies", "Copies-test") if (r := self.result(name)) is not None)
+        """The audit's verdict: clean, suspicious or copies; "" without an audit."""
+        result = self.result("Copies")
+        return "" if result is None else verdict_of(result)
 
     def result(self, metric: str, against: str | None = None) -> Result | None:
         """The first result of a metric, such as KD of KD-Lite0; against any sample if None."""

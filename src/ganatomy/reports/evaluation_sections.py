@@ -331,9 +331,8 @@ def _audit(context: Context) -> str:
         return ""
     d = result.details or {}
     subjects = f" ({d['calibration_subjects']:,})" if isinstance(d.get("calibration_subjects"), int) else ""
-    rate = f", at a false-alarm rate of {percent(d['rate'])}" if isinstance(d.get("rate"), int | float) else ""
-    return ("For copies, the distance of each generated image to its nearest training image (features and pixels) was "
-            f"set against that of images of other subjects{subjects}{rate}: the estimated share of copies was "
+    return ("For copies, how near the generated images come to each training subject (features and pixels) was set "
+            f"against how near they come to held-out subjects{subjects}: the estimated share of copies was "
             f"{share(result)}.")
 
 

@@ -1,16 +1,15 @@
-"""The memorisation audit: copies of training patients among synthetic images, and of test patients among training.
+"""The memorisation audit: copies of training patients among synthetic images, and of training among test images.
 
-`nearest` says how near an image is to a reference's subjects. Real patients say how near is too near: those who were
-not looked at in training, and every training patient against the others, give scores of their own, among which an image
-of a perfect generator ranks like one more patient.
+Training and held-out patients are looked for together. If what the generator makes does not depend on who of them was
+drawn for training, then how near the synthetic images come to a patient does not either: the lowest score of each
+patient is exchangeable between training and held-out patients, however noisy, blurred or average the images are. A
+generator that copies comes nearer to training patients than to any other.
 
-A reference subject counts as half a calibration subject: the two nearest of them are nearest to each other, so that
-their low scores come in pairs (docs/copies.md).
+Source: the three-sample idea of Meehan, Chaudhuri and Dasgupta, AISTATS 2020, with patients as the units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,340 +17,272 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.text import Interval, counted
+from ganatomy.data.likeness import FEWEST_SUBJECTS, FLIPS, IDENTICAL, far_nearer_than_usual, view_name
 from ganatomy.metrics.base import MIN_SUBJECTS, About, Result, Sample, Samples
-from ganatomy.metrics.copies.nearest import CHANNELS, FEWEST_SUBJECTS, Nearest, Reference, nearest, view_name
+from ganatomy.metrics.copies.nearest import CHANNELS, Nearest, Pool, Reference, nearest, small
 from ganatomy.statistics.resampling import Array
 from ganatomy.statistics.subjects import Index
 
 ORDER, CONTROLS = 10, False
 ABOUT = (
-    About("Copies", "Share of generated images that are copies of training images, beyond what images of new patients"
-          " give by chance.", "copies", "lower"),
-    About("Copies-test", "The same for test images: the generator never saw them, so that any share above 0 is "
-          "chance, or patients in two splits.", "copies", "lower"),
+    About("Copies", "Share of generated images that are copies of training images, beyond what comes as near to "
+          "patients whom the generator has not seen.", "copies", "lower"),
     About("Leak", "Test images that are copies of training images: the split is not clean, and every figure against "
           "test flatters.", "copies", "lower"),
 )
-MOST_CALIBRATION = 2000  # images of a split
 WORST, MOST_LISTED = 12, 1000
-TARGET, SURE = 0.01, 0.95  # at most this rate of false alarms, with this confidence
-MARGIN = 0.5  # lower spreads by which an image must lie below the k-th lowest subject
-EVIDENT, EVIDENT_SCORE = 0.4, -6.0  # below this part of the ratio and distance of the nearest tenth, and this score
+TARGET = 0.01  # the rate at which innocent patients are flagged, where there are held-out patients enough
+MARGIN = 1.5  # lower spreads by which an image must lie below the k-th lowest held-out patient
+EVIDENT, EVIDENT_SCORE = 0.5, -6.0  # below this part of the ratio and distance of the nearest tenth, and this score
+SAME = 1.0 / 127.5  # root mean square of the difference in [-1, 1] up to which a picture is the same: a level of 8 bits
+SAME_CONTRAST = 0.1  # and that as a part of the contrast
 MATERIAL = 0.01  # share of copies
-CHANCE = 0.05  # p value
+CHANCE, SURE = 0.05, 0.01  # p values
+RANKS = (1, 2, 4)  # of the lowest held-out patients below which training patients are counted
 _TENTH = 1.2816  # standard deviations from the median to the lowest tenth of a normal distribution
-_LEAST, _LEAST_SPREAD = 1e-3, 0.02
+_LEAST_SPREAD = 0.1  # of the logarithms: what is a tenth nearer is no nearer
 _NO_TRAIN = "there is no train split: what the model has learnt from is not there to compare with"
-_UNCALIBRATED = f"needs {MIN_SUBJECTS} subjects to know how near other patients come"
-_FEW = f"needs {FEWEST_SUBJECTS} subjects to compare with whose images show something"
+_UNCALIBRATED = f"needs {MIN_SUBJECTS} held-out subjects to know how near other patients come"
+_NOTHING = "the training images show nothing to compare with"
 _NOT_FINITE = "there are values that are not finite"
 _EMPTY = "no image shows enough to be judged"
 _BLIND = "copies that are turned by more than a few degrees, cut up or strongly warped may be missed"
 
 Verdict = Literal["clean", "suspicious", "copies"]
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Which images of the sample `query` are copies of images of `reference`? Calibrated by samples of patients who
-    have nothing to do with the query; the reference's own images are compared with its other subjects."""
-
-    name: str
-    query: str
-    reference: str
-    calibrated: tuple[str, ...]
-
-
-AUDITS = (Audit("Copies", "synthetic", "train", ("train", "val", "test")),
-          Audit("Copies-test", "synthetic", "test", ("train", "val", "test")),
-          Audit("Leak", "test", "train", ("train",)))
+Bools = NDArray[np.bool_]
 
 
 def compute(samples: Samples) -> list[Result]:
-    """Shares of copies of train, and of test, among the synthetic images, and of train among the test images.
+    """Shares of copies of training images among the synthetic images, and among the test images.
 
-    Their details hold the verdict, rates, counts and the worst pairs.
+    Their details hold the verdict, counts, rates, whose images are copied and the worst pairs.
     """
-    named = {"train": samples.train, "val": samples.val, "test": samples.test, "synthetic": samples.synthetic}
-    present = {name: sample for name, sample in named.items() if sample is not None}
-    references = {name: Reference(sample) for name, sample in present.items() if name in ("train", "test")}
-    usable = {name: reference for name, reference in references.items() if not _unusable(reference)}
-    compared: dict[tuple[str, str], Compared] = {}
-    for name, sample in present.items() if usable else ():
-        rows = _rows(sample, name, samples.seed)
-        for reference, near in zip(usable, nearest(sample, list(usable.values()), rows), strict=True):
-            compared[name, reference] = Compared(sample, rows, near, present[reference])
-    return [_result(audit, samples, references.get(audit.reference), compared) for audit in AUDITS]
+    def unknown(reason: str) -> list[Result]:
+        return [samples.result("Copies", "train", None, "lower", caveat=reason),
+                samples.result("Leak", "test", None, "lower", caveat=reason)]
+
+    if samples.train is None:
+        return unknown(_NO_TRAIN)
+    pool = Pool([samples.train, samples.test, *([samples.val] if samples.val is not None else [])])
+    if not pool.finite:
+        return unknown(_NOT_FINITE)
+    if not len(pool.rows) or pool.held_out[pool.subjects[pool.rows]].all():
+        return unknown(_NOTHING)
+    reference = Reference(pool, pool.rows)
+    leak, doubles = _leaked(samples.test, pool, reference)
+    copies = _audited(samples.synthetic, reference, doubles, samples.seed)
+    return [samples.result("Copies", "train", better="lower", **{"value": None, **copies}),
+            samples.result("Leak", "test", better="lower", **{"value": None, **leak})]
 
 
-def _rows(sample: Sample, name: str, seed: int) -> Index:
-    """All rows; of a larger split, as many of every subject as possible, drawn at random."""
-    if name in ("synthetic", "test") or sample.n_images <= MOST_CALIBRATION:
-        return np.arange(sample.n_images)
-    order = np.random.default_rng((seed, 300)).permutation(sample.n_images)
-    turn = np.zeros(sample.n_images, np.intp)
-    taken = np.zeros(sample.n_subjects, np.intp)
-    for row in order:
-        turn[row] = taken[sample.subjects[row]]
-        taken[sample.subjects[row]] += 1
-    return np.sort(order[np.argsort(turn[order], kind="stable")][:MOST_CALIBRATION])
+# ---- synthetic against training images
+
+def _audited(synthetic: Sample, reference: Reference, doubles: Index, seed: int) -> dict[str, Any]:
+    """Value, interval, details and caveat; `doubles` are the numbers of held-out subjects who are in train too."""
+    pool = reference.pool
+    rows = pool.rows[~np.isin(pool.subjects[pool.rows], doubles)]
+    even = pool.evenly(rows, np.random.default_rng((seed, 300)))
+    near = nearest(synthetic, reference.of(even))
+    if not near.judged.any():
+        return {"caveat": _EMPTY}
+    subjects = np.unique(pool.subjects[even])
+    if pool.held_out[subjects].sum() < MIN_SUBJECTS:
+        return _exact_alone(synthetic, pool, near)
+    scale = Scale.of(near, pool.held_out)
+    if len(even) < len(rows):  # whoever is copied evidently may be so from any image
+        every = nearest(synthetic, reference.of(rows))
+        near = near.where(np.asarray(scale.evident(every).any(1)), every)
+    rule = Rule(near, scale, pool.held_out, subjects)
+    exact = _exact(synthetic, pool, near)
+    return _told(synthetic, pool, near, rule, exact, doubles)
 
 
-@dataclass(frozen=True)
-class Compared:
-    """The rows of a sample that were looked at, and what is nearest to them in a reference."""
-
-    sample: Sample
-    rows: Index
-    near: Nearest
-    reference: Sample
-
-    @property
-    def group(self) -> Group:
-        """How near they are; a reference subject counts as half."""
-        owners = np.array(self.sample.names, dtype=object)[self.sample.subjects[self.rows]]
-        logs = np.log(np.maximum(np.stack([self.near.ratio, self.near.distance], 2), _LEAST))
-        return Group(logs, owners, 0.5 if self.sample is self.reference else 1.0)
-
-    def pair(self, i: int, scores: Array) -> dict[str, Any]:
-        """What the i-th image is nearest to, in the channel [2] that has the lower score."""
-        channel = int(scores.argmin())
-        return {"real": self.reference.ids[self.near.row[i, channel]], "channel": CHANNELS[channel],
-                "view": view_name(int(self.near.view[i]) if channel else 0),
-                "distance": float(self.near.distance[i, channel]), "ratio": float(self.near.ratio[i, channel])}
+def _exact(synthetic: Sample, pool: Pool, near: Nearest) -> Bools:
+    """Which images are the same picture as their nearest training image but for rounding and mirroring: [n]."""
+    exact = np.zeros(synthetic.n_images, bool)
+    training = ~pool.held_out[near.subject[:, 1, 0]]
+    for i in np.flatnonzero(training & (near.distance[:, 1, 0] < IDENTICAL)):
+        image = synthetic.images[i:i + 1][0]
+        real = next(pool.parts(near.row[i:i + 1, 1]))[0]
+        if image.shape == real.shape:
+            apart = min(float(np.sqrt(np.square(np.flip(image, tuple(axis + 1 for axis in axes)) - real).mean()))
+                        for axes in FLIPS.values())
+            exact[i] = apart <= min(SAME, SAME_CONTRAST * float(real.std()))
+    return exact
 
 
-def _result(audit: Audit, samples: Samples, reference: Reference | None,
-            compared: Mapping[tuple[str, str], Compared]) -> Result:
-    against = audit.reference if audit.query == "synthetic" else audit.query
-    reason, calibration = _unusable(reference), None
-    if not reason:
-        query = compared[audit.query, audit.reference]
-        known = [compared[name, audit.reference] for name in audit.calibrated if (name, audit.reference) in compared]
-        calibration = Calibration.of([own.group for own in known])
-        if not query.group.judged().n_subjects:
-            reason = _EMPTY
-        elif calibration is None or calibration.n_subjects < MIN_SUBJECTS:
-            reason = _UNCALIBRATED
-    if reason or calibration is None:
-        return samples.result(audit.name, against, None, "lower", caveat=reason)
-    return samples.result(audit.name, against, better="lower", floor=0.0, **_judged(audit.query, query, calibration))
-
-
-def _judged(name: str, query: Compared, calibration: Calibration) -> dict[str, Any]:
-    """Value, interval, details and caveat."""
-    group, ids = query.group, [query.sample.ids[row] for row in query.rows]
-    channels, evident = calibration.channels(group), calibration.evident(group)
-    scores = channels.min(1)
-    flagged = (scores < calibration.threshold) | evident
-    judged = np.isfinite(scores)
-    of = group.judged().n_subjects
-    share = float((group.judged().weights() * flagged[judged]).sum()) / of
-    value, interval = share_of_copies(share, of, calibration)
-    chance = by_chance(round(share * of), of, calibration)
-    details = {
-        "verdict": verdict(int(evident.sum()), chance, interval), "rate": calibration.rate,
-        "rate_at_most": calibration.rate_at_most(), "resolution": 1 / (calibration.size + 1),
-        "calibration_subjects": calibration.n_subjects, "counted_as": calibration.size,
-        "left_out": list(calibration.doubles), "flagged": int(flagged.sum()),
-        "expected": calibration.usual() * int(judged.sum()), "p_by_chance": chance, "evident": int(evident.sum()),
-        "judged": int(judged.sum()), "flagged_images": [ids[i] for i in np.flatnonzero(flagged)[:MOST_LISTED]],
-        "pairs": [{name: ids[i], **query.pair(i, channels[i]),
-                   "p": float(calibration.p(scores[i:i + 1])[0]), "flagged": bool(flagged[i])}
-                  for i in np.argsort(scores, kind="stable")[:WORST] if judged[i]]}
-    caveat = _caveat(calibration, len(judged) - int(judged.sum()))
-    return {"value": value, "interval": interval, "details": details | {"caveat": caveat}, "caveat": caveat}
-
-
-def _caveat(calibration: Calibration, empty: int) -> str:
-    notes = [f"calibrated by {counted(calibration.n_subjects, 'subject')}, which count as {calibration.size:g}: about "
-            f"{calibration.rate:.1%} of a perfect generator's images would be flagged, surely less than "
-            f"{calibration.rate_at_most():.1%}"]
-    if calibration.rate > TARGET:
-        notes.append(f"too few for a rate of {TARGET:.0%}, which takes as many as {round(1 / TARGET) - 1}")
-    if calibration.doubles:
-        notes.append(f"{counted(len(calibration.doubles), 'subject')} left out that are copies of others themselves")
-    if empty:
-        notes.append(f"{counted(empty, 'image')} not judged, which show too little")
-    return "; ".join([*notes, _BLIND])
-
-
-def _unusable(reference: Reference | None) -> str:
-    if reference is None:
-        return _NO_TRAIN
-    if not reference.finite:
-        return _NOT_FINITE
-    return _FEW if reference.n_subjects < FEWEST_SUBJECTS else ""
+def _exact_alone(synthetic: Sample, pool: Pool, near: Nearest) -> dict[str, Any]:
+    """Without a scale only the same picture is a copy for certain; without any, nothing can be said."""
+    exact = np.flatnonzero(_exact(synthetic, pool, near))
+    if not len(exact):
+        return {"caveat": _UNCALIBRATED}
+    owners = sorted({pool.names[near.subject[i, 1, 0]] for i in exact})
+    flagged = [synthetic.ids[i] for i in exact[:MOST_LISTED]]
+    details = {"verdict": "copies", "flagged": len(exact), "evident": len(exact), "exact": len(exact),
+               "judged": synthetic.n_images, "flagged_images": flagged,
+               "copied": [{"subject": name} for name in owners],
+               "pairs": [_pair(synthetic, pool, near, i, 1, flagged=True) for i in exact[:WORST]]}
+    caveat = f"only images that are the same as a training image were looked for: {_UNCALIBRATED}"
+    return {"value": len(exact) / synthetic.n_images, "details": details, "caveat": caveat}
 
 
 @dataclass(frozen=True)
-class Group:
-    """Images and the names [n] of their subjects, each of which `counts` as one, of the reference's own as a half.
-
-    `logs` [n, 2, 2] are the logarithms of ratio and distance in both channels; NaN for images that are not judged.
-    """
-
-    logs: Array
-    subjects: NDArray[np.object_]
-    counts: float = 1.0
-
-    def judged(self, without: Collection[str] = ()) -> Group:
-        """Those that can be judged, of subjects other than some."""
-        keep = np.isfinite(self.logs).all((1, 2)) & np.array([name not in without for name in self.subjects], bool)
-        return Group(self.logs[keep], self.subjects[keep], self.counts)
-
-    def weights(self) -> Array:
-        """What a subject counts / its images, [n]: what drawing one image a subject gives on average."""
-        _, owner, counts = np.unique(self.subjects, return_inverse=True, return_counts=True)
-        weights: Array = self.counts / counts[owner]
-        return weights
-
-    @property
-    def n_subjects(self) -> int:
-        return len(set(self.subjects))
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What real patients have.
+class Scale:
+    """How near the synthetic images come to patients whom the generator has not seen.
 
     Attributes:
-        middle, tenth, spread: [2, 2], median, lowest tenth and lower spread of log ratio and distance in each channel.
-        scores, weights, owners: of the images, scores ascending; weights sum to `size`, owners are subjects' numbers.
-        n_subjects, size: how many there are, and S, as how many they count.
-        rank: k; images below the k-th lowest subject, by a margin, are flagged.
-        doubles: subjects left out because they are copies of reference subjects themselves.
+        middle, tenth, spread: [2, 2], median, lowest tenth and lower spread of log ratio and distance in each channel;
+            a patient counts once.
     """
 
     middle: Array
     tenth: Array
     spread: Array
-    scores: Array
-    weights: Array
-    owners: Index
-    n_subjects: int
-    size: float
-    rank: int
-    doubles: tuple[str, ...]
 
     @classmethod
-    def of(cls, groups: Sequence[Group]) -> Calibration | None:
-        """From groups of which each has subjects of its own; None without any image to judge.
+    def of(cls, near: Nearest, held_out: Bools) -> Scale:
+        """From the images that are nearest to a held-out patient, but for near-duplicates of one.
 
-        The largest group says first which subjects of all groups are evident copies: a patient who is in train and,
-        under another name, in test must not set the scale.
+        Where those are of fewer than five patients, since nearly all images are copies, or all lie near to one and the
+        same patient: from every image's nearest held-out patient, or from the last of the nearest ten.
         """
-        groups = [group.judged() for group in groups]
-        largest = max(groups, key=lambda group: group.n_subjects, default=None)
-        if largest is None or not largest.n_subjects:
-            return None
-        first = cls._of([largest], ())
-        doubles = {str(name) for group in groups for name in group.subjects[first.evident(group)]}
-        kept = [group.judged(doubles) for group in groups]
-        return cls._of(kept, tuple(sorted(doubles))) if any(group.n_subjects for group in kept) else None
+        quantiles = np.empty((2, 2, 2))
+        rows = np.flatnonzero(near.judged)
+        copied = near.distance[:, 1, 0] < far_nearer_than_usual(near.distance[:, 1, min(1, near.distance.shape[2] - 1)])
+        theirs = held_out[near.subject] & np.isfinite(near.distance)
+        of_every = np.where(theirs.any(2), theirs.argmax(2), near.subject.shape[2] - 1)
+        for channel in range(2):
+            chosen, place = rows[theirs[rows, channel, 0] & ~copied[rows]], np.zeros_like(of_every)
+            if len(set(near.subject[chosen, channel, 0])) < MIN_SUBJECTS:
+                chosen, place = rows, of_every
+            logs = near.logs(place)[chosen, channel]
+            owners = near.subject[chosen, channel, place[chosen, channel]]
+            weights = 1.0 / np.bincount(owners)[owners]
+            for kind in range(2):
+                quantiles[:, channel, kind] = [_quantile(logs[:, kind], weights, q) for q in (0.5, 0.1)]
+        middle, tenth = quantiles
+        return cls(middle, tenth, np.maximum((middle - tenth) / _TENTH, _LEAST_SPREAD))
 
-    @classmethod
-    def _of(cls, groups: Sequence[Group], doubles: tuple[str, ...]) -> Calibration:
-        weights = np.concatenate([group.weights() for group in groups])
-        logs = np.concatenate([group.logs for group in groups])
-        middle, tenth = (np.apply_along_axis(_quantile, 0, logs, weights, q) for q in (0.5, 0.1))
-        spread = np.maximum((middle - tenth) / _TENTH, _LEAST_SPREAD)
-        scores = ((logs - middle) / spread).mean(2).min(1)
-        order, size = np.argsort(scores), float(weights.sum())
-        places = np.cumsum([0, *(group.n_subjects for group in groups)])
-        owners = np.concatenate([np.unique(group.subjects, return_inverse=True)[1] + place
-                                 for group, place in zip(groups, places[:-1], strict=True)]).astype(np.intp)
-        return cls(middle, tenth, spread, scores[order], weights[order], owners[order], int(places[-1]), size,
-                   rank(size), doubles)
-
-    @property
-    def threshold(self) -> float:
-        """Scores below are flagged."""
-        return self._threshold(np.ones(len(self.scores), bool), self.rank)
-
-    def _threshold(self, kept: NDArray[np.bool_], k: int) -> float:
-        passed = np.cumsum(self.weights[kept]) > k - 1 + 1e-9
-        return float(self.scores[kept][int(passed.argmax())]) - MARGIN
-
-    def usual(self) -> float:
-        """About which share of other patients' images is flagged: each subject judged by the others, in turn. Far below
-        `rate` where patients have many slices, as the threshold lies below all of them."""
-        shares, counts = [], []
-        for subject in range(self.n_subjects):
-            own = self.owners == subject
-            if own.any() and not own.all():
-                count = float(self.weights[own].sum())
-                cut = self._threshold(~own, rank(self.size - count))
-                shares.append(float((self.scores[own] < cut).mean()))
-                counts.append(count)
-        return float(np.average(shares, weights=counts)) if shares else self.rate
-
-    @property
-    def rate(self) -> float:
-        """The rate of false alarms that is claimed: k / (S + 1), on average over calibration subjects."""
-        return self.rank / (self.size + 1)
-
-    def rate_at_most(self) -> float:
-        """The rate that false alarms do not exceed with a confidence of 95%."""
-        from scipy.stats import beta
-
-        return float(beta.ppf(SURE, self.rank, self.size + 1 - self.rank))
-
-    def channels(self, group: Group) -> Array:
-        """Scores of both channels [n, 2]; infinite for images that are not judged."""
-        scores = ((group.logs - self.middle) / self.spread).mean(2)
+    def scores(self, near: Nearest) -> Array:
+        """Of both channels [n, 2], the mean of ratio and distance in lower spreads; infinite if not judged."""
+        scores = ((near.logs() - self.middle) / self.spread).mean(2)
         return np.where(np.isfinite(scores), scores, np.inf)
 
-    def p(self, scores: Array) -> Array:
-        """Conformal p-values [n], averaged over draws of one image a subject; at least 1 / (S + 1).
-
-        Source: Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005, section 2.2.
-        """
-        places = np.searchsorted(self.scores, scores + MARGIN, side="right")
-        below = np.concatenate([[0.0], np.cumsum(self.weights)])[places]
-        p: Array = (1.0 + below) / (self.size + 1)
-        return np.minimum(p, 1.0)
-
-    def evident(self, group: Group) -> NDArray[np.bool_]:
-        """Which images are copies by so much that it takes no calibration at that rate: [n]."""
-        near = (group.logs < self.tenth + np.log(EVIDENT)).all(2) & (self.channels(group) < EVIDENT_SCORE)
-        evident: NDArray[np.bool_] = near.any(1)
+    def evident(self, near: Nearest) -> Bools:
+        """Where an image is so near that it takes no rate to call it a copy: [n, 2]."""
+        evident: Bools = (near.logs() < self.tenth + np.log(EVIDENT)).all(2) & (self.scores(near) < EVIDENT_SCORE)
         return evident
 
 
-def rank(subjects: float) -> int:
-    """k: the highest for which the rate is at most 1% with 95% confidence; 1 where none is, below 473 subjects.
+def _quantile(values: Array, weights: Array, q: float) -> float:
+    """Quantile of weighted values: linear between the middles of their weights."""
+    order = np.argsort(values)
+    ends = np.cumsum(weights[order])
+    return float(np.interp(q * ends[-1], ends - weights[order] / 2, values[order]))
 
-    The k-th lowest of S subjects has P(Binomial(S, rate) < k) of being passed more often than the rate (Wilks, Annals
-    of Math. Stat. 1941).
+
+class Rule:
+    """The lowest score of each patient, and what follows from the order of training and held-out patients.
+
+    Attributes:
+        scores, evident: [n, 2] of the images that are nearest to a training patient in a channel; else infinite, False.
+        minima: [S], the lowest score over the images nearest to a subject, infinite where there is none.
+        training: numbers of the training subjects.
+        held: the minima of held-out subjects, ascending; those with evident copies are not among them.
+        k, threshold: images below the k-th lowest held-out patient, by a margin, are flagged.
+        p_by_chance: the probability that of an innocent generator's patients as many training patients are the lowest.
+        seen: images that are evident copies of held-out patients.
     """
-    from scipy.stats import binom
 
-    ranks = np.arange(1, int(subjects) + 1)
-    return max(1, int((binom.cdf(ranks - 1, int(subjects), TARGET) <= 1 - SURE + 1e-12).sum()))
+    def __init__(self, near: Nearest, scale: Scale, held_out: Bools, subjects: Index) -> None:
+        owner = near.subject[:, :, 0]
+        scores, evident, theirs = scale.scores(near), scale.evident(near), held_out[owner]
+        self.minima = np.full(len(held_out), np.inf)
+        np.minimum.at(self.minima, owner, scores)
+        copied = np.unique(owner[evident & theirs])
+        known = np.setdiff1d(subjects[held_out[subjects]], copied)
+        self.training, self.held = subjects[~held_out[subjects]], np.sort(self.minima[known])
+        self.seen = (evident & theirs).any(1)
+        self.k = max(1, int(TARGET * len(self.held)))
+        self.threshold = self._threshold(self.held)
+        self.scores, self.evident = np.where(theirs, np.inf, scores), (evident & ~theirs).any(1)
+        self.flagged = (self.scores.min(1) < self.threshold) | self.evident
+        self.p_by_chance = by_chance(self.minima[self.training], self.held)
+
+    @property
+    def rate(self) -> float:
+        """The probability that an innocent training patient lies below the k-th lowest held-out one: k / (S + 1)."""
+        return self.k / (len(self.held) + 1)
+
+    def _threshold(self, held: Array) -> float:
+        """Below the k-th lowest minimum, and below the lowest tenth of images, by a margin; nothing is, where the
+        images approach fewer than five held-out patients."""
+        return min(float(held[self.k - 1]), -_TENTH) - MARGIN if np.isfinite(held).sum() >= MIN_SUBJECTS else -np.inf
+
+    def held_out_flagged(self) -> int:
+        """How many held-out patients would be flagged if each in turn were judged by the others."""
+        return sum(score < self._threshold(np.delete(self.held, i)) for i, score in enumerate(self.held[:self.k]))
+
+    def p(self, minima: Array) -> Array:
+        """Conformal p-values of patients, at least 1 / (S + 1), S held-out patients.
+
+        Source: Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005, section 2.2.
+        """
+        below = np.searchsorted(self.held, minima, side="right")
+        p: Array = np.where(np.isfinite(minima), (1.0 + below) / (len(self.held) + 1), 1.0)
+        return p
 
 
-def share_of_copies(flagged: float, of: int, calibration: Calibration) -> tuple[float, Interval | None]:
-    """(F - F_cal) / (1 - F_cal), clipped at 0, and its 95% interval, not clipped; None below five on either side.
+def by_chance(training: Array, held: Array) -> float:
+    """The probability, under exchangeable minima, of as many training patients below the lowest held-out ones.
 
-    F is the share `flagged` `of` so many independent images or subjects; F_cal what is expected of a perfect generator,
-    k / (S + 1).
-
-    Source: F has Clopper and Pearson's interval (Biometrika 1934), which has a width at 0 too; the rate at which fresh
-    patients pass the k-th lowest of S has the distribution Beta(k, S + 1 - k); their difference is put together as in
-    Newcombe's method 10 (Statistics in Medicine 1998), with these limits in the place of Wilson's.
+    Counted are those below the lowest, the second and the fourth lowest; the least of the three p-values, of the
+    negative hypergeometric distribution, is multiplied by three. Held-out patients come first in ties.
     """
-    from scipy.stats import beta
+    from scipy.stats import hypergeom
 
-    own = calibration.rate
-    value = max(0.0, (flagged - own) / max(1.0 - own, 1e-9))
-    if min(of, calibration.n_subjects) < MIN_SUBJECTS:
+    held, total = np.sort(held), len(training) + len(held)
+    p = [float(hypergeom.cdf(k - 1, total, len(held), int((training < held[k - 1]).sum()) + k - 1))
+         for k in RANKS if k <= len(held)]
+    return min(1.0, len(p) * min(p)) if p else 1.0
+
+
+def adjusted(p: Array) -> Array:
+    """p-values [n] adjusted by Benjamini and Hochberg's procedure, which holds for conformal ones.
+
+    Holm's would never name anybody: its first step asks for p below 0.05 / n, and no conformal p lies below
+    1 / (held-out + 1).
+
+    Source: Benjamini and Hochberg, JRSS B 1995; Bates et al., Annals of Statistics 2023 (conformal p-values).
+    """
+    order = np.argsort(p)[::-1]
+    values = np.minimum.accumulate(p[order] * len(p) / np.arange(len(p), 0, -1))
+    result: Array = np.minimum(values, 1.0)[np.argsort(order)]
+    return result
+
+
+def share_of_copies(flagged: int, evident: int, judged: int, rule: Rule) -> tuple[float, Interval | None]:
+    """The estimated share of copies among `judged` images and its 95% interval, both in [0, 1]; None below five images.
+
+    Estimated is (F - H) / (1 - H), F the share of flagged images, H that of the held-out patients who would be flagged
+    if each were judged by the others; evident copies need no such comparison and are the least. The lower end is that
+    of the evident ones alone while `p_by_chance` is not small.
+
+    Source: Clopper and Pearson's intervals (Biometrika 1934) of both, put together as in Newcombe's method 10
+    (Statistics in Medicine 1998), with these limits in the place of Wilson's.
+    """
+    share, surely, n = flagged / judged, evident / judged, max(len(rule.held), 1)
+    chance = rule.held_out_flagged() / n
+    value = min(1.0, max(0.0, surely, (share - chance) / max(1.0 - chance, 1e-9)))
+    if judged < MIN_SUBJECTS:
         return value, None
-    low, high = clopper_pearson(flagged, of)
-    least, most = beta.ppf((0.025, 0.975), calibration.rank, calibration.size + 1 - calibration.rank)
-    apart = flagged - own
-    down, up = np.hypot(flagged - low, most - own), np.hypot(high - flagged, own - least)
-    return value, tuple(float(min(x / (1.0 - own), 1.0)) for x in (apart - down, apart + up))  # type: ignore[return-value]
+    low, high = clopper_pearson(share, judged)
+    least, most = clopper_pearson(chance, n)
+    down, up = np.hypot(share - low, most - chance), np.hypot(high - share, chance - least)
+    lower = clopper_pearson(surely, judged)[0]
+    if rule.p_by_chance < CHANCE:
+        lower = max(lower, share - chance - down)
+    return value, (min(value, lower), min(1.0, max(value, share - chance + up)))
 
 
 def clopper_pearson(share: float, n: float) -> Interval:
@@ -364,23 +295,106 @@ def clopper_pearson(share: float, n: float) -> Interval:
     return low, high
 
 
-def by_chance(flagged: int, of: int, calibration: Calibration) -> float:
-    """The probability of as many flagged among images of a perfect generator: negative hypergeometric."""
-    from scipy.stats import betabinom
-
-    k = calibration.rank
-    return float(betabinom.sf(flagged - 1, of, k, calibration.size + 1 - k)) if flagged else 1.0
-
-
-def verdict(evident: int, chance: float, interval: Interval | None) -> Verdict:
-    """copies: an evident one, or surely more than 1% of the images; suspicious: more flagged than chance explains."""
-    if evident or (interval is not None and interval[0] > MATERIAL):
+def verdict(exact: int, evident: int, p_by_chance: float, interval: Interval | None) -> Verdict:
+    """copies: one that is the same picture, two evident ones, or surely more than 1% of the images; suspicious: an
+    evident one, or more training patients approached than chance explains."""
+    if exact or evident > 1 or (p_by_chance < SURE and interval is not None and interval[0] > MATERIAL):
         return "copies"
-    return "suspicious" if chance < CHANCE or (interval is not None and interval[0] > 0) else "clean"
+    return "suspicious" if evident or p_by_chance < CHANCE else "clean"
 
 
-def _quantile(values: Array, weights: Array, q: float) -> float:
-    """Quantile of weighted values: linear between the middles of their weights."""
-    order = np.argsort(values)
-    ends = np.cumsum(weights[order])
-    return float(np.interp(q * ends[-1], ends - weights[order] / 2, values[order]))
+def _told(synthetic: Sample, pool: Pool, near: Nearest, rule: Rule, exact: Bools, doubles: Index) -> dict[str, Any]:
+    judged = int(near.judged.sum())
+    flagged, scores = rule.flagged | exact, rule.scores.min(1)
+    evident = rule.evident | exact
+    value, interval = share_of_copies(int(flagged.sum()), int(evident.sum()), judged, rule)
+    told = verdict(int(exact.sum()), int(evident.sum()), rule.p_by_chance, interval)
+    if rule.seen.sum() > 1 and told == "clean":
+        told = "suspicious"
+    channel = rule.scores.argmin(1)
+    owner = near.subject[np.arange(len(channel)), channel, 0]
+    p = rule.p(rule.minima[rule.training])
+    copied: list[dict[str, Any]] = []
+    for subject, own, q in zip(rule.training, p, adjusted(p), strict=True):
+        theirs = flagged & (owner == subject)
+        if theirs.any():
+            copied.append({"subject": str(pool.names[subject]), "images": int(theirs.sum()),
+                           "evident": bool((evident & theirs).any()), "p": float(own), "q": float(q)})
+    details = {
+        "verdict": told, "rate": rule.rate, "resolution": 1 / (len(rule.held) + 1),
+        "calibration_subjects": len(rule.held), "training_subjects": len(rule.training),
+        "left_out": sorted(pool.names[subject] for subject in doubles), "flagged": int(flagged.sum()),
+        "expected_subjects": rule.rate * len(rule.training), "p_by_chance": rule.p_by_chance,
+        "evident": int(evident.sum()), "exact": int(exact.sum()), "held_out_evident": int(rule.seen.sum()),
+        "judged": judged, "flagged_images": [synthetic.ids[i] for i in np.flatnonzero(flagged)[:MOST_LISTED]],
+        "copied": sorted(copied, key=lambda one: -one["images"])[:MOST_LISTED],
+        "pairs": [_pair(synthetic, pool, near, i, int(channel[i]), p=float(rule.p(scores[i:i + 1])[0]),
+                        flagged=bool(flagged[i]))
+                  for i in np.argsort(scores, kind="stable")[:WORST] if np.isfinite(scores[i])]}
+    caveat = _caveat(details, len(near.view) - judged)
+    return {"value": value, "interval": interval, "floor": 0.0, "details": details | {"caveat": caveat},
+            "caveat": caveat}
+
+
+def _pair(synthetic: Sample, pool: Pool, near: Nearest, i: int, channel: int, **more: Any) -> dict[str, Any]:
+    """What the i-th image is nearest to in a channel."""
+    return {"synthetic": synthetic.ids[i], "real": pool.ids[near.row[i, channel]], "channel": CHANNELS[channel],
+            "view": view_name(int(near.view[i]) if channel else 0),
+            "distance": float(near.distance[i, channel, 0]), **more}
+
+
+def _caveat(details: dict[str, Any], empty: int) -> str:
+    notes = [f"calibrated by {counted(details['calibration_subjects'], 'held-out subject')}: an innocent training "
+             f"patient would be flagged with a probability below {details['rate']:.1%}"]
+    if details["rate"] > TARGET:
+        notes.append(f"too few for a rate of {TARGET:.0%}, which takes as many as {round(1 / TARGET) - 1}")
+    if details["left_out"]:
+        notes.append(f"{counted(len(details['left_out']), 'held-out subject')} left out whose images are in train too")
+    if details["held_out_evident"]:
+        notes.append(f"{counted(details['held_out_evident'], 'image')} evidently copied from held-out patients, whom "
+                     "the generator must have seen")
+    if empty:
+        notes.append(f"{counted(empty, 'image')} not judged, which show too little")
+    return "; ".join([*notes, _BLIND])
+
+
+# ---- test against training images
+
+def _leaked(test: Sample, pool: Pool, reference: Reference) -> tuple[dict[str, Any], Index]:
+    """Value, interval and details; and the numbers of the held-out subjects, of val too, who are in train as well.
+
+    Real against real needs no other scale than that of near-duplicates in `prepare`.
+    """
+    rows = pool.rows[pool.held_out[pool.subjects[pool.rows]]]
+    owner = pool.subjects[rows]
+    if not len(rows):
+        return {"caveat": _EMPTY}, np.zeros(0, np.intp)
+    near, done = [], 0
+    for images in pool.parts(rows):
+        near.append(reference.pictures.nearest(small(images), owner[done:done + len(images)]))
+        done += len(images)
+    subject, place, distance, view = (np.concatenate([getattr(part, name) for part in near])
+                                      for name in ("subject", "row", "distance", "view"))
+    usual = distance[:, min(1, distance.shape[1] - 1)]
+    enough = len(reference.pictures.subjects) >= FEWEST_SUBJECTS
+    training = ~pool.held_out[subject] & np.isfinite(distance)
+    first, n = training.argmax(1), np.arange(len(rows))
+    nearest_training = np.where(training.any(1), distance[n, first], np.inf)
+    copies = nearest_training < (far_nearer_than_usual(usual) if enough else IDENTICAL)
+    doubles = np.unique(owner[copies])
+    of_test = np.isin(rows, np.arange(pool.ends[0], pool.ends[1]))
+    shares = [float(copies[owner == one].mean()) for one in np.unique(owner[of_test])]
+    if not shares:
+        return {"caveat": _EMPTY}, doubles
+    leaked, same = copies & of_test, nearest_training < IDENTICAL
+    worst = [i for i in np.argsort(nearest_training, kind="stable") if of_test[i] and np.isfinite(nearest_training[i])]
+    value = float(np.mean(shares))
+    details = {
+        "verdict": verdict(int((leaked & same).sum()), int(leaked.sum()), 1.0, None), "flagged": int(leaked.sum()),
+        "judged": int(of_test.sum()), "flagged_images": [pool.ids[row] for row in rows[leaked]][:MOST_LISTED],
+        "copied": [{"subject": pool.names[one]} for one in np.unique(owner[leaked])][:MOST_LISTED],
+        "pairs": [{"test": pool.ids[rows[i]], "real": pool.ids[reference.rows[place[i, first[i]]]],
+                   "channel": "pixels", "view": view_name(int(view[i, first[i]])),
+                   "distance": float(nearest_training[i]), "flagged": bool(copies[i])} for i in worst[:WORST]]}
+    interval = clopper_pearson(value, len(shares)) if len(shares) >= MIN_SUBJECTS else None
+    return {"value": value, "interval": interval, "floor": 0.0, "details": details}, doubles
