@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -157,3 +158,32 @@ def test_names_that_are_no_text_come_through(tmp_path: Path) -> None:
     assert r"M\udcfcller.png" in {o["path"] for o in table(tmp_path / "out.private" / "sources.csv")}
     assert [(s["path"], s["reason"].isprintable()) for s in table(tmp_path / "out.private" / "skipped.csv")] == [
         (r"bad\udcff\n.png", True)]
+
+
+def test_names_that_differ_only_as_they_are_written_are_told(tmp_path: Path) -> None:
+    """The same accent on two systems is one name; case and blanks are for the user to judge."""
+    said: list[str] = []
+    accents = [normalize(form, "bénin") for form in ("NFC", "NFD")]
+    lines = [f"{i:03d}.png,{'Anna' if i else 'anna'}{i // 4},{label}\n"
+             for i, label in enumerate([*["benign", "Benign"] * 4, *accents * 2])]
+    pictures(tmp_path / "in", 12)
+    names = sorted(path.name for path in (tmp_path / "in").iterdir())
+    (tmp_path / "in" / "files.csv").write_text("path,subject,label\n" + "".join(
+        name + line[line.index(","):] for name, line in zip(names, lines, strict=True)), encoding="utf-8-sig")
+    data = prepare(tmp_path / "in", tmp_path / "out", size=16, say=said.append)
+    assert data.info.classes == ("Benign", "benign", accents[0])
+    warnings = " ".join(data.info.fingerprint["warnings"])
+    assert "the classes 'Benign' and 'benign' differ only in case" in warnings
+    assert "1 subject called as another" in warnings and "nna0" not in warnings
+    assert "subjects called nearly the same: 'Anna0' and 'anna0'" in said
+
+
+def test_domains_that_are_one_file_on_many_systems_are_refused(tmp_path: Path) -> None:
+    pictures(tmp_path / "in", 4)
+    names = sorted(path.name for path in (tmp_path / "in").iterdir())
+    (tmp_path / "in" / "files.csv").write_text("path,subject,domain\n" + "".join(
+        f"{name},s{i // 2},{('Flow', 'flow')[i % 2]}\n" for i, name in enumerate(names)))
+    with pytest.raises(UserError, match="the domains Flow and flow differ only in case"):
+        prepare(tmp_path / "in", tmp_path / "out", size=16)
+    data = prepare(tmp_path / "in", tmp_path / "out", size=16, domains=["Flow"])
+    assert data.info.domains == ("Flow",)

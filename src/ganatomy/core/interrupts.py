@@ -55,7 +55,8 @@ def _handled(handler: Callable[[int, Any], object]) -> Iterator[None]:
     before = {}
     try:
         for number in SIGNALS:
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # as nohup leaves SIGHUP
+            # nohup has SIGHUP ignored; shells ignore SIGINT in the background, and it is yet sent there on purpose
+            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, handler)
     except ValueError:  # only the main thread is told of signals
         pass
@@ -63,7 +64,7 @@ def _handled(handler: Callable[[int, Any], object]) -> Iterator[None]:
         yield
     finally:
         for number, own in before.items():
-            signal.signal(number, own)
+            signal.signal(number, signal.SIG_DFL if own is None else own)
 
 
 def _raise(number: int, frame: object) -> None:

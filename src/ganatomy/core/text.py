@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 Interval = tuple[float, float]
 Say = Callable[[str], None]  # what is called with lines for the user
 MOST_DECIMALS = 6
 NOTHING = "-"  # of a value that there is not
+ALIKE = "case, blanks or the form of their letters"
 
 
 def counted(n: int, noun: str) -> str:
@@ -39,6 +42,14 @@ def compact(n: int) -> str:
 def printable(text: str) -> str:
     """A name with line breaks, other control characters and bytes that are no UTF-8 written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Those among the names that differ only in `ALIKE`, together; people and many file systems take them for one."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        groups["".join(normalize("NFKC", name).casefold().split())].add(name)
+    return [sorted(own) for own in groups.values() if len(own) > 1]
 
 
 def typed(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.text import counted
+from ganatomy.core.text import ALIKE, alike, counted, listed
 from ganatomy.data.geometry import Axis, View, acquired, orientation, view
 from ganatomy.data.images import LONGEST_SIDE, Header, Unreadable
 from ganatomy.data.parallel import FEW, in_order, progress
@@ -73,6 +73,9 @@ def make_survey(source: Path, dataset: Path, scratch: Path, options: Options, ke
     refuse_unknown("domain", filter(None, [options.resample_to]), {e.domain for e in layout.entries}, "--resample-to")
     chosen, masks = choose_domains(layout.entries, options.domains, options.masks,
                                    options.unpaired or layout.unpaired, say)
+    for twins in alike([*chosen, *masks]):
+        raise UserError(f"the domains {listed(twins)} differ only in {ALIKE}, and are one file on many systems",
+                        where=source, fix=f"rename them in the source, or add --domain {twins[0]}=REGEX for all")
     unpaired = (options.unpaired or layout.unpaired) and len(chosen) > 1
     if unpaired and masks and not _one_each(layout.entries, chosen):
         say(f"left out, since nothing says to which contrast's images they belong: {', '.join(masks)}")
@@ -81,6 +84,12 @@ def make_survey(source: Path, dataset: Path, scratch: Path, options: Options, ke
     visits, skipped, left_out = _visits(source, layout, chosen, masks, options, say)
     plan, warnings = make_plan(visits, chosen, masks, unpaired, options, key, say)
     warnings += unequal_counts(visits)
+    warnings += [f"the classes {listed(map(repr, twins))} differ only in {ALIKE}: if they are one, name them alike"
+                 for twins in alike(entry.label for entry in layout.entries)]
+    if many := alike(entry.subject for entry in layout.entries):  # whose names are not to be stored
+        say(f"subjects called nearly the same: {listed(map(repr, many[0]))}")
+        warnings.append(f"{counted(len(many), 'subject')} called as another but for {ALIKE}: if they are one patient, "
+                        "name them alike, or that one may be in train and in test")
     if not layout.subjects_known:
         warnings.insert(0, "nothing says which images belong to one patient: each counts as a subject of its own, so "
                            "one patient may be in train and in test, and results will look better than they are; "

@@ -69,7 +69,7 @@ def collect_identifiers(layout: Layout, source: Path, origins: Iterable[Origin] 
         pairs |= {("path", folder), *(("folder", part) for part in folder.split("/"))}
     host = socket.gethostname()
     pairs |= {("host", host), ("host", host.partition(".")[0]), ("home", str(Path.home())), ("user", Path.home().name)}
-    with suppress(OSError, KeyError):  # a container may know no user of this number
+    with suppress(OSError, KeyError, ImportError):  # a container may know no user of this number
         pairs.add(("user", getpass.getuser()))
     values = {(kind, value.strip()) for kind, value in pairs if value.strip(" ./")}
     # names whose bytes are no UTF-8 are taken for latin-1

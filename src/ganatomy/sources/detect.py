@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from ganatomy import formats
 from ganatomy.core.errors import UserError
@@ -293,9 +294,13 @@ def _check_source(source: Path) -> None:
 
 def _printable(layout: Layout) -> Layout:
     """What is shown, stored and written down can be; `path` stays as the file system has it."""
-    entries = [e if all(map(str.isprintable, (e.name, e.subject, e.session, e.label, e.group))) else
-               replace(e, name=printable(e.name), subject=printable(e.subject), session=printable(e.session),
-                       label=printable(e.label), group=printable(e.group)) for e in layout.entries]
+    def plain(text: str) -> str:
+        return printable(normalize("NFC", text))  # an accent typed on another system is the same accent
+
+    entries = [e if all(text.isascii() and text.isprintable() for text in (e.name, e.subject, e.session, e.label,
+                                                                           e.group)) else
+               replace(e, name=plain(e.name), subject=plain(e.subject), session=plain(e.session),
+                       label=plain(e.label), group=plain(e.group)) for e in layout.entries]
     return replace(layout, entries=entries, notes=[printable(note) for note in layout.notes],
                    unmatched=[(printable(name), why) for name, why in layout.unmatched])
 

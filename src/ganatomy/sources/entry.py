@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def natural(text: str) -> str:
 
 def safe_name(text: str) -> str:
     """A domain's or class's name, fit for a file name."""
-    return re.sub(r"[^\w.+-]+", "-", text.strip()).strip("-.")[:60] or "image"
+    return re.sub(r"[^\w.+-]+", "-", normalize("NFC", text.strip())).strip("-.")[:60] or "image"
 
 
 def is_prepared(folder: Path) -> bool:

@@ -145,8 +145,8 @@ def series_folders(items: Sequence[Item]) -> dict[Item, str]:
             continue
         number = item.series.facts.series_number
         place = str(Path(item.series.name).parent / (f"series-{number:03d}" if number is not None else "series"))
-        taken[place] += 1
-        folders[item] = place if taken[place] == 1 else f"{place}-{taken[place]}"
+        taken[place.lower()] += 1  # of two that differ in case many file systems make one
+        folders[item] = place if taken[place.lower()] == 1 else f"{place}-{taken[place.lower()]}"
     return folders
 
 
