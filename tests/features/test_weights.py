@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from ganatomy.cli.main import cli
 from ganatomy.core.errors import UserError
+from ganatomy.core.files import file_sha256
 from ganatomy.features import weights
 from ganatomy.features.extractors import Inception2015
 
@@ -68,7 +69,7 @@ def test_the_canonical_file_counts_by_its_own_hash(
     monkeypatch.setattr(weights, "TENSORS_SHA256", "0" * 64)
     with pytest.raises(UserError, match="does not hold the InceptionV3 of 2015"):
         weights.install("inception", source)
-    monkeypatch.setattr(weights, "FILE_SHA256", weights.file_sha256(source))
+    monkeypatch.setattr(weights, "FILE_SHA256", file_sha256(source))
     weights.install("inception", source)
     assert weights.load("inception")[1] == weights.tensors_sha256(small)
 

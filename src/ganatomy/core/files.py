@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import glob
+import hashlib
 import io
 import json
 import os
@@ -141,6 +142,12 @@ def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
 def write_json(path: Path, value: Any, mode: int | None = None) -> None:
     """Write indented JSON atomically; NaN and infinity are refused (ValueError)."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def record_command(file: Path, command: str) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import atomic_path, disk_errors, scratch_folder
+from ganatomy.core.files import atomic_path, disk_errors, file_sha256, scratch_folder
 from ganatomy.features.inception_network import PARTS, shapes
 
 URL = ("https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -196,12 +196,6 @@ def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
         values = tensors[name].detach().contiguous().numpy().astype("<f4", copy=False)
         digest.update(f"{name} {tuple(shape)} ".encode() + values.tobytes())
     return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Sha256 of a file."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def complete(tensors: Mapping[str, torch.Tensor]) -> bool:

@@ -36,11 +36,17 @@ _METRICS = {"f1": "F1", "average_precision": "average precision", "roc_auc": "RO
 
 @dataclass(frozen=True)
 class Pair:
-    """Treatment against reference."""
+    """Treatment against reference.
+
+    Attributes:
+        corrected: by Holm, as all are but the primary comparison and its companion: "helps" takes both of these, and
+            where both must be true neither needs a correction (an intersection-union test; Berger, Technometrics 1982).
+    """
 
     treatment: str
     reference: str
     primary: bool = False
+    corrected: bool = True
 
 
 def pairs_of(arms: Sequence[str]) -> list[Pair]:
@@ -50,7 +56,8 @@ def pairs_of(arms: Sequence[str]) -> list[Pair]:
     ORG; augmentation against none, the stronger against flips; synthetic images alone against real ones.
     """
     by_parts, primary = by_parts_of(arms), primary_of(arms)
-    pairs = [Pair(arm.name, reference, (arm.name, reference) == primary)
+    together = (primary, companion_of(primary, arms)) if primary else ()
+    pairs = [Pair(arm.name, reference, (arm.name, reference) == primary, (arm.name, reference) not in together)
              for arm in map(named, arms) for reference in _references(arm, by_parts)]
     return sorted(pairs, key=lambda pair: not pair.primary)
 
@@ -129,7 +136,7 @@ class Frame:
 
 
 def answer_of(difference: Estimate, margin: float, p_holm: float | None) -> Answer:
-    """What one difference in F1 allows to conclude; `p_holm` is None for the primary one, which needs no correction.
+    """What one difference in F1 allows to conclude; `p_holm` is None for a pair that needs no correction.
 
     Helps (hurts): the interval is above (below) 0, the difference is at least the margin, and Holm's p is below 0.05.
     Does not help: the interval is below the margin, so that a gain that matters is ruled out.
@@ -201,8 +208,8 @@ def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[st
             scores: Sequence[Row] = ()) -> dict[str, Any]:
     """The study's answer: verdict, sentence, why (sentences), and the primary comparison's arms.
 
-    Helps needs two: the primary comparison, and (Holm) the same without augmentation, where that is in the study. It is
-    can't tell where the two disagree, a negative control helps too, or neither classifier has surely learnt anything.
+    Helps needs two: the primary comparison, and the same without augmentation, where that is in the study. It is can't
+    tell where the two disagree or a negative control helps too.
     """
     answered = {(row["treatment"], row["reference"]): row for row in contrasts if row["answer"] is not None}
     primary = next((row for row in answered.values() if row["primary"]), None)
@@ -216,10 +223,7 @@ def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[st
     failed = [c["treatment"] for c in controls if c["source"] != "FRESH" and not c["as_expected"]]
     if answer == HELPS and failed:
         answer, against = CANT_TELL, [*against, f"{' and '.join(failed)} came out as helping too, which cannot be."]
-    ignorance = _ignorance(names, scores)
-    if ignorance and answer == DOES_NOT:
-        answer = CANT_TELL
-    why = [*against, *ignorance, primary["sentence"], *([other["sentence"]] if other else []),
+    why = [*against, *_ignorance(names, scores), primary["sentence"], *([other["sentence"]] if other else []),
            *(c["says"] for c in controls), *_limits(primary, other, frame)]
     return {"verdict": answer, "primary": list(names), "sentence": _sentence(answer, primary, frame), "why": why}
 
@@ -227,8 +231,7 @@ def verdict(contrasts: Sequence[Row], controls: Sequence[Row], arms: Sequence[st
 def _agreed(primary: Row, other: Row | None) -> tuple[Answer, list[str]]:
     """The primary comparison's answer; can't tell, and why, where the one without augmentation contradicts it."""
     answer: Answer = primary["answer"]
-    if other is None or (answer == HELPS) == (
-            (other["difference"] or 0) > 0 and other["p_holm"] is not None and other["p_holm"] < LEVEL):
+    if other is None or (answer == HELPS) == (other["interval"] is not None and other["interval"][0] > 0):
         return answer, []
     won, lost = (primary, other) if answer == HELPS else (other, primary)
     return CANT_TELL, [f"The two comparisons that must agree do not: {won['treatment']} beats {won['reference']}, but "

@@ -27,7 +27,7 @@ from ganatomy.evaluation.verdicts import copies as audited
 from ganatomy.features.base import choose
 from ganatomy.generators.generation import generate
 from ganatomy.metrics import copies, diversity, kernel
-from ganatomy.metrics.base import Sample, Samples
+from ganatomy.metrics.base import Result, Sample, Samples
 from ganatomy.metrics.floors import blurred
 from ganatomy.studies.classifiers import TrainingSet, decide, select, train_classifier
 from ganatomy.studies.folder import REMOVE_CELL, Cell, GanFolder, StudyFolder, mended
@@ -258,7 +258,8 @@ def _audit(roles: Roles, label: str, synthetic: Dataset) -> dict[str, Any]:
 
     The audit of copies calibrates itself by these and by the images of the pool that this GAN has not learnt from.
     `blurred` is the kernel distance of the blurred training images, a yardstick: worse than these is poor; `copies` the
-    light and the sentence of the verdict; the other keys are as in metrics.json.
+    light and the sentence of the verdict; the other keys are as in metrics.json. There are no results for a class that
+    this fold does not hold out, as may be with several negative ones.
     """
     extractor, learnt = choose(), roles.subset.of(label)
 
@@ -266,16 +267,16 @@ def _audit(roles: Roles, label: str, synthetic: Dataset) -> dict[str, Any]:
         return Sample(roles.dataset.stack(rows, roles.settings.size), [r.subject for r in rows], extractor=extractor,
                       ids=[r.image_id for r in rows])
 
-    drawn, train, unseen = synthetic.rows(), real(learnt), roles.subset.unseen[label]
-    samples = Samples(real([r for r in roles.held_out if r.label == label]),
-                      Sample(synthetic.stack(drawn, roles.settings.size), extractor=extractor), train,
-                      real(unseen) if unseen else None)
-    soft = kernel.compute(samples.with_control(blurred(train, len(drawn))))[0].value
-    results = [r for metric in (kernel, diversity, copies) for r in metric.compute(samples)]
-    known = [r for r in results if r.value is not None]
-    light, says = audited([r for r in known if r.name != "Leak"])  # the protocol keeps test patients out of every GAN
+    drawn, results, soft = synthetic.rows(), list[Result](), None
+    if tested := [r for r in roles.held_out if r.label == label]:
+        train, unseen = real(learnt), roles.subset.unseen[label]
+        samples = Samples(real(tested), Sample(synthetic.stack(drawn, roles.settings.size), extractor=extractor), train,
+                          real(unseen) if unseen else None)
+        soft = kernel.compute(samples.with_control(blurred(train, len(drawn))))[0].value
+        results = [r for metric in (kernel, diversity, copies) for r in metric.compute(samples) if r.value is not None]
+    light, says = audited([r for r in results if r.name != "Leak"])  # the protocol keeps test patients out of every GAN
     return {"label": label, "training_subjects": len({r.subject for r in learnt}), "training_images": len(learnt),
-            "synthetic_images": len(drawn), "results": [r.to_json() for r in known], "blurred": soft,
+            "synthetic_images": len(drawn), "results": [r.to_json() for r in results], "blurred": soft,
             "copies": {"light": light, "says": says}}
 
 

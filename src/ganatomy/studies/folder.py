@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import (
     claimed,
     disk_errors,
+    file_sha256,
     private_folder,
     private_path,
     write_csv,
@@ -250,13 +250,14 @@ class CellFolder:
 
     def note_done(self, files: Iterable[Path], **more: float) -> None:
         """Write done.json: the cell is finished; these are its files, with the SHA-256 of each."""
-        write_json(self.done_file, {**more, "files": {f.relative_to(self.path).as_posix(): _sha256(f) for f in files}})
+        hashes = {f.relative_to(self.path).as_posix(): file_sha256(f) for f in files}
+        write_json(self.done_file, {**more, "files": hashes})
 
     def check_files(self) -> None:
         """Raise `UserError` if a file is not as it was when the cell was done."""
         for name, wanted in self._hashes().items():
             with reading(self.path / name, REMOVE_CELL):
-                same = _sha256(self.path / name) == wanted
+                same = file_sha256(self.path / name) == wanted
             if not same:
                 raise UserError("has been changed since its cell was done", where=self.path / name, fix=REMOVE_CELL)
 
@@ -310,8 +311,3 @@ class GanFolder:
         """What the study's answer rests on: its audit, the images it learnt from and those that it drew."""
         return [self.audit_file, *(p for folder in (self.data, self.synthetic) for p in sorted(folder.iterdir())
                                    if p.is_file())]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

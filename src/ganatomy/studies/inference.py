@@ -1,9 +1,10 @@
-"""Values of every arm and k with their intervals and p-values, from few subjects, two seeds and overlapping refits.
+"""Values of every arm and k with one 95% interval and p-value, from few subjects, two seeds and overlapping refits.
 
-Folds are fixed: each subject is held out once, and nothing is learnt by pretending otherwise. The bootstrap resamples
-the test subjects of each fold, within strata of the classes that a subject has, and uses the same draws for all arms,
-k and seeds, so that what arms share cancels in their differences. Of a stratum of S subjects S - 1 are drawn and
-weighted S / (S - 1): then the variance of the replicates is right for few subjects too (Rao & Wu, JASA 1988).
+Folds are fixed: each subject is held out once, and nothing is learnt by pretending otherwise. The variance of a value
+has two parts. *Test subjects*: a bootstrap resamples them within folds and strata of the classes that a subject has,
+with the same draws for all arms, k and seeds, so that what arms share cancels in their differences. Of a stratum of S
+subjects S - 1 are drawn and weighted S / (S - 1): then the variance of the replicates is right for few subjects too
+(Rao & Wu, JASA 1988). *Training*: by how much refits of one fold differ more than their test subjects make them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
-from ganatomy.studies.predictions import Array, Bools, Metric, Outcomes
+from ganatomy.studies.predictions import RANKING, Array, Bools, Metric, Outcomes
 
 Interval = tuple[float, float]
 NONE = 1e-18  # a variance that is rounding
@@ -32,15 +33,10 @@ class Error(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with two 95% intervals, over test subjects and seeds and over refits, and the wider one.
-
-    `p` is the larger of the two p-values of "it is 0"; below 0.05 just where `interval` leaves 0 out.
-    """
+    """A value, its 95% interval, and the p-value of "it is 0", below 0.05 just where the interval leaves 0 out."""
 
     value: float
     interval: Interval | None = None
-    bootstrap_interval: Interval | None = None
-    refit_interval: Interval | None = None
     p: float | None = None
 
 
@@ -50,8 +46,7 @@ def estimate(measured: Measured, ks: Sequence[int], arm: int, reference: int | N
 
     Args:
         freedom: degrees of freedom of a variance over test subjects; None where these are too few for an interval.
-        external: all classifiers judged the same subjects, so that refits do not differ by their test subjects; what
-            these vary is added to what refits do.
+        external: all classifiers judged the same subjects.
     """
     def own(values: Array) -> Array:
         """Of [arms, k, ...] the figure [...]; the same numbers in both arms give exactly 0."""
@@ -63,40 +58,40 @@ def estimate(measured: Measured, ks: Sequence[int], arm: int, reference: int | N
         return Estimate(value)
     fewest = freedom + (1 if external else measured.refits.shape[2])
     subjects = _at_least(Error(_variance(own(measured.draws)), freedom), fewest)
-    boot = _sum(subjects, over_seeds(own(measured.exchanged)))
-    refits = over_refits(own(measured.refits))
-    refits = _sum(refits, subjects) if external else refits
-    if not (math.isfinite(boot.variance) and math.isfinite(refits.variance)):
-        return Estimate(value)
-    (first, p_first), (second, p_second) = _test(value, boot), _test(value, refits)
-    return Estimate(value, max(first, second, key=lambda own: own[1]), first, second, max(p_first, p_second))
+    error = with_training(subjects, own(measured.refits))
+    return _test(value, error) if math.isfinite(error.variance) else Estimate(value)
 
 
-def over_seeds(exchanged: Array) -> Error:
-    """What seeds add to the variance over subjects of a mean over seeds; [folds, seeds] as in `Measured`.
+ALIKE = 0.125
+"""What all refits of a study have in common by sharing training subjects, as a part of their variance.
 
-    Seeds are independent in each fold, so this is the sum over folds of s^2 / seeds, with s^2 the variance between the
-    values that each of the fold's seeds would give. That seeds differ on just these test subjects is in both variances:
-    the sum is rather too large.
+It would be F / (1 - F) x (folds - 1) / folds if a cell learnt from a share F of its pool's subjects and refits differed
+by nothing else. It was chosen in simulations, for an interval that covers 95% (benchmarks/study_coverage.py).
+"""
+
+
+def with_training(subjects: Error, refits: Array) -> Error:
+    """The variance of a mean over J refits: that over test subjects, and what training adds.
+
+    A fold's refits differ by their seeds (subset, GAN, first weights) and by the test subjects that one seed gets right
+    and another does not. The latter is in the bootstrap already, and is what the differences between seeds vary by from
+    replicate to replicate. The variance that is left, if any, counts 1/J + `ALIKE` times. With one seed folds take the
+    place of seeds. Degrees of freedom are Satterthwaite's, at least the fewer of the two parts'.
+
+    Args:
+        refits: [folds, seeds, 1 + replicates] as in `Measured`.
     """
-    folds, seeds = exchanged.shape
-    if seeds < 2:
-        return Error(0.0, math.inf)
-    return Error(float(exchanged.var(1, ddof=1).sum()) / seeds, folds * (seeds - 1))
-
-
-def over_refits(refits: Array) -> Error:
-    """The corrected variance of a mean over J refits [folds, seeds]: s^2 (1/J + n_test / n_train), J - 1 of freedom.
-
-    Refits share training subjects and so are alike: s^2 / J alone is too small. n_test / n_train = 1 / (folds - 1) is
-    that of the pools of subjects that the folds deal out: the share of one pool in the next makes refits alike, while
-    the k images are drawn anew from it for every seed.
-
-    Source: Nadeau and Bengio, Machine Learning 2003, the corrected resampled t-test; Bouckaert and Frank, PAKDD 2004,
-    use it for repeated folds.
-    """
-    folds, count = len(refits), refits.size
-    return Error(float(refits.var(ddof=1)) * (1 / count + 1 / (folds - 1)), count - 1)
+    if refits.shape[1] == 1:
+        refits = refits.swapaxes(0, 1)
+    apart, freedom = refits - refits.mean(1, keepdims=True), refits.shape[0] * (refits.shape[1] - 1)
+    between = float(np.square(apart[..., 0]).sum()) / freedom
+    tested = sum(_variance(draws) for draws in apart[..., 1:].reshape(-1, apart.shape[2] - 1)) / freedom
+    if between - tested <= NONE:
+        return subjects
+    weight = 1 / refits[..., 0].size + ALIKE
+    total = subjects.variance + weight * (between - tested)
+    parts = subjects.variance ** 2 / subjects.freedom + (weight * between) ** 2 / freedom
+    return Error(total, max(min(freedom, subjects.freedom), total ** 2 / parts))
 
 
 def _at_least(error: Error, subjects: int) -> Error:
@@ -118,23 +113,14 @@ def _variance(draws: Array) -> float:
     return float(kept.var(ddof=1)) if len(kept) > 1 else math.nan
 
 
-def _sum(first: Error, second: Error) -> Error:
-    """Of independent parts; the degrees of freedom are Welch's and Satterthwaite's."""
-    total = first.variance + second.variance
-    if not total > 0:
-        return Error(total, first.freedom)
-    shares = (first.variance / total) ** 2 / first.freedom + (second.variance / total) ** 2 / second.freedom
-    return Error(total, 1 / shares)
-
-
-def _test(value: float, error: Error) -> tuple[Interval, float]:
+def _test(value: float, error: Error) -> Estimate:
     from scipy.stats import t
 
     spread = math.sqrt(error.variance)
     half = float(t.ppf(0.975, error.freedom)) * spread
     if spread == 0:
-        return (value, value), 1.0 if value == 0 else 0.0
-    return (value - half, value + half), 2 * float(t.sf(abs(value) / spread, error.freedom))
+        return Estimate(value, (value, value), 1.0 if value == 0 else 0.0)
+    return Estimate(value, (value - half, value + half), 2 * float(t.sf(abs(value) / spread, error.freedom)))
 
 
 REPLICATES = 2000
@@ -187,16 +173,16 @@ class Measured:
     """One metric, the mean over the positive classes.
 
     Attributes:
-        per_seed: [arms, k, seeds]; the predictions of all folds pooled for each seed. Their mean is the value.
+        per_seed: [arms, k, seeds]; the predictions of all folds pooled for each seed, or the mean over folds of metrics
+            that rank. Their mean is the value.
         draws: [arms, k, replicates], the value with subjects resampled and the seeds as they are.
-        refits: [arms, k, folds, seeds], of each classifier on its own test images.
-        exchanged: [arms, k, folds, seeds], the value if this seed had taken the place of all in its fold.
+        refits: [arms, k, folds, seeds, 1 + replicates], of each classifier on its own test images, as they are and
+            resampled.
     """
 
     per_seed: Array
     draws: Array
     refits: Array
-    exchanged: Array
 
 
 def pool_images(outcomes: Outcomes, grid: Grid, positives: Sequence[str], external: bool = False) -> Pool:
@@ -294,27 +280,21 @@ def _measure_external(pool: Pool, metric: Metric, weights: Array, c: int) -> Mea
     own = np.vstack([np.ones((1, len(truth))), weights])
     each = np.stack([metric(truth, scores[at], decisions[at], own) for at in np.ndindex(shape)])
     refits = np.swapaxes(each.reshape(*shape, -1).mean(-2), 2, 3)  # [arms, k, folds, seeds, 1 + replicates]
-    draws, refits = refits[..., 1:].mean((2, 3)), refits[..., 0]
-    value, own_fold = refits.mean((2, 3), keepdims=True), refits.mean(3, keepdims=True)
-    return Measured(refits.mean(2), draws, refits, value + (refits - own_fold) / refits.shape[2])
+    pooled = refits.mean(2)
+    return Measured(pooled[..., 0], pooled[..., 1:].mean(2), refits)
 
 
 def _measure_held_out(pool: Pool, metric: Metric, weights: Array, c: int) -> Measured:
-    """Rows of weights: every image once, each fold alone, then the replicates."""
     truth, scores, decisions = list(pool.truth.values())[c], pool.scores[c], pool.decisions[c]
     arms, ks, seeds, n = scores.shape
-    folds = int(pool.fold.max()) + 1
-    alone = pool.fold == np.arange(folds)[:, None]
-    own = np.vstack([np.ones((1, n)), alone.astype(np.float64), weights])
-    pooled = np.empty((arms, ks, seeds, len(own)))
-    exchanged = np.empty((arms, ks, folds, seeds))
-    for at in np.ndindex(arms, ks):
-        for s in range(seeds):
-            pooled[at][s] = metric(truth, scores[at][s], decisions[at][s], own)
-        for f, s in np.ndindex(folds, seeds):
-            others = [metric(truth, np.where(alone[f], scores[at][s], scores[at][j]),
-                             np.where(alone[f], decisions[at][s], decisions[at][j]), own[:1])[0]
-                      for j in range(seeds) if j != s]
-            exchanged[at][f, s] = np.mean([pooled[at][s, 0], *others])
-    refits = np.swapaxes(pooled[..., 1:1 + folds], 2, 3)
-    return Measured(pooled[..., 0], pooled[..., 1 + folds:].mean(2), refits, exchanged)
+    own, folds = np.vstack([np.ones((1, n)), weights]), [pool.fold == f for f in range(int(pool.fold.max()) + 1)]
+    refits = np.empty((arms, ks, len(folds), seeds, len(own)))
+    for f, rows in enumerate(folds):
+        for a, k, s in np.ndindex(arms, ks, seeds):
+            refits[a, k, f, s] = metric(truth[rows], scores[a, k, s, rows], decisions[a, k, s, rows], own[:, rows])
+    if metric in RANKING:
+        pooled = refits.mean(2)
+    else:
+        pooled = np.stack([metric(truth, scores[at], decisions[at], own) for at in np.ndindex(arms, ks, seeds)])
+        pooled = pooled.reshape(arms, ks, seeds, len(own))
+    return Measured(pooled[..., 0], pooled[..., 1:].mean(2), refits)

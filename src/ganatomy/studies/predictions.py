@@ -169,6 +169,8 @@ METRICS: dict[str, Metric] = {"f1": f1, "average_precision": average_precision, 
                               "recall": recall, "roc_auc": roc_auc, "balanced_accuracy": balanced_accuracy,
                               "brier": brier, "calibration_error": calibration_error}
 LOWER_IS_BETTER = ("brier", "calibration_error")
+RANKING = (average_precision, roc_auc)
+"""They compare scores with each other, which must be one classifier's: of each fold alone, then averaged."""
 
 
 def ignorant(metric: str, prevalence: float) -> float | None:

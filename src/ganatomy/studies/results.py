@@ -268,14 +268,12 @@ def analyse(outcomes: Outcomes, external: Outcomes | None, ks: Sequence[int], fo
 
         ks, folds, seeds, arms, positives, margin: as given.
         n_images, n_subjects: of the test images. n_positive_subjects: by positive class.
-        scores: rows of arm, k, metric (of scores.METRICS), value, interval, bootstrap_interval, refit_interval,
-            floor (what a classifier scores that knows nothing, see scores.ignorant; None for some), better
-            (higher or lower), per_seed [seeds], per_fold [folds], n_images, n_subjects, n_positive_subjects
-            (those with any).
+        scores: rows of arm, k, metric (of predictions.METRICS), value, interval, floor (what a classifier scores that
+            knows nothing, see predictions.ignorant; None for some), better (higher or lower), per_seed [seeds],
+            per_fold [folds], n_images, n_subjects, n_positive_subjects (those with any).
         cells: rows of arm, k, fold, seed, f1, average_precision, roc_auc: of one classifier on its own test images.
         contrasts: rows of treatment, reference, metric (f1, average_precision, roc_auc), k, difference (treatment less
-            reference), interval (the wider of the next two), bootstrap_interval (over test subjects and seeds),
-            refit_interval (Nadeau and Bengio's), p, p_holm (over all rows of F1 and no k but the primary one; else
+            reference), interval, p, p_holm (over the rows of F1 and no k but the primary one and its companion; else
             None), floor (mean difference between two seeds of the reference; None with one seed), answer (helps, hurts,
             does not help, can't tell; None for rows that only describe: other metrics, single k), sentence, primary.
             The rows with an answer come first, the primary one before all.
@@ -321,7 +319,7 @@ class _Tables:
         self.measured = {name: measure(images, metric, weights) for name, metric in METRICS.items()}
         self.pairs = pairs_of(grid.arms)
         self.frame = Frame(margin, {c: (len(positive[c]), len(negative[c])) for c in truth}, grid.ks, len(grid.folds),
-                           len(grid.seeds), sum(not pair.primary for pair in self.pairs), images.external)
+                           len(grid.seeds), sum(pair.corrected for pair in self.pairs), images.external)
         self.ks: dict[int | None, list[int]] = {  # places in the grid of all k, then of each
             None: list(range(len(grid.ks))), **{k: [place] for place, k in enumerate(grid.ks)}}
 
@@ -344,11 +342,11 @@ class _Tables:
                 floors = [f for f in (ignorant(name, share) for share in shares) if f is not None]
                 score = self._estimate(name, k, arm)
                 rows.append({
-                    "arm": arm, "k": k, "metric": name, "value": score.value, **_intervals(score, (0.0, 1.0)),
+                    "arm": arm, "k": k, "metric": name, "value": score.value, "interval": _within(score, 0, 1),
                     "floor": float(np.mean(floors)) if floors else None,
                     "better": "lower" if name in LOWER_IS_BETTER else "higher",
                     "per_seed": measured.per_seed[place, places].mean(0).tolist(),
-                    "per_fold": measured.refits[place, places].mean((0, 2)).tolist(),
+                    "per_fold": measured.refits[place, places][..., 0].mean((0, 2)).tolist(),
                     "n_images": len(self.images.fold), "n_subjects": len(self.images.names),
                     "n_positive_subjects": self.any_positive})
         return rows
@@ -357,7 +355,7 @@ class _Tables:
         """A row for each classifier."""
         grid = self.grid
         return [{"arm": arm, "k": k, "fold": fold, "seed": seed,
-                 **{name: float(self.measured[name].refits[a, b, c, d]) for name in COMPARED}}
+                 **{name: float(self.measured[name].refits[a, b, c, d, 0]) for name in COMPARED}}
                 for (a, arm), (b, k), (c, fold), (d, seed) in product(*map(enumerate, (
                     grid.arms, grid.ks, grid.folds, grid.seeds)))]
 
@@ -366,14 +364,14 @@ class _Tables:
         estimates = {(pair, name, k): self._estimate(name, k, pair.treatment, pair.reference)
                      for name, k, pair in product(COMPARED, self.ks, self.pairs)}
         p = {key: one.p for key, one in estimates.items()
-             if key[1:] == (COMPARED[0], None) and not key[0].primary and one.p is not None}
+             if key[1:] == (COMPARED[0], None) and key[0].corrected and one.p is not None}
         adjusted = dict(zip(p, holm(list(p.values())), strict=True))
         rows = []
         for (pair, metric, k), difference in estimates.items():
             p_holm = adjusted.get((pair, metric, k))
             answer = answer_of(difference, self.frame.margin, p_holm) if (metric, k) == (COMPARED[0], None) else None
             row = {"treatment": pair.treatment, "reference": pair.reference, "metric": metric, "k": k,
-                   "difference": finite(difference.value), **_intervals(difference, (-1.0, 1.0)), "p": difference.p,
+                   "difference": finite(difference.value), "interval": _within(difference, -1, 1), "p": difference.p,
                    "p_holm": p_holm, "floor": finite(self._floor(metric, k, pair.reference)), "answer": answer,
                    "primary": pair.primary}
             rows.append({**row, "sentence": sentence(row, self.frame)})
@@ -400,8 +398,5 @@ class _Tables:
         return shares
 
 
-def _intervals(one: Estimate, limits: tuple[float, float]) -> dict[str, Any]:
-    each = {"interval": one.interval, "bootstrap_interval": one.bootstrap_interval,
-            "refit_interval": one.refit_interval}
-    low, high = limits
-    return {name: span and (max(low, span[0]), min(high, span[1])) for name, span in each.items()}
+def _within(one: Estimate, least: float, most: float) -> tuple[float, float] | None:
+    return one.interval and (max(least, one.interval[0]), min(most, one.interval[1]))
