@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from ganatomy.core.errors import UserError
+from ganatomy.core.files import write_json
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import read_manifest, write_manifest
 from ganatomy.reports.report import report
-from ganatomy.studies.cell import Roles, _audit, figure_of, run_cell
+from ganatomy.studies.cell import Roles, _audit, figure_of, read_audit, run_cell
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.results import write_results
 from tests.studies.study_dataset import write_labelled
@@ -202,12 +203,13 @@ def test_other_data_are_named_once(copy: StudyFolder, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("held_out", [0, 1])
-def test_a_gan_is_audited_by_however_few_held_out_images_there_are(finished: StudyFolder, held_out: int) -> None:
+def test_a_gan_is_audited_by_however_few_held_out_images_there_are(
+        finished: StudyFolder, tmp_path: Path, held_out: int) -> None:
     """With several negative classes a fold may hold out one image of a class, or none, and GAN_ONLY draws them all."""
     roles = Roles(finished, FIRST, finished.open_dataset())
     roles.held_out = [r for r in roles.held_out if r.label == "rare"][:held_out]
-    report = _audit(roles, "rare", Dataset.open(roles.gan("rare").synthetic))
-    json.dumps(report, allow_nan=False)
-    assert report["copies"]["light"] == "grey"
-    assert figure_of(report, "KD") is None
-    assert (figure_of(report, "Diversity") is None) == (held_out == 0)
+    write_json(tmp_path / "audit.json", _audit(roles, "rare", Dataset.open(roles.gan("rare").synthetic)))
+    audit = read_audit(tmp_path / "audit.json")
+    assert audit["copies"]["light"] == "grey"
+    assert figure_of(audit, "KD") is None
+    assert (figure_of(audit, "Diversity") is None) == (held_out == 0)
