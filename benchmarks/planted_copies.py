@@ -1,12 +1,15 @@
 """Copies of training patients, planted among fresh ones: how many the audit finds, and what it says of none.
 
-    python benchmarks/planted_copies.py phantom [--size 64] [--seed 951] [--repeats 20]
-    python benchmarks/planted_copies.py DATASET [--seed 951] [--repeats 20]
+    python benchmarks/planted_copies.py phantom [--size 64] [--seed 951] [--repeats 20] [--smooth]
+    python benchmarks/planted_copies.py blobs [--seed 951] [--repeats 20] [--smooth]
+    python benchmarks/planted_copies.py DATASET [--seed 951] [--repeats 20] [--without sub-0001,sub-0002]
 
-Phantom: 200 training and 60 test subjects, 300 fresh ones in the place of a perfect generator, an image each. Dataset:
-its subjects are dealt anew into 32 for training, 8 for test and the rest fresh, whatever its splits; up to 300 fresh
-images. Of the fresh ones 1, 5 or 20% give way to copies of training images. With --repeats the table is left out, and
-verdicts on fresh subjects alone are counted, a cohort (or a deal) a repeat.
+Phantom: 200 training and 60 test subjects, 300 fresh ones in the place of a perfect generator, an image each. Blobs:
+made-up images of 32 px, three soft blobs in noise of 10% of the grey range; 40 training and 20 test subjects, 200 fresh
+ones. Dataset: its subjects, but for some, are dealt anew into 32 for training, 8 for test and the rest fresh, whatever
+its splits; up to 300 fresh images. Of the fresh ones 1, 5 or 20% give way to copies of training images. With --repeats
+the table is left out, and verdicts on fresh subjects alone are counted, a cohort (or a deal) a repeat. With --smooth
+real images are noisy and fresh ones free of noise: on the phantom noise is Rician, of 5% of the grey range.
 
 A copy is exact; has noise of 5% of the grey range (standard deviation); is blurred by a Gaussian of 1 px at 64, 2 px at
 128; has a gamma of 0.7 or 1.4; is shifted by 4 px along either axis or both; flipped left-right, top-bottom or both;
@@ -32,6 +35,7 @@ from ganatomy.phantoms.cohort import subject_images
 TRAIN, TEST, FRESH = 200, 60, 300
 SHARES = (0.01, 0.05, 0.2)
 BLACK = -1.0
+RICIAN, GRAIN = 0.05, 0.1  # standard deviations of noise, of the grey range
 Image = NDArray[np.float32]
 Change = Callable[[Image, np.random.Generator], Image]
 
@@ -86,6 +90,35 @@ def phantom(seed: int, size: int) -> tuple[Sample, Sample, Sample]:
     return Sample(parts[0]), Sample(parts[1]), Sample(parts[2])
 
 
+def rician(sample: Sample, seed: int) -> Sample:
+    """With the noise of magnitude images."""
+    real, imaginary = np.random.default_rng(seed).normal(0, RICIAN, (2, *sample.images.shape))
+    return Sample((np.clip(np.hypot((sample.images[:] + 1) / 2 + real, imaginary), 0, 1) * 2 - 1).astype(np.float32))
+
+
+def smooth_phantom(seed: int, size: int) -> tuple[Sample, Sample, Sample]:
+    """Noisy train and test, and fresh subjects without noise."""
+    train, test, fresh = phantom(seed, size)
+    return rician(train, seed), rician(test, seed + 1), fresh
+
+
+def blobs(seed: int, fresh_grain: float = GRAIN) -> tuple[Sample, Sample, Sample]:
+    """Train, test and fresh subjects: three soft blobs in noise, 32 px."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:32, :32]
+
+    def some(n: int, grain: float) -> Sample:
+        images = np.zeros((n, 32, 32))
+        for image in images:
+            for _ in range(3):
+                (top, left), width = rng.uniform(4, 28, 2), rng.uniform(2, 5)
+                image += rng.uniform(0.5, 1) * np.exp(-((y - top) ** 2 + (x - left) ** 2) / 2 / width**2)
+        images += grain * rng.standard_normal(images.shape)
+        return Sample((np.clip(images, 0, 1) * 2 - 1)[:, None].astype(np.float32))
+
+    return some(40, GRAIN), some(20, GRAIN), some(200, fresh_grain)
+
+
 def dealt(whole: Sample, seed: int) -> tuple[Sample, Sample, Sample]:
     """32 subjects for training, 8 for test, up to 300 images of the rest."""
     rng = np.random.default_rng(seed)
@@ -127,7 +160,7 @@ def row(name: str, share: float, copies: int, found: Result, images: int) -> Non
 
 
 def repeated(deal: Callable[[int], tuple[Sample, Sample, Sample]], seed: int, repeats: int) -> None:
-    """Verdicts on fresh subjects alone, of all three results."""
+    """Verdicts on fresh subjects alone, and on test subjects."""
     counts: dict[str, dict[str, int]] = {}
     alarms: dict[str, list[float]] = {}
     for repeat in range(repeats):
@@ -148,12 +181,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=951)
     parser.add_argument("--repeats", type=int, default=0)
+    parser.add_argument("--smooth", action="store_true")
+    parser.add_argument("--without", default="", help="subjects of the dataset that are left out, with commas between")
     options = parser.parse_args()
     if options.source == "phantom":
-        deal = partial(phantom, size=options.size)
+        deal = partial(smooth_phantom if options.smooth else phantom, size=options.size)
+    elif options.source == "blobs":
+        deal = partial(blobs, fresh_grain=0.0 if options.smooth else GRAIN)
     else:
         dataset = Dataset.open(options.source)
-        rows = [row for domain in dataset.info.domains[:1] for row in dataset.rows(domain)]
+        rows = [row for domain in dataset.info.domains[:1] for row in dataset.rows(domain)
+                if row.subject not in options.without.split(",")]
         whole = Sample(dataset.images(rows), [row.subject for row in rows])
         _ = whole.features  # once for all deals
         deal = partial(dealt, whole)

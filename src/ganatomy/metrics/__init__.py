@@ -38,7 +38,7 @@ def about(name: str) -> About | None:
 
 
 def is_of(name: str, metric: str) -> bool:
-    """Whether a result of this name is the metric's, as KD-Lite0 is of KD, but Copies-test not of Copies."""
+    """Whether a result of this name is the metric's, as KD-Lite0 is of KD, but Critic-A not of Critic-JS."""
     one = about(name)
     return name == metric or (one is not None and one.name == metric)
 
