@@ -20,17 +20,14 @@ from numpy.typing import NDArray
 from ganatomy.core.text import counted, grouped
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.likeness import (
+    FEWEST_SUBJECTS,
     FINE_BAND,
+    IDENTICAL,
     Array,
-    apply,
-    areas,
+    Pictures,
     band,
-    correlation,
-    detail,
-    spectra,
+    far_nearer_than_usual,
     to_grey,
-    unit,
-    views,
 )
 from ganatomy.data.manifest import Row
 from ganatomy.data.vocabulary import is_mask_name
@@ -38,20 +35,6 @@ from ganatomy.formats import Unreadable
 from ganatomy.sources.entry import WHOLE, Entry, Layout, read_entry
 
 MAX_IMAGES = 5_000
-NEAREST = 3
-"""Other subjects with which an image is compared finely."""
-REACH = 4
-"""Pixels of 64 by which an image may be moved."""
-ZOOMS = (1.0, 0.95, 1.05)
-COARSE, COARSE_BAND = 24, (1.0, 4.0)
-"""Pixels a side of the pictures by which candidates are chosen, and their band."""
-DEVIATIONS = 4.0
-"""A copy is nearer than usual by this many robust standard deviations of the log distance."""
-RATIO = 5.0
-"""... and this many times nearer."""
-IDENTICAL = 0.01
-"""A pair nearer than this is a copy in any data."""
-FEWEST_SUBJECTS = 3
 LEAST_CONTENT = 0.3
 """Images with less contrast than this share of what the fullest tenth has are not compared: what the last slices show,
 a spot or nothing, is alike in all patients."""
@@ -105,11 +88,8 @@ def _evenly(rows: Sequence[Row]) -> list[Row]:
 def compare(images: Array, subjects: Sequence[str]) -> list[tuple[int, int, float]]:
     """Pairs of images of different subjects that are far more alike than is usual between the subjects.
 
-    The distance is 1 - r, where r is the correlation of the band-passed images at the shift, zoom and mirroring at
-    which they agree best: 0 for the same image, about 1 for unrelated ones. The threshold lies 4 robust standard
-    deviations (1.4826 x median absolute deviation) below the median of the log distance of all images to the second
-    of the subjects most like them; the second, so that cohorts in which everybody is there twice are told too.
-    Images are those of `to_grey`; returned are the indices of both and their distance, the nearest first.
+    How near they are, `ganatomy.data.likeness.Pictures` says, and what is usual, `far_nearer_than_usual`. Images are
+    those of `to_grey`; returned are the indices of both and their distance, the nearest first.
     """
     order = np.argsort(np.array(subjects), kind="stable")
     content = np.concatenate([np.sqrt((band(images[i], FINE_BAND) ** 2).mean((1, 2))) for i in _blocks(order)])
@@ -117,63 +97,15 @@ def compare(images: Array, subjects: Sequence[str]) -> list[tuple[int, int, floa
     names, owner = np.unique(np.array(subjects)[order], return_inverse=True)
     if len(names) < 2:
         return []
-    others, distances = _nearest(images, order, owner, min(NEAREST, len(names) - 1))
-    threshold = _threshold(np.sort(distances, axis=1)[:, 1]) if len(names) >= FEWEST_SUBJECTS else IDENTICAL
+    pictures = Pictures((images[i] for i in _blocks(order)), owner)
+    near = [pictures.nearest(images[order[i]], owner[i]) for i in _blocks(np.arange(len(order)))]
+    others, distances = (np.concatenate([getattr(part, name) for part in near]) for name in ("row", "distance"))
+    threshold = far_nearer_than_usual(distances[:, 1]) if len(names) >= FEWEST_SUBJECTS else IDENTICAL
     best: dict[tuple[int, int], float] = {}
     for i, k in zip(*np.nonzero(distances < threshold), strict=True):
         one, other = sorted((int(order[i]), int(order[others[i, k]])))
         best[one, other] = min(float(distances[i, k]), best.get((one, other), 2.0))
     return sorted(((one, other, distance) for (one, other), distance in best.items()), key=lambda pair: pair[2])
-
-
-def _threshold(usual: Array) -> float:
-    logs = np.log(np.maximum(usual, 1e-6))
-    middle = float(np.median(logs))
-    spread = 1.4826 * float(np.median(np.abs(logs - middle)))
-    return max(IDENTICAL, float(np.exp(min(middle - DEVIATIONS * spread, middle - np.log(RATIO)))))
-
-
-def _nearest(images: Array, order: Index, owner: Index, count: int) -> tuple[Index, Array]:
-    """For every image the most similar image of each of `count` other subjects, and the distances, both [n, count].
-
-    Images are taken in `order`, which sorts them by owner; what is returned counts in that order. Candidates come from
-    two kinds of small band-passed images, less their mean over the cohort, so that the anatomy that all share does not
-    count.
-    """
-    known = [np.concatenate([_coarse(images[i], centred) for i in _blocks(order)]) for centred in (False, True)]
-    means = [kind.mean(0) for kind in known]
-    known = [unit(kind - mean) for kind, mean in zip(known, means, strict=True)]
-    starts = np.searchsorted(owner, np.arange(owner[-1] + 2))
-    others = np.zeros((len(order), count), np.intp)
-    distances = np.ones((len(order), count), np.float32)
-    for block in _blocks(np.arange(len(order))):
-        changed = list(views(images[order[block]], ZOOMS))
-        lies = [(kind, unit(_coarse(v, kind == 1) - means[kind])) for v in changed for kind in (0, 1)]
-        likeness = np.stack([np.maximum.reduceat(v @ known[kind].T, starts[:-1], axis=1) for kind, v in lies])
-        likeness[:, np.arange(len(block)), owner[block]] = -2.0  # oneself
-        likely = np.argpartition(likeness.max(0), -count, axis=1)[:, -count:]
-        which = np.take_along_axis(likeness.argmax(0), likely, 1)
-        for (row, k), view in np.ndenumerate(which):
-            kind, vectors = lies[view]
-            span = slice(starts[likely[row, k]], starts[likely[row, k] + 1])
-            others[block[row], k] = span.start + int((known[kind][span] @ vectors[row]).argmax())
-        details = [detail(v) for v in changed]
-        for k in range(count):
-            query = np.stack([details[view // 2][row] for row, view in enumerate(which[:, k])])
-            other = detail(images[order[others[block, k]]])
-            distances[block, k] = 1.0 - correlation(spectra(query), spectra(other), REACH, between=True)
-    return others, distances
-
-
-def _coarse(images: Array, centred: bool) -> Array:
-    """Candidates' descriptors [n, COARSE x COARSE] of norm 1; `centred`: of the images moved so that the centre of
-    their detail is in the middle, which suits what lies free, not what the frame cuts off."""
-    size, moved = images.shape[-1], np.zeros((2, len(images)), np.float32)
-    if centred:
-        energy = detail(images) ** 2
-        places = np.arange(size, dtype=np.float32) - np.float32((size - 1) / 2)
-        moved = np.stack([energy.sum(2) @ places, energy.sum(1) @ places]) / np.maximum(energy.sum((1, 2)), 1e-12)
-    return unit(band(apply(areas(size, COARSE, moved[0]), images, areas(size, COARSE, moved[1])), COARSE_BAND))
 
 
 def _blocks(order: Index) -> list[Index]:
