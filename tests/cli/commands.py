@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+import ganatomy
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.phantoms.cohort import phantom
 from ganatomy.preparation.prepare import prepare
@@ -40,7 +41,6 @@ class Place:
     """A folder in which the commands of `VERBS` can be run; `build` fills it once."""
 
     path: Path
-    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def scratch(self) -> Path:
@@ -51,7 +51,9 @@ class Place:
         return [sys.executable, "-m", "ganatomy", *(word.replace("OUT", out) for word in VERBS[verb])]
 
     def start(self, verb: str, out: str = "OUT", before: Sequence[str] = (), **more: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "TMPDIR": str(self.scratch), "OMP_NUM_THREADS": "1", **self.environment, **more}
+        paths = [more.pop("first", ""), str(Path(ganatomy.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "TMPDIR": str(self.scratch), "OMP_NUM_THREADS": "1",
+                       "PYTHONPATH": os.pathsep.join(filter(None, paths)), **more}
         return subprocess.Popen([*before, *self.command(verb, out)], cwd=self.path, env=environment, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
@@ -77,9 +79,9 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
-def build(path: Path, environment: Mapping[str, str] | None = None) -> Place:
+def build(path: Path) -> Place:
     """Scans, an archive, datasets and runs for every verb."""
-    place = Place(path, dict(environment or {}))
+    place = Place(path)
     place.scratch.mkdir(parents=True)
     phantom(path / "scans", subjects=8, size=32)
     np.savez_compressed(path / "stack.npz", images=discs(600), subjects=np.arange(600) // 10)

@@ -50,12 +50,13 @@ def disk_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        number = errno.ENOSPC if "requested and" in str(error) else error.errno  # numpy's, which has no number
+        if number not in _CANNOT_WRITE:
             raise
         named = str(error.filename or where)  # temporary names are none of the user's
-        fix = "free some space or choose another folder" if error.errno in (errno.ENOSPC, errno.EDQUOT) \
+        fix = "free some space or choose another folder" if number in (errno.ENOSPC, errno.EDQUOT) \
             else "choose another folder"
-        raise UserError(f"cannot write: {_CANNOT_WRITE[error.errno]}", where=_OURS.sub(r"\1", named),
+        raise UserError(f"cannot write: {_CANNOT_WRITE[number]}", where=_OURS.sub(r"\1", named),
                         fix=fix) from error
 
 

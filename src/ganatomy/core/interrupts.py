@@ -16,6 +16,11 @@ _delayed: list[int] = []
 _delays = 0
 
 
+class Ending(KeyboardInterrupt):
+    """Of a type of its own: Python ends by a signal, whatever `sys.exit` says, when KeyboardInterrupt itself has come
+    out of a text that was being executed, as some libraries do when they are imported."""
+
+
 def exit_code() -> int:
     """That of a process which has been asked to end, as shells count: 130 after Ctrl-C, 143 after SIGTERM."""
     return 128 + (_received[-1] if _received else signal.SIGINT)
@@ -23,7 +28,7 @@ def exit_code() -> int:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Within the block each of the signals raises KeyboardInterrupt."""
+    """Within the block each of the signals raises KeyboardInterrupt, in the main thread."""
     with _handled(_raise):
         yield
 
@@ -47,7 +52,7 @@ def delayed() -> Iterator[None]:
         _delays -= 1
         if _delayed and not _delays:
             _delayed.clear()
-            raise KeyboardInterrupt
+            raise Ending
 
 
 @contextmanager
@@ -70,5 +75,5 @@ def _handled(handler: Callable[[int, Any], object]) -> Iterator[None]:
 def _raise(number: int, frame: object) -> None:
     _received.append(number)
     if not _delays:
-        raise KeyboardInterrupt
+        raise Ending
     _delayed.append(number)

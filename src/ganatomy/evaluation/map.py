@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.core.files import write_json
+from ganatomy.core.files import disk_errors, write_json
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say
 from ganatomy.data.images import averaged
@@ -66,6 +66,8 @@ def write_map(run: Run, samples: Samples, metrics: Metrics, say: Say) -> None:
     about = {"dataset": metrics.dataset, "synthetic": metrics.synthetic, "step": metrics.step}
     if len(rows):
         thumbs = thumbnails(samples.synthetic.images[rows])
+        with disk_errors(run.map_file):
+            run.map_file.unlink(missing_ok=True)  # the thumbnails of another evaluation are none of its points'
         points["thumbnail"], points["columns"] = list(thumbs.shape[2:]), COLUMNS
         write_png(run.map_file.with_suffix(".png"), grid(thumbs, COLUMNS))
     write_json(run.map_file, points | about)
