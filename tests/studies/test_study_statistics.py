@@ -302,3 +302,17 @@ def test_what_knows_nothing_scores_the_floor() -> None:
         if floor is not None:
             assert METRICS[name](truth, equal, always, once) == pytest.approx([floor])
     assert ignorant("recall", 0.2) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "least"), [(0, 0.4), (3, 0.15), (11, 0.4)])  # 24 + 31 subjects twice, 100 + 100
+def test_the_interval_covers_and_sees_a_gain_that_is_there(kind: int, least: float) -> None:
+    """Of 400 simulated studies; benchmarks/study_coverage.py has all kinds, and says what they are."""
+    from benchmarks.study_coverage import judged, worlds
+
+    rng = np.random.default_rng(3)
+    estimates = [judged(replace(worlds()[kind], gain=0.5), rng) for _ in range(400)]
+    low, high = np.array([e.interval for e in estimates]).T
+    truth = np.mean([e.value for e in estimates])
+    assert 0.92 < np.mean((low <= truth) & (truth <= high)) < 0.985  # of 95%: three standard errors
+    assert np.mean(low > 0) > least

@@ -38,8 +38,10 @@ REFERENCES = (
     ("Alyafi B, Diaz O, Martí R. DCGANs for realistic breast mass augmentation in x-ray mammography. Proc. "
      "SPIE 11314, Medical Imaging 2020. doi:10.1117/12.2543506.",
      "F1 against k with and without synthetic images."),
+    ("Rao JNK, Wu CFJ. Resampling inference with complex survey data. Journal of the American Statistical "
+     "Association 83, 231–241, 1988.", "The bootstrap of test subjects."),
     ("Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 52, 239–281, 2003.",
-     "The correction for refits that share training data."),
+     "Why refits that share training data vary less among each other than their mean does."),
     ("Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6, "
      "65–70, 1979.", "The correction for several comparisons."),
     ("Davis J, Goadrich M. The relationship between precision-recall and ROC curves. ICML 2006.",
@@ -245,13 +247,14 @@ def _statistics(s: StudySettings, results: Results) -> str:
             "subjects with or without a class no interval is given."]
     if primary:
         other = companion_of((primary[0], primary[1]), [a.name for a in s.parsed_arms()])
+        beside = f" and {other[0]} − {other[1]}" if other else ""
+        agrees = f", and {other[0]} also beat {other[1]}" if other else ""
         texts.append(f"The primary comparison, named before any result was known, was {primary[0]} − {primary[1]} in "
                     f"F1, averaged over k, with {s.margin:g} as the smallest difference that would matter; all "
-                    f"comparisons averaged over k but it{' and ' + ' − '.join(other) if other else ''} had to pass "
+                    f"comparisons averaged over k but it{beside} had to pass "
                     "Holm's correction to be said to help or hurt; single k are descriptions.")
-        beside = f", and {other[0]} also beat {other[1]}" if other else ""
         texts.append("“Helps” was to be said only if the interval lay above 0, the difference was "
-                     f"{s.margin:g} or more{beside}; “does not help” only if the interval lay below {s.margin:g}.")
+                     f"{s.margin:g} or more{agrees}; “does not help” only if the interval lay below {s.margin:g}.")
     if results.get("external"):
         texts.append("The same classifiers judged an external set; its figures are the means of all classifiers'.")
     return " ".join(texts)
