@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from PIL import Image
 
-from ganatomy.cli.main import main
-from tests.builders import TINY, discs, write_dataset
-
-
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    """The command line in this process, which saves the seconds that a new one needs to import torch."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["ganatomy", *map(str, words)]):
-        try:
-            main()
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
-
-
-def mistake(*words: object) -> str:
-    """Run a command that must fail by the input's fault; its one line."""
-    done = run(*words)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
-
-SETS = [f"--set={key}={value}" for key, value in TINY.items()]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source folder of 12 subjects, prepared, trained."""
-    folder = tmp_path_factory.mktemp("cli")
-    for i, image in enumerate(discs(24)):
-        path = folder / "scans" / f"patient{i // 2:02d}" / f"slice{i % 2}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
-    pattern = "{subject}/slice{slice}.png"
-    done = run("prepare", folder / "scans", folder / "dataset", "--size", 16, "--pattern", pattern,
-               "--split", "40,20,40")
-    assert done.returncode == 0, done.stderr
-    done = run("train", folder / "dataset", folder / "run", *SETS)
-    assert done.returncode == 0, done.stderr
-    assert "step 12/12" in done.stderr
-    return folder
+from tests.builders import discs, write_dataset
+from tests.cli.typed import SETS, mistake, run
 
 
 def test_the_straight_line_ends_in_a_report(folder: Path, tmp_path: Path) -> None:
@@ -73,11 +31,6 @@ def test_the_straight_line_ends_in_a_report(folder: Path, tmp_path: Path) -> Non
     assert "KD-Lite0 × 1000" in two.stdout
     assert run("report", folder / "run").returncode == 0
     assert "<html" in (folder / "run" / "report.html").read_text()
-
-
-def test_a_command_run_twice_is_done_or_refused(folder: Path) -> None:
-    assert "already finished" in run("train", folder / "dataset", folder / "run", *SETS).stderr
-    assert "the options differ" in mistake("prepare", folder / "scans", folder / "dataset", "--size", 24)
 
 
 def test_dry_run_shows_recipe_parameters_and_memory_and_trains_nothing(folder: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_what_can_go_wrong_is_said(trained_run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     generate(trained_run.path, tmp_path / "out", 1)
     with pytest.raises(UserError, match="already exists"):
-        generate(trained_run.path, tmp_path / "out", 1)
+        generate(trained_run.path, tmp_path / "out", 1, seed=1)
     assert len(generate(trained_run.path, tmp_path / "out", 2, overwrite=True).rows()) == 2
 
 

@@ -134,8 +134,7 @@ def test_a_control_before_the_model_is_pointed_out(run: Run) -> None:
 def test_where_patients_are_unknown_no_subjects_are_claimed(run: Run) -> None:
     warning = "nothing says which images belong to one patient: each counts as a subject of its own"
     note = run.path.parent / "dataset" / "dataset.json"
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"fingerprint": {
-        "warnings": [warning, "only 16"], "patients_unknown": True}}))
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"fingerprint": {"warnings": [warning, "only 16"]}}))
     write_metrics(run)
     text = Page(report(run.path)).text
     assert "Warnings about the data Nothing says which images belong to one patient" in text and "Only 16." in text
@@ -211,6 +210,8 @@ def test_hostile_strings_stay_text(run: Run) -> None:
     run.append_log([{"kind": "train", "step": 12, "seconds": 1.0, "losses": {HOSTILE: 1.0}}])
     recipe = run.recipe().model_copy(update={"name": HOSTILE})
     run.recipe_file.write_text(recipe.to_yaml())
+    config = run.generator / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"recipe": recipe.model_dump(mode="json")}))
     page = Page(report(run.path))
     assert "script" not in page.tags and page.handlers == []
     assert all(uri.startswith("data:image/") for uri in page.loaded)

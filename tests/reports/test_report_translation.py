@@ -101,7 +101,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_small(root, "hybrid-brain-64", "hybrid", steps=22, preview_every=1,
                 **{"model.stages": [i / 10 for i in range(11)]})
     hybrid = Run(root / "hybrid")
-    hybrid.recipe_file.write_text(hybrid.recipe().model_copy(update={"init_from": "generator 12ec29d4"}).to_yaml())
+    begun = hybrid.recipe().model_copy(update={"init_from": "generator 12ec29d4"})
+    hybrid.recipe_file.write_text(begun.to_yaml())
+    config = hybrid.generator / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"recipe": begun.model_dump(mode="json")}))
     return root
 
 

@@ -19,6 +19,7 @@ from ganatomy.reports.report import report
 from ganatomy.studies.cell import Roles, _audit, figure_of, read_audit, run_cell
 from ganatomy.studies.folder import Cell, StudyFolder
 from ganatomy.studies.results import write_results
+from ganatomy.studies.study import study
 from tests.studies.study_dataset import write_labelled
 
 FIRST, OTHER = Cell(4, 0, 0), Cell(4, 1, 0)
@@ -192,6 +193,21 @@ def test_a_broken_study_file_is_told(copy: StudyFolder, broken: str) -> None:
             copy.path.parent / "data", path, FIRST)):
         with pytest.raises(UserError, match=r"study\.json"):
             use(copy.path)
+
+
+def test_a_finished_study_is_left_alone(copy: StudyFolder) -> None:
+    def state() -> dict[str, tuple[bytes, int]]:
+        return {str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+                for path in copy.path.parent.rglob("*") if path.is_file() and path.name != ".gitignore"}
+
+    said: list[str] = []
+    study(copy.path.parent / "data", copy.path)
+    before = state()
+    study(copy.path.parent / "data", copy.path, say=said.append)
+    assert "nothing to do" in said[-1] and state() == before
+    with pytest.raises(UserError, match="margin was"):
+        study(copy.path.parent / "data", copy.path, margin=0.3)
+    assert state() == before
 
 
 def test_other_data_are_named_once(copy: StudyFolder, tmp_path: Path) -> None:

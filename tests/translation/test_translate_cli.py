@@ -147,7 +147,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     mark = json.loads((out / "translation.json").read_text())
     assert (mark["source"], mark["target"], mark["model"], mark["volumes"]) == ("T1", "T2", "pix2pix", 5)
     assert mark["command"] == "ganatomy translate RUN INPUT OUT"
-    assert "already exists" in refused(Fake(), source, out)
+    assert "already exists" in refused(Fake(), source, out, seed=1)
     translate(Fake(), source / "p1", out, overwrite=True)
     assert names(out) == {"p1_T1.nii.gz", "translation.json"}
 
@@ -156,12 +156,12 @@ def test_a_dicom_series_becomes_one(tmp_path: Path) -> None:
     series(tmp_path / "in")
     for given, name in ((tmp_path / "in", "one"), (tmp_path / "in" / "2.dcm", "two")):
         translate(Fake(), given, tmp_path / name)
-        assert names(tmp_path / name) == {f"slice-000{k}.dcm" for k in (1, 2, 3, 4)}
+        assert names(tmp_path / name) == {"translation.json", *(f"slice-000{k}.dcm" for k in (1, 2, 3, 4))}
         pixels = pydicom.dcmread(tmp_path / name / "slice-0001.dcm").pixel_array
         assert pixels.max() > 0 and pixels.shape == (24, 20)
-    assert "already exists" in refused(Fake(), tmp_path / "in", tmp_path / "one")
+    assert "already exists" in refused(Fake(), tmp_path / "in", tmp_path / "one", seed=1)
     translate(Fake(), tmp_path / "in", tmp_path / "one", overwrite=True)
-    assert len(names(tmp_path / "one")) == 4
+    assert len(names(tmp_path / "one")) == 5
     assert "not what this command makes" in refused(
         Fake(), tmp_path / "one" / "slice-0001.dcm", tmp_path / "in", overwrite=True)
 

@@ -192,15 +192,14 @@ def compare(runs: tuple[Path, ...], out: Path | None, as_json: bool, **options: 
     Runs that differ in nothing but the seed are one group. With fewer than five seeds a side nothing is claimed.
     """
     from ganatomy.comparison.compare import compare as rank
-    from ganatomy.comparison.table import check_ending, table, write_table
+    from ganatomy.comparison.table import check_place, table, write_table
 
     if out is not None:
-        check_ending(out)
+        check_place(out)
     board = rank(runs, say=say, **options)
-    if out is not None:
-        write_table(board, out)
-        say(f"written: {out}")
     click.echo(json.dumps(board, indent=2) if as_json else table(board))
+    if out is not None:
+        write_table(board, out, say)
 
 
 @cli.command()

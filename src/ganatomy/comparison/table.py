@@ -11,8 +11,9 @@ from typing import Any
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_text
+from ganatomy.core.origin import check_writable, nothing_to_do
 from ganatomy.core.table import Table
-from ganatomy.core.text import NOTHING, counted, duration, estimate, interval, number, printable
+from ganatomy.core.text import NOTHING, Say, counted, duration, estimate, interval, number, printable
 
 WIDTH = 160
 LONGEST_NAME = 44
@@ -26,16 +27,29 @@ def table(board: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(_text(one)) for one in board["tables"])
 
 
-def write_table(board: Mapping[str, Any], path: Path) -> None:
-    """Write the tables as CSV or Markdown, by the file's ending. Raises `UserError` as `check_ending` does."""
-    check_ending(path)
-    write_text(path, _csv(board) if path.suffix.lower() == ".csv" else _markdown(board))
+def write_table(board: Mapping[str, Any], path: Path, say: Say = lambda text: None) -> None:
+    """Write the tables as CSV or Markdown, by the file's ending.
+
+    Raises `UserError` as `check_place` does, or if the file is there and holds something else.
+    """
+    check_place(path)
+    text = _csv(board) if path.suffix.lower() == ".csv" else _markdown(board)
+    if path.is_file():
+        if path.read_bytes() != text.encode():
+            raise UserError("already exists, and holds something else", where=path,
+                            fix="choose another name, or remove it yourself")
+        nothing_to_do(path, say)
+        return
+    write_text(path, text)
+    say(f"written: {path}")
 
 
-def check_ending(path: Path) -> None:
-    """Raise `UserError` unless the file's name ends in .csv or .md."""
+def check_place(path: Path) -> None:
+    """Raise `UserError` unless a table can be written there, and the file's name ends in .csv or .md."""
     if path.suffix.lower() not in (".csv", ".md"):
         raise UserError("is neither a .csv nor a .md file", where=path, fix="name one of these with --out")
+    if not path.is_file():
+        check_writable(path)
 
 
 def _text(one: Leaderboard) -> list[str]:

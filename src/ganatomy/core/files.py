@@ -127,22 +127,26 @@ def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str, mode: int | None = None) -> None:
-    """Write UTF-8 text atomically."""
+def write_text(path: Path, text: str, mode: int | None = None) -> bool:
+    """Write UTF-8 text atomically, unless the file holds it already; whether it was written."""
+    with disk_errors(path):
+        if path.is_file() and path.read_bytes() == text.encode():
+            return False
     with atomic_path(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    return True
 
 
-def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
-    """Write rows as CSV, atomically; None is an empty cell."""
+def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> bool:
+    """Write rows as CSV, as `write_text` does; None is an empty cell."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
-    write_text(path, buffer.getvalue())
+    return write_text(path, buffer.getvalue())
 
 
-def write_json(path: Path, value: Any, mode: int | None = None) -> None:
-    """Write indented JSON atomically; NaN and infinity are refused (ValueError)."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)
+def write_json(path: Path, value: Any, mode: int | None = None) -> bool:
+    """Write indented JSON, as `write_text` does; NaN and infinity are refused (ValueError)."""
+    return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)
 
 
 def file_sha256(path: Path) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ganatomy.core.errors import UserError, whole
 from ganatomy.core.files import claimed, write_json
+from ganatomy.core.origin import Origin, check_writable, file_hash, nothing_to_do
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line, grouped, listed
+from ganatomy.data.dataset import Dataset
 from ganatomy.evaluation.map import write_map
 from ganatomy.evaluation.samples import Task, of_datasets, of_run, samples_of
 from ganatomy.evaluation.table import table
@@ -22,7 +25,7 @@ from ganatomy.generators.sampler import check_seed
 from ganatomy.metrics import bounded, metric_modules
 from ganatomy.metrics.base import Samples
 from ganatomy.metrics.floors import UNTRAINED, controls
-from ganatomy.metrics.schema import MOST_IMAGES, Control, Count, Evaluation, Metrics, Result
+from ganatomy.metrics.schema import MOST_IMAGES, Control, Count, Evaluation, Metrics, Result, read_metrics
 from ganatomy.statistics.subjects import size_warning
 
 __all__ = ["check_gates", "evaluate", "table"]
@@ -38,7 +41,8 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     """Measure a run, or a synthetic dataset against a real one.
 
     With one argument, a run: images are drawn from its generator, compared with the test split of its dataset (and,
-    beside it, with the train split), and metrics.json is written into the run. With two, both are dataset folders,
+    beside it, with the train split), and metrics.json is written into the run, where it takes the place of another
+    command's; the same command of the same generator and data again only reads it. With two, both are dataset folders,
     compared at the smaller size of the two, and nothing is written.
 
     Args:
@@ -73,42 +77,61 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     command = command_line("evaluate", "RUN", n=n, seed=seed or None, domain=domain, label=label,
                            beside=[Path(run) for run in beside], critic=critic,
                            features={"lite0": None, "inception": "inception", "random": "random"}.get(features, Path()))
-    run = Run(real) if synthetic is None else None
-    # before the work, so that what two processes write is never mixed, and that it can be written is known
-    with claimed(run.metrics_file, "another process is evaluating this run") if run is not None and Run.is_run(real) \
-            else nullcontext():
-        if run is not None and translates(real):
-            if domain is not None or label is not None:
-                raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
-                                where="--domain, --label", fix="leave them out")
-            if features != "lite0" or critic or fail_on:
-                raise UserError("other features, the critic and the audit of copies are for images from noise",
-                                where="--features, --critic, --fail-on", fix="leave them out for a run that translates")
-            return _written(run, evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say),
-                            command, started, say)
-        if beside:
-            raise UserError("only runs that translate are measured beside each other", where="--beside",
-                            fix="leave it out, or evaluate each run by itself")
-        extractor = choose(features)
-        task = of_run(Path(real), n, seed, data, domain, label, extractor) if synthetic is None \
-            else of_datasets(Path(real), Path(synthetic), n, seed, domain, label, extractor)
-        samples = samples_of(task, seed)
-        metrics = _measure(task, samples, frozenset({"critic"} if critic else ()), say)
-        if run is not None:
-            write_map(run, samples, metrics, say)
-        values = _written(run, metrics, command, started, say)
+    translation = synthetic is None and translates(real)
+    if translation:
+        if domain is not None or label is not None:
+            raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
+                            where="--domain, --label", fix="leave them out")
+        if features != "lite0" or critic or fail_on:
+            raise UserError("other features, the critic and the audit of copies are for images from noise",
+                            where="--features, --critic, --fail-on", fix="leave them out for a run that translates")
+    elif beside:
+        raise UserError("only runs that translate are measured beside each other", where="--beside",
+                        fix="leave it out, or evaluate each run by itself")
+    run = Run.open(real) if synthetic is None else None
+    extractor, asked = choose(features), frozenset({"critic"} if critic else ())
+    if run is None:
+        task = of_datasets(Path(real), Path(synthetic or ""), n, seed, domain, label, extractor)
+        values = _timed(_measure(task, samples_of(task, seed), asked, say), started)
         check_gates(values, fail_on)
         return values
-
-
-def _written(run: Run | None, metrics: Evaluation, command: str, started: float, say: Say) -> dict[str, Any]:
-    """The metrics with the time they took; those of a run are kept in it."""
-    values = metrics.model_copy(update={"seconds": round(time.perf_counter() - started, 1)}).to_json()
-    if run is not None:
-        write_json(run.metrics_file, values)
-        run.record_command(command)
-        say(f"written: {run.metrics_file}")
+    dataset = Dataset.open(data or run.dataset_path())
+    generators = [file_hash(own.generator / "config.json") for own in (run, *map(Run, beside))]
+    origin = Origin.of(command, [dataset.info.content, extractor.identity, *generators])
+    values = _kept(run)
+    if all(generators) and origin.made(values):
+        nothing_to_do(run.metrics_file, say)
+    else:
+        # before the work, so that what two processes write is never mixed, and that it can be written is known
+        check_writable(run.metrics_file, run.map_file, run.map_file.with_suffix(".png"), run.commands_file)
+        with claimed(run.metrics_file, "another process is evaluating this run"):
+            metrics: Evaluation
+            if translation:
+                metrics = evaluate_translation(Path(real), n=n, seed=seed, data=data, beside=beside, say=say)
+            else:
+                task = of_run(Path(real), n, seed, data, domain, label, extractor)
+                samples = samples_of(task, seed)
+                measured = _measure(task, samples, asked, say)
+                write_map(run, samples, measured, say)
+                metrics = measured
+            values = _timed(metrics.model_copy(update=asdict(origin)), started)
+            run.record_command(command)
+            write_json(run.metrics_file, values)
+            say(f"written: {run.metrics_file}")
+    check_gates(values, fail_on)
     return values
+
+
+def _timed(metrics: Evaluation, started: float) -> dict[str, Any]:
+    """The metrics with the time they took."""
+    return metrics.model_copy(update={"seconds": round(time.perf_counter() - started, 1)}).to_json()
+
+
+def _kept(run: Run) -> dict[str, Any]:
+    """The metrics of a run's last evaluation; {} where there are none that can be read."""
+    with suppress(UserError):
+        return read_metrics(run.metrics_file).to_json()
+    return {}
 
 
 def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> Metrics:
@@ -117,8 +140,7 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> M
     counts["synthetic"] = Count(images=samples.synthetic.n_images)
     about = Metrics(extractor=samples.extractor.name, dataset=task.dataset.info.content, synthetic=task.content,
                     step=task.step, seed=samples.seed, domain=task.domain, label=task.label, size=task.size,
-                    counts=counts, warnings=tuple(task.warnings),
-                    patients_unknown=task.dataset.info.told.patients_unknown)
+                    counts=counts, warnings=tuple(task.warnings))
     whose = "(patients unknown)" if about.patients_unknown else f"of {grouped(samples.test.n_subjects, 'subject')}"
     say(f"{samples.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
         f"{whose}; features of {samples.extractor.name} ...")

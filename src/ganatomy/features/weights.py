@@ -22,6 +22,7 @@ import torch
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path, disk_errors, file_sha256, scratch_folder
+from ganatomy.core.origin import check_writable, nothing_to_do
 from ganatomy.features.inception_network import PARTS, shapes
 
 URL = ("https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -92,11 +93,12 @@ def install(name: str, source: Path | None = None, say: Say = lambda text: None)
     from safetensors.torch import save
 
     path = _path(name)
+    with suppress(UserError):  # those that are missing or damaged are installed; there is one set of each name
+        load(name)
+        nothing_to_do(path, say)
+        return path
+    check_writable(path)
     if source is None:
-        with suppress(UserError):  # those that are missing or damaged are downloaded
-            load(name)
-            say(f"{name}: already installed in {path}")
-            return path
         with scratch_folder() as folder:
             tensors = read_inception(_downloaded(folder / "weights.pth", say))
     else:
@@ -109,12 +111,10 @@ def install(name: str, source: Path | None = None, say: Say = lambda text: None)
 
 
 def remove(name: str) -> None:
-    """Remove installed weights. Raises `UserError` where there are none of this name, or they cannot be removed."""
+    """Remove weights, if they are installed. Raises `UserError` for an unknown name, or if they cannot be removed."""
     path = _path(name)
-    if not path.is_file():
-        raise UserError(f"the weights {name!r} are not installed", where=path)
     with disk_errors(path):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def load(name: str) -> tuple[dict[str, torch.Tensor], str]:

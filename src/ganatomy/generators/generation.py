@@ -11,10 +11,11 @@ import numpy as np
 from ganatomy import __version__
 from ganatomy.core.errors import UserError, whole
 from ganatomy.core.hardware import choose_device
+from ganatomy.core.origin import nothing_to_do
 from ganatomy.core.reading import Record, read_json
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line
-from ganatomy.data.dataset import Dataset, DatasetInfo, DatasetWriter, Intensity, new_dataset
+from ganatomy.data.dataset import Dataset, DatasetInfo, DatasetWriter, Intensity, is_dataset, new_dataset
 from ganatomy.data.images import Pixels, denormalise
 from ganatomy.data.manifest import Row
 from ganatomy.data.pictures import write_png
@@ -33,7 +34,8 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
 
     Args:
         run: a run folder, or a generator folder that was shared.
-        out: the dataset folder to make; image files lie in its `images` folder.
+        out: the dataset folder to make; image files lie in its `images` folder. One that holds these very images of
+            this generator is left as it is.
         n: how many images.
         seed: image i depends on the seed and i alone, not on n.
         format: of the image files: 8- or 16-bit PNG (the full range of grey), npy (stored values), or none.
@@ -46,7 +48,7 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
         The dataset. Its values are on the training cohort's median scale: for MR, arbitrary units.
 
     Raises:
-        UserError: no generator there, one that translates, `n` below 1, or `out` exists.
+        UserError: no generator there, one that translates, `n` below 1, or `out` holds something else.
 
     Example:
         >>> len(ganatomy.generate("run", "synthetic", n=8, seed=1).rows())
@@ -62,14 +64,24 @@ def generate(run: str | Path, out: str | Path, n: int = 64, *, seed: int = 0, fo
     if format == "png16" and sampler.channels == 3:
         raise UserError("colour images cannot be written as 16-bit PNG", where="--format", fix="use png8 or npy")
     size, dtype = (sampler.size, sampler.size), np.dtype(notes["dtype"])
+    info, out = _info(sampler, notes, n, seed, format, weights), Path(out)
+    if not overwrite and _holds(out, info, 0 if format == "none" else n):
+        nothing_to_do(out, say)
+        return Dataset.open(out)
     with new_dataset(out, size, sampler.channels, dtype, overwrite, source="synthetic") as writer:
         _write_images(writer, sampler, notes, n, seed, format, dtype)
-        writer.finish(_info(sampler, notes, n, seed, weights))
+        writer.finish(info)
     say(f"{n} synthetic image{'s' * (n > 1)} in {out} (seed {seed})")
     if _audited_as_copies(Path(run)):
         say("warning: the last `ganatomy evaluate` of this run found copies of training patients among its images: "
             "treat these as you treat the patients")
     return Dataset.open(out)
+
+
+def _holds(out: Path, info: DatasetInfo, files: int) -> bool:
+    """Whether these images of this generator are there, by dataset.json, and so many files of them."""
+    return is_dataset(out, "synthetic") and len(list((out / "images").glob("syn-*"))) == files \
+        and Dataset.open(out).info.model_copy(update={"content": ""}) == info
 
 
 class _Verdict(Record):
@@ -126,7 +138,7 @@ def _write_file(path: Path, stored: Pixels, image: Pixels, format: Format) -> No
         write_png(path.with_suffix(".png"), levels)
 
 
-def _info(sampler: Sampler, notes: dict[str, Any], n: int, seed: int, weights: str) -> DatasetInfo:
+def _info(sampler: Sampler, notes: dict[str, Any], n: int, seed: int, format: str, weights: str) -> DatasetInfo:
     domain, label = notes["domain"], notes["label"]
     digest = hashlib.sha256()
     for key, value in sorted(sampler.model.generator.state_dict().items()):
@@ -138,6 +150,7 @@ def _info(sampler: Sampler, notes: dict[str, Any], n: int, seed: int, weights: s
         intensity={domain: Intensity.model_validate(notes["intensity"])} if notes["intensity"] else {},
         provenance={"ganatomy": __version__, "recipe": sampler.recipe.name, "seed": seed, "weights": weights,
                     "command": command_line("generate", "RUN", "OUT", n=n, seed=seed or None,
+                                            format=None if format == "png8" else format,
                                             weights=None if weights == "selected" else weights),
                     "notice": "synthetic images, not for diagnosis"},
         fingerprint={"images": n}, content="")

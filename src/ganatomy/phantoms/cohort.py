@@ -18,6 +18,8 @@ from scipy import ndimage
 from ganatomy import __version__
 from ganatomy.core.errors import UserError, whole
 from ganatomy.core.files import staged_folder, write_json
+from ganatomy.core.origin import nothing_to_do
+from ganatomy.core.reading import read_json
 from ganatomy.core.text import counted, printable, typed
 from ganatomy.data.images import averaged
 from ganatomy.phantoms.subject import (
@@ -148,7 +150,7 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
     With several sessions names hold `_ses-01`.
 
     Args:
-        out: the folder to make; must not exist, or be empty, unless `overwrite`.
+        out: the folder to make; must not exist, or be empty, or hold this very cohort, unless `overwrite`.
         subjects: how many; subject i of a seed is the same whatever their number.
         size: pixels a side, 16 to 512.
         seed: from 0.
@@ -169,7 +171,10 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
     """
     options = _checked({"subjects": subjects, "size": size, "format": format, "seed": seed, "slices": slices,
                         "sessions": sessions, "lesions": lesions})
-    out = Path(out)
+    out, about = Path(out), {"ganatomy": __version__, **options}
+    if not overwrite and _is_whole(out, about):
+        nothing_to_do(out, say)
+        return out
     write = _write_nifti if format == "nifti" else _write_png
     with staged_folder(out, overwrite, is_phantom) as stage:
         rows: list[CsvRow] = []
@@ -185,21 +190,32 @@ def phantom(out: str | Path, *, subjects: int = 200, size: int = 128,
             if (index + 1) % 50 == 0 or index + 1 == subjects:
                 say(f"phantom: {index + 1} of {counted(subjects, 'subject')}")
         _write_csv(stage / "files.csv", rows, sessions > 1, format == "png" and slices > 1)
-        write_json(stage / MARKER, {"ganatomy": __version__, **options})
+        write_json(stage / MARKER, about)
     say(f"wrote {printable(str(out))}; next: ganatomy prepare {typed(out)} DATASET")
     return out
 
 
 def is_phantom(folder: Path) -> bool:
     """Whether `phantom` wrote a folder, and nothing has been added to it since."""
+    files, written = _files(folder)
+    return MARKER in files and files <= written
+
+
+def _is_whole(folder: Path, about: Mapping[str, Any]) -> bool:
+    """Whether a folder is the cohort of these options, and nothing is missing."""
+    files, written = _files(folder)
+    return MARKER in files and files == written and read_json(folder / MARKER, dict[str, Any]) == about
+
+
+def _files(folder: Path) -> tuple[set[str], set[str]]:
+    """The files in a folder, and those that a cohort there has; neither where there is no table of them."""
     try:
         with (folder / "files.csv").open(newline="", encoding="utf-8") as handle:
             written = {row["path"] for row in csv.DictReader(handle)}
     except (OSError, ValueError, KeyError, csv.Error):
-        return False
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")
-             if path.is_symlink() or not path.is_dir()}
-    return MARKER in files and files <= written | {MARKER, "files.csv"}
+        return set(), set()
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")
+            if path.is_symlink() or not path.is_dir()}, written | {MARKER, "files.csv"}
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

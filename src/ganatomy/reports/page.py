@@ -14,7 +14,8 @@ from typing import Any
 
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import write_text
+from ganatomy.core.files import disk_errors, write_text
+from ganatomy.core.origin import Origin, check_writable, nothing_to_do
 from ganatomy.core.text import Say
 from ganatomy.reports.blocks import Block, Heading, Holder, Map, Page, Words, parts
 
@@ -43,13 +44,42 @@ def target_of(out: str | Path | None, default: Path) -> Path:
     return target
 
 
-def write_page(page: Page, target: Path, places: Sequence[Path], *, shareable: bool, say: Say) -> Path:
+def is_done(target: Path, default: Path, origin: Origin, say: Say) -> bool:
+    """Whether the report of this origin is there, by its last line.
+
+    Raises `UserError` if `target` cannot be written, or is neither the `default` nor what the same command wrote of
+    what the run held before: that is brought up to date.
+    """
+    before = _last_line(target)
+    if before == _line(origin):
+        nothing_to_do(target, say)
+        return True
+    if target.exists() and target != default and not before.startswith(_line(origin, inputs="")):
+        raise UserError("already exists, and this command did not write it", where=target,
+                        fix="choose another name, or remove it yourself")
+    check_writable(target)
+    return False
+
+
+def _line(origin: Origin, inputs: str | None = None) -> str:
+    return f"<!-- {origin.command}; {origin.inputs} -->" if inputs is None else f"<!-- {origin.command}; {inputs}"
+
+
+def _last_line(path: Path) -> str:
+    """The end of a file, as much as such a line takes; "" where there is none."""
+    if not path.is_file():
+        return ""
+    with disk_errors(path), path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - 400))
+        return handle.read().decode("utf-8", "replace").rstrip("\n").rpartition("\n")[2]
+
+
+def write_page(page: Page, target: Path, places: Sequence[Path], origin: Origin, *, shareable: bool, say: Say) -> None:
     """Write a page under its name when it is whole, without the names of the folders `places`; say how large it is."""
-    text = render(page, places, shareable=shareable)
+    text = f"{render(page, places, shareable=shareable)}\n{_line(origin)}\n"
     write_text(target, text)
     size = len(text.encode("utf-8"))
     say(f"wrote {target} ({size / 1e6:.1f} MB)" + (", larger than intended" if size > WARN_BYTES else ""))
-    return target
 
 
 def without_paths(text: str, places: Iterable[Path] = ()) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
+from ganatomy.core.files import private_path
+from ganatomy.core.origin import Origin, file_hash, stamp
 from ganatomy.core.recipe import Recipe
-from ganatomy.core.run import Run
-from ganatomy.core.text import Say, grouped
+from ganatomy.core.run import RECIPE_FILE, Run
+from ganatomy.core.text import Say, command_line, grouped
 from ganatomy.reports import (
     audit_sections,
     evaluation_sections,
@@ -76,12 +78,27 @@ def report(run: str | Path, *, data: str | Path | None = None, shareable: bool =
             raise UserError("the report of a study needs no dataset", where="--data", fix="leave it out")
         folder = StudyFolder.open(run)
         target = page.target_of(out, folder.report_file)
-        return page.write_page(study_page(folder, say), target, [folder.path], shareable=shareable, say=say)
+        origin = _origin(folder.path, target, [], shareable)
+        if not page.is_done(target, folder.report_file, origin, say):
+            page.write_page(study_page(folder, say), target, [folder.path], origin, shareable=shareable, say=say)
+        return target
     opened = Run.open(run)
     target = page.target_of(out, opened.report_file)
     context = Context.of(opened, data, say)
     places = [opened.path, *([context.dataset.path] if context.dataset is not None else [])]
-    return page.write_page(_run_page(context), target, places, shareable=shareable, say=say)
+    origin = _origin(opened.path, target, [place / "dataset.json" for place in places[1:]], shareable)
+    if not page.is_done(target, opened.report_file, origin, say):
+        page.write_page(_run_page(context), target, places, origin, shareable=shareable, say=say)
+    return target
+
+
+def _origin(folder: Path, target: Path, inputs: Sequence[Path], shareable: bool) -> Origin:
+    """What a report of the folder comes from: all that is in it or in its private folder, other reports left out."""
+    which = next(file_hash(path) for path in (folder / "study.json", folder / RECIPE_FILE) if path.is_file())[:12]
+    command = command_line("report", "RUN", shareable=shareable)
+    pages = [target, *folder.glob("*.htm*")]
+    return Origin.of(f"{command} of {which}", [stamp([folder, private_path(folder)], without=pages),
+                                               *map(file_hash, inputs)])
 
 
 def _run_page(context: Context) -> Page:

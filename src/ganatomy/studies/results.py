@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, write_csv, write_json
+from ganatomy.core.origin import nothing_to_do
 from ganatomy.core.table import Table
 from ganatomy.core.text import counted, number, p_value
 from ganatomy.data.manifest import Row
@@ -58,29 +59,31 @@ COLUMNS = ("set", "arm", "k", "metric", "value", "low", "high", "floor", "images
 
 
 def write_results(folder: StudyFolder, say: Callable[[str], None]) -> dict[str, Any]:
-    """Analyse a finished study and write results.json and results.csv.
+    """Analyse a finished study and write results.json and results.csv, unless they hold just that.
 
     Raises:
         UserError: cells are missing, or a cell is not what it must be (see `gather`).
     """
-    with disk_errors(folder.path):
-        for stale in (folder.results_file, folder.table_file):
-            stale.unlink(missing_ok=True)
-    settings, missing = folder.settings(), folder.cells_left()
-    if missing:
-        raise UserError(f"{counted(len(missing), 'cell')} of {len(folder.all_cells())} not done, the first is "
-                        f"{missing[0].name}",
-                        where=folder.path, fix="run `ganatomy study DATASET STUDY` to go on")
-    (held_out, external, audits), about = gather(folder), folder.about()
+    settings = folder.settings()
+    try:
+        held_out, external, audits = gather(folder)
+    except UserError:  # what the cells were before must not be taken for a result of theirs
+        with disk_errors(folder.path):
+            for stale in (folder.results_file, folder.table_file):
+                stale.unlink(missing_ok=True)
+        raise
+    about = folder.about()
     analysis = analyse(held_out, external, ks=settings.k, folds=settings.folds, seeds=settings.seeds,
                        arms=[arm.name for arm in settings.parsed_arms()], positives=settings.positives,
                        margin=settings.margin, seed=settings.seed)
     results = {"schema_version": SCHEMA_VERSION, "ganatomy": __version__, "dataset": about.dataset,
                "external_dataset": about.external, "settings": settings.model_dump(mode="json"), **analysis,
                "audits": audits}
-    write_json(folder.results_file, results)
-    write_csv(folder.table_file, _lines(results))
-    say(f"written: {folder.results_file}, {folder.table_file}")
+    written = write_json(folder.results_file, results), write_csv(folder.table_file, _lines(results))
+    if any(written):
+        say(f"written: {folder.results_file}, {folder.table_file}")
+    else:
+        nothing_to_do(folder.results_file, say)
     return results
 
 
@@ -102,9 +105,14 @@ def gather(folder: StudyFolder) -> tuple[Outcomes, Outcomes | None, list[dict[st
     """All cells' predictions, those of the external set where there is one, and the audit of every GAN.
 
     Raises:
-        UserError: held-out patients are among the training images of a classifier or a GAN; predictions are of other
-            images; or a file is not as it was when its cell was done.
+        UserError: cells are missing; held-out patients are among the training images of a classifier or a GAN;
+            predictions are of other images; or a file is not as it was when its cell was done.
     """
+    missing = folder.cells_left()
+    if missing:
+        raise UserError(f"{counted(len(missing), 'cell')} of {len(folder.all_cells())} not done, the first is "
+                        f"{missing[0].name}",
+                        where=folder.path, fix="run `ganatomy study DATASET STUDY` to go on")
     dataset, other = folder.open_dataset(), folder.open_external()
     settings = folder.settings()
     folder.refuse_difference(settings, dataset, other)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ganatomy.core import recipe as recipes
 from ganatomy.core.files import record_command
+from ganatomy.core.origin import check_writable
 from ganatomy.core.recipe import Recipe, load, parse
 from ganatomy.core.text import command_line
 from ganatomy.data.dataset import Dataset
@@ -120,7 +121,10 @@ def dry_run(data: str | Path, out: str | Path, *, workers: int = 1, device: str 
 def begin(data: str | Path, out: str | Path, **given: Any) -> StudyFolder:
     """Make the study folder, or check that the one there is of the same study. For the arguments see `study`."""
     folder = StudyFolder(out)
-    begun, settled = folder.exists(), _settle(data, out, **given)
+    begun = folder.exists()
+    if not begun:
+        check_writable(folder.settings_file)  # before the trials
+    settled = _settle(data, out, **given)
     if begun:
         folder.note_datasets(settled.dataset, settled.external)
     else:

@@ -28,6 +28,7 @@ from ganatomy.sources.dicom.slices import Skipped
 from ganatomy.sources.entry import is_hidden, is_prepared, walk
 
 Headers = list[tuple[str, Path, Facts]]
+_BESIDE = (".raw", ".zraw", ".img", ".hdr")  # files of values beside one of a header
 TOLD = 3  # files or series of one kind that are left out are told one by one
 _FAULTS = ("faulty volume:", "several images at one place:")  # why a part of a series that should be a volume is none
 # what other commands would do with a file that is left out
@@ -47,6 +48,12 @@ class Item:
     name: str
     path: Path
     series: Volume | None = None
+
+    def files(self) -> list[Path]:
+        """All that it is read from."""
+        if self.series:
+            return [Path(path) for path, _ in self.series.frames] or [self.path]
+        return [self.path, *filter(Path.is_file, map(self.path.with_suffix, _BESIDE))]
 
     def header(self) -> Header:
         """Shape and geometry. Raises `UserError`."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from ganatomy import formats
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path, write_json
+from ganatomy.core.origin import Origin, file_hash
 from ganatomy.core.reading import Record, read_json
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, printable
@@ -42,6 +45,9 @@ class _Mark(Record):
     schema_version: int
     notice: str
     files: tuple[str, ...]
+    command: str = ""
+    inputs: str = ""
+    sha256: str = ""  # of a single file
 
 
 def check_place(source: Path, out: Path, run: Path | None = None) -> None:
@@ -146,12 +152,17 @@ def _is_translation(folder: Path, name: str, listed: set[str] | None) -> bool:
 
 def _listed(folder: Path) -> set[str] | None:
     """The files that a folder's translation.json lists; None if it has none that was written here."""
+    mark = _read_mark(folder / MARK)
+    return None if mark is None else set(mark.files)
+
+
+def _read_mark(path: Path) -> _Mark | None:
+    """A translation.json that was written here, else None."""
     try:
-        mark = read_json(folder / MARK, _Mark)
+        mark = read_json(path, _Mark)
     except UserError:
         return None
-    ours = (mark.kind, mark.schema_version, mark.notice) == (KIND, SCHEMA_VERSION, NOTICE)
-    return set(mark.files) if ours else None
+    return mark if (mark.kind, mark.schema_version, mark.notice) == (KIND, SCHEMA_VERSION, NOTICE) else None
 
 
 def _files(folder: Path) -> list[str]:
@@ -160,25 +171,57 @@ def _files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in files if path.name not in _LITTER)
 
 
-def write_mark(stage: Path, about: About, volumes: int, command: str) -> None:
+def _mark(about: About, volumes: int, origin: Origin, files: list[str]) -> dict[str, Any]:
+    return {"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(about), "volumes": volumes, **asdict(origin),
+            "notice": NOTICE, "files": files}
+
+
+def write_mark(stage: Path, about: About, volumes: int, origin: Origin) -> None:
     """Write translation.json: the command and the model that the files of a folder come from, and which they are."""
-    write_json(stage / MARK, {"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(about), "volumes": volumes,
-                              "command": command, "notice": NOTICE, "files": _files(stage)})
+    write_json(stage / MARK, _mark(about, volumes, origin, _files(stage)))
 
 
-def write_file(item: Item, header: Header, values: NDArray[Any], out: Path, conversion: Conversion, say: Say) -> None:
-    """Write one file's translation: NIfTI, .npy (both in the target's units), PNG or TIFF."""
-    if header.affine is not None:
-        _write_nifti(out, nifti_like(_skeleton(item.path, header), values, conversion))
-    elif formats.format_of(item.path) is formats.npy:
-        with atomic_path(out) as temporary, temporary.open("wb") as handle:
+def is_done(out: Path, origin: Origin) -> bool:
+    """Whether OUT, a folder or a file, is what this command makes of these inputs, by the mark in it or beside it."""
+    mark = _read_mark(out / MARK if out.is_dir() else _beside(out))
+    if mark is None or Origin(mark.command, mark.inputs) != origin:
+        return False
+    return set(_files(out)) == {MARK, *mark.files} if out.is_dir() else mark.sha256 == file_hash(out)
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.{MARK}")
+
+
+@contextmanager
+def marked(out: Path, about: About, origin: Origin) -> Iterator[Path]:
+    """Yield a temporary path; the file there becomes OUT, with OUT.translation.json beside it, which is written first:
+    there is no moment at which OUT is whole and nothing says what it is."""
+    with atomic_path(out) as temporary:
+        yield temporary
+        write_json(_beside(out), _mark(about, 1, origin, [out.name]) | {"sha256": file_hash(temporary)})
+
+
+def write_file(item: Item, header: Header, values: NDArray[Any], path: Path, conversion: Conversion, say: Say,
+               name: str | None = None) -> None:
+    """Write one file's translation, in the format of its name: NIfTI and .npy (in the target's units), PNG, TIFF."""
+    name = (name or path.name).lower()
+    with path.open("w+b") as handle:
+        if header.affine is not None:
+            image = nifti_like(_skeleton(item.path, header), values, conversion)
+            packed = name.endswith(".gz")
+            # nothing of the time or the name is put into it
+            with gzip.GzipFile("", "wb", _PACKED, handle, mtime=0) if packed else nullcontext(handle) as stream:
+                image.to_stream(stream)
+        elif formats.format_of(item.path) is formats.npy:
             shaped = np.moveaxis(values, 0, 2) if header.along_last else values
             np.save(handle, shaped if header.volumetric else values[0], allow_pickle=False)
-    else:
-        _write_pictures(out, values, header, conversion, say)
+        else:
+            _write_pictures(handle, name.endswith(".png"), values, header, conversion, say)
 
 
-def _write_pictures(path: Path, values: NDArray[Any], header: Header, conversion: Conversion, say: Say) -> None:
+def _write_pictures(handle: IO[bytes], png: bool, values: NDArray[Any], header: Header, conversion: Conversion,
+                    say: Say) -> None:
     """Write pictures [slices, h, w] or [slices, h, w, 3] as PNG, or as the pages of a TIFF.
 
     Where the target's values are bytes or 16-bit numbers kept as they are, these are written. Others are spread over
@@ -194,14 +237,13 @@ def _write_pictures(path: Path, values: NDArray[Any], header: Header, conversion
         levels = np.rint(np.clip(share, 0.0, 1.0) * most).astype(dtype)
         say(f"grey from 0 to {most} means {conversion.lowest:g} to {conversion.highest:g} {conversion.about.units}")
     pages = [Image.fromarray(level) for level in levels]
-    with atomic_path(path) as temporary:
-        if path.name.lower().endswith(".png"):
-            notes = PngImagePlugin.PngInfo()
-            notes.add_text("Description", conversion.about.text)
-            pages[0].save(temporary, format="PNG", pnginfo=notes)
-        else:
-            pages[0].save(temporary, format="TIFF", save_all=True, append_images=pages[1:],
-                          tiffinfo={_TIFF_DESCRIPTION: conversion.about.text}, compression="tiff_deflate")
+    if png:
+        notes = PngImagePlugin.PngInfo()
+        notes.add_text("Description", conversion.about.text)
+        pages[0].save(handle, format="PNG", pnginfo=notes)
+    else:
+        pages[0].save(handle, format="TIFF", save_all=True, append_images=pages[1:],
+                      tiffinfo={_TIFF_DESCRIPTION: conversion.about.text}, compression="tiff_deflate")
 
 
 def _skeleton(path: Path, header: Header) -> Any:
@@ -237,13 +279,3 @@ def nifti_like(image: Any, values: NDArray[Any], conversion: Conversion) -> Any:
     header.set_data_offset(0)
     shape = image.shape if np.prod(image.shape) == values.size else values.shape
     return type(image)(values.reshape(shape), image.affine, header)
-
-
-def _write_nifti(path: Path, image: Any) -> None:
-    """Write an image atomically, packed if the name ends in .gz. Nothing of the time or the name is put into it."""
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", _PACKED, handle, mtime=0) as packed:
-                image.to_stream(packed)
-        else:
-            image.to_stream(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import claimed, disk_errors, staged_folder
 from ganatomy.core.hardware import choose_device
+from ganatomy.core.origin import Origin, file_hash, nothing_to_do
 from ganatomy.core.text import Say, command_line, counted, printable
 from ganatomy.data.images import Header
 from ganatomy.data.parallel import progress
@@ -114,28 +116,36 @@ class _Job:
             outputs.check_place(source, out, self.run)
         items, single = inputs.find(source, self.say)
         series = items[0].series if single else None
+        origin = Origin.of(self.command, [json.dumps(self.translator.notes, sort_keys=True), *(
+            text for item in items for text in (item.name, *map(file_hash, item.files())))])
+        if not self.overwrite and outputs.is_done(out, origin):
+            nothing_to_do(out, self.say)
+            return out
         if single and series is None and not source.is_dir():
             header = items[0].header()
             with claimed(out), disk_errors(out):
                 outputs.check_file(items[0], header, out, self.overwrite)
                 values = self._values(items[0].pixels(), header, items[0].name)
-                outputs.write_file(items[0], header, values, out, self.conversion, self.say)
+                with outputs.marked(out, self.conversion.about, origin) as path:
+                    outputs.write_file(items[0], header, values, path, self.conversion, self.say, out.name)
         else:
             outputs.check_folder(source, out, self.run)
             with staged_folder(out, self.overwrite, outputs.is_ours) as stage:
                 if series is not None:
                     values = self._values(items[0].pixels(), items[0].header(), items[0].name)
                     dicom.write_series(series, values, stage, self.conversion.about, self.say)
+                    translated = 1
                 else:
-                    self._folder(items, source, stage)
+                    translated = self._folder(items, source, stage)
+                outputs.write_mark(stage, self.conversion.about, translated, origin)
             if any(item.series is not None for item in items):
                 self.say(dicom.KEEPS)
         what = f"synthetic {self.conversion.about.target} ({self.conversion.scale_in_words}), {NOT_FOR_DIAGNOSIS}"
         self.say(f"{printable(str(out))}: {what}")
         return out
 
-    def _folder(self, items: list[Item], source: Path, stage: Path) -> None:
-        """Translate what can be translated of a folder's files and series; say what is skipped, and why."""
+    def _folder(self, items: list[Item], source: Path, stage: Path) -> int:
+        """Translate what can be translated of a folder's files and series, and return how many; say what is skipped."""
         names, folders = set[str](), inputs.series_folders(items)
         told = progress(len(items), "volumes", self.say)
         skipped: list[UserError] = []
@@ -153,14 +163,15 @@ class _Job:
                 dicom.write_series(item.series, values, place, self.conversion.about, self.say)
             else:
                 name = outputs.free_name(item, outputs.suffixes(item, header)[0], names)
+                (stage / name).parent.mkdir(parents=True, exist_ok=True)
                 outputs.write_file(item, header, values, stage / name, self.conversion, self.say)
             told(number)
         if len(skipped) == len(items):
             first = UserError(skipped[0].what, where=skipped[0].where)  # one fix is enough
             raise UserError(f"none of its {counted(len(items), 'volume')} can be translated, for example {first}",
                             where=source, fix=skipped[0].fix or "give volumes of the source's contrast")
-        outputs.write_mark(stage, self.conversion.about, len(items) - len(skipped), self.command)
         self.say(f"translated {len(items) - len(skipped)} of {counted(len(items), 'volume')}")
+        return len(items) - len(skipped)
 
     def _values(self, pixels: NDArray[Any], header: Header, name: str) -> NDArray[Any]:
         return translate_volume(pixels, header, self.translator, self.conversion, name=name, seed=self.seed,
