@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -70,8 +71,11 @@ def stop(place: Place, verb: str, out: str, after: float, rng: random.Random) ->
     before = {path.name for path in place.path.iterdir()}
     process = place.start(verb, out)
     time.sleep(after)
-    process.send_signal(signal.SIGTERM)
-    if rng.random() < 0.3:  # schedulers may ask twice
+    if rng.random() < 0.3:  # schedulers may ask all processes of a job, and twice
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGTERM)
+    if rng.random() < 0.3:
         time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
     code, said = ended(process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ganatomy.core.files import claimed, read_json
+from ganatomy.core.files import claimed
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.folder import StudyFolder
@@ -51,7 +52,7 @@ def test_of_two_containers_one_wins_or_they_share_the_work(place: Place, contain
     out = f"{verb}_{apart:.0f}".replace("-", "_")
     alone, both = f"{out}_alone", f"{out}_both"
     assert place.run(verb, alone)[0] == 0
-    solo = read_json(place.path / "run" / "metrics.json")
+    solo = json.loads((place.path / "run" / "metrics.json").read_text())
     first = place.start(verb, both, container)
     time.sleep(apart)
     second = place.start(verb, both, container)
@@ -71,9 +72,9 @@ def check_whole(place: Place, verb: str, alone: str, both: str, solo: dict[str, 
         whole.verify([row for domain in whole.info.domains for row in whole.rows(domain)])
         assert whole.info.content == single.info.content
     elif verb == "evaluate":
-        run, now = Run(place.path / "run"), read_json(place.path / "run" / "metrics.json")
+        run, now = Run(place.path / "run"), json.loads((place.path / "run" / "metrics.json").read_text())
         assert {**now, "seconds": 0} == {**solo, "seconds": 0}
-        assert read_json(run.map_file)["synthetic"] == now["synthetic"]
+        assert json.loads(run.map_file.read_text())["synthetic"] == now["synthetic"]
     elif verb == "study":
         folders = [StudyFolder.open(place.path / name) for name in (both, alone)]
         assert not folders[0].cells_left()

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from ganatomy.core.files import (
     claimed,
     disk_errors,
     private_folder,
+    scratch_folder,
     staged_folder,
     write_json,
     write_text,
@@ -143,3 +145,16 @@ def test_disk_errors_name_no_temporary_file(tmp_path: Path) -> None:
     with pytest.raises(UserError) as told, disk_errors(tmp_path):
         (tmp_path / "no.partial-7").joinpath("a").write_text("")
     assert str(told.value.where).endswith("no.partial-7/a")  # the user's own name
+
+
+def test_a_place_for_temporary_files_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scratch_folder() as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="cannot write: no folder can be created there"), scratch_folder():
+        pass
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    with pytest.raises(UserError, match=r"no folder for temporary files .* -> set TMPDIR"), scratch_folder():
+        pass

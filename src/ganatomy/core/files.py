@@ -211,14 +211,19 @@ def staged_folder(target: Path, overwrite: bool = False,
                 shutil.rmtree(hidden, ignore_errors=True)
 
 
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder in the system's place for temporary files that only its owner can read; it vanishes after the block."""
+def temporary_place() -> Path:
+    """The system's folder for temporary files. Raises `UserError` if none can be written to."""
     try:
-        place = Path(tempfile.gettempdir())
+        return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise UserError("there is no folder for temporary files that can be written to",
                         fix="set TMPDIR to one with some space") from error
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder that only its owner can read; it vanishes after the block."""
+    place = temporary_place()
     with disk_errors(place):
         folder = place / f"ganatomy-{secrets.token_hex(8)}"
         try:

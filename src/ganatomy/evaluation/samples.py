@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import scratch_folder
+from ganatomy.core.files import disk_errors, temporary_place
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
@@ -81,7 +82,7 @@ def _drawn(sampler: Sampler, n: int, seed: int, where: Path) -> tuple[Stack, str
     shape, digest = (n, sampler.channels, sampler.size, sampler.size), hashlib.sha256()
     images: Images = np.empty(shape, np.float32)
     if images.nbytes > IN_MEMORY:
-        with scratch_folder() as folder, (folder / "images").open("w+b") as handle:  # the map keeps the nameless file
+        with disk_errors(temporary_place()), tempfile.TemporaryFile() as handle:  # nameless; the map keeps it
             if hasattr(os, "posix_fallocate"):  # a disk that gets full under a map ends the process
                 os.posix_fallocate(handle.fileno(), 0, images.nbytes)
             images = np.memmap(handle, np.float32, "w+", shape=shape)
