@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ganatomy.comparison.groups import over_seeds
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.generators.folder import load_generator
 from ganatomy.metrics import prdc
 from ganatomy.metrics.base import Sample, Samples
 from ganatomy.metrics.kernel import kernel_distance
-from ganatomy.statistics.resampling import student
 
 SHARE, RECALL_MARGIN = 0.20, 0.10
 Table = dict[str, dict[str, np.ndarray]]
@@ -48,7 +48,11 @@ def measure(folder: Path, arms: list[str], seeds: list[int], real: Sample, n: in
 def compare(table: Table, one: str, other: str, margins: dict[str, float]) -> None:
     for name, margin in margins.items():
         apart = table[one][name] - table[other][name]
-        low, high = student(float(apart.mean()), float(apart.std(ddof=1)) / len(apart) ** 0.5, len(apart))
+        interval = over_seeds(apart.tolist())
+        if interval is None:
+            print(f"{one} - {other}: {name} {apart.mean():+.3f}, no interval of {len(apart)} seeds")
+            continue
+        low, high = interval
         print(f"{one} - {other}: {name} {apart.mean():+.3f} ({low:+.3f} to {high:+.3f}): "
               f"{'differ' if low > 0 or high < 0 else 'no difference shown'}, "
               f"{'within' if -margin < low and high < margin else 'not shown to be within'} the margin of {margin:.3f}")

@@ -19,12 +19,13 @@ BRIGHTNESS = '''
 from ganatomy.metrics.base import About, Column, Result, Samples
 
 ORDER = 30
-ABOUT = (About("Brightness", "Mean grey value.", "realistic", "match", column=Column("brightness", "brightness")),)
+ABOUT = (About("Brightness", "Mean grey value.", "realistic", "match", column=Column("brightness", "brightness")),
+         About("Brightness-train", "Of the training images alone.", "realistic", "match"))
 
 
 def compute(samples: Samples) -> list[Result]:
     return [samples.result("Brightness", against, float(samples.synthetic.images[:].mean()), "match", floor=0.0)
-            for against, real in samples.real()]
+            for against, real in samples.real()] + [samples.result("Brightness-train", "train", 0.5, "match")]
 
 
 def fault(result: Result) -> str:
@@ -45,8 +46,12 @@ def brightness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.mark.usefixtures("brightness")
 def test_one_file_is_enough(own_run: Run) -> None:
     found = evaluate(own_run.path, n=20)
-    assert any(r["name"] == "Brightness" for r in json.loads(own_run.metrics_file.read_text())["results"])
-    lines = [line.split() for line in table(found).splitlines() if line.startswith("Brightness")]
+    written = json.loads(own_run.metrics_file.read_text())["results"]
+    own = [r for r in written if r["name"].startswith("Brightness")]
+    assert [(r["name"], r["against"]) for r in own] == [
+        ("Brightness", "test"), ("Brightness", "train"), ("Brightness-train", "train")]
+    assert not any(c["name"] == "Brightness-train" for c in found["controls"])  # the model has none against test
+    lines = [line.split() for line in table(found).splitlines() if line.startswith("Brightness ")]
     assert [line[:2] for line in lines] == [["Brightness", "test"]]
     leaders = compare([own_run.path])
     assert "brightness" in [column["head"] for column in leaders["tables"][0]["columns"]]
