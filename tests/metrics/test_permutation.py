@@ -9,7 +9,7 @@ import pytest
 
 from ganatomy.metrics import appearance, permutation, prdc, spectrum
 from ganatomy.metrics.base import Sample, Samples
-from ganatomy.metrics.permutation import permuted, shown
+from ganatomy.metrics.permutation import permuted, significant
 from ganatomy.metrics.schema import Result
 from ganatomy.statistics.subjects import Points
 from tests.metrics.textures import points, sample, textures
@@ -51,9 +51,9 @@ def test_a_shift_is_found_with_few_patients_of_many_slices() -> None:
 
 def test_small_effects_are_no_faults_however_sure_they_are() -> None:
     sure = {"p_no_difference": 0.002, "exchanged": {"value": 0.30, "chance": 0.26, "n_images": 900}}
-    assert shown(Result(name="x", **sure), 0.03) and not shown(Result(name="x", **sure), 0.05)
-    assert not shown(Result(name="x", **sure | {"p_no_difference": 0.02}), 0.03)
-    assert not shown(Result(name="x"), 0.0)
+    assert significant(Result(name="x", **sure), 0.03) and not significant(Result(name="x", **sure), 0.05)
+    assert not significant(Result(name="x", **sure | {"p_no_difference": 0.02}), 0.03)
+    assert not significant(Result(name="x"), 0.0)
 
 
 @pytest.mark.slow

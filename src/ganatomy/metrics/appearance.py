@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, SHARE, About, Images, Result, Sample, Samples
 from ganatomy.metrics.floors import noise_floor
-from ganatomy.metrics.permutation import Values, permuted, shown
+from ganatomy.metrics.permutation import Values, permuted, significant
 from ganatomy.statistics.resampling import BOOTSTRAPS, Array, bootstrap_interval, multinomial_weights
 from ganatomy.statistics.subjects import Index, Points, clipped, one_each
 
@@ -236,7 +236,7 @@ def _details(real: Array, synthetic: Array) -> dict[str, Any]:
 
 def fault(result: Result) -> str:
     """That grey values are off: by the permutation test, and by at least 0.5% of the grey range more than by chance."""
-    if not shown(result, LEAST):
+    if not significant(result, LEAST):
         return ""
     brighter = (result.details or {}).get("brighter") or 0.0
     how = ""

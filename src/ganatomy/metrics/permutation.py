@@ -89,7 +89,7 @@ def permuted(real: Grouping, synthetic: Grouping, measure: Callable[[Index, Inde
     return Permuted(min(1.0, 2 * p) if anew else p, sign * value, sign * chance, sizes[0])
 
 
-def shown(result: Result, least: float) -> bool:
+def significant(result: Result, least: float) -> bool:
     """Whether a fault is shown: the test at 1%, and at least so far from what chance gives."""
     one, p = result.exchanged, result.p_no_difference
     return one is not None and p is not None and p <= LEVEL and abs(one.value - one.chance) >= least

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ganatomy.features.base import Features
 from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, SHARE, About, Column, Grave, Result, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
-from ganatomy.metrics.permutation import Permuted, Values, permuted, shown
+from ganatomy.metrics.permutation import Permuted, Values, permuted, significant
 from ganatomy.statistics.resampling import Array, central, jackknife_groups, jackknife_variance, student, wilson
 from ganatomy.statistics.subjects import Index, clipped, one_each
 
@@ -359,7 +359,7 @@ def _results(samples: Samples, against: str, real: Sample) -> list[Result]:
 def fault(result: Result) -> str:
     """That less is covered or recalled than were the generated images real ones, by the permutation test and by 5%."""
     name, one = result.name.partition("-")[0], result.exchanged
-    if name not in (RECALL, COVERAGE) or one is None or not shown(result, LEAST):
+    if name not in (RECALL, COVERAGE) or one is None or not significant(result, LEAST):
         return ""
     text = f"{name} is {one.value:.2f}, of {one.n_images} real images against as many others {one.chance:.2f}."
     return Grave(text) if name == COVERAGE and one.value < HALF * one.chance else text

@@ -19,7 +19,7 @@ from ganatomy.metrics.appearance import (
     reference,
 )
 from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, About, Images, Result, Sample, Samples
-from ganatomy.metrics.permutation import shown
+from ganatomy.metrics.permutation import significant
 from ganatomy.statistics.resampling import (
     BOOTSTRAPS,
     HALVINGS,
@@ -196,14 +196,15 @@ def _halves(real: Profiles, seed: int) -> list[float] | None:
 def fault(result: Result) -> str:
     """That the spectrum (a peak; or the permutation test, and 1 dB more than by chance) or the sharpness is off."""
     if result.name == SHARPNESS:
-        off = ratio_off(result)
+        side = ratio_off(result)
         return f"Fine detail has {result.ratio:.2g} times the power of real images: the images are " \
-            f"{'blurred' if off == 'low' else 'noisy'}." if off else ""
+            f"{'blurred' if side == 'low' else 'noisy'}." if side else ""
     named = (result.details or {}).get("peaks") or []
     if named:
         each = [f"every {p['period_px']:g} px, {p['direction']}, {p['excess_db']:.0f} dB" for p in named[:3]]
         return f"A regular pattern that real images do not have: {'; '.join(each)}."
-    return f"The power spectrum is off by {result.value:.1f} dB (root mean square)." if shown(result, LEAST) else ""
+    off = significant(result, LEAST)
+    return f"The power spectrum is off by {result.value:.1f} dB (root mean square)." if off else ""
 
 
 def peaks(real: tuple[Array, Array], synthetic: tuple[Array, Array]) -> list[dict[str, Any]]:
