@@ -42,7 +42,7 @@ def population(subjects: int, slices: int, seed: int) -> tuple[np.ndarray, np.nd
 def sample(images: np.ndarray, features: np.ndarray, people: np.ndarray) -> Sample:
     """All slices of these subjects."""
     names = [f"s{p}" for p in np.repeat(people, images.shape[1])]
-    return Sample(images[people].reshape(-1, 1, SIZE, SIZE), names, features[people].reshape(len(names), -1))
+    return Sample(images[people].reshape(-1, 1, SIZE, SIZE), names, features[people].reshape(-1, features.shape[-1]))
 
 
 def main() -> None:
