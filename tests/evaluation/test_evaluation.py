@@ -180,7 +180,8 @@ def test_what_prepare_warned_of_is_passed_on(tmp_path: Path) -> None:
     data = write(tmp_path / "data", {"train": 5, "test": 5}, each=1)
     note = data / "dataset.json"
     warning = "nothing says which images belong to one patient: each counts as a subject of its own"
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"fingerprint": {"warnings": [warning]}}))
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"fingerprint": {
+        "warnings": [warning], "patients_unknown": True}}))
     other = write(tmp_path / "syn", {"": 12}, each=1, source="synthetic", seed=6)
     said: list[str] = []
     assert f"Dataset: {warning}." in evaluate(data, other, say=said.append)["warnings"]

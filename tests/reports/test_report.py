@@ -134,7 +134,8 @@ def test_a_control_before_the_model_is_pointed_out(run: Run) -> None:
 def test_where_patients_are_unknown_no_subjects_are_claimed(run: Run) -> None:
     warning = "nothing says which images belong to one patient: each counts as a subject of its own"
     note = run.path.parent / "dataset" / "dataset.json"
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"fingerprint": {"warnings": [warning, "only 16"]}}))
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"fingerprint": {
+        "warnings": [warning, "only 16"], "patients_unknown": True}}))
     write_metrics(run)
     text = Page(report(run.path)).text
     assert "Warnings about the data Nothing says which images belong to one patient" in text and "Only 16." in text

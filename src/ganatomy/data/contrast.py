@@ -9,10 +9,11 @@ or that change when these are darkened, shaded, blurred or noisy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ganatomy.core.recipe import Frozen
 from ganatomy.core.text import listed
@@ -36,10 +37,16 @@ FLOOR = np.array([.05, .03, .05, .05, .04, .06, .05, .03, *[.03] * 5, *[.06] * 5
 class Contrast(Frozen):
     """What the training volumes of one domain look like: statistics of the figures of `_features`."""
 
-    count: int = Field(0, description="volumes that it was learnt from; 0: nothing is known and all is accepted")
+    count: int = Field(0, ge=0, description="volumes that it was learnt from; 0: nothing is known and all is accepted")
     mean: tuple[float, ...] = Field((), description="of the figures")
     covariance: tuple[tuple[float, ...], ...] = Field((), description="of volumes about the mean, floor included")
     usual: float = Field(0.0, description="largest distance of a training volume from the others")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.count and not (len(FLOOR) == len(self.mean) == len(np.linalg.cholesky(np.array(self.covariance)))):
+            raise ValueError("mean and covariance are not of the figures that a volume is described by")
+        return self
 
 
 def learn_contrast(volumes: Iterable[Volume]) -> Contrast:

@@ -57,6 +57,13 @@ class Grid(Frozen):
     background: float | None = Field(None, description="value around the patient, where the user named it")
 
 
+class Told(Record):
+    """The part of a fingerprint that others go by."""
+
+    warnings: tuple[str, ...] = ()
+    patients_unknown: bool = Field(default=False, description="each image counts as a subject of its own")
+
+
 class DatasetInfo(Frozen):
     """What dataset.json holds."""
 
@@ -84,7 +91,13 @@ class DatasetInfo(Frozen):
         low, high = self.value_range
         if not low < high:
             raise ValueError("value_range must rise")
+        self.told  # noqa: B018 - what cannot be read of the fingerprint is refused here
         return self
+
+    @property
+    def told(self) -> Told:
+        """What `prepare` warned of."""
+        return Told.model_validate(self.fingerprint)
 
 
 class _Head(Record):

@@ -140,7 +140,8 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> M
     counts["synthetic"] = Count(images=samples.synthetic.n_images)
     about = Metrics(extractor=samples.extractor.name, dataset=task.dataset.info.content, synthetic=task.content,
                     step=task.step, seed=samples.seed, domain=task.domain, label=task.label, size=task.size,
-                    counts=counts, warnings=tuple(task.warnings))
+                    counts=counts, warnings=tuple(task.warnings),
+                    patients_unknown=task.dataset.info.told.patients_unknown)
     whose = "(patients unknown)" if about.patients_unknown else f"of {grouped(samples.test.n_subjects, 'subject')}"
     say(f"{samples.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
         f"{whose}; features of {samples.extractor.name} ...")

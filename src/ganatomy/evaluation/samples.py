@@ -172,7 +172,7 @@ def dataset_warnings(dataset: Dataset, of_run: str | None = None) -> list[str]:
 
     Each of the former begins with "Dataset: ".
     """
-    texts = [str(text).strip().rstrip(".") for text in dataset.info.fingerprint.get("warnings") or ()]
+    texts = [text.strip().rstrip(".") for text in dataset.info.told.warnings]
     other = of_run is not None and dataset.info.content != of_run
     return [*(f"{OF_DATASET}{text}." for text in texts if text), *([OTHER_DATASET] if other else [])]
 

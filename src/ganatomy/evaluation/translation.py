@@ -196,7 +196,8 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
         {"extractor": choose().name, "dataset": task.dataset.info.content, "synthetic": digest.hexdigest(),
          "step": notes.get("step"), "seed": seed, "n": n, "source": task.source, "domain": task.target,
          "label": task.label, "size": task.size, "directions": measured,
-         "warnings": list(dict.fromkeys(task.warnings))})
+         "warnings": list(dict.fromkeys(task.warnings)),
+         "patients_unknown": task.dataset.info.told.patients_unknown})
 
 
 def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str | Path]) -> TranslationTask:

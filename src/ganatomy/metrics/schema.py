@@ -34,7 +34,6 @@ INSIDE, WHOLE = "foreground", "whole image"  # how the names of paired values en
 PRIMARY = f"MAE {INSIDE}"  # by which alone a translator is ahead of another
 OF_DATASET = "Dataset: "  # how a warning begins that `prepare` has left in the dataset
 OTHER_DATASET = "This is not the dataset that the model was trained on, or it has changed since."
-PATIENTS_UNKNOWN = "nothing says which images belong to one patient"
 
 MOST_IMAGES = 2000  # of a test split that are measured, unless more are asked for: half a minute on one core
 
@@ -77,7 +76,8 @@ class Part(BaseModel):
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = write(self)
-        return {key: value for key, value in values.items() if key not in self.left_out or value not in (None, [], {})}
+        return {key: value for key, value in values.items()
+                if key not in self.left_out or not (value is False or value in (None, [], {}))}
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary of plain values."""
@@ -195,6 +195,7 @@ class Verdict(Part):
 class Evaluation(Part):
     """What metrics.json holds of any run."""
 
+    left_out = ("patients_unknown",)
     schema_version: Whole = SCHEMA_VERSION
     extractor: str = ""
     seconds: float = 0.0
@@ -206,13 +207,9 @@ class Evaluation(Part):
     label: str | None = None
     size: Whole | None = None
     warnings: tuple[str, ...] = ()
+    patients_unknown: bool = Field(default=False, description="each image counts as a subject of its own")
     command: str = ""  # see `core.origin`
     inputs: str = ""
-
-    @property
-    def patients_unknown(self) -> bool:
-        """Whether each image was counted as a subject because nothing says whose it is."""
-        return any(PATIENTS_UNKNOWN in text.lower() for text in self.warnings)
 
     @property
     def own_warnings(self) -> list[str]:

@@ -66,6 +66,8 @@ def finish_dataset(writer: DatasetWriter, notes: Notes, cohort: Survey, options:
         warnings.append(f"{counted(len(alike), 'pair')} of nearly the same image under two subjects, far more alike "
                         f"than different subjects are in these data{leaking}")
     content = fingerprint(writer.rows, notes, cohort.layout.kind, warnings, plan.unpaired)
+    if not cohort.layout.subjects_known:
+        content["patients_unknown"] = True
     content["near_duplicates"] = [list(pair) for pair in alike[:MOST_LISTED]]
     writer.finish(info.model_copy(update={"fingerprint": content}))
     write_contact_sheet(Dataset.open(writer.stage), options.seed, plan.axis, plan.oriented)

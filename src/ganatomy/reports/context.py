@@ -21,7 +21,6 @@ from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics import is_of
 from ganatomy.metrics.schema import (
     OF_DATASET,
-    PATIENTS_UNKNOWN,
     Count,
     Metrics,
     Result,
@@ -133,8 +132,8 @@ class Context:
     @cached_property
     def known(self) -> bool:
         """Whether it is known which images belong to one patient."""
-        unknown = any(PATIENTS_UNKNOWN in text.lower() for text in self.notes)
-        return not (unknown or (self.evaluation is not None and self.evaluation.patients_unknown))
+        return not ((self.dataset is not None and self.dataset.info.told.patients_unknown)
+                    or (self.evaluation is not None and self.evaluation.patients_unknown))
 
     @property
     def units(self) -> str:

@@ -145,7 +145,7 @@ def _terms(series: dict[str, drawings.Points], logged: int) -> Table:
 def again(context: Context) -> Iterator[Block]:
     """The commands as they were given, the recipe, the dataset and the environment."""
     dataset, status, commands = context.dataset, context.status, context.run.commands()
-    prepared = dataset.info.provenance.get("command", "") if dataset is not None else ""
+    prepared = str(dataset.info.provenance.get("command", "")) if dataset is not None else ""
     yield Heading("How to make it again")
     if commands:
         yield Words("\n".join(filter(None, [prepared, *commands, "ganatomy report RUN"])), style="code")

@@ -336,7 +336,7 @@ class Loop:
         task = f"{recipe.source} to {recipe.domain}, " if recipe.source else ""
         self.say(f"recipe {recipe.name}: {task}{len(rows)} training images of {subjects}, {recipe.size} px, batch "
                  f"{recipe.batch_size}, {self.steps} steps, {self.precision} on {self.state.device}")
-        for warning in self.feed.dataset.info.fingerprint.get("warnings", []):
+        for warning in self.feed.dataset.info.told.warnings:
             self.say(f"warning about the dataset: {warning}")
         if self.state.model.starts_from and recipe.init_from is None:
             self.say(f"warning: it starts from random weights, and is meant to start from "
