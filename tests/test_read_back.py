@@ -167,7 +167,8 @@ def spoil_content(path: Path, rng: random.Random) -> str:
     elif kind == ".jsonl":
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         changed = spoil_tree(lines, rng)
-        path.write_text("".join(json.dumps(line) + "\n" for line in (changed if isinstance(changed, list) else [changed])))
+        lines = changed if isinstance(changed, list) else [changed]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     elif kind == ".yaml":
         path.write_text(yaml.safe_dump(spoil_tree(yaml.safe_load(path.read_text()), rng)), errors="replace")
     elif kind == ".csv":
