@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ganatomy import gans
 from ganatomy.core.errors import UserError
-from ganatomy.core.recipe import load, names, parse, parse_assignments, text
+from ganatomy.core.recipe import load, names, parse, parse_assignments, plain, text
 
 
 @pytest.mark.parametrize("name", names())
@@ -84,3 +85,9 @@ def test_assignments_read_yaml_and_refuse_what_is_none() -> None:
         "a": 1e-3, "b": [0, 0.9], "c": True, "d": "uniform"}
     with pytest.raises(UserError, match="key=value"):
         parse_assignments(["novalue"])
+
+
+def test_numbers_and_arrays_of_numpy_become_plain() -> None:
+    given = {"a": np.int64(1), "b": [np.float32(0.5), (np.array([2, 3]),)], "c": np.str_("x"), "d": None}
+    assert plain(given) == {"a": 1, "b": [0.5, ([2, 3],)], "c": "x", "d": None}
+    assert type(plain(np.int64(1))) is int and type(plain(np.bool_(True))) is bool

@@ -159,12 +159,12 @@ def validation_error(error: ValidationError, where: str | Path, known: list[str]
 
 
 def plain(value: Any) -> Any:
-    """numpy's numbers as Python's, in containers too: settings are written as YAML and JSON."""
+    """numpy's numbers and arrays as Python's, in containers too: settings are written as YAML and JSON."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(plain, value))
-    return value.item() if type(value).__module__ == "numpy" and not getattr(value, "ndim", 1) else value
+    return value.tolist() if type(value).__module__ == "numpy" else value
 
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:
