@@ -65,7 +65,8 @@ class Place:
     def left(self) -> list[str]:
         """What nobody asked for: halves, scratch, locks."""
         hidden = [path for path in self.path.rglob(".*") if ".partial-" in path.name or path.name.endswith(".lock")]
-        return [str(path.relative_to(self.path)) for path in (*hidden, *self.scratch.iterdir())]
+        scratch = [path for path in self.scratch.iterdir() if not path.name.startswith("torchinductor")]  # torch's own
+        return [str(path.relative_to(self.path)) for path in (*hidden, *scratch)]
 
     def content(self, name: str) -> dict[str, bytes]:
         """The files of a folder, or a file, by path."""
