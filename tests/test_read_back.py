@@ -294,6 +294,37 @@ def test_a_few_draws(world: Path) -> None:
     assert list(filter(None, (draw(world, number, dear=False) for number in range(QUICK)))) == []
 
 
+def edited(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(("name", "change", "command", "says"), [
+    ("run/status.json", lambda path: edited(path, steps=["x"]), ["report", "run"], "steps: should be a valid integer"),
+    ("run/status.json", lambda path: edited(path, step=True), ["compare", "run"], "step: should be a valid integer"),
+    ("run/generator/weights.safetensors", lambda path: path.write_bytes((10**12).to_bytes(8, "little") + b"{}"),
+     ["generate", "run", "new"], "weights.safetensors: cannot be read"),
+    ("run/generator/config.json", lambda path: edited(path, domain="../elsewhere"), ["generate", "run", "new"],
+     "domain: String should match pattern"),
+    ("run/checkpoints/step-000012.pt", lambda path: torch.save({"schema_version": 1}, path),
+     ["generate", "run", "new", "--weights", "raw"], "this checkpoint is damaged"),
+    ("run/metrics.json", lambda path: edited(path, results=[{"name": "KD", "n_images": -1}]), ["compare", "run"],
+     "results.0.n_images: should be greater than or equal to 0"),
+    ("data/dataset.json", lambda path: edited(path, domains=["../images"]), [*TRAIN["run"], "--dry-run"],
+     "domains.0: String should match pattern"),
+    ("data/images-T1.npy", lambda path: np.save(path, np.load(path).astype(np.float64)), [*TRAIN["run"], "--dry-run"],
+     "holds an array of shape")])
+def test_what_loads_and_does_not_fit_is_told_with_its_place(world: Path, name: str, change: Callable[[Path], None],
+                                                            command: list[str], says: str) -> None:
+    shutil.rmtree(world, ignore_errors=True)
+    shutil.copytree(world.with_name("kept"), world)
+    change(world / name)
+    with contextlib.suppress(UserError, KeyError):
+        refresh(world, world / name)
+    with contextlib.chdir(world):
+        error = invoke(command).exception
+    assert isinstance(error, UserError) and says in str(error) and "\n" not in str(error)
+
+
 @pytest.mark.slow
 def test_many_draws(whole_world: Path) -> None:
     only = os.environ.get("GANATOMY_DRAW")
