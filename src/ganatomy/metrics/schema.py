@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -285,35 +284,6 @@ class Comparison(Part):
         if self.interval is not None or not self.n_subjects:
             return self.ahead
         return {self.first_ahead: self.first, self.second_ahead: self.second}.get(self.n_subjects)
-
-
-Standing = Literal["ahead", "behind", "open"]
-
-
-def primary(comparisons: Sequence[Comparison]) -> Comparison | None:
-    """The comparison by the primary value; None where no image has a foreground."""
-    return next((one for one in comparisons if one.name == PRIMARY and one.difference is not None), None)
-
-
-def standing(comparisons: Sequence[Comparison]) -> Standing:
-    """Is the first translator nearer to the truth than the second? The one judge of it, by the primary value alone.
-
-    Below five subjects a translator leads if it is better on every subject.
-
-    Args:
-        comparisons: of the same two translators.
-    """
-    one = primary(comparisons)
-    leader = one.leader if one else None
-    return "open" if one is None or leader is None else "ahead" if leader == one.first else "behind"
-
-
-def disagreeing(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The other values inside the foreground that lead the other way."""
-    one = primary(comparisons)
-    leader = one.leader if one else None
-    return [other for other in comparisons if other.inside and other is not one
-            and leader is not None and other.leader not in (None, leader)]
 
 
 class Kernel(Part):

@@ -18,12 +18,9 @@ from ganatomy.metrics.schema import (
     Comparison,
     Direction,
     PairedResult,
-    Standing,
-    disagreeing,
-    primary,
-    standing,
 )
 from ganatomy.metrics.translation.anatomy import JUDGED
+from ganatomy.metrics.translation.paired import Standing, disagreeing, primary, standing
 from ganatomy.metrics.translation.registration import DEFORMATION, INVENTED, KEPT, LOST, SHIFT
 from ganatomy.reports import drawings, run_sections
 from ganatomy.reports.blocks import Block, Columns, Drawing, Heading, Table, Terms, Words

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +22,13 @@ from ganatomy.metrics.schema import (
     Better,
     Comparison,
     PairedResult,
-    disagreeing,
-    primary,
-    standing,
 )
 from ganatomy.metrics.similarity import DATA_RANGE, ms_ssim_name, similarity, weighted_mean
 from ganatomy.statistics.resampling import Array, holm
 from ganatomy.statistics.subjects import by_subject, clipped, over_subjects
 
 Mask = NDArray[np.bool_]
+Standing = Literal["ahead", "behind", "open"]
 LOWEST = -1.0  # what surrounds the patient, as a rule
 LEVEL = 0.05
 PSNR_CAP = 100.0  # dB; what identical images get, whose PSNR is infinite
@@ -212,10 +211,36 @@ def _compare(name: str, first: tuple[str, PairValues], second: tuple[str, PairVa
                       second_ahead=sum(sign * value < -least for value in each.values()))
 
 
+def primary(comparisons: Sequence[Comparison]) -> Comparison | None:
+    """The comparison by the primary value; None where no image has a foreground."""
+    return next((one for one in comparisons if one.name == PRIMARY and one.difference is not None), None)
+
+
+def standing(comparisons: Sequence[Comparison]) -> Standing:
+    """Is the first translator nearer to the truth than the second? The one judge of it, by the primary value alone.
+
+    Below five subjects a translator leads if it is better on every subject.
+
+    Args:
+        comparisons: of the same two translators.
+    """
+    one = primary(comparisons)
+    leader = one.leader if one else None
+    return "open" if one is None or leader is None else "ahead" if leader == one.first else "behind"
+
+
+def disagreeing(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The other values inside the foreground that lead the other way."""
+    one = primary(comparisons)
+    leader = one.leader if one else None
+    return [other for other in comparisons if other.inside and other is not one
+            and leader is not None and other.leader not in (None, leader)]
+
+
 def headline(comparisons: Sequence[Comparison]) -> str:
     """Which of two translators is ahead by the primary value, and which other values say otherwise, in one sentence.
 
-    It judges as `schema.standing` does, and below five subjects says that a lead may be chance.
+    It judges as `standing` does, and below five subjects says that a lead may be chance.
     """
     one = primary(comparisons)
     if one is None:
