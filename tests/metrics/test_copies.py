@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from math import comb
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ganatomy.metrics.base import Result, Sample, Samples
-from ganatomy.metrics.copies import CHANCE, adjusted, by_chance, compute, verdict
+from ganatomy.metrics.copies import CHANCE, adjusted, by_chance, compute, share_of_copies, verdict
 
 Images = NDArray[np.float32]
 SIZE, TRAIN, TEST = 64, 60, 40
@@ -292,6 +293,19 @@ def test_adjusted_p_values_name_patients_only_if_many_are_approached() -> None:
     one[0], many[:60] = 1 / 61, 1 / 61
     assert adjusted(one)[0] > CHANCE and (adjusted(many)[:60] < CHANCE).all() and (adjusted(many)[60:] > 0.5).all()
     assert (adjusted(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.04, 0.04]))
+
+
+@pytest.mark.parametrize("held", [5, 60])
+@pytest.mark.parametrize("p", [0.001, 1.0])
+def test_share_and_interval_agree_at_the_ends_of_their_range(held: int, p: float) -> None:
+    for chance in (0, 1):
+        rule: Any = SimpleNamespace(held=np.zeros(held), p_by_chance=p, held_out_flagged=lambda n=chance: n)
+        for flagged in (0, 1, 3, 30, 299, 300):
+            for evident in {0, flagged // 2, flagged}:
+                value, (low, high) = share_of_copies(flagged, evident, 300, rule)
+                assert 0 <= low <= value <= high <= 1 and value >= evident / 300
+                assert low > 0 or not evident
+    assert share_of_copies(2, 2, 4, rule) == (0.5, None)
 
 
 @pytest.mark.parametrize(("exact", "evident", "chance", "interval", "expected"), [

@@ -93,7 +93,8 @@ class Pictures:
             rows[:, j] = self._most_similar(best, order[:, j])
             chosen = which[n, rows[:, j]]
             query, real = queries[chosen, n], self._details[rows[:, j]]
-            straight, turned_by_180 = correlation(query, real, REACH), correlation(query, np.conj(real), REACH)
+            straight, turned_by_180 = (correlation(query, other, REACH, between=True) for other in
+                                        (real, np.conj(real)))
             distances[:, j] = np.maximum(1.0 - np.maximum(straight, turned_by_180), 0.0)
             flip = np.array([[0, 2], [1, 3]])[chosen % 2, (turned_by_180 > straight).astype(int)]
             lies[:, j] = chosen // 2 * len(FLIPS) + flip

@@ -91,7 +91,7 @@ def _audited(synthetic: Sample, reference: Reference, doubles: Index, seed: int)
     scale = Scale.of(near, pool.held_out)
     if len(even) < len(rows):  # whoever is copied evidently may be so from any image
         every = nearest(synthetic, reference.of(rows))
-        near = near.where(np.asarray(scale.evident(every).any(1)), every)
+        near = near.where(np.asarray(scale.scores(every)[1].any(1)), every)
     rule = Rule(near, scale, pool.held_out, subjects)
     exact = _exact(synthetic, pool, near)
     return _told(synthetic, pool, near, rule, exact, doubles)
@@ -133,20 +133,23 @@ class Scale:
     Attributes:
         middle, tenth, spread: [2, 2], median, lowest tenth and lower spread of log ratio and distance in each channel;
             a patient counts once.
+        known: bool [2], in which channels the images are nearest to five held-out patients or more; in another only
+            evident copies have a score.
     """
 
     middle: Array
     tenth: Array
     spread: Array
+    known: Bools
 
     @classmethod
     def of(cls, near: Nearest, held_out: Bools) -> Scale:
         """From the images that are nearest to a held-out patient, but for near-duplicates of one.
 
-        Where those are of fewer than five patients, since nearly all images are copies, or all lie near to one and the
-        same patient: from every image's nearest held-out patient, or from the last of the nearest ten.
+        Where those are of fewer than five patients, since there are few images, or nearly all are copies, or lie near
+        to one and the same patient: from every image's nearest held-out patient, or from the last of the nearest ten.
         """
-        quantiles = np.empty((2, 2, 2))
+        quantiles, known = np.empty((2, 2, 2)), np.ones(2, bool)
         rows = np.flatnonzero(near.judged)
         copied = near.distance[:, 1, 0] < far_nearer_than_usual(near.distance[:, 1, min(1, near.distance.shape[2] - 1)])
         theirs = held_out[near.subject] & np.isfinite(near.distance)
@@ -154,24 +157,22 @@ class Scale:
         for channel in range(2):
             chosen, place = rows[theirs[rows, channel, 0] & ~copied[rows]], np.zeros_like(of_every)
             if len(set(near.subject[chosen, channel, 0])) < MIN_SUBJECTS:
-                chosen, place = rows, of_every
+                chosen, place, known[channel] = rows, of_every, False
             logs = near.logs(place)[chosen, channel]
             owners = near.subject[chosen, channel, place[chosen, channel]]
             weights = 1.0 / np.bincount(owners)[owners]
             for kind in range(2):
                 quantiles[:, channel, kind] = [_quantile(logs[:, kind], weights, q) for q in (0.5, 0.1)]
         middle, tenth = quantiles
-        return cls(middle, tenth, np.maximum((middle - tenth) / _TENTH, _LEAST_SPREAD))
+        return cls(middle, tenth, np.maximum((middle - tenth) / _TENTH, _LEAST_SPREAD), known)
 
-    def scores(self, near: Nearest) -> Array:
-        """Of both channels [n, 2], the mean of ratio and distance in lower spreads; infinite if not judged."""
-        scores = ((near.logs() - self.middle) / self.spread).mean(2)
-        return np.where(np.isfinite(scores), scores, np.inf)
-
-    def evident(self, near: Nearest) -> Bools:
-        """Where an image is so near that it takes no rate to call it a copy: [n, 2]."""
-        evident: Bools = (near.logs() < self.tenth + np.log(EVIDENT)).all(2) & (self.scores(near) < EVIDENT_SCORE)
-        return evident
+    def scores(self, near: Nearest) -> tuple[Array, Bools]:
+        """Of both channels [n, 2], the mean of ratio and distance in lower spreads, infinite if not judged; and where
+        an image is so near that it takes no rate to call it a copy."""
+        logs = near.logs()
+        scores = ((logs - self.middle) / self.spread).mean(2)
+        evident: Bools = (logs < self.tenth + np.log(EVIDENT)).all(2) & (scores < EVIDENT_SCORE)
+        return np.where(np.isfinite(scores) & (self.known | evident), scores, np.inf), evident
 
 
 def _quantile(values: Array, weights: Array, q: float) -> float:
@@ -196,7 +197,7 @@ class Rule:
 
     def __init__(self, near: Nearest, scale: Scale, held_out: Bools, subjects: Index) -> None:
         owner = near.subject[:, :, 0]
-        scores, evident, theirs = scale.scores(near), scale.evident(near), held_out[owner]
+        (scores, evident), theirs = scale.scores(near), held_out[owner]
         self.minima = np.full(len(held_out), np.inf)
         np.minimum.at(self.minima, owner, scores)
         copied = np.unique(owner[evident & theirs])
@@ -279,10 +280,10 @@ def share_of_copies(flagged: int, evident: int, judged: int, rule: Rule) -> tupl
     low, high = clopper_pearson(share, judged)
     least, most = clopper_pearson(chance, n)
     down, up = np.hypot(share - low, most - chance), np.hypot(high - share, chance - least)
-    lower = clopper_pearson(surely, judged)[0]
+    lower, upper = clopper_pearson(surely, judged)
     if rule.p_by_chance < CHANCE:
         lower = max(lower, share - chance - down)
-    return value, (min(value, lower), min(1.0, max(value, share - chance + up)))
+    return value, (min(value, lower), min(1.0, max(value, upper, share - chance + up)))
 
 
 def clopper_pearson(share: float, n: float) -> Interval:
