@@ -32,7 +32,7 @@ ABOUT = (
 )
 WORST, MOST_LISTED = 12, 1000
 TARGET = 0.01  # the rate at which innocent patients are flagged, where there are held-out patients enough
-MARGIN = 1.5  # lower spreads by which an image must lie below the k-th lowest held-out patient
+MARGIN = 2.0  # lower spreads by which an image must lie below the k-th lowest held-out patient
 EVIDENT, EVIDENT_SCORE = 0.5, -6.0  # below this part of the ratio and distance of the nearest tenth, and this score
 SAME = 1.0 / 127.5  # root mean square of the difference in [-1, 1] up to which a picture is the same: a level of 8 bits
 SAME_CONTRAST = 0.1  # and that as a part of the contrast
