@@ -88,6 +88,15 @@ def test_masks_and_several_domains(tmp_path: Path) -> None:
         data.rows()
 
 
+def test_pairs_of_different_patients_are_refused(tmp_path: Path) -> None:
+    with new_dataset(tmp_path / "data", (4, 4), 1, np.uint8) as writer:
+        for subject, domain in (("s0", "T1"), ("s1", "T2")):
+            writer.add(np.zeros((4, 4), np.uint8), Row("i", subject, "", 0, domain, "", "train", 0, 0, 1, "", "", ""))
+        writer.finish(DatasetInfo(size=(4, 4), value_range=(0, 255), domains=("T1", "T2"), paired=True, content=""))
+    with pytest.raises(UserError, match="not of the same slices"):
+        Dataset.open(tmp_path / "data")
+
+
 def test_shrinking_averages_blocks() -> None:
     images = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
     assert shrink(images, 2)[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]

@@ -80,6 +80,10 @@ def test_what_can_go_wrong_is_said(trained_run: Run, tmp_path: Path) -> None:
     (shared / "weights.safetensors").write_bytes((trained_run.generator / "weights.safetensors").read_bytes()[:-7])
     with pytest.raises(UserError, match="not the weights that were exported"):
         generate(shared, tmp_path / "out", 1)
+    config = shared / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"spacing": [0.0, 1.0]}))
+    with pytest.raises(UserError, match=r"spacing\.0: should be greater than 0"):
+        generate(shared, tmp_path / "out", 1)
     assert not (tmp_path / "out").exists()
     generate(trained_run.path, tmp_path / "out", 1)
     with pytest.raises(UserError, match="already exists"):

@@ -139,13 +139,18 @@ class Dataset:
     def __init__(self, path: Path, info: DatasetInfo, rows: list[Row]) -> None:
         self.path, self.info, self._rows = path, info, rows
         shape = (*info.size, 3) if info.channels == 3 else info.size
-        self._images = {}
+        self._images, slices = {}, set()
         for domain in info.domains:
-            numbers = {r.row for r in rows if r.domain == domain}
-            if numbers != set(range(len(numbers))):
+            own = sorted((r.row, r.image_id, r.subject) for r in rows if r.domain == domain)
+            numbers = [row for row, _, _ in own]
+            slices.add(tuple(own))
+            if numbers != list(range(len(numbers))):
                 raise UserError(f"the rows of {domain} are not numbered from 0 on", where=path / "manifest.csv",
                                 fix=_AGAIN)
             self._images[domain] = _open_array(path / f"images-{domain}.npy", len(numbers), shape, TYPES)
+        if info.paired and len(slices) > 1:
+            raise UserError("its domains are not of the same slices, which dataset.json calls paired",
+                            where=path / "manifest.csv", fix=_AGAIN)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from ganatomy.core.reading import Whole, read_json
 from ganatomy.core.recipe import Frozen, Recipe
 from ganatomy.data.contrast import Contrast
-from ganatomy.data.dataset import Grid, Intensity
+from ganatomy.data.dataset import Grid, Intensity, Millimetres
 
 AGAIN = "copy the folder again, or train the run to its end again"
 
@@ -24,7 +24,7 @@ class GeneratorNotes(Frozen):
     dtype: Literal["uint8", "uint16", "int16", "float32"]
     dataset: str = Field(description="content hash of the dataset it learnt from")
     intensity: Intensity | None
-    spacing: tuple[float, float] | None
+    spacing: tuple[Millimetres, Millimetres] | None
     source_domain: str | None = Field(None, description="what a translating model starts from")
     source_intensity: Intensity | None = None
     grid: Grid | None = None
