@@ -128,6 +128,15 @@ def test_what_the_recipe_and_the_data_exclude_together_is_refused_before_there_i
         assert not list(tmp_path.iterdir())
 
 
+def test_what_a_verb_returns_can_be_given_to_the_next(dataset: Dataset, trained_run: Run, tmp_path: Path) -> None:
+    longer = TINY | {"steps": 2, "init_from": trained_run.path}
+    run = train(dataset, tmp_path / "run", set=longer, budget=np.float32(60))
+    assert run.status()["step"] == 2
+    assert len(generate(run, tmp_path / "out", 2).rows()) == 2
+    with pytest.raises(UserError, match="no time to train in"):
+        train(dataset, tmp_path / "other", set=TINY, budget="5m")
+
+
 def test_numbers_of_numpy_are_numbers(dataset: Dataset, tmp_path: Path) -> None:
     tiny = {"steps": np.int64(2), "model.gamma": np.float32(0.5), "betas": (np.float64(0.5), np.float32(0.5))}
     run = train(dataset.path, tmp_path / "run", "rpgan-64", set=TINY | {"seed": np.int64(1), **tiny})

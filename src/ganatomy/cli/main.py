@@ -299,6 +299,9 @@ def _main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
+        if error.errno == errno.ENOENT and error.filename is None:  # as `os.getcwd` has it
+            say("error: the current folder is no longer there -> change to another one")
+            sys.exit(2)
         if error.errno not in (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR):
             _ours()
         say(f"error: {error.filename}: {str(error.strerror).lower()} -> give a path that can be opened")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def read_runs(paths: Sequence[str | Path], say: Say) -> list[Evaluated]:
     if not paths:
         raise UserError("there is nothing to compare", fix="name run folders: `ganatomy compare RUN RUN ...`")
     known: dict[Path, Run] = {}
-    for path in map(Path, paths):
+    for path in map(Path, (paths,) if isinstance(paths, str | os.PathLike) else paths):
         if (path / "manifest.csv").is_file():
             raise UserError("is a dataset folder, not a run", where=path,
                             fix="name folders of `ganatomy train`; of two datasets, `ganatomy evaluate REAL SYN`")

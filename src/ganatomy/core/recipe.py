@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -159,11 +160,13 @@ def validation_error(error: ValidationError, where: str | Path, known: list[str]
 
 
 def plain(value: Any) -> Any:
-    """numpy's numbers and arrays as Python's, in containers too: settings are written as YAML and JSON."""
+    """numpy's numbers, arrays and paths as plain ones, in containers too: settings are written as YAML and JSON."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(plain, value))
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     return value.tolist() if type(value).__module__ == "numpy" else value
 
 

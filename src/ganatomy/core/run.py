@@ -155,6 +155,9 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    def __fspath__(self) -> str:
+        return str(self.path)  # what `train` returns can be given to the next verb
+
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """A run that exists. Raises `UserError` if the folder is missing or is no run folder."""

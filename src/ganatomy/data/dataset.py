@@ -168,6 +168,9 @@ class Dataset:
             raise UserError("manifest.csv has been changed since the dataset was written", where=path, fix=_AGAIN)
         return cls(path, info, rows)
 
+    def __fspath__(self) -> str:
+        return str(self.path)  # what `prepare` returns can be given to the next verb
+
     @property
     def size(self) -> int:
         """Height of the images, pixels (they are square unless prepared otherwise)."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,8 @@ def with_budget(plan: Plan, budget: float, device: str, say: Say) -> Plan:
     It is set once, by a short trial, so that every GAN of a study gets the same. Raises `UserError` for a useless
     budget.
     """
-    if not 0 < budget < math.inf:
-        raise UserError(f"{budget} seconds are no time to train in", where="--budget", fix="give more than 0")
+    if not isinstance(budget, Real) or not 0 < budget < math.inf:
+        raise UserError(f"{budget!r} seconds are no time to train in", where="--budget", fix="give more than 0")
     rate = _steps_per_second(plan, min(TRIAL_SECONDS, budget), device)
     if rate is None:
         raise UserError(f"{budget:g} seconds are too short to make a step in", where="--budget",

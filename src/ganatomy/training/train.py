@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -97,11 +98,12 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     changes = plain(set or {})  # they are recorded as a command, too
     settings = parse(recipe.to_yaml(), f"recipe {recipe.name}", changes) if isinstance(recipe, Recipe) \
         else load(str(recipe), changes)
-    if budget is not None and not budget > 0:
-        raise UserError(f"{budget} seconds are no time to train in", where="budget", fix="give more than 0")
+    if budget is not None and not (isinstance(budget, Real) and budget > 0):
+        raise UserError(f"{budget!r} seconds are no time to train in", where="budget", fix="give more than 0")
     if budget is not None and gans.kind(settings).needs_all_steps:
         raise UserError(f"{settings.gan} changes its task up to the last step and cannot be ended early",
                         where="budget", fix="give --steps instead")
+    budget = None if budget is None else float(budget)  # numpy's is recorded, too
     checked, folder = _check(settings, data, run, device, say), Run(run)
     if folder.status()["state"] == "finished" and folder.generator.is_dir():
         say(f"{folder.path} is already finished at step {folder.status()['step']}; nothing to do")
