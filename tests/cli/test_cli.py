@@ -80,8 +80,20 @@ def test_mistakes_are_answered_in_one_line_with_the_mend(folder: Path, tmp_path:
         assert expected in stderr, (words, stderr)
         assert len(stderr.strip().splitlines()) <= 3, stderr
         assert not out.exists(), words
-    for words in (("report", "x" * 300), ("generate", "x" * 300, tmp_path / "out")):
+    barely = tmp_path / ("x" * 249)  # but not with .private behind it
+    for words in (("report", "x" * 300), ("generate", "x" * 300, tmp_path / "out"),
+                  ("train", folder / "dataset", barely, *SETS)):
         assert "too long" in mistake(*words)
+    assert not barely.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a current folder cannot be removed there")
+def test_a_current_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    gone = "import os, sys; os.rmdir(os.getcwd()); sys.argv[1:] = ['report', 'run']; " \
+           "from ganatomy.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", gone], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: the current folder is no longer there -> change to another "
+                                                 "one\n")
 
 
 @pytest.mark.parametrize("words", [("trian",), ("train",), ("train", "a", "b", "--no-such-flag"), ("train", "a", "")])

@@ -116,6 +116,15 @@ def test_leftovers_of_killed_processes_are_cleared(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"a.txt", ".b.txt.partial-7", ".a.txt.partial-mine", "folder"}
 
 
+def test_links_in_a_circle_are_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    for place in (tmp_path / "circle", tmp_path / "circle" / "inside"):
+        with pytest.raises(UserError, match="circle: cannot write"), staged_folder(place):
+            raise AssertionError("the work has begun")
+        with pytest.raises(UserError, match="circle"), claimed(place / "file"):
+            raise AssertionError("the work has begun")
+
+
 def test_a_claim_that_fails_leaves_no_new_folders(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), claimed(tmp_path / "new" / "deep" / "out"), claimed(tmp_path / "new/deep/out"):
         raise RuntimeError

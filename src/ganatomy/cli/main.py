@@ -285,6 +285,7 @@ def main() -> None:
 
 def _main() -> None:
     try:
+        Path.cwd()  # libraries end the process, in words of their own, where it is gone
         cli.main(standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Abort as error:  # also what click makes of an interrupt
@@ -299,7 +300,7 @@ def _main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno == errno.ENOENT and error.filename is None:  # as `os.getcwd` has it
+        if error.errno == errno.ENOENT and error.filename is None:  # as that of the current folder
             say("error: the current folder is no longer there -> change to another one")
             sys.exit(2)
         if error.errno not in (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR):

@@ -71,7 +71,7 @@ def claimed(path: Path, taken: str = "another process is writing here", kind: ty
     Raises:
         UserError: of this `kind`, if another process still holds it after `wait` seconds; `taken` says what that means.
     """
-    path = path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
+    path = Path(os.path.realpath(path.parent), path.name) if path.name not in ("", "..") else path.resolve()
     lock = _hidden(path, "lock")
     missing = [folder for folder in path.parents if not folder.exists()]
     held = FileLock(lock, mode=0o600, is_singleton=True)
@@ -187,6 +187,8 @@ def staged_folder(target: Path, overwrite: bool = False,
         UserError: `target` is there already, or another process is making it.
     """
     target = Path(os.path.realpath(target))
+    if target.is_symlink():
+        raise UserError(f"cannot write: {_CANNOT_WRITE[errno.ELOOP]}", where=target, fix="choose another folder")
     with claimed(target), disk_errors(target):
         refuse_occupied(target, overwrite, ours)
         _remove_left(target)

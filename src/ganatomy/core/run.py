@@ -192,6 +192,7 @@ class Run:
         run.
         """
         self.check(recipe, dataset_content)
+        private = private_folder(self.path)  # first: its name is longer, and can be too long
         # the recipe comes first after the dataset's hash: killed in between, the folder can still be started again
         if not self.recipe_file.is_file():
             write_json(self.path / "dataset.json", {"content": dataset_content})
@@ -199,7 +200,7 @@ class Run:
         with disk_errors(self.path):
             self._checkpoints.mkdir(exist_ok=True)
             self.samples.mkdir(exist_ok=True)
-        write_json(private_folder(self.path) / "dataset.json", {"path": str(dataset.resolve())}, mode=0o600)
+        write_json(private / "dataset.json", {"path": str(dataset.resolve())}, mode=0o600)
 
     def _refuse_difference(self, recipe: Recipe, dataset_content: str) -> None:
         changes = differences(self.recipe(), recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,7 +86,7 @@ def plan(dataset: Dataset, recipe: Recipe, external: Dataset | None, given: Mapp
 
 def refuse_place(study: Path, datasets: Sequence[Dataset]) -> None:
     """Raise `UserError` if a new study cannot begin here: something is there, or a dataset around or in it."""
-    here = study.resolve()
+    here = Path(os.path.realpath(study))  # its links may go in a circle: that is told when it is made
     for other in (dataset.path.resolve() for dataset in datasets):
         if here == other or here in other.parents or other in here.parents:
             raise UserError(f"the study would lie in a dataset, or around one ({other})", where=study,
