@@ -222,7 +222,7 @@ def _files(folder: Path) -> tuple[set[str], set[str]]:
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     if options["format"] not in ("nifti", "png"):
         raise UserError(f"the phantom has no format {options['format']!r}", where="format", fix="use nifti or png")
-    if not isinstance(options["lesions"], Real) or not 0 <= options["lesions"] <= 1:
+    if not (isinstance(options["lesions"], Real) and 0 <= float(options["lesions"]) <= 1):
         raise UserError(f"{options['lesions']!r} is not a share", where="lesions", fix="use a number from 0 to 1")
     return {**options, "lesions": float(options["lesions"]),
             **{name: whole(options[name], name, low, high) for name, (low, high) in _RANGES.items()}}
