@@ -31,7 +31,7 @@ def place(folder: Path) -> Path:
 
 
 STUDY = ["study", "labelled", "study", "--k", 2, "--folds", 2, "--seeds", 1, "--arms", "OVERSAMPLE,COPIES",
-         "--imbalance", 1, "--updates", 2, "--positive", "rare"]
+         "--imbalance", 1, "--updates", 10, "--positive", "rare"]
 AGAIN = {  # a command, and what makes it another one
     "phantom": (["phantom", "cohort", "--subjects", 1, "--size", 16], [["--seed", 1], ["--format", "png"]]),
     "prepare": (["prepare", "scans", "dataset", *PREPARE], [["--fit", "crop"], ["--seed", 2]]),
@@ -45,7 +45,7 @@ AGAIN = {  # a command, and what makes it another one
     "report": (["report", "run"], []),
     "report, a file": (["report", "run", "--out", "page.html"], [["--shareable"]]),
     "compare": (["compare", "run", "--out", "board.md"], [["--primary", "fd"]]),
-    "study": (STUDY, [["--updates", 3], ["--k", 3]])}
+    "study": (STUDY, [["--updates", 11], ["--k", 3]])}
 
 
 def state(folder: Path) -> dict[str, tuple[str, int]]:

@@ -14,11 +14,12 @@ from ganatomy.studies.answers import (
     controls_of,
     pairs_of,
     primary_of,
+    sentence,
     verdict,
 )
 from ganatomy.studies.inference import Estimate
 from ganatomy.studies.protocol import named
-from ganatomy.studies.results import poor_gans, table
+from ganatomy.studies.results import comparisons, poor_gans, table
 from tests.studies.study_outcomes import SIX, audits, simulated
 
 FRAME = Frame(0.02, {"lesion": (24, 31)}, (25, 50), 3, 2, 6)
@@ -93,6 +94,17 @@ def test_helps_needs_both_comparisons(primary: str, other: str, low: float, told
     assert any("must agree" in why for why in found["why"]) == ((primary == "helps") != (low > 0))
     for words in ("24 subjects with lesion and 31 without", "3 folds, 2 seeds", "k = 25, 50", "0.010 to +0.090"):
         assert words in found["sentence"]
+
+
+def test_the_companion_says_that_it_counts_only_together_with_the_primary_comparison() -> None:
+    more = {"metric": "f1", "k": None, "p": 0.01, "floor": None}
+    primary = row("AUG_GAN", "AUG_OVERSAMPLE", "can't tell", True) | more
+    other = row("GAN", "OVERSAMPLE", "helps") | more
+    words = ", which counts only together with the primary comparison"
+    assert f"Helps{words} (0.02" in sentence(other, FRAME) and words not in sentence(primary, FRAME)
+    assert "(helps)" in (text := comparisons([primary, other]).text()) and "In brackets" in text
+    corrected = row("GAN", "ORG", "helps") | more | {"p_holm": 0.01}
+    assert "Helps (0.02" in sentence(corrected, FRAME) and "(helps)" not in comparisons([primary, corrected]).text()
 
 
 def test_a_negative_control_that_helps_forbids_a_yes() -> None:

@@ -147,8 +147,8 @@ def _audited(result: Result) -> str:
            f"estimated share of copies {result.value:.1%}{spread}."
     evident = f" {details['evident']} so near that chance does not explain it" if details["evident"] else ""
     same = f", {details['exact']} the same picture" if details["exact"] else ""
-    seen = f" {counted(details['held_out_evident'], 'image')} as near to held-out patients: the generator must have " \
-           "seen them too, or they are in two splits." if details["held_out_evident"] else ""
+    seen = f" {counted(details['held_out_evident'], 'image')} as near to held-out patients: the generator has seen " \
+           "them, or they are in two splits, or it is chance." if details["held_out_evident"] else ""
     return near + (f"{evident}{same}." if evident else "") + seen
 
 
@@ -172,7 +172,8 @@ def _enough(head: Result | None, results: Sequence[Result]) -> Answer:
             "Intervals over so few are wide." if subjects < MANY_SUBJECTS else "",
             f"Only {grouped(images, 'synthetic image')}." if images < FEW_SYNTHETIC else "",
             f"The audit's false-alarm rate can be no lower than {audit['resolution']:.1%} a patient with "
-            f"{grouped(audit['calibration_subjects'], 'held-out patient')}." if "resolution" in audit else "",
+            f"{grouped(audit['calibration_subjects'], 'held-out patient')}." if "resolution" in audit
+            else "Without an audit of copies that knows its false-alarm rate.",
             "The independent critic does not even notice planted blur." if blind else ""]
     short = subjects < MANY_SUBJECTS or images < FEW_SYNTHETIC or audit.get("resolution", 1.0) > LEVEL
     return "amber" if short or blind else "green", " ".join(text for text in says if text)

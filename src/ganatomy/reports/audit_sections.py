@@ -124,9 +124,9 @@ def copies(context: Context) -> Iterator[Block]:
     if context.stale and audit_of(result).pairs:
         yield Words("The pairs are left out: the figures are of other weights or data.", style="none")
     elif pairs := [*_pairs(context, result)]:
-        note = ("Left the image in question, right the real image nearest to it; one scale and one grey range. p: how "
-                "often an image of another patient comes as near. The worst come first; near is not yet a copy: "
-                "compare sulci, vessels and whatever else is one person's own.")
+        note = ("Left the image in question, right the real image nearest to it; one scale and one grey range. p: "
+                "the share of held-out patients who are approached as closely. The worst come first; near is not yet "
+                "a copy: compare sulci, vessels and whatever else is one person's own.")
         copied = audit_of(result).copied
         names = listed(one.subject + (f" ({grouped(one.images, 'image')})" if one.images else "") for one in copied)
         whose = [Words(f"Whose images they are: {names}.")] if copied else []
@@ -149,7 +149,8 @@ def _words(context: Context, result: Result) -> Iterator[str]:
         yield f"Evident copies: {audit.evident:,}; the same picture but for rounding and mirroring: {audit.exact:,}."
     if audit.held_out_evident:
         yield (f"As near to patients whom the generator should not have seen: "
-               f"{grouped(audit.held_out_evident, 'image')}. It has seen them, or they are in two splits.")
+               f"{grouped(audit.held_out_evident, 'image')}. It has seen them, or they are in two splits, "
+               "or it is chance.")
     others = {name: own for name in ("Leak", "Membership", "Gaps")
               if (own := context.result(name)) is not None and own.value is not None}
     if leak := others.get("Leak"):

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from ganatomy.core.text import Interval, number
 from ganatomy.metrics.schema import Part
 from ganatomy.reports.blocks import Picture
-from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS
+from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, bracketed
 from ganatomy.studies.protocol import CONTROLS, named
 
 Array = NDArray[np.float64]
@@ -392,7 +392,7 @@ def forest(contrasts: Sequence[Row], margin: float) -> Picture | None:
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:+.2g}".replace("-", "−") if x else "0")
-    words = "; ".join(f"{n} {difference(c['difference'], c['interval'])}, {c['answer']}"
+    words = "; ".join(f"{n} {difference(c['difference'], c['interval'])}, {bracketed(c)}"
                       for n, c in zip(names, rows, strict=True))
     return svg(figure, f"Differences in F1, averaged over k: {words}")
 
@@ -403,7 +403,7 @@ def _difference(axes: Any, y: int, row: Row) -> None:
     if row["interval"]:
         axes.plot(row["interval"], (y, y), color=colour, linewidth=width, solid_capstyle="butt")
     axes.plot([row["difference"]], [y], color=colour, marker=mark, markersize=size, linestyle="none")
-    texts = difference(row["difference"], row["interval"]), row["answer"]
+    texts = difference(row["difference"], row["interval"]), bracketed(row)
     for x, text, ink in zip(COLUMNS, texts, (INK, colour), strict=True):
         axes.annotate(text, (x + 0.01, y), xycoords=("figure fraction", "data"), va="center", fontweight=weight,
                       color=ink, fontsize=10.5)

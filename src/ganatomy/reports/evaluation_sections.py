@@ -35,8 +35,8 @@ GLOSSARY = [
     ("Independent critic", "A network trained after the GAN to tell real from generated images and judged on subjects "
      "it has not seen. Its Jensen-Shannon, chi-squared and Kullback-Leibler figures are lower bounds: no critic can "
      "exceed the truth on average."),
-    ("p of a pair", "Conformal: the share of images of other patients at least as near to a training image. It cannot "
-     "be below 1 in (subjects + 1)."),
+    ("p of a pair", "Conformal: the share of held-out patients who are approached as closely, the pair itself counted. "
+     "It cannot be below 1 in (held-out patients + 1)."),
     ("t-SNE", "A map that keeps near neighbours near; van der Maaten and Hinton, 2008. Distances between groups mean "
      "nothing."),
     ("Power spectrum", "How much of an image is coarse (low frequencies) and fine (high ones). Upsampling can leave "

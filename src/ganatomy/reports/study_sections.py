@@ -35,7 +35,7 @@ from ganatomy.reports.blocks import (
 from ganatomy.reports.drawings import Array
 from ganatomy.reports.image_sections import GAP, GAP_GREY, picture, reduce, spread
 from ganatomy.reports.study_context import StudyContext, read_results
-from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, by_parts_of
+from ganatomy.studies.answers import CANT_TELL, DOES_NOT, HELPS, HURTS, IN_BRACKETS, by_parts_of, counts_alone
 from ganatomy.studies.cell import figure_of, light_of, read_audit
 from ganatomy.studies.folder import Cell, GanFolder, StudyFolder
 from ganatomy.studies.predictions import Predictions, f1, read_predictions
@@ -161,8 +161,10 @@ def _compared(context: StudyContext, part: Row) -> Iterator[Block]:
             if any(c["primary"] for c in answers) else ""
         holm = "; all but the primary one must stand the correction for several comparisons, too (Holm)" \
             if len(answers) > 2 else ""
-        yield Words(f"{over}{primary} Grey band: differences below {settings.margin:g}, which would not matter. An "
-                    f"interval that reaches over 0 and beyond the band leaves the question open{holm}.", style="note")
+        brackets = "" if all(map(counts_alone, answers)) else f" {IN_BRACKETS}"
+        yield Words(f"{over}{primary}{brackets} Grey band: differences below {settings.margin:g}, which would not "
+                    "matter. An interval that reaches over 0 and beyond the band leaves the question "
+                    f"open{holm}.", style="note")
     if not answers:
         yield Words("The arms of this study allow no comparison.", style="note")
         return

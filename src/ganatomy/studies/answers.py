@@ -24,6 +24,7 @@ LEVEL = 0.05
 LEARNT_NOTHING = "Neither arm's classifier has surely learnt anything"
 ADDING = ("GAN", *CONTROLS)
 PRIMARY_PREFIXES = ("AUG_", "", "AUG2_")  # in this order, the first that is there
+IN_BRACKETS = "In brackets: counts only together with the primary comparison."
 _SOURCES = {"ORG": "the real images alone", "OVERSAMPLE": "repeated real images", "GAN": "synthetic images",
             "GAN_ONLY": "synthetic images alone", "FRESH": "real images of further patients",
             "COPIES": "random draws of the training images", "NOISE": "images of noise"}
@@ -162,8 +163,19 @@ def sentence(row: Row, frame: Frame) -> str:
     holm = "" if row["p_holm"] is None else \
         f", Holm's p among {grouped(frame.compared, 'comparison')} {p_value(row['p_holm'])}"
     treatment, reference = (_in_words(named(row[side])) for side in ("treatment", "reference"))
-    return (f"Classifiers with {treatment} against {reference}: {gain}, "
-            f"{frame.words()}{floor}. {row['answer'].capitalize()} ({frame.margin:g} would matter{holm}).")
+    together = "" if counts_alone(row) else ", which counts only together with the primary comparison"
+    return (f"Classifiers with {treatment} against {reference}: {gain}, {frame.words()}{floor}. "
+            f"{row['answer'].capitalize()}{together} ({frame.margin:g} would matter{holm}).")
+
+
+def counts_alone(row: Row) -> bool:
+    """Whether a row's answer stands by itself: that of the primary comparison's companion, not corrected, does not."""
+    return row["primary"] or row["p_holm"] is not None or row["answer"] not in (HELPS, HURTS)
+
+
+def bracketed(row: Row) -> str:
+    """A row's answer for a table, see `IN_BRACKETS`."""
+    return str(row["answer"]) if counts_alone(row) else f"({row['answer']})"
 
 
 def _difference(row: Row) -> str:

@@ -25,9 +25,12 @@ from ganatomy.studies.answers import (
     DOES_NOT,
     HELPS,
     HURTS,
+    IN_BRACKETS,
     Frame,
     answer_of,
+    bracketed,
     controls_of,
+    counts_alone,
     pairs_of,
     sentence,
     verdict,
@@ -205,7 +208,8 @@ def comparisons(contrasts: Sequence[Entry]) -> Table:
     """Those that have an answer."""
     return Table(["Comparison", "Difference in F1", "p", "Holm's p", "Two seeds differ by", "Answer"], [
         [name_of(c) + (" (primary)" if c["primary"] else ""), _with_interval(c), p_value(c["p"]), p_value(c["p_holm"]),
-         number(c["floor"], 3), c["answer"]] for c in contrasts if c["answer"] is not None])
+         number(c["floor"], 3), bracketed(c)] for c in contrasts if c["answer"] is not None],
+        notes=[] if all(map(counts_alone, contrasts)) else [IN_BRACKETS])
 
 
 def called_right(shares: Mapping[str, Mapping[str, float | None]], names: Sequence[str]) -> Table:
