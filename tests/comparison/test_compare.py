@@ -223,6 +223,11 @@ def test_trained_on_another_dataset_is_refused(make: Make) -> None:
         compare([make("a", noise_metrics(0.1)), make("b", noise_metrics(0.2), 1, content="d" * 64)])
 
 
+def test_one_run_needs_no_list(make: Make) -> None:
+    run = make("a", noise_metrics(0.1))
+    assert compare(run) == compare(str(run)) == compare([run])
+
+
 def test_every_run_that_was_not_evaluated_is_named_with_the_command(make: Make) -> None:
     a, b, c = make("a", noise_metrics(0.1)), make("b", None, 1), make("c", None, 2)
     with pytest.raises(UserError) as error:

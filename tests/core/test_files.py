@@ -22,6 +22,7 @@ from ganatomy.core.files import (
     disk_errors,
     private_folder,
     scratch_folder,
+    several,
     staged_folder,
     write_json,
     write_text,
@@ -36,6 +37,30 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which no file can be created")
+def test_a_place_in_which_no_file_can_be_created_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write") as told, staged_folder(Path("/proc/x")):
+        pass
+    assert told.value.where == "/proc/x"
+
+
+def test_what_is_being_written_is_the_owners_alone_until_it_is_whole(tmp_path: Path) -> None:
+    path, old = tmp_path / "image.nii", os.umask(0)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.touch()
+            assert any(stat.S_IMODE(folder.stat().st_mode) == 0o700 for folder in temporary.parents[:-1]
+                       if tmp_path in folder.parents)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_path_stands_for_a_list_of_one(kind: type[str] | type[Path]) -> None:
+    assert several(kind("run")) == several([kind("run")]) == [Path("run")]
 
 
 def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:

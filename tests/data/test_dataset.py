@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +49,11 @@ def test_a_subject_in_two_splits_is_refused_on_reading_and_writing(own_dataset: 
     assert not (tmp_path / "new").exists()
 
 
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 @pytest.mark.parametrize(("damage", "words"), [
     (lambda p: (p / "dataset.json").unlink(), "not a dataset folder"),
     (lambda p: (p / "dataset.json").write_text("{"), "Invalid JSON"),
@@ -56,6 +63,9 @@ def test_a_subject_in_two_splits_is_refused_on_reading_and_writing(own_dataset: 
     (lambda p: (p / "manifest.csv").write_text("a,b\n"), "columns"),
     (lambda p: (p / "manifest.csv").write_text(",".join(COLUMNS) + "\nx,y\n"), "line 2"),
     (lambda p: (p / "images-disc.npy").unlink(), "is missing"),
+    (lambda p: edit(p, domains=["disc", "disc"]), "a domain is named twice"),
+    (lambda p: edit(p, value_range=[0, 1e308]), "value_range.1: should be less than or equal to"),
+    (lambda p: edit(p, value_range=[255, 255]), "value_range must rise"),
     (lambda p: np.save(p / "images-disc.npy", np.zeros((3, 16, 16), np.uint8)), "not 24 images")])
 def test_a_damaged_dataset_is_refused_in_words(own_dataset: Dataset, damage, words: str) -> None:
     damage(own_dataset.path)
@@ -94,6 +104,15 @@ def test_pairs_of_different_patients_are_refused(tmp_path: Path) -> None:
             writer.add(np.zeros((4, 4), np.uint8), Row("i", subject, "", 0, domain, "", "train", 0, 0, 1, "", "", ""))
         writer.finish(DatasetInfo(size=(4, 4), value_range=(0, 255), domains=("T1", "T2"), paired=True, content=""))
     with pytest.raises(UserError, match="not of the same slices"):
+        Dataset.open(tmp_path / "data")
+
+
+def test_images_of_the_same_name_are_refused(tmp_path: Path) -> None:
+    with new_dataset(tmp_path / "data", (4, 4), 1, np.uint8) as writer:
+        for _ in range(2):
+            writer.add(np.zeros((4, 4), np.uint8), Row("i", "s", "", 0, "T1", "", "train", 0, 0, 1, "", "", ""))
+        writer.finish(DatasetInfo(size=(4, 4), value_range=(0, 255), domains=("T1",), paired=True, content=""))
+    with pytest.raises(UserError, match="two images of T1 have the same image_id"):
         Dataset.open(tmp_path / "data")
 
 

@@ -245,7 +245,8 @@ def test_what_cannot_stand_beside_is_refused_in_words(tmp_path: Path, pairs: Dat
                   trained(pairs, tmp_path / "small", "unet", size=16), noise):
         refused("does not translate the same contrasts", pix2pix, beside=[other])
     refused("only runs that translate", noise, beside=[pix2pix])
-    refused("no such folder", pix2pix, beside=[tmp_path / "nowhere"])
+    for one in (tmp_path / "nowhere", str(tmp_path / "nowhere"), [tmp_path / "nowhere"]):
+        refused("no such folder", pix2pix, beside=one)
     refused("not a run folder", pix2pix, beside=[pairs.path])
     assert Run(pix2pix).metrics_file.read_bytes() == before
 

@@ -86,6 +86,15 @@ def tile(run: Run, name: str) -> np.ndarray:
     return dataset.pixels([row for row in dataset.rows() if row.image_id == name])[0]
 
 
+def test_values_that_nothing_can_have_count_as_none(run: Run) -> None:
+    huge = [FIGURE | {"name": name, "against": "test", "value": 1e308, "interval": [-1e308, 1e308]}
+            for name in ("KD-Lite0", "Histogram")]
+    write(run, results=[*huge, *metrics()["results"]])
+    run.append_log([{"kind": "train", "step": 3, "losses": {"G": 1e308, "D": -1e308}}])
+    assert "308" not in Page(report(run.path)).text
+    assert all(entry["step"] != 3 for entry in run.log())
+
+
 def test_each_question_has_a_light_with_a_word_a_shape_and_a_way_to_the_reason(run: Run) -> None:
     write(run)
     page = Page(report(run.path))

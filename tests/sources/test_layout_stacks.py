@@ -185,7 +185,7 @@ def test_archives_that_claim_too_much_are_not_unpacked(tmp_path: Path, monkeypat
     path = bomb(tmp_path / "b.npz", (1024, 1024, 16), bytes(2**24))
     assert path.stat().st_size < 2**15
     monkeypatch.setattr(stacks, "MAX_BYTES", 2**23)
-    with pytest.raises(UserError, match="not unpacked"):
+    with pytest.raises(UserError, match=r"needs 16.0 MB unpacked, and more than 8.0 are not unpacked"):
         layout_of(path)
     monkeypatch.undo()
     monkeypatch.setattr(stacks.shutil, "disk_usage", lambda folder: stacks.shutil._ntuple_diskusage(1, 1, 2**24))

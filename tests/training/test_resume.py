@@ -23,7 +23,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe, load
 from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
-from ganatomy.generators.folder import load_discriminator, load_generator
+from ganatomy.generators.folder import export, load_discriminator, load_generator
 from ganatomy.training.train import Interrupted, train
 from tests.builders import SMALL, TINY, interrupt_at, random_kills, weights
 
@@ -183,6 +183,37 @@ def test_a_checkpoint_of_another_training_is_set_aside_and_refused_by_every_read
     train(dataset.path, own_run.path, own_run.recipe(), say=said.append)
     assert any(re.search(f"{words}.*set aside as step-000012.damaged", line) for line in said)
     assert weights(own_run) == weights(trained_run)
+
+
+@pytest.mark.parametrize("part", ["model", "ema"])
+def test_a_checkpoint_whose_weights_are_not_finite_is_set_aside(dataset: Dataset, trained_run: Run, own_run: Run,
+                                                                part: str) -> None:
+    newest = own_run.checkpoint(12)
+    state = torch.load(newest, weights_only=True)
+    next(iter((state["model"] if part == "model" else state["ema"]["weights"]).values())).view(-1)[0] = torch.nan
+    torch.save(state, newest)
+    shutil.rmtree(own_run.generator)
+    said: list[str] = []
+    train(dataset.path, own_run.path, own_run.recipe(), say=said.append)
+    assert any("weights hold NaN or infinity" in line and "step-000012.damaged" in line for line in said)
+    assert weights(own_run) == weights(trained_run)
+
+
+def test_a_generator_whose_weights_are_not_finite_is_not_exported(own_run: Run, tmp_path: Path) -> None:
+    sampler = load_generator(own_run.path)
+    with torch.no_grad():
+        next(sampler.model.generator.parameters()).view(-1)[0] = torch.inf
+    with pytest.raises(UserError, match="hold NaN or infinity"):
+        export(sampler, tmp_path / "generator", {})
+    assert not (tmp_path / "generator").exists()
+
+
+def test_a_folder_in_the_place_of_a_checkpoint_is_told_with_a_way_to_mend(dataset: Dataset, own_run: Run) -> None:
+    own_run.write_status("interrupted", 12)
+    own_run.checkpoint(13).mkdir()
+    with pytest.raises(UserError, match="Is a directory") as told:
+        train(dataset.path, own_run.path, own_run.recipe())
+    assert "move it away" in told.value.fix
 
 
 def test_a_generator_of_another_training_is_refused(dataset: Dataset, own_run: Run) -> None:

@@ -27,21 +27,22 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.text import Say, counted, duration, estimate
 from ganatomy.metrics import factor
 from ganatomy.metrics.base import Column
-from ganatomy.metrics.schema import OF_DATASET, OTHER_DATASET, Direction, TranslationMetrics, finite
+from ganatomy.metrics.schema import OF_DATASET, Direction, TranslationMetrics, finite
 from ganatomy.statistics.subjects import size_warning
 
 SCHEMA_VERSION = 1
 UNEQUAL = 0.1  # of the larger: by more than this, updates or times are not equal
 
 
-def compare(runs: Sequence[str | Path], *, primary: Primary = "kd", say: Say = lambda text: None) -> dict[str, Any]:
+def compare(runs: str | Path | Sequence[str | Path], *, primary: Primary = "kd",
+            say: Say = lambda text: None) -> dict[str, Any]:
     """Rank evaluated runs by their mean over seeds, and say who is ahead of whom.
 
     Runs of one recipe that differ in nothing but the seed are one group. Runs from noise and runs that translate are
     ranked in separate tables, translations one table a direction.
 
     Args:
-        runs: run folders, each with its metrics.json.
+        runs: run folders (or one), each with its metrics.json.
         primary: by what to rank, named beforehand: the kernel distance, the critic's Jensen-Shannon divergence, or the
             Frechet distance, all against test; less is better. Translations are always ranked by the kernel distance.
         say: called with lines for the user.
@@ -253,8 +254,8 @@ def _notes_on_runs(board: Board) -> list[str]:
                          f"`ganatomy evaluate {run.name}` again.")
         if state not in ("finished", "new"):
             notes.append(f"{run.name}: its training is not finished ({state} at step {run.steps}).")
-        if OTHER_DATASET in run.metrics.warnings:
-            notes.append(f"{run.name}: {OTHER_DATASET}")
+        if "" not in (run.measured_on, run.learnt_from) and run.measured_on != run.learnt_from:
+            notes.append(f"{run.name}: it was measured on another dataset than it was trained on.")
     notes += [f"The images of these runs are the same: {', '.join(names)}. They are no independent evidence."
               for names in by_images.values() if len(names) > 1]
     notes += [text for run in runs for text in run.metrics.warnings if text.startswith(OF_DATASET)]

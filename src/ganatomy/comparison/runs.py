@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from ganatomy.core.errors import UserError
+from ganatomy.core.files import several
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
 from ganatomy.core.text import Interval, Say
@@ -126,8 +127,20 @@ class Evaluated:
         """The step of the generator's weights; None where it does not say."""
         return read_config(self.run.generator).step if self.run.generator.is_dir() else None
 
+    @property
+    def learnt_from(self) -> str:
+        """The content of the dataset that it was trained on; "" where that is not known."""
+        with suppress(UserError):
+            return self.run.dataset_content()
+        return ""
 
-def read_runs(paths: Sequence[str | Path], say: Say) -> list[Evaluated]:
+    @property
+    def measured_on(self) -> str:
+        """The content of the dataset of its metrics; "" where that is not known."""
+        return self.metrics.dataset or ""
+
+
+def read_runs(paths: str | Path | Sequence[str | Path], say: Say) -> list[Evaluated]:
     """The runs in their order, each once, their values not yet read.
 
     Raises:
@@ -136,7 +149,7 @@ def read_runs(paths: Sequence[str | Path], say: Say) -> list[Evaluated]:
     if not paths:
         raise UserError("there is nothing to compare", fix="name run folders: `ganatomy compare RUN RUN ...`")
     known: dict[Path, Run] = {}
-    for path in map(Path, (paths,) if isinstance(paths, str | os.PathLike) else paths):
+    for path in several(paths):
         if (path / "manifest.csv").is_file():
             raise UserError("is a dataset folder, not a run", where=path,
                             fix="name folders of `ganatomy train`; of two datasets, `ganatomy evaluate REAL SYN`")
@@ -219,11 +232,7 @@ def typical(estimates: Sequence[Estimate]) -> Estimate:
 def task_of(run: Evaluated) -> dict[str, Any]:
     """What must be equal of runs that are compared; None where metrics.json is too old to tell."""
     metrics, recipe = run.metrics, run.recipe
-    try:
-        trained_on = run.run.dataset_content()
-    except UserError:
-        trained_on = ""
-    task = {"test dataset": (metrics.dataset or "")[:12] or None, "training dataset": trained_on[:12] or None,
+    task = {"test dataset": run.measured_on[:12] or None, "training dataset": run.learnt_from[:12] or None,
             "class": metrics.label or recipe.label or "(all)", "size": metrics.size or recipe.size,
             "extractor": metrics.extractor or None}
     if isinstance(metrics, TranslationMetrics):  # what is translated into what is compared by direction

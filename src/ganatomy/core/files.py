@@ -84,6 +84,10 @@ def claimed(path: Path, taken: str = "another process is writing here", kind: ty
             except (Timeout, PermissionError) as error:
                 if not lock.exists() and isinstance(error, PermissionError):
                     raise
+                if not lock.exists():  # as where no file can be created, though permissions allow it
+                    probe = _hidden(path)
+                    probe.touch(0o600)
+                    probe.unlink()
                 left = f"; if nobody does any more, remove {lock}" \
                     if isinstance(held, SoftFileLock) or isinstance(error, PermissionError) else ""
                 raise kind(taken, where=path, fix=f"wait for it, stop it, or choose another folder{left}") from error
@@ -102,15 +106,20 @@ def claimed(path: Path, taken: str = "another process is writing here", kind: ty
 
 @contextmanager
 def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes `path`'s place in one step."""
-    staged = ".partial-" in str(path.parent)  # in a folder of its own, which may get many files
-    temporary = _hidden(path)
+    """Yield a temporary path near `path`; on success it takes `path`'s place in one step.
+
+    Until then only its owner can read it: it lies in a hidden folder beside `path`, as a `staged_folder` does.
+    """
+    staged = ".partial-" in str(path.parent)  # in such a folder already, which may get many files
+    hidden = _hidden(path)
+    temporary = hidden if staged else hidden / path.name
     with nullcontext() if staged else claimed(path, wait=60.0), disk_errors(path):
         try:
             if staged:
                 path.parent.mkdir(parents=True, exist_ok=True)
             else:
                 _remove_left(path)
+                hidden.mkdir(mode=0o700)
             if mode is not None:
                 temporary.touch(mode)
             yield temporary
@@ -125,6 +134,8 @@ def atomic_path(path: Path, mode: int | None = None) -> Iterator[Path]:
         finally:
             with delayed():
                 temporary.unlink(missing_ok=True)
+                if not staged:
+                    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> bool:
@@ -267,6 +278,11 @@ def _remove_left(path: Path) -> None:
         else:
             with suppress(OSError):
                 left.unlink()
+
+
+def several(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The paths that are meant, where one alone may stand for a list of one."""
+    return [*map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths)]
 
 
 def private_path(of: Path) -> Path:

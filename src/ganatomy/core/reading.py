@@ -19,6 +19,9 @@ from ganatomy.core.errors import UserError
 Kind = TypeVar("Kind")
 Whole = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 """A count, a step or a size: neither true nor false, nor below 0."""
+MOST = 1e30  # what is larger is no measurement, and its square or a margin around it would no longer be finite
+Bounded = Annotated[float, Field(ge=-MOST, le=MOST)]
+"""A measured value."""
 MOST_FAULTS = 3  # that a message names
 
 

@@ -25,7 +25,7 @@ from ganatomy.core.files import (
     write_json,
     write_text,
 )
-from ganatomy.core.reading import Record, Whole, faults, read_json, reading
+from ganatomy.core.reading import Bounded, Record, Whole, faults, read_json, reading
 from ganatomy.core.recipe import Recipe, differences, parse, text
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ class Logged(Record):
     step: Whole
     epoch: Whole | None = None
     seconds: Seconds | None = None
-    images_per_second: float | None = None
-    losses: dict[str, float] = Field(default_factory=dict)
-    kd: float | None = None
-    fd: float | None = None
-    critic_js: float | None = None
+    images_per_second: Bounded | None = None
+    losses: dict[str, Bounded] = Field(default_factory=dict)
+    kd: Bounded | None = None
+    fd: Bounded | None = None
+    critic_js: Bounded | None = None
 
 
 class _LearntFrom(Record):
@@ -105,8 +105,8 @@ class Best(Record):
     """The best checkpoint so far."""
 
     step: Whole
-    score: float
-    tie: float | None = None
+    score: Bounded
+    tie: Bounded | None = None
 
 
 class Checkpoint(Record):
@@ -346,13 +346,17 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def _read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
     import torch
 
-    with reading(path):
+    with reading(path, "move it away, or make it readable, and run the same command again"):
         data = path.read_bytes()
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
         version = state["schema_version"]
         if version == CHECKPOINT_VERSION:
-            return Checkpoint.model_validate(state)
+            checkpoint = Checkpoint.model_validate(state)
+            learnt = [*checkpoint.model.values(), *(checkpoint.ema.weights.values() if checkpoint.ema else ())]
+            if not all(bool(torch.isfinite(tensor).all()) for tensor in learnt):
+                raise ValueError("its weights hold NaN or infinity")
+            return checkpoint
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a damaged file can raise nearly anything here

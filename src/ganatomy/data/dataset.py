@@ -15,8 +15,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder, write_text
-from ganatomy.core.reading import Record, Whole, read_json, reading
+from ganatomy.core.reading import Bounded, Record, Whole, read_json, reading
 from ganatomy.core.recipe import Frozen
+from ganatomy.core.run import Run
 from ganatomy.core.text import counted
 from ganatomy.data.images import Pixels, normalise, shrink, shrink_factor
 from ganatomy.data.manifest import Row, read_manifest, refuse_overlap, write_manifest
@@ -74,7 +75,7 @@ class DatasetInfo(Frozen):
     run_id: str | None = Field(None, description="for synthetic datasets: the run that they come from")
     size: tuple[Side, Side] = Field(description="height, width")
     channels: Literal[1, 3] = 1
-    value_range: tuple[float, float] = Field(description="stored values that a model sees as -1 and 1")
+    value_range: tuple[Bounded, Bounded] = Field(description="stored values that a model sees as -1 and 1")
     domains: tuple[DomainName, ...] = Field(min_length=1)
     paired: bool = Field(description="every domain has the same rows in the same order")
     classes: tuple[str, ...] = ()
@@ -91,6 +92,8 @@ class DatasetInfo(Frozen):
         low, high = self.value_range
         if not low < high:
             raise ValueError("value_range must rise")
+        if len(set(self.domains)) < len(self.domains):
+            raise ValueError("a domain is named twice")
         self.told  # noqa: B018 - what cannot be read of the fingerprint is refused here
         return self
 
@@ -147,6 +150,9 @@ class Dataset:
             if numbers != list(range(len(numbers))):
                 raise UserError(f"the rows of {domain} are not numbered from 0 on", where=path / "manifest.csv",
                                 fix=_AGAIN)
+            if len({image_id for _, image_id, _ in own}) < len(own):
+                raise UserError(f"two images of {domain} have the same image_id", where=path / "manifest.csv",
+                                fix=_AGAIN)
             self._images[domain] = _open_array(path / f"images-{domain}.npy", len(numbers), shape, TYPES)
         if info.paired and len(slices) > 1:
             raise UserError("its domains are not of the same slices, which dataset.json calls paired",
@@ -167,6 +173,15 @@ class Dataset:
         if content_hash(rows) != info.content:
             raise UserError("manifest.csv has been changed since the dataset was written", where=path, fix=_AGAIN)
         return cls(path, info, rows)
+
+    @classmethod
+    def of_run(cls, run: Run, data: str | Path | None = None) -> Self:
+        """The dataset that a run learns from; `data` is its new place. Raises `UserError` for any other one."""
+        dataset = cls.open(data if data is not None else run.dataset_path())
+        if dataset.info.content != run.dataset_content():
+            raise UserError("is not the dataset this run was trained on, or has changed since", where=dataset.path,
+                            fix="name the right one with --data DATASET")
+        return dataset
 
     def __fspath__(self) -> str:
         return str(self.path)  # what `prepare` returns can be given to the next verb

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganatomy.core.errors import UserError, whole
-from ganatomy.core.files import claimed, write_json
+from ganatomy.core.files import claimed, several, write_json
 from ganatomy.core.origin import Origin, check_writable, file_hash, nothing_to_do
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line, grouped, listed
@@ -36,7 +36,7 @@ MOST_ASKED = 1_000_000
 
 def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | None = None, seed: int = 0,
              data: str | Path | None = None, domain: str | None = None, label: str | None = None,
-             beside: Sequence[str | Path] = (), features: str = "lite0", critic: bool = False,
+             beside: str | Path | Sequence[str | Path] = (), features: str = "lite0", critic: bool = False,
              fail_on: Sequence[str] = (), say: Say = lambda text: None) -> dict[str, Any]:
     """Measure a run, or a synthetic dataset against a real one.
 
@@ -73,9 +73,9 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     """
     started = time.perf_counter()
     n = None if n is None else whole(n, "-n", 2, MOST_ASKED)
-    seed = check_seed(seed)
+    seed, beside = check_seed(seed), several(beside)
     command = command_line("evaluate", "RUN", n=n, seed=seed or None, domain=domain, label=label,
-                           beside=[Path(run) for run in beside], critic=critic,
+                           beside=beside, critic=critic,
                            features={"lite0": None, "inception": "inception", "random": "random"}.get(features, Path()))
     translation = synthetic is None and translates(real)
     if translation:
@@ -95,7 +95,7 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
         values = _timed(_measure(task, samples_of(task, seed), asked, say), started)
         check_gates(values, fail_on)
         return values
-    dataset = Dataset.open(data or run.dataset_path())
+    dataset = Dataset.of_run(run, data)
     generators = [file_hash(own.generator / "config.json") for own in (run, *map(Run, beside))]
     origin = Origin.of(command, [dataset.info.content, extractor.identity, *generators])
     values = _kept(run)

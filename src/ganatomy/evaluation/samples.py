@@ -20,7 +20,7 @@ from ganatomy.features.base import CHUNK, Extractor, Stack
 from ganatomy.generators.folder import load_discriminator, load_generator
 from ganatomy.generators.sampler import Sampler, untrained_generator
 from ganatomy.metrics.base import Array, Images, Sample, Samples
-from ganatomy.metrics.schema import MOST_IMAGES, OF_DATASET, OTHER_DATASET
+from ganatomy.metrics.schema import MOST_IMAGES, OF_DATASET
 
 FEWEST_SYNTHETIC = 500  # drawn from a run by default, even for a small test split
 MOST_TRAINING = 20_000  # every training image counts: a copy may be of any of them
@@ -54,7 +54,7 @@ def of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domain
     run = Run.open(path)
     sampler = load_generator(path)
     notes = sampler.notes or {}
-    dataset = Dataset.open(data or run.dataset_path())
+    dataset = Dataset.of_run(run, data)
     learnt = {"domain": notes.get("domain") or run.recipe().domain, "label": run.recipe().label}
     for key, wanted in (("domain", domain), ("label", label)):
         if wanted not in (None, learnt[key]):
@@ -64,7 +64,7 @@ def of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domain
     same_channels(dataset, sampler.channels, "the run")
     test = dataset.require("test", domain, label)
     images, content = _drawn(sampler, n or min(max(len(test), FEWEST_SYNTHETIC), MOST_IMAGES), seed, path)
-    warnings = dataset_warnings(dataset, run.dataset_content())
+    warnings = dataset_warnings(dataset)
 
     def untrained(count: int) -> Images:
         return untrained_generator(sampler, sampler.size, sampler.channels, seed).sample(count, seed)
@@ -167,14 +167,10 @@ def samples_of(task: Task, seed: int) -> Samples:
     return Samples(test, task.synthetic, train, val, seed, fresh=task.fresh, judge=task.judge)
 
 
-def dataset_warnings(dataset: Dataset, of_run: str | None = None) -> list[str]:
-    """What `prepare` warned of, as sentences, and whether the dataset is another than that of this content hash.
-
-    Each of the former begins with "Dataset: ".
-    """
+def dataset_warnings(dataset: Dataset) -> list[str]:
+    """What `prepare` warned of, as sentences that begin with "Dataset: "."""
     texts = [text.strip().rstrip(".") for text in dataset.info.told.warnings]
-    other = of_run is not None and dataset.info.content != of_run
-    return [*(f"{OF_DATASET}{text}." for text in texts if text), *([OTHER_DATASET] if other else [])]
+    return [f"{OF_DATASET}{text}." for text in texts if text]
 
 
 def same_channels(dataset: Dataset, channels: int, whose: str) -> None:

@@ -203,11 +203,11 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
 def _task(path: Path, seed: int, data: str | Path | None, beside: Sequence[str | Path]) -> TranslationTask:
     run, sampler = Run.open(path), load_generator(path)
     notes = sampler.notes or {}
-    dataset = Dataset.open(data or run.dataset_path())
+    dataset = Dataset.of_run(run, data)
     source, target = (dataset.domain(notes[key]) for key in ("source_domain", "domain"))
     same_channels(dataset, sampler.channels, "the run")
     task = TranslationTask(dataset, {MODEL: sampler}, source, target, run.recipe().label, seed,
-                       dataset_warnings(dataset, run.dataset_content()))
+                       dataset_warnings(dataset))
     for other in beside:
         _add_beside(task, Path(other), run.dataset_content())
     return task

@@ -26,9 +26,14 @@ Judge = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 
 def export(sampler: Sampler, folder: Path, notes: dict[str, Any]) -> None:
-    """Write generator/config.json and weights.safetensors, the thing to share."""
+    """Write generator/config.json and weights.safetensors, the thing to share.
+
+    Raises `UserError` if the weights are not finite.
+    """
     with staged_folder(folder, overwrite=True) as stage:
         weights = {k: v.detach().cpu().contiguous() for k, v in sampler.model.generator.state_dict().items()}
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+            raise UserError("the weights of this generator hold NaN or infinity", where=folder, fix=AGAIN)
         data = save(weights)
         (stage / "weights.safetensors").write_bytes(data)
         config = {"schema_version": 1, "ganatomy": __version__, "weights_sha256": hashlib.sha256(data).hexdigest(),

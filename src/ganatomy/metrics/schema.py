@@ -7,7 +7,6 @@ an older one with fewer, reads it with `read_metrics`.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,7 +22,7 @@ from pydantic import (
 )
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.reading import Whole, reading
+from ganatomy.core.reading import MOST, Whole, reading
 from ganatomy.core.text import Interval
 
 SCHEMA_VERSION = 1
@@ -32,7 +31,6 @@ MODEL, INPUT_RETURNED, HISTOGRAM_MATCHED = "model", "input returned", "histogram
 INSIDE, WHOLE = "foreground", "whole image"  # how the names of paired values end
 PRIMARY = f"MAE {INSIDE}"  # by which alone a translator is ahead of another
 OF_DATASET = "Dataset: "  # how a warning begins that `prepare` has left in the dataset
-OTHER_DATASET = "This is not the dataset that the model was trained on, or it has changed since."
 
 MOST_IMAGES = 2000  # of a test split that are measured, unless more are asked for: half a minute on one core
 
@@ -43,13 +41,13 @@ Question = Literal["realistic", "diverse", "copies", "enough data"]
 
 
 def finite(value: Any) -> Any:
-    """`value` with tuples as lists, numpy numbers as Python's, and None for what is not finite."""
+    """`value` with tuples as lists, numpy numbers as Python's, and None for what is not finite or above `MOST`."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [finite(item) for item in value]
     if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(float(value)) <= MOST else None  # NaN compares as false
     return int(value) if isinstance(value, np.integer) else value
 
 
@@ -58,7 +56,7 @@ Span = Annotated[Interval | None,
 
 
 class Part(BaseModel):
-    """A part of metrics.json: frozen; without NaN and infinity, which are written as null.
+    """A part of metrics.json: frozen; without NaN, infinity and what is as good as that, which are null.
 
     Keys that are `left_out` are not written where there is nothing to write.
     """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganatomy.core.errors import UserError
-from ganatomy.core.files import PRIVATE_SUFFIX
+from ganatomy.core.files import PRIVATE_SUFFIX, several
 from ganatomy.core.reading import reading
 from ganatomy.core.run import Run
 from ganatomy.core.text import counted
@@ -97,7 +97,7 @@ class Audit:
             self.say(str(finding))
 
 
-def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Audit:
+def audit_phi(places: str | Path | Sequence[str | Path], say: Say = lambda text: None) -> Audit:
     """Search datasets, runs, reports and other files for the identifiers of the patients they come from.
 
     The identifiers are those that `prepare` wrote into the private folders of the datasets: of a run, the dataset it
@@ -111,7 +111,7 @@ def audit_phi(places: Sequence[str | Path], say: Say = lambda text: None) -> Aud
     Raises:
         UserError: a place is missing, or it cannot be known which identifiers to look for.
     """
-    paths = [Path(place) for place in places]
+    paths = several(places)
     owners = {path: _owners(path) for path in paths}
     owned = list(dict.fromkeys(path for own in owners.values() for path in own))
     runs = [Run(path) for path in owned if Run.is_run(path)]

@@ -225,13 +225,9 @@ def verdict_of(result: Result) -> str:
 def _dataset(run: Run, data: str | Path | None, say: Say) -> Dataset | None:
     """The run's dataset; None, with a message, where it is gone or has changed. One named by `data` must fit."""
     try:
-        dataset = Dataset.open(data if data is not None else run.dataset_path())
-        if dataset.info.content != run.dataset_content():
-            raise UserError("is not the dataset this run was trained on, or has changed since",
-                            where=dataset.path, fix="name the right one with --data DATASET")
+        return Dataset.of_run(run, data)
     except UserError as error:
         if data is not None:
             raise
         say(f"the report goes without real images: {error}")
         return None
-    return dataset

@@ -137,7 +137,7 @@ def _make_room(path: Path, needed: int, scratch: Path) -> None:
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         room = min(MAX_BYTES, shutil.disk_usage(scratch).free // 2)  # the other half is for the dataset
     if needed > room:
-        raise UserError(f"needs {needed / 2**30:,.1f} GB unpacked, and more than {room / 2**30:,.1f} are not unpacked",
+        raise UserError(f"needs {needed / 2**20:,.1f} MB unpacked, and more than {room / 2**20:,.1f} are not unpacked",
                         where=path, fix="free some space, or save the pictures as files of their own")
 
 
