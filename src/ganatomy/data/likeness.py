@@ -122,11 +122,11 @@ class Pictures:
                          for i, s in enumerate(subjects)], np.intp)
 
 
-def far_nearer_than_usual(distances: NDArray[np.float64]) -> float:
+def far_nearer_than_usual(distances: NDArray[np.float64], times: float = TIMES) -> float:
     """The distance below which a pair of pictures of two subjects is a copy.
 
     It lies 4 robust standard deviations (1.4826 x median absolute deviation) below the median of the log `distances`
-    [n] of all pictures to the *second* of the subjects most like them, and five times below that median at least: the
+    [n] of all pictures to the *second* of the subjects most like them, and `times` below that median at least: the
     second, so that cohorts in which everybody is there twice are told too.
     """
     logs = np.log(np.maximum(distances[np.isfinite(distances)], 1e-6))
@@ -134,7 +134,7 @@ def far_nearer_than_usual(distances: NDArray[np.float64]) -> float:
         return IDENTICAL
     middle = float(np.median(logs))
     spread = 1.4826 * float(np.median(np.abs(logs - middle)))
-    return max(IDENTICAL, float(np.exp(min(middle - DEVIATIONS * spread, middle - np.log(TIMES)))))
+    return max(IDENTICAL, float(np.exp(min(middle - DEVIATIONS * spread, middle - np.log(times)))))
 
 
 def to_grey(pixels: NDArray[np.generic]) -> Array:

@@ -35,6 +35,7 @@ from ganatomy.formats import Unreadable
 from ganatomy.sources.entry import WHOLE, Entry, Layout, read_entry
 
 MAX_IMAGES = 5_000
+NEARER = 4.2  # times nearer than usual: fewer than the audit's, whose finding condemns; these pairs are looked at
 LEAST_CONTENT = 0.3
 """Images with less contrast than this share of what the fullest tenth has are not compared: what the last slices show,
 a spot or nothing, is alike in all patients."""
@@ -100,7 +101,7 @@ def compare(images: Array, subjects: Sequence[str]) -> list[tuple[int, int, floa
     pictures = Pictures((images[i] for i in _blocks(order)), owner)
     near = [pictures.nearest(images[order[i]], owner[i]) for i in _blocks(np.arange(len(order)))]
     others, distances = (np.concatenate([getattr(part, name) for part in near]) for name in ("row", "distance"))
-    threshold = far_nearer_than_usual(distances[:, 1]) if len(names) >= FEWEST_SUBJECTS else IDENTICAL
+    threshold = far_nearer_than_usual(distances[:, 1], NEARER) if len(names) >= FEWEST_SUBJECTS else IDENTICAL
     best: dict[tuple[int, int], float] = {}
     for i, k in zip(*np.nonzero(distances < threshold), strict=True):
         one, other = sorted((int(order[i]), int(order[others[i, k]])))
