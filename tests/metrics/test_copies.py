@@ -308,16 +308,30 @@ def test_share_and_interval_agree_at_the_ends_of_their_range(held: int, p: float
     assert share_of_copies(2, 2, 4, rule) == (0.5, None)
 
 
-@pytest.mark.parametrize(("exact", "evident", "chance", "interval", "expected"), [
-    (0, 0, 1.0, (0.0, 0.01), "clean"),
-    (0, 0, 1.0, (0.02, 0.3), "clean"),
-    (0, 0, 0.3, None, "clean"),
-    (0, 0, 0.04, (0.0, 0.05), "suspicious"),
-    (0, 0, 0.04, (0.02, 0.05), "suspicious"),
-    (0, 0, 0.001, (0.02, 0.05), "copies"),
-    (0, 1, 1.0, (0.0, 0.01), "suspicious"),
-    (0, 2, 1.0, (0.0, 0.01), "copies"),
-    (1, 1, 1.0, None, "copies"),
+@pytest.mark.parametrize(("exact", "evident", "chance", "material", "expected"), [
+    (0, 0, 1.0, False, "clean"),
+    (0, 0, 1.0, True, "suspicious"),
+    (0, 0, 0.04, False, "suspicious"),
+    (0, 0, 0.04, True, "suspicious"),
+    (0, 0, 0.001, False, "suspicious"),
+    (0, 0, 0.001, True, "copies"),
+    (0, 1, 1.0, False, "suspicious"),
+    (0, 2, 1.0, False, "copies"),
+    (1, 1, 1.0, False, "copies"),
 ])
-def test_verdicts(exact: int, evident: int, chance: float, interval: tuple[float, float] | None, expected: str) -> None:
-    assert verdict(exact, evident, chance, interval) == expected
+def test_verdicts(exact: int, evident: int, chance: float, material: bool, expected: str) -> None:
+    assert verdict(exact, evident, chance, material) == expected
+
+
+@pytest.mark.parametrize("copied", [2, 20])
+def test_a_memoriser_is_found_although_its_images_approach_no_held_out_patient(copied: int) -> None:
+    rng = np.random.default_rng(8)
+    blurred = ndimage.gaussian_filter(KNOWN[rng.choice(copied, 60)], (0, 0, 1.5, 1.5)) + 0.05 * rng.normal(size=(60, 1, SIZE, SIZE))
+    own = details(synthetic(blurred), sample(KNOWN[:20], prefix="train"), sample(TESTED[:5], prefix="test"))
+    assert own["verdict"] in ("suspicious", "copies") and own["flagged"] > 50
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_held_out_patients_do_not_make_copies_of_fresh_images(seed: int) -> None:
+    few = details(synthetic(anatomies(60, 50 + seed)), KNOWN, sample(anatomies(5, 90 + seed), prefix="test"))
+    assert (few["verdict"], few["evident"]) == ("clean", 0)

@@ -32,13 +32,14 @@ ABOUT = (
 )
 WORST, MOST_LISTED = 12, 1000
 TARGET = 0.01  # the rate at which innocent patients are flagged, where there are held-out patients enough
-MARGIN = 2.0  # lower spreads by which an image must lie below the k-th lowest held-out patient
+MARGIN = 1.5  # lower spreads by which an image must lie below the k-th lowest held-out patient
 EVIDENT, EVIDENT_SCORE = 0.5, -6.0  # below this part of the ratio and distance of the nearest tenth, and this score
 SAME = 1.0 / 127.5  # root mean square of the difference in [-1, 1] up to which a picture is the same: a level of 8 bits
 SAME_CONTRAST = 0.1  # and that as a part of the contrast
 MATERIAL = 0.01  # share of copies
 CHANCE, SURE = 0.05, 0.01  # p values
 RANKS = (1, 2, 4)  # of the lowest held-out patients below which training patients are counted
+_PARTS = 10  # of u in [0, 1]
 _TENTH = 1.2816  # standard deviations from the median to the lowest tenth of a normal distribution
 _LEAST_SPREAD = 0.1  # of the logarithms: what is a tenth nearer is no nearer
 _NO_TRAIN = "there is no train split: what the model has learnt from is not there to compare with"
@@ -88,7 +89,7 @@ def _audited(synthetic: Sample, reference: Reference, doubles: Index, seed: int)
     subjects = np.unique(pool.subjects[even])
     if pool.held_out[subjects].sum() < MIN_SUBJECTS:
         return _exact_alone(synthetic, pool, near)
-    scale = Scale.of(near, pool.held_out)
+    scale = Scale.of(near)
     if len(even) < len(rows):  # whoever is copied evidently may be so from any image
         every = nearest(synthetic, reference.of(rows))
         near = near.where(np.asarray(scale.scores(every)[1].any(1)), every)
@@ -128,43 +129,32 @@ def _exact_alone(synthetic: Sample, pool: Pool, near: Nearest) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Scale:
-    """How near the synthetic images come to patients whom the generator has not seen.
+    """How near images come to their nearest patient by chance.
+
+    Who is held out does not enter, so that the lowest scores stay exchangeable. Nor do copies, however many: of what the
+    images have and what their second and third nearest patients lead to expect, the higher counts.
 
     Attributes:
         middle, tenth, spread: [2, 2], median, lowest tenth and lower spread of log ratio and distance in each channel;
             a patient counts once.
-        known: bool [2], in which channels the images are nearest to five held-out patients or more; in another only
-            evident copies have a score.
     """
 
     middle: Array
     tenth: Array
     spread: Array
-    known: Bools
 
     @classmethod
-    def of(cls, near: Nearest, held_out: Bools) -> Scale:
-        """From the images that are nearest to a held-out patient, but for near-duplicates of one.
-
-        Where those are of fewer than five patients, since there are few images, or nearly all are copies, or lie near
-        to one and the same patient: from every image's nearest held-out patient, or from the last of the nearest ten.
-        """
-        quantiles, known = np.empty((2, 2, 2)), np.ones(2, bool)
-        rows = np.flatnonzero(near.judged)
-        copied = near.distance[:, 1, 0] < far_nearer_than_usual(near.distance[:, 1, min(1, near.distance.shape[2] - 1)])
-        theirs = held_out[near.subject] & np.isfinite(near.distance)
-        of_every = np.where(theirs.any(2), theirs.argmax(2), near.subject.shape[2] - 1)
+    def of(cls, near: Nearest) -> Scale:
+        """From the images that are judged."""
+        quantiles = np.empty((2, 2, 2))
         for channel in range(2):
-            chosen, place = rows[theirs[rows, channel, 0] & ~copied[rows]], np.zeros_like(of_every)
-            if len(set(near.subject[chosen, channel, 0])) < MIN_SUBJECTS:
-                chosen, place, known[channel] = rows, of_every, False
-            logs = near.logs(place)[chosen, channel]
-            owners = near.subject[chosen, channel, place[chosen, channel]]
-            weights = 1.0 / np.bincount(owners)[owners]
+            own = near.logs()[near.judged, channel], near.subject[near.judged, channel, 0]
             for kind in range(2):
-                quantiles[:, channel, kind] = [_quantile(logs[:, kind], weights, q) for q in (0.5, 0.1)]
+                quantiles[:, channel, kind] = np.max([
+                    [_quantile(logs[:, kind], 1.0 / np.bincount(owners)[owners], q) for q in (0.5, 0.1)]
+                    for logs, owners in (own, _nearest_by_chance(near, channel))], axis=0)
         middle, tenth = quantiles
-        return cls(middle, tenth, np.maximum((middle - tenth) / _TENTH, _LEAST_SPREAD), known)
+        return cls(middle, tenth, np.maximum((middle - tenth) / _TENTH, _LEAST_SPREAD))
 
     def scores(self, near: Nearest) -> tuple[Array, Bools]:
         """Of both channels [n, 2], the mean of ratio and distance in lower spreads, infinite if not judged; and where
@@ -172,7 +162,23 @@ class Scale:
         logs = near.logs()
         scores = ((logs - self.middle) / self.spread).mean(2)
         evident: Bools = (logs < self.tenth + np.log(EVIDENT)).all(2) & (scores < EVIDENT_SCORE)
-        return np.where(np.isfinite(scores) & (self.known | evident), scores, np.inf), evident
+        return np.where(np.isfinite(scores), scores, np.inf), evident
+
+
+def _nearest_by_chance(near: Nearest, channel: int) -> tuple[Array, Index]:
+    """Log ratio and distance [m, 2] of a nearest patient as the second and third nearest ones lead to expect, and the
+    second's numbers [m]. Neither who is held out nor the nearest patient, whose copy an image may be, enters.
+
+    Where points fill d dimensions the nearest lies at u^(1/d) of the second's distance, u uniform in [0, 1], and
+    log(third / second) has a median of ln 2 / 2d.
+
+    Source: Facco, d'Errico, Rodriguez and Laio, Scientific Reports 2017, eq. 1 and 2, for the next pair of neighbours.
+    """
+    second, owners = near.logs(1)[near.judged, channel], near.subject[near.judged, channel, 1]
+    per_dimension = _quantile(-second[:, 0], 1.0 / np.bincount(owners)[owners], 0.5) * 2 / np.log(2)
+    closer = per_dimension * np.log((np.arange(_PARTS) + 0.5) / _PARTS)
+    logs: Array = (second[:, None] + closer[:, None]).reshape(-1, 2)
+    return logs, np.repeat(owners, _PARTS)
 
 
 def _quantile(values: Array, weights: Array, q: float) -> float:
@@ -216,9 +222,8 @@ class Rule:
         return self.k / (len(self.held) + 1)
 
     def _threshold(self, held: Array) -> float:
-        """Below the k-th lowest minimum, and below the lowest tenth of images, by a margin; nothing is, where the
-        images approach fewer than five held-out patients."""
-        return min(float(held[self.k - 1]), -_TENTH) - MARGIN if np.isfinite(held).sum() >= MIN_SUBJECTS else -np.inf
+        """Below the k-th lowest minimum, and below the lowest tenth of images, by a margin."""
+        return min(float(held[self.k - 1]) if len(held) else np.inf, -_TENTH) - MARGIN
 
     def held_out_flagged(self) -> int:
         """How many held-out patients would be flagged if each in turn were judged by the others."""
@@ -266,8 +271,7 @@ def share_of_copies(flagged: int, evident: int, judged: int, rule: Rule) -> tupl
     """The estimated share of copies among `judged` images and its 95% interval, both in [0, 1]; None below five images.
 
     Estimated is (F - H) / (1 - H), F the share of flagged images, H that of the held-out patients who would be flagged
-    if each were judged by the others; evident copies need no such comparison and are the least. The lower end is that
-    of the evident ones alone while `p_by_chance` is not small.
+    if each were judged by the others; evident copies need no such comparison and are the least.
 
     Source: Clopper and Pearson's intervals (Biometrika 1934) of both, put together as in Newcombe's method 10
     (Statistics in Medicine 1998), with these limits in the place of Wilson's.
@@ -281,9 +285,7 @@ def share_of_copies(flagged: int, evident: int, judged: int, rule: Rule) -> tupl
     least, most = clopper_pearson(chance, n)
     down, up = np.hypot(share - low, most - chance), np.hypot(high - share, chance - least)
     lower, upper = clopper_pearson(surely, judged)
-    if rule.p_by_chance < CHANCE:
-        lower = max(lower, share - chance - down)
-    return value, (min(value, lower), min(1.0, max(value, upper, share - chance + up)))
+    return value, (min(value, max(lower, share - chance - down)), min(1.0, max(value, upper, share - chance + up)))
 
 
 def clopper_pearson(share: float, n: float) -> Interval:
@@ -296,12 +298,12 @@ def clopper_pearson(share: float, n: float) -> Interval:
     return low, high
 
 
-def verdict(exact: int, evident: int, p_by_chance: float, interval: Interval | None) -> Verdict:
-    """copies: one that is the same picture, two evident ones, or surely more than 1% of the images; suspicious: an
-    evident one, or more training patients approached than chance explains."""
-    if exact or evident > 1 or (p_by_chance < SURE and interval is not None and interval[0] > MATERIAL):
+def verdict(exact: int, evident: int, p_by_chance: float, material: bool) -> Verdict:
+    """copies: one that is the same picture, two evident ones, or surely more than 1% of the images where chance does
+    not explain which patients are approached; suspicious: one of these alone."""
+    if exact or evident > 1 or (material and p_by_chance < SURE):
         return "copies"
-    return "suspicious" if evident or p_by_chance < CHANCE else "clean"
+    return "suspicious" if evident or material or p_by_chance < CHANCE else "clean"
 
 
 def _told(synthetic: Sample, pool: Pool, near: Nearest, rule: Rule, exact: Bools, doubles: Index) -> dict[str, Any]:
@@ -309,8 +311,10 @@ def _told(synthetic: Sample, pool: Pool, near: Nearest, rule: Rule, exact: Bools
     flagged, scores = rule.flagged | exact, rule.scores.min(1)
     evident = rule.evident | exact
     value, interval = share_of_copies(int(flagged.sum()), int(evident.sum()), judged, rule)
-    told = verdict(int(exact.sum()), int(evident.sum()), rule.p_by_chance, interval)
-    if rule.seen.sum() > 1 and told == "clean":
+    surely = clopper_pearson(float(flagged.sum()) / judged, judged)[0]
+    material = judged >= MIN_SUBJECTS and surely - rule.held_out_flagged() / max(len(rule.held), 1) > MATERIAL
+    told = verdict(int(exact.sum()), int(evident.sum()), rule.p_by_chance, material)
+    if told == "clean" and rule.seen.sum() > 1:
         told = "suspicious"
     channel = rule.scores.argmin(1)
     owner = near.subject[np.arange(len(channel)), channel, 0]
@@ -352,8 +356,8 @@ def _caveat(details: dict[str, Any], empty: int) -> str:
     if details["left_out"]:
         notes.append(f"{counted(len(details['left_out']), 'held-out subject')} left out whose images are in train too")
     if details["held_out_evident"]:
-        notes.append(f"{counted(details['held_out_evident'], 'image')} evidently copied from held-out patients, whom "
-                     "the generator must have seen")
+        notes.append(f"{counted(details['held_out_evident'], 'image')} evidently copied from held-out patients: "
+                     "the generator has seen them, or they are in two splits, or chance")
     if empty:
         notes.append(f"{counted(empty, 'image')} not judged, which show too little")
     return "; ".join([*notes, _BLIND])
@@ -391,7 +395,7 @@ def _leaked(test: Sample, pool: Pool, reference: Reference) -> tuple[dict[str, A
     worst = [i for i in np.argsort(nearest_training, kind="stable") if of_test[i] and np.isfinite(nearest_training[i])]
     value = float(np.mean(shares))
     details = {
-        "verdict": verdict(int((leaked & same).sum()), int(leaked.sum()), 1.0, None), "flagged": int(leaked.sum()),
+        "verdict": verdict(int((leaked & same).sum()), int(leaked.sum()), 1.0, False), "flagged": int(leaked.sum()),
         "judged": int(of_test.sum()), "flagged_images": [pool.ids[row] for row in rows[leaked]][:MOST_LISTED],
         "copied": [{"subject": pool.names[one]} for one in np.unique(owner[leaked])][:MOST_LISTED],
         "pairs": [{"test": pool.ids[rows[i]], "real": pool.ids[reference.rows[place[i, first[i]]]],
