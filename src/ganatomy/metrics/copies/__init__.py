@@ -131,8 +131,8 @@ def _exact_alone(synthetic: Sample, pool: Pool, near: Nearest) -> dict[str, Any]
 class Scale:
     """How near images come to their nearest patient by chance.
 
-    Who is held out does not enter, so that the lowest scores stay exchangeable. Nor do copies, however many: of what the
-    images have and what their second and third nearest patients lead to expect, the higher counts.
+    Who is held out does not enter, so that the lowest scores stay exchangeable. Nor do copies, however many: of what
+    the images have and what their second and third nearest patients lead to expect, the higher counts.
 
     Attributes:
         middle, tenth, spread: [2, 2], median, lowest tenth and lower spread of log ratio and distance in each channel;
