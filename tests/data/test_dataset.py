@@ -65,6 +65,9 @@ def edit(folder: Path, **changes: Any) -> None:
     (lambda p: (p / "images-disc.npy").unlink(), "is missing"),
     (lambda p: edit(p, domains=["disc", "disc"]), "a domain is named twice"),
     (lambda p: edit(p, value_range=[0, 1e308]), "value_range.1: should be less than or equal to"),
+    (lambda p: edit(p, intensity={"disc": {"method": "x", "offset": 1e308}}), "offset: should be less"),
+    (lambda p: (p / "manifest.csv").write_text(",".join(COLUMNS) + "\n" + "i,s,,0,disc,,train,0,1e308,1,,,x,,,1\n"),
+     "column offset is broken"),
     (lambda p: edit(p, value_range=[255, 255]), "value_range must rise"),
     (lambda p: np.save(p / "images-disc.npy", np.zeros((3, 16, 16), np.uint8)), "not 24 images")])
 def test_a_damaged_dataset_is_refused_in_words(own_dataset: Dataset, damage, words: str) -> None:

@@ -39,13 +39,12 @@ class Intensity(Frozen):
     method: str = Field(description="how each volume was mapped, in words, such as window -1000 to 1000")
     rule: Literal["identity", "percentile", "minmax", "window", "fixed"] | None = Field(
         None, description="the method by name; with low, high and projection it maps further volumes alike")
-    low: float | None = Field(None, description="the value that became the lowest stored one, where it is fixed")
-    high: float | None = Field(None, description="likewise the highest")
+    low: Bounded | None = Field(None, description="the value that became the lowest stored one, where it is fixed")
+    high: Bounded | None = Field(None, description="likewise the highest")
     projection: bool = Field(False, description="images of a beam through the body, such as X-rays")
     units: str = Field("arbitrary units", description="HU for CT; arbitrary for MR and photographs")
-    offset: float = Field(0.0, allow_inf_nan=False,
-                          description="the cohort's median offset; synthetic images come back on it")
-    scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="the cohort's median scale")
+    offset: Bounded = Field(0.0, description="the cohort's median offset; synthetic images come back on it")
+    scale: Bounded = Field(1.0, gt=0, description="the cohort's median scale")
 
 
 class Grid(Frozen):
@@ -53,9 +52,9 @@ class Grid(Frozen):
 
     axis: Literal["axial", "coronal", "sagittal"]
     fit: Literal["resize", "crop", "pad"]
-    mm: float | None = Field(None, gt=0, allow_inf_nan=False,
-                             description="mm per stored pixel, where all have the same; see geometry.Frame")
-    background: float | None = Field(None, description="value around the patient, where the user named it")
+    mm: Bounded | None = Field(None, gt=0,
+                               description="mm per stored pixel, where all have the same; see geometry.Frame")
+    background: Bounded | None = Field(None, description="value around the patient, where the user named it")
 
 
 class Told(Record):

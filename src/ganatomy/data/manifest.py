@@ -7,7 +7,6 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_text
-from ganatomy.core.reading import read_csv
+from ganatomy.core.reading import MOST, read_csv
 
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
@@ -73,7 +72,7 @@ def _count(text: str) -> int:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if not isfinite(value):
+    if not abs(value) <= MOST:  # NaN compares as false
         raise ValueError(f"{text} is no finite number")
     return value
 

@@ -19,7 +19,7 @@ from ganatomy import __version__
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, write_json
 from ganatomy.core.hardware import choose_device
-from ganatomy.core.reading import Record, Whole, read_json
+from ganatomy.core.reading import Bounded, Record, Whole, read_json
 from ganatomy.core.text import listed
 from ganatomy.data.dataset import Dataset, new_dataset
 from ganatomy.data.manifest import Row, read_manifest, write_manifest
@@ -287,10 +287,10 @@ class AuditValue(Record):
 
     name: str
     against: str
-    value: float | None
-    interval: tuple[float, float] | None = None
-    floor: float | None = None
-    ratio: float | None = None
+    value: Bounded | None
+    interval: tuple[Bounded, Bounded] | None = None
+    floor: Bounded | None = None
+    ratio: Bounded | None = None
 
 
 class Audit(Record):
@@ -301,7 +301,7 @@ class Audit(Record):
     label: str
     training_subjects: Whole
     results: tuple[AuditValue, ...]
-    blurred: float | None = None
+    blurred: Bounded | None = None
     copies: dict[str, str | None] = Field(default_factory=dict)
     of: dict[str, str] | None = None
 
