@@ -40,6 +40,7 @@ def test_a_stopped_verb_says_one_line_and_leaves_nothing(tmp_path: Path, asked: 
     place = Place(tmp_path / "place")
     place.scratch.mkdir(parents=True)
     words = [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+             "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # nohup, under which tests may run, is respected
              "sys.argv[0] = 'ganatomy'; from ganatomy.cli.main import main; main()", *PHANTOM]
     process = subprocess.Popen(words, cwd=place.path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     stage = wait_for_stage(place.path, process)
