@@ -27,6 +27,7 @@ from ganatomy.core.files import (
     write_json,
     write_text,
 )
+from ganatomy.core.origin import stamp
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -192,3 +193,12 @@ def test_a_place_for_temporary_files_that_is_none_is_told(tmp_path: Path, monkey
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     with pytest.raises(UserError, match=r"no folder for temporary files .* -> set TMPDIR"), scratch_folder():
         pass
+
+
+def test_a_folder_with_a_link_into_nothing_is_stamped_and_changes_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    before = stamp([tmp_path])
+    assert stamp([tmp_path]) == before
+    (tmp_path / "file").write_text("x")
+    assert stamp([tmp_path]) != before

@@ -60,7 +60,7 @@ def stamp(folders: Iterable[Path], *, without: Iterable[Path] = ()) -> str:
             names[:] = sorted(name for name in names if not name.startswith("."))
             for path in (Path(place, name) for name in sorted(files) if not name.startswith(".")):
                 if path not in left_out:
-                    status = path.stat()
+                    status = path.stat() if path.exists() else path.lstat()  # a link into nothing
                     lines.append(f"{path.relative_to(folder.absolute())}\t{status.st_size}\t{status.st_mtime_ns}\n")
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
