@@ -90,3 +90,9 @@ def test_one_image_a_subject_is_exchanged(subjects: list[str]) -> None:
     test = permuted(drawn, points(range(9)), measure, np.random.default_rng(0))
     n = len(set(subjects))
     assert set(sizes) == {(n, n, 9)} and test.n_images == n and test.p == 1
+
+
+def test_a_share_of_nothing_is_zero_and_not_minus_zero() -> None:
+    one = permuted(Points(np.zeros((8, 1)), np.arange(8)), Points(np.ones((8, 1)), np.arange(8)),
+                   lambda rows, columns: lambda labels: np.zeros(len(labels)), np.random.default_rng(0), below=True)
+    assert (str(one.value), str(one.chance)) == ("0.0", "0.0")

@@ -87,7 +87,8 @@ def permuted(real: Grouping, synthetic: Grouping, measure: Callable[[Index, Inde
         tests.append(((1 + reached) / (1 + PERMUTATIONS), values[0], values[1:].mean()))
     _, value, chance = map(float, np.mean(tests, axis=0))
     p = float(np.quantile([test[0] for test in tests], 0.5, method="inverted_cdf"))
-    return Permuted(min(1.0, 2 * p) if anew else p, sign * value, sign * chance, sizes[0])
+    value, chance = (sign * one + 0.0 for one in (value, chance))  # no -0.0
+    return Permuted(min(1.0, 2 * p) if anew else p, value, chance, sizes[0])
 
 
 def significant(result: Result, least: float) -> bool:

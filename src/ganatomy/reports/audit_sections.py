@@ -138,8 +138,10 @@ def _words(context: Context, result: Result) -> Iterator[str]:
     audit = audit_of(result)
     yield f"Estimated share of copies among {grouped(result.n_synthetic or 0, 'generated image')}: {share(result)}."
     if audit.flagged is not None and audit.calibration_subjects is not None:
-        yield (f"{grouped(audit.flagged, 'image')} {'lies' if audit.flagged == 1 else 'lie'} nearer to "
-               f"{grouped(len(audit.copied), 'training patient')} than any image to the "
+        who = f"{grouped(audit.flagged, 'image')} {'lies' if audit.flagged == 1 else 'lie'} nearer to " \
+              f"{grouped(len(audit.copied), 'training patient')}" if audit.flagged else \
+            "No image lies nearer to a training patient"
+        yield (f"{who} than any image to the "
                f"{grouped(audit.calibration_subjects, 'patient')} whom the generator has not seen.")
     if audit.training_subjects and audit.expected_subjects is not None and audit.p_by_chance is not None:
         yield (f"By chance fewer than {audit.expected_subjects:.1f} of "
