@@ -223,19 +223,22 @@ def test_a_generator_of_another_training_is_refused(dataset: Dataset, own_run: R
         load_generator(own_run.path)
 
 
-def test_a_best_checkpoint_of_another_training_is_not_chosen(dataset: Dataset, tmp_path: Path,
-                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def chosen_run(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Trained to its end; of three scored checkpoints the first, of step 4, is the best."""
     scores = iter([0.1, 0.3, 0.2])
     monkeypatch.setattr("ganatomy.training.validation.Validator.score", lambda self, sampler: {"kd": next(scores)})
-    recipe = load("rpgan-64", TINY | {"select": "kd"})
-    run = train(dataset.path, tmp_path / "run", recipe)
-    assert run.status()["selected_step"] == 4
-    state = torch.load(run.checkpoint(4), weights_only=True)
+    return train(dataset.path, tmp_path / "run", load("rpgan-64", TINY | {"select": "kd"}))
+
+
+def test_a_best_checkpoint_of_another_training_is_not_chosen(dataset: Dataset, chosen_run: Run) -> None:
+    assert chosen_run.status()["selected_step"] == 4
+    state = torch.load(chosen_run.checkpoint(4), weights_only=True)
     state["recipe"]["seed"] = 1
-    torch.save(state, run.checkpoint(4))
-    run.write_status("interrupted", 12)
-    train(dataset.path, run.path, recipe)
-    assert run.status()["selected_step"] == 12
+    torch.save(state, chosen_run.checkpoint(4))
+    chosen_run.write_status("interrupted", 12)
+    train(dataset.path, chosen_run.path, chosen_run.recipe())
+    assert chosen_run.status()["selected_step"] == 12
 
 
 def test_checkpoints_that_cannot_be_read_are_kept_and_training_does_not_start_over(
@@ -285,16 +288,11 @@ def test_a_training_that_was_killed_as_it_wrote_the_generator_can_be_finished(da
     same_bits(own_run, trained_run)
 
 
-def test_a_lost_best_checkpoint_is_no_dead_end(dataset: Dataset, tmp_path: Path,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.1, 0.3, 0.2])
-    monkeypatch.setattr("ganatomy.training.validation.Validator.score", lambda self, sampler: {"kd": next(scores)})
-    recipe = load("rpgan-64", TINY | {"select": "kd"})
-    run = train(dataset.path, tmp_path / "run", recipe)
-    run.checkpoint(4).unlink()
-    run.write_status("interrupted", 12)
-    train(dataset.path, run.path, recipe)
-    assert run.status()["selected_step"] == 12
+def test_a_lost_best_checkpoint_is_no_dead_end(dataset: Dataset, chosen_run: Run) -> None:
+    chosen_run.checkpoint(4).unlink()
+    chosen_run.write_status("interrupted", 12)
+    train(dataset.path, chosen_run.path, chosen_run.recipe())
+    assert chosen_run.status()["selected_step"] == 12
 
 
 def test_a_run_of_an_older_version_goes_on_to_the_same_bits(dataset: Dataset, trained_run: Run, own_run: Run) -> None:

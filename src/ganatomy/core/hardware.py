@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -100,3 +101,8 @@ def _cpu_name() -> str:
             return next((line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")), "CPU")
     except OSError:
         return platform.processor() or "CPU"
+
+
+def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether none of them holds NaN or infinity."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

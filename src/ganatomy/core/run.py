@@ -346,6 +346,8 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def _read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
     import torch
 
+    from ganatomy.core.hardware import all_finite
+
     with reading(path, "move it away, or make it readable, and run the same command again"):
         data = path.read_bytes()
     try:
@@ -354,7 +356,7 @@ def _read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
         if version == CHECKPOINT_VERSION:
             checkpoint = Checkpoint.model_validate(state)
             learnt = [*checkpoint.model.values(), *(checkpoint.ema.weights.values() if checkpoint.ema else ())]
-            if not all(bool(torch.isfinite(tensor).all()) for tensor in learnt):
+            if not all_finite(learnt):
                 raise ValueError("its weights hold NaN or infinity")
             return checkpoint
     except (MemoryError, torch.OutOfMemoryError):

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from ganatomy import __version__, gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import staged_folder, write_json
-from ganatomy.core.hardware import place
+from ganatomy.core.hardware import all_finite, place
 from ganatomy.core.reading import reading
 from ganatomy.core.run import Checkpoint, Run
 from ganatomy.gans.base import GAN, load_weights
@@ -32,7 +32,7 @@ def export(sampler: Sampler, folder: Path, notes: dict[str, Any]) -> None:
     """
     with staged_folder(folder, overwrite=True) as stage:
         weights = {k: v.detach().cpu().contiguous() for k, v in sampler.model.generator.state_dict().items()}
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        if not all_finite(weights.values()):
             raise UserError("the weights of this generator hold NaN or infinity", where=folder, fix=AGAIN)
         data = save(weights)
         (stage / "weights.safetensors").write_bytes(data)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ganatomy import gans
 from ganatomy.core.errors import UserError
-from ganatomy.core.hardware import place, prefers_channels_last
+from ganatomy.core.hardware import all_finite, place, prefers_channels_last
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Damaged, Run, checkpoint_step, damaged, write_checkpoint
 from ganatomy.core.text import Say
@@ -116,8 +116,7 @@ class TrainingState:
 
     def is_finite(self) -> bool:
         """Whether no weight, average or statistic is NaN or infinite."""
-        tensors = [*self.model.state_dict().values(), *self.generator_weights().values()]
-        return all(bool(torch.isfinite(t).all()) for t in tensors)
+        return all_finite([*self.model.state_dict().values(), *self.generator_weights().values()])
 
     def sampler(self) -> Sampler:
         """A sampler of what would be exported now: averaged weights where the recipe averages."""

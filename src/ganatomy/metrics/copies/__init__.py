@@ -11,6 +11,7 @@ Source: the three-sample idea of Meehan, Chaudhuri and Dasgupta, AISTATS 2020, w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -225,9 +226,11 @@ class Rule:
         """Below the k-th lowest minimum, and below the lowest tenth of images, by a margin."""
         return min(float(held[self.k - 1]) if len(held) else np.inf, -_TENTH) - MARGIN
 
-    def held_out_flagged(self) -> int:
-        """How many held-out patients would be flagged if each in turn were judged by the others."""
-        return sum(score < self._threshold(np.delete(self.held, i)) for i, score in enumerate(self.held[:self.k]))
+    @cached_property
+    def held_out_share(self) -> float:
+        """The share of held-out patients who would be flagged if each in turn were judged by the others."""
+        others = [self._threshold(np.delete(self.held, i)) for i in range(len(self.held[:self.k]))]
+        return int((self.held[:self.k] < others).sum()) / max(len(self.held), 1)
 
     def p(self, minima: Array) -> Array:
         """Conformal p-values of patients, at least 1 / (S + 1), S held-out patients.
@@ -276,13 +279,12 @@ def share_of_copies(flagged: int, evident: int, judged: int, rule: Rule) -> tupl
     Source: Clopper and Pearson's intervals (Biometrika 1934) of both, put together as in Newcombe's method 10
     (Statistics in Medicine 1998), with these limits in the place of Wilson's.
     """
-    share, surely, n = flagged / judged, evident / judged, max(len(rule.held), 1)
-    chance = rule.held_out_flagged() / n
+    share, surely, chance = flagged / judged, evident / judged, rule.held_out_share
     value = min(1.0, max(0.0, surely, (share - chance) / max(1.0 - chance, 1e-9)))
     if judged < MIN_SUBJECTS:
         return value, None
     low, high = clopper_pearson(share, judged)
-    least, most = clopper_pearson(chance, n)
+    least, most = clopper_pearson(chance, max(len(rule.held), 1))
     down, up = np.hypot(share - low, most - chance), np.hypot(high - share, chance - least)
     lower, upper = clopper_pearson(surely, judged)
     return value, (min(value, max(lower, share - chance - down)), min(1.0, max(value, upper, share - chance + up)))
@@ -312,7 +314,7 @@ def _told(synthetic: Sample, pool: Pool, near: Nearest, rule: Rule, exact: Bools
     evident = rule.evident | exact
     value, interval = share_of_copies(int(flagged.sum()), int(evident.sum()), judged, rule)
     surely = clopper_pearson(float(flagged.sum()) / judged, judged)[0]
-    material = judged >= MIN_SUBJECTS and surely - rule.held_out_flagged() / max(len(rule.held), 1) > MATERIAL
+    material = judged >= MIN_SUBJECTS and surely - rule.held_out_share > MATERIAL
     told = verdict(int(exact.sum()), int(evident.sum()), rule.p_by_chance, material)
     if told == "clean" and rule.seen.sum() > 1:
         told = "suspicious"

@@ -132,15 +132,13 @@ class Nearest:
         return Nearest(*(np.where(rows.reshape(-1, *[1] * (mine.ndim - 1)), theirs, mine) for mine, theirs in
                          ((getattr(self, one.name), getattr(other, one.name)) for one in fields(self))))
 
-    def logs(self, place: Index | int = 0) -> Array:
+    def logs(self, place: int = 0) -> Array:
         """Logarithms of ratio (over the third nearest subject's distance) and distance: [n, 2, 2], the ratio first.
 
-        `place` [n, 2] says of which of the nearest subjects.
+        `place` says of which of the nearest subjects, 0 for the nearest.
         """
-        k = self.distance.shape[2]
-        places = np.broadcast_to(np.asarray(place), self.distance.shape[:2])[..., None]
-        distance = np.take_along_axis(self.distance, places, 2)[..., 0]
-        later = np.maximum(self.distance[:, :, min(RANK, k) - 1], _LEAST)
+        distance = self.distance[:, :, place]
+        later = np.maximum(self.distance[:, :, min(RANK, self.distance.shape[2]) - 1], _LEAST)
         logs: Array = np.log(np.maximum(np.stack([distance / later, distance], 2), _LEAST))
         return logs
 
