@@ -10,7 +10,7 @@ import torch
 
 from ganatomy.core.errors import UserError
 from ganatomy.features import fused
-from ganatomy.features.base import choose
+from ganatomy.features.base import choose, own_eyes
 from ganatomy.features.extractors import Lite0, Random, _kernels
 from tests.builders import discs
 
@@ -84,6 +84,13 @@ def test_extractors_have_identities_of_their_own_and_others_are_refused() -> Non
     assert choose("lite0").metric("Precision") == "Precision-Lite0"
     with pytest.raises(UserError, match=r"no feature extractor is called 'vgg'.*lite0, inception, random"):
         choose("vgg")
+
+
+def test_a_network_and_its_relatives_are_the_same_eyes() -> None:
+    lite0, random = choose("lite0").network, choose("random").network
+    assert own_eyes(lite0, ("EfficientNet-Lite0",)) and own_eyes(lite0, ("VGG-16", "EfficientNet-Lite2"))
+    assert not own_eyes(lite0, ()) and not own_eyes(lite0, ("VGG-16",)) and not own_eyes("Inception-2015", (lite0,))
+    assert not own_eyes(random, (lite0, ""))  # what has learnt nothing is nobody's eye
 
 
 def test_nothing_is_trained_through_a_fused_convolution() -> None:

@@ -13,6 +13,7 @@ from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.data.dataset import Dataset
+from ganatomy.generators.config import read_config
 from ganatomy.testing import check_gan
 from ganatomy.training.train import Interrupted, train
 from tests.builders import TINY, interrupt_at, weights, write_contrasts
@@ -36,6 +37,10 @@ class Model(BCEGAN):
         self.generator = nn.Sequential(nn.Linear(config.z_dim + config.classes, pixels), nn.Tanh())
         frozen = nn.Linear(pixels, 8).requires_grad_(False)
         self.discriminator = nn.Sequential(nn.Flatten(), frozen, nn.ReLU(), nn.Linear(8, 1), nn.Flatten(0))
+
+    @property
+    def looks_through(self):
+        return (f"VGG-{self.config.classes}",)
 
     def draw_label(self, n, rng):
         return torch.from_numpy(rng.integers(self.config.classes, size=n))
@@ -69,6 +74,7 @@ def test_it_passes_check_gan_trains_and_resumes(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(data.path, tmp_path / "parts", recipe, on_log=interrupt_at(4))
     assert weights(train(data.path, tmp_path / "parts", recipe)) == weights(whole)
+    assert read_config(whole.generator).looks_through == ("VGG-3",)
 
 
 @pytest.mark.usefixtures("package")

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -46,11 +47,13 @@ class Extractor:
 
     Attributes:
         name: as metrics carry it behind a hyphen, such as Lite0.
+        network: what has learnt to see, its family before a hyphen, such as EfficientNet-Lite0; "" where nothing has.
         dimensions: length of a row of features; 0 while that is not known, of a user's network that has not run yet.
         identity: sha256 over the weights and all that is done to the images; features are cached under it.
     """
 
     name: str
+    network: str = ""
     dimensions: int
     identity: str
 
@@ -94,6 +97,15 @@ class Extractor:
     def metric(self, kind: str) -> str:
         """The name of a metric over these features: KD-Lite0."""
         return f"{kind}-{self.name}"
+
+
+def own_eyes(network: str, looks_through: Iterable[str]) -> bool:
+    """Whether a network, or a relative of its family, is one of those that a training looked through.
+
+    Figures over its features then flatter: the images were made to please it (Kynkaanniemi et al., ICLR 2023).
+    """
+    family = network.partition("-")[0]
+    return bool(network) and any(family == other.partition("-")[0] for other in looks_through)
 
 
 def choose(name: str = "lite0") -> Extractor:

@@ -42,7 +42,7 @@ class Custom(Extractor):
             raise UserError(f"cannot be read ({str(error.strerror).lower()})", where=path,
                             fix="give a TorchScript or ONNX file") from error
         self.name = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "Custom"
-        self.dimensions = 0
+        self.network, self.dimensions = self.name, 0
         self.identity = hashlib.sha256(b"custom" + content).hexdigest()
         self._path, self._batch = path, _BATCH
         self._run: Run = self._onnx() if path.suffix.lower() in ONNX else self._torchscript()

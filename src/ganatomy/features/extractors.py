@@ -36,6 +36,7 @@ class Lite0(Extractor):
     """
 
     name = "Lite0"
+    network = "EfficientNet-Lite0"
     dimensions = 1280
     batch = 8  # larger batches leave the processor's cache
 
@@ -152,6 +153,7 @@ class Inception2015(Extractor):
     """
 
     name = "Inception"
+    network = "Inception-2015"
     batch = 10
 
     def __init__(self, feature: int = 2048) -> None:

@@ -108,6 +108,14 @@ class GAN(nn.Module):
         super().__init__()
         self.config, self.shape = config, shape
 
+    @property
+    def looks_through(self) -> tuple[str, ...]:
+        """Trained networks that a loss looks through, such as EfficientNet-Lite0; see `features.base.own_eyes`.
+
+        Images are made to please them, so that no figure over their features may judge these images.
+        """
+        return ()
+
     def least_steps(self) -> int:
         """Generator updates below which training makes no sense."""
         return 1

@@ -48,6 +48,7 @@ class GeneratorConfig(GeneratorNotes):
     channels: Literal[1, 3]
     recipe: Recipe
     step: Whole = Field(description="of the checkpoint that was chosen")
+    looks_through: tuple[str, ...] = Field((), description="trained networks that its losses looked through")
 
 
 def read_config(folder: Path) -> GeneratorConfig:

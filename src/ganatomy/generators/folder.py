@@ -37,7 +37,8 @@ def export(sampler: Sampler, folder: Path, notes: dict[str, Any]) -> None:
         data = save(weights)
         (stage / "weights.safetensors").write_bytes(data)
         config = {"schema_version": 1, "ganatomy": __version__, "weights_sha256": hashlib.sha256(data).hexdigest(),
-                  "channels": sampler.channels, "recipe": sampler.recipe.model_dump(mode="json"), **notes}
+                  "channels": sampler.channels, "recipe": sampler.recipe.model_dump(mode="json"),
+                  "looks_through": sampler.model.looks_through, **notes}
         write_json(stage / "config.json", config)
 
 
