@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from ganatomy.core.errors import UserError
-from ganatomy.features import fused
 from ganatomy.features.base import choose, own_eyes
 from ganatomy.features.extractors import Lite0, Random, _kernels
+from ganatomy.networks import fused
 from tests.builders import discs
 
 
@@ -93,9 +93,11 @@ def test_a_network_and_its_relatives_are_the_same_eyes() -> None:
     assert not own_eyes(random, (lite0, ""))  # what has learnt nothing is nobody's eye
 
 
-def test_nothing_is_trained_through_a_fused_convolution() -> None:
-    conv, image = fused.FusedConv(torch.ones(2, 1, 1, 1), torch.zeros(2), "relu"), torch.ones(1, 1, 4, 4)
-    with pytest.raises(RuntimeError, match="for inference only"):
-        conv(image.requires_grad_())
-    with torch.inference_mode():
-        assert conv(image).shape == (1, 2, 4, 4)
+def test_gradients_pass_through_a_fused_convolution_to_its_input() -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(4, 4, 3, 3), (4 * torch.randn(2, 4, 8, 8)).requires_grad_()
+    conv = fused.FusedConv(weight, torch.zeros(4), "relu6", (2, 2), (1, 1))
+    (gradient,) = torch.autograd.grad(conv(x).square().sum(), x)
+    expected = torch.nn.functional.relu6(torch.nn.functional.conv2d(x, weight, stride=2, padding=1)).square().sum()
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, x)[0])
+    assert gradient.any() and not conv.state_dict()

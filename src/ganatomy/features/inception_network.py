@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ganatomy.features.fused import Activation, FusedConv, Pair, fold
+from ganatomy.networks.fused import Activation, FusedConv, Pair, fold
 
 EPS = 0.001  # of its batch norms, which have no scale
 PARTS = ("weight", "mean", "variance", "beta")  # of every convolution and its batch norm

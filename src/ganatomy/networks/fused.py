@@ -16,9 +16,9 @@ _ATTRIBUTE: dict[Activation, tuple[str, list[float]]] = {
 
 
 class FusedConv(nn.Module):
-    """A convolution with bias, then an activation, for inference only.
+    """A convolution with bias, then an activation; nothing in it is learnt, and gradients pass to its input.
 
-    On a processor both are one call of oneDNN, by the operator that torch's own compiler uses; it also spares 1 x 1
+    Without gradients, on a processor both are one call of oneDNN, by the operator that torch's own compiler uses; it also spares 1 x 1
     kernels the slow way that torch goes on a single thread (features of Lite0: 7 ms an image instead of 14). Where
     that operator is missing, or does not give what the two steps give, they are two steps. float32, channels-last.
     """
@@ -29,15 +29,15 @@ class FusedConv(nn.Module):
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, activation: Activation, stride: Pair = (1, 1),
                  padding: Pair = (0, 0), groups: int = 1) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
-        self.register_buffer("bias", bias)
+        # what is never learnt is no part of a checkpoint
+        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last), persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
         self.activation, self.stride, self.padding, self.groups = activation, stride, padding, groups
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The activation of the convolution of x [n, c, h, w]; raises RuntimeError where x is to have gradients."""
-        if x.requires_grad and torch.is_grad_enabled():  # the one call has none, and gives zeros in silence
-            raise RuntimeError("FusedConv is for inference only: nothing can be trained through it")
-        if x.device.type == "cpu" and _fuses():
+        """The activation of the convolution of x [n, c, h, w]."""
+        with_gradient = x.requires_grad and torch.is_grad_enabled()  # the one call has none, and gives zeros in silence
+        if x.device.type == "cpu" and not with_gradient and _fuses():
             return _in_one(x, self)
         return _in_two(x, self)
 
