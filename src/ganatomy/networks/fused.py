@@ -18,9 +18,10 @@ _ATTRIBUTE: dict[Activation, tuple[str, list[float]]] = {
 class FusedConv(nn.Module):
     """A convolution with bias, then an activation; nothing in it is learnt, and gradients pass to its input.
 
-    Without gradients, on a processor both are one call of oneDNN, by the operator that torch's own compiler uses; it also spares 1 x 1
-    kernels the slow way that torch goes on a single thread (features of Lite0: 7 ms an image instead of 14). Where
-    that operator is missing, or does not give what the two steps give, they are two steps. float32, channels-last.
+    Without gradients, on a processor both are one call of oneDNN, by the operator that torch's own compiler uses; it
+    also spares 1 x 1 kernels the slow way that torch goes on a single thread (features of Lite0: 7 ms an image instead
+    of 14). Where that operator is missing, or does not give what the two steps give, they are two steps. float32,
+    channels-last.
     """
 
     weight: torch.Tensor
