@@ -125,7 +125,7 @@ def _check_resume(recipe: Recipe, data: Path, folder: Path) -> None:
     whole, parts = (train(data, folder / name, recipe) for name in ("whole", "parts"))
     for path in (parts.checkpoint(int(recipe.steps or 0)), parts.generator / "weights.safetensors"):
         path.unlink()  # as if killed after the first checkpoint
-    parts.write_status("running", recipe.checkpoint_every)
+    parts.write_status("running", recipe.checkpoint_every or 0)
     train(data, parts.path, recipe)
     one, two = ((run.generator / "weights.safetensors").read_bytes() for run in (whole, parts))
     assert one == two, "a resumed training must end with the same bits: is there state outside buffers and parameters?"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,10 +39,37 @@ def test_an_unknown_model_setting_is_named() -> None:
                                             ("size", 4), ("order", "g"), ("batch_size.more", 1),
                                             ("flips", ["diagonal"]),
                                             ("learning_rate_decay.generator", {"factor": 2, "epochs": 1}),
-                                            ("select", "fid")])
+                                            ("select", "fid"), ("budget", "soon"), ("budget", 0),
+                                            ("budget", float("nan")), ("budget", "5000h")])
 def test_impossible_values_are_refused(key: str, value: object) -> None:
     with pytest.raises(UserError, match=key.split(".")[0]):
         load("rpgan-64", {key: value})
+
+
+@pytest.mark.parametrize(("typed", "seconds", "written"), [
+    ("5m", 300, "5m"), ("90s", 90, "1m30s"), ("1h30m", 5400, "1h30m"), ("0.5h", 1800, "30m"), ("45", 45, "45s"),
+    (300, 300, "5m"), (np.float32(0.1), 0.1, "0.1s")])
+def test_a_budget_is_typed_as_a_time(typed: object, seconds: float, written: str) -> None:
+    recipe = load("rpgan-64", {"budget": typed})
+    assert (recipe.steps, recipe.budget) == (None, seconds)
+    assert f"budget: {written}\n" in recipe.to_yaml()
+    assert parse(recipe.to_yaml(), "itself") == recipe
+
+
+def test_a_length_is_given_once(tmp_path: Path) -> None:
+    for both in ({"steps": 3, "budget": "5m"}, {"epochs": 2, "budget": 5}, {"steps": 3, "epochs": 2}):
+        with pytest.raises(UserError, match=" and ".join(both) + " are both given"):
+            load("rpgan-64", both)
+    begun = load("rpgan-64", {"budget": "5m"}).model_copy(update={"steps": 7})  # as a run's own recipe is
+    own = tmp_path / "recipe.yaml"
+    own.write_text(begun.to_yaml())
+    with pytest.raises(UserError, match=r"steps and budget are both given -> add --steps 7, or --budget 5m"):
+        load(str(own))
+    assert load(str(own), {"steps": 7}).budget is None
+    assert load(str(own), {"budget": "5m"}).steps is None
+    own.write_text(begun.to_yaml().replace("epochs: null", "epochs: 2"))
+    with pytest.raises(UserError, match="give one of steps, epochs and budget"):
+        load(str(own))
 
 
 def test_setting_one_of_steps_and_epochs_unsets_the_other() -> None:

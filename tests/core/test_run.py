@@ -42,10 +42,10 @@ def test_the_commands_of_a_run_are_kept_without_names_and_paths(dataset: Dataset
     first = train(dataset.path, tmp_path / "first", "rpgan-64", set=TINY | {"steps": 4})
     named = tmp_path / "Doe_John.yaml"
     named.write_text(first.recipe().to_yaml())
-    run = train(dataset.path, tmp_path / "run", named, budget=60, debug=True,
+    run = train(dataset.path, tmp_path / "run", named, debug=True,
                 set={"seed": 3, "model.gamma": 0.5, "init_from": str(first.path)})
     assert run.commands() == ["ganatomy train DATASET RUN --recipe RECIPE.yaml --seed 3 --init-from PRETRAINED "
-                              "--set model.gamma=0.5 --debug --steps 4"]  # steps in place of the budget
+                              "--set model.gamma=0.5 --debug"]
     run.record_command("ganatomy evaluate RUN -n 20 --seed 2")
     evaluate(run.path, n=24)
     assert run.commands()[1:] == ["ganatomy evaluate RUN -n 24"]  # metrics.json holds the last one's values

@@ -78,12 +78,6 @@ def test_of_three_domains_two_are_named_and_learnt(tmp_path: Path) -> None:
     assert (run.recipe().source, run.recipe().domain) == ("PD", "T1")
 
 
-def test_a_budget_is_refused_to_what_needs_all_its_steps(pairs: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be ended early"):
-        train(pairs.path, tmp_path / "run", small("hybrid-brain-64"), budget=60)
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("name", ["unet", "cyclegan-mri", "hybrid-brain-64"])
 def test_a_dry_run_says_what_a_translation_would_be(pairs: Dataset, name: str) -> None:
     text = plan(small(name, source="T2", domain="T1"), pairs.path, "run", "cpu")

@@ -16,7 +16,7 @@ import click
 from ganatomy import __version__
 from ganatomy.cli.prepare import prepare
 from ganatomy.cli.study import study
-from ganatomy.cli.terminal import FOLDER, Progress, say, seconds
+from ganatomy.cli.terminal import FOLDER, Progress, say
 from ganatomy.core import interrupts
 from ganatomy.core.errors import UserError
 
@@ -68,6 +68,7 @@ cli.add_command(study)
 @click.option("--recipe", default="rpgan-64", show_default=True, help="A recipe's name or a YAML file.")
 @click.option("--steps", type=int, help="Generator updates.")
 @click.option("--epochs", type=float, help="Passes over the training images, instead of steps.")
+@click.option("--budget", help="Time, such as 5m or 1h30m, instead of steps: as many as it holds on this machine.")
 @click.option("--batch-size", type=int)
 @click.option("--seed", type=int)
 @click.option("--domain", help="Which contrast to learn, where the dataset has several.")
@@ -82,12 +83,11 @@ cli.add_command(study)
                    "by a critic that is trained anew at each.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE",
               help="Any key of the recipe, such as model.width=16.")
-@click.option("--budget", help="End after this long, such as 15m or 2h.")
 @click.option("--debug", is_flag=True,
               help="Keep images, generator and SSIM after every epoch; training images go to RUN.private.")
 @click.option("--dry-run", is_flag=True, help="Show the resolved recipe, parameters and memory; train nothing.")
-def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple[str, ...], budget: str | None,
-          debug: bool, dry_run: bool, **keys: Any) -> None:
+def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple[str, ...], debug: bool,
+          dry_run: bool, **keys: Any) -> None:
     """Train a GAN. Interrupted or killed, the same command goes on where it was."""
     from ganatomy.core.recipe import load, parse_assignments
 
@@ -105,8 +105,8 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
 
     with Progress() as progress:
         try:
-            start(dataset, run, recipe, set=overrides | flags, device=device, budget=seconds(budget), debug=debug,
-                  say=progress.say, on_log=progress.on_log)
+            start(dataset, run, recipe, set=overrides | flags, device=device, debug=debug, say=progress.say,
+                  on_log=progress.on_log)
         except Interrupted as stopped:
             progress.say(str(stopped))
             raise SystemExit(interrupts.exit_code()) from None

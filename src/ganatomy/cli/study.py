@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ganatomy.cli.terminal import FOLDER, Progress, say, seconds
+from ganatomy.cli.terminal import FOLDER, Progress, say
 
 
 def _several(kind: Callable[[str], Any]) -> Any:
@@ -83,10 +83,10 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as `study` takes them."""
     from ganatomy.core.recipe import parse_assignments
 
-    budget, assignments = seconds(options.pop("budget")), parse_assignments(options.pop("assignments"))
+    assignments = parse_assignments(options.pop("assignments"))
     classifier = {"name": options.pop("classifier"), "updates": options.pop("updates")}
     chosen = {name: value for name, value in classifier.items() if value is not None}
-    given = {"set": assignments, "budget": budget, "classifier": chosen or None, **options}
+    given = {"set": assignments, "classifier": chosen or None, **options}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -1,20 +1,20 @@
-"""What the verbs of the command line share: paths and times that are typed, lines and a bar for the user."""
+"""What the verbs of the command line share: paths that are typed, lines and a bar for the user."""
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from ganatomy.core.errors import UserError
 from ganatomy.core.text import duration, printable
 
 if TYPE_CHECKING:
     from ganatomy.studies.workers import Count
 
-PLAIN_EVERY = 4  # entries of a training's log a plain line
+PLAIN_EVERY = 8.0  # seconds between plain lines, at least
 
 
 class Folder(click.Path):
@@ -39,21 +39,6 @@ def _printable(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def seconds(text: str | None) -> float | None:
-    """A time such as 90, 90s, 15m or 2h in seconds; None for none."""
-    if text is None:
-        return None
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    try:
-        seconds = float(number) * units[unit]
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{text!r} is not a time", where="--budget", fix="give seconds, or 90s, 15m, 2h")
-    return seconds
-
-
 class Progress:
     """A bar on a terminal, with lines for the user above it; elsewhere the lines alone."""
 
@@ -67,7 +52,7 @@ class Progress:
         self.bar = Bar(BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
                        console=self.console, disable=not self.live)
         self.task = self.bar.add_task("", total=None, text="")
-        self.entries = 0
+        self.losses, self.next = "", 0.0
 
     def say(self, text: str) -> None:
         """A line for the user."""
@@ -78,17 +63,18 @@ class Progress:
         if entry["kind"] == "validation":
             self.say(f"step {entry['step']}: validation KD-Lite0 x 1000 = {1e3 * entry['kd']:.1f}, "
                      f"FD-Lite0 = {entry['fd']:.1f}")
-        if entry["kind"] != "train":
+        if entry["kind"] not in ("train", "progress"):
             return
-        step, steps, losses = entry["step"], entry["steps"], entry["losses"]
-        shown = [f"{short} {losses[name]:.3f}" for short, name in (("D", "discriminator"), ("G", "generator"))
-                 if name in losses]  # a model without a discriminator has one loss
-        text = "  ".join([*shown, f"{entry['images_per_second']:.0f} images/s",
-                          f"about {duration(entry['seconds_left'])} left"])
-        self.bar.update(self.task, total=steps, completed=step, text=text)
-        self.entries += 1
-        if not self.live and (self.entries % PLAIN_EVERY == 1 or step == steps):
-            self.say(f"step {step}/{steps}  {text}")
+        step, steps, left = entry["step"], entry["steps"], f"about {duration(entry['seconds_left'])} left"
+        if entry["kind"] == "train":
+            losses = entry["losses"]  # a model without a discriminator has one
+            shown = [f"{short} {losses[name]:.3f}" for short, name in (("D", "discriminator"), ("G", "generator"))
+                     if name in losses]
+            self.losses = "  ".join([*shown, f"{entry['images_per_second']:.0f} images/s  "])
+        self.bar.update(self.task, total=steps, completed=step, text=self.losses + left)
+        if not self.live and (time.monotonic() >= self.next or step == steps):
+            self.next = time.monotonic() + PLAIN_EVERY
+            self.say(f"step {step}/{steps}  {self.losses}{left}")
 
     def on_count(self, count: Count) -> None:
         """Where a study stands."""

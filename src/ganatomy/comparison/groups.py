@@ -191,8 +191,10 @@ def _plain(settings: Any) -> str:
 
 
 def _settings(run: Evaluated, starts: bool) -> dict[str, Any]:
-    """All settings but the seed; with `starts` also which generator training began from, not only that it did."""
-    settings = {k: v for k, v in flat(run.recipe.model_dump(mode="json")).items() if k != "seed"}
+    """All settings but the seed, and the steps that a budget became; with `starts` also which generator training began
+    from, not only that it did."""
+    measured = {"seed"} if run.recipe.budget is None else {"seed", "steps"}
+    settings = {k: v for k, v in flat(run.recipe.model_dump(mode="json")).items() if k not in measured}
     return settings if starts or settings.get("init_from") is None else settings | {"init_from": "a generator"}
 
 

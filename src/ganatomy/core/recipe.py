@@ -9,15 +9,29 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from ganatomy.core.errors import UserError
+from ganatomy.core.text import seconds_of, typed_time
 
 Precision = Literal["auto", "fp32", "bf16"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Flip = Literal["horizontal", "vertical"]
 Select = Literal["last", "kd", "fd", "critic"]
-_EITHER = (("steps", "epochs"), ("checkpoint_every", "checkpoint_epochs"))  # setting one unsets the other
+Budget = Annotated[float, BeforeValidator(lambda value: seconds_of(value) if isinstance(value, str) else value),
+                   AfterValidator(lambda seconds: round(seconds, 3)),  # as it is written
+                   Field(ge=0.001, le=10**7), PlainSerializer(typed_time, when_used="json")]
+LENGTHS = ("steps", "epochs", "budget")
+_EITHER = (LENGTHS, ("checkpoint_every", "checkpoint_epochs"))  # setting one unsets the others
 
 
 class Frozen(BaseModel):
@@ -61,8 +75,10 @@ class Recipe(Frozen):
     label: str | None = Field(None, description="learn only this class")
 
     batch_size: int = Field(ge=1, le=65536)
-    steps: int | None = Field(None, ge=1, le=10**8, description="generator updates; either this or epochs")
+    steps: int | None = Field(None, ge=1, le=10**8, description="generator updates; this, epochs or budget")
     epochs: float | None = Field(None, gt=0, le=10**6, description="passes over the training images")
+    budget: Budget | None = Field(None, description="time, such as 5m (in Python also seconds): as many steps as it "
+                                                    "holds; a run's own recipe has these beside it")
     order: Literal["d_first", "g_first"] = "d_first"
     reuse_fake: bool = Field(False, description="one generator pass serves both losses of a step")
     d_steps: int = Field(1, ge=1, description="discriminator updates a generator update")
@@ -79,15 +95,16 @@ class Recipe(Frozen):
     seed: int = Field(0, ge=0, lt=2**31)
     precision: Precision = "auto"
     precisions_checked: tuple[Literal["fp32", "bf16"], ...] = Field(("fp32",), description="what auto may choose")
-    checkpoint_every: int = Field(500, ge=1, description="steps")
+    checkpoint_every: int | None = Field(None, ge=1, description="steps; by default a tenth of the training")
     checkpoint_epochs: float | None = Field(None, gt=0, le=10**6, description="epochs, instead of checkpoint_every")
-    preview_every: int = Field(250, ge=1, description="steps between sample grids")
+    preview_every: int | None = Field(None, ge=1, description="steps between sample grids; by default a twentieth")
     select: Select = Field("last", description="which checkpoint becomes the generator")
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give either steps or epochs")
+        given = [key for key in LENGTHS if getattr(self, key) is not None]
+        if len(given) != 1 and given != ["steps", "budget"]:  # both: a budget that has become steps
+            raise ValueError("give one of steps, epochs and budget")
         if self.reuse_fake and self.d_steps > 1:
             raise ValueError("reuse_fake needs d_steps: 1")
         return self
@@ -121,13 +138,17 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
 
     Args:
         name: a packaged recipe's name, or a path to a YAML file.
-        overrides: dotted keys to values, such as {"batch_size": 8, "model.width": 32}. Setting `steps` unsets
-            `epochs` and the other way round; likewise `checkpoint_every` and `checkpoint_epochs`.
+        overrides: dotted keys to values, such as {"batch_size": 8, "model.width": 32}. Setting one of `steps`,
+            `epochs` and `budget` unsets the others; likewise `checkpoint_every` and `checkpoint_epochs`.
 
     Raises:
         UserError: unknown recipe or key, or a value out of range, with every problem named at once.
     """
-    return parse(text(name), where=f"recipe {name}", overrides=overrides)
+    recipe = parse(text(name), where=f"recipe {name}", overrides=overrides)
+    if recipe.steps is not None and recipe.budget is not None:  # as in a run's own recipe
+        raise UserError("steps and budget are both given", where=f"recipe {name}",
+                        fix=f"add --steps {recipe.steps}, or --budget {typed_time(recipe.budget)} to measure anew")
+    return recipe
 
 
 def parse(yaml_text: str, where: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -139,9 +160,10 @@ def parse(yaml_text: str, where: str | Path, overrides: Mapping[str, Any] | None
     if not isinstance(raw, dict):
         raise UserError("holds no settings", where=where,
                         fix="a recipe is a YAML mapping; see `ganatomy recipes show rpgan-64`")
-    for one, other in _EITHER:
-        if overrides and overrides.get(one) is not None and overrides.get(other) is not None:
-            raise UserError(f"{one} and {other} are both given", where=where, fix="give one of them")
+    for keys in _EITHER:
+        given = [key for key in keys if (overrides or {}).get(key) is not None]
+        if len(given) > 1:
+            raise UserError(f"{' and '.join(given)} are both given", where=where, fix="give one of them")
     for key, value in (overrides or {}).items():
         _set(raw, key, plain(value))
     try:
@@ -178,9 +200,11 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(node, dict):
             raise UserError(f"{key}: {parent} holds no further keys", where="--set")
     node[last] = value
-    for pair in _EITHER:
-        if key in pair and value is not None:
-            raw.pop(pair[1 - pair.index(key)], None)
+    for keys in _EITHER:
+        if key in keys and value is not None:
+            for other in keys:
+                if other != key:
+                    raw.pop(other, None)
 
 
 def parse_assignments(assignments: list[str] | tuple[str, ...]) -> dict[str, Any]:

@@ -203,7 +203,12 @@ class Run:
         write_json(private / "dataset.json", {"path": str(dataset.resolve())}, mode=0o600)
 
     def _refuse_difference(self, recipe: Recipe, dataset_content: str) -> None:
-        changes = differences(self.recipe(), recipe)
+        kept = self.recipe()
+        changes = differences(kept, recipe)
+        if changes and recipe.budget is not None and kept.budget is None:  # where it once ended a training by the clock
+            raise UserError(f"was started without a budget, or by a ganatomy that ended it by the clock: {changes}",
+                            where=self.path, fix=f"resume it by its length (--steps {kept.steps or 'N'}), or choose "
+                            "another run folder")
         if changes:
             raise UserError(f"was started with another recipe: {changes}", where=self.path,
                             fix="use the same settings to resume; to change or lengthen it, choose another run folder")

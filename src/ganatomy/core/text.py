@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ Interval = tuple[float, float]
 Say = Callable[[str], None]  # what is called with lines for the user
 MOST_DECIMALS = 6
 NOTHING = "-"  # of a value that there is not
+_TIME = re.compile(r"(?:(\d*\.?\d+)h)?(?:(\d*\.?\d+)m)?(?:(\d*\.?\d+)s?)?")
 ALIKE = "case, blanks or the form of their letters"
 
 
@@ -162,6 +164,22 @@ def percent(value: float) -> str:
 def p_value(p: float | None) -> str:
     """A p-value with two significant digits; below 0.0001 only that."""
     return NOTHING if p is None else "<0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def typed_time(seconds: float) -> str:
+    """Seconds as one would type them, to the millisecond: 90 is 1m30s; `seconds_of` reads it again."""
+    hours, rest = divmod(round(seconds, 3), 3600)
+    minutes, rest = divmod(rest, 60)
+    parts = ((f"{hours:.0f}", "h"), (f"{minutes:.0f}", "m"), (f"{rest:.3f}".rstrip("0").rstrip("."), "s"))
+    return "".join(number + unit for number, unit in parts if number != "0") or "0s"
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of a time as it is typed: 90, 90s, 5m, 1h30m, 0.5h. Raises ValueError for other text."""
+    parts = _TIME.fullmatch(text.strip())
+    if parts is None or not any(parts.groups()):
+        raise ValueError(f"{text!r} is not a time, such as 90s, 5m or 1h30m")
+    return sum(unit * float(number or 0) for unit, number in zip((3600, 60, 1), parts.groups(), strict=True))
 
 
 def duration(seconds: float) -> str:

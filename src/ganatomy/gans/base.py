@@ -89,7 +89,6 @@ class GAN(nn.Module):
         translates: `generate` starts from an image and not from noise alone.
         adversarial: there is a discriminator to train.
         scores_are_logits: the discriminator's scores, [n], are logits of being real.
-        needs_all_steps: what the last steps do decides what the model is, so that a training must not end early.
         starts_from: what `init_from` should name, in words; "" where training starts from nothing.
     """
 
@@ -99,7 +98,6 @@ class GAN(nn.Module):
     translates: ClassVar[bool] = False
     adversarial: ClassVar[bool] = True
     scores_are_logits: ClassVar[bool] = False
-    needs_all_steps: ClassVar[bool] = False
     starts_from: ClassVar[str] = ""
     generator: nn.Module
     discriminator: nn.Module

@@ -39,7 +39,6 @@ class Model(UNetGAN):
 
     config: Config
     translates = False
-    needs_all_steps = True
     starts_from = "a pix2pix run with the same size and model settings"
 
     def __init__(self, config: Config, shape: Shape) -> None:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import private_path, scratch_folder
-from ganatomy.core.hardware import choose_device
+from ganatomy.core.hardware import choose_device, choose_precision
 from ganatomy.core.reading import read_csv
 from ganatomy.core.recipe import Recipe
-from ganatomy.core.text import counted, duration, grouped, listed
+from ganatomy.core.text import counted, duration, grouped, listed, typed_time
+from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.images import shrink_factor
 from ganatomy.data.manifest import Row
@@ -32,14 +30,13 @@ from ganatomy.studies.classifiers import SMALLEST, TrainingSet, train_classifier
 from ganatomy.studies.folder import Cell, StudyFolder, cells_of, mended
 from ganatomy.studies.folds import Place, Subset, check_held_out, deal, draw_subset, refuse_twins
 from ganatomy.studies.protocol import StudySettings, resolve
-from ganatomy.training.draws import with_domains
+from ganatomy.training.budget import measure, settle
+from ganatomy.training.draws import make_feed, with_domains
 from ganatomy.training.step import check_steps, total_steps
-from ganatomy.training.train import train
+from ganatomy.training.validation import Validator
 
 LEAST = 2  # images of each class in the smallest cell
-TRIAL_SECONDS = 12.0
 TRIAL_UPDATES = 8  # of a classifier
-MANY = 10**7  # steps, more than the trial can make
 Say = Callable[[str], None]
 
 
@@ -192,38 +189,31 @@ def original_subjects(dataset: Path) -> set[str]:
 # -- time: a budget as steps, and hours
 
 
-def with_budget(plan: Plan, budget: float, device: str, say: Say) -> Plan:
-    """The plan with the number of steps that a GAN makes in `budget` seconds, on one thread of this machine.
+def with_steps(plan: Plan, device: str, say: Say) -> Plan:
+    """The plan with the number of steps that its recipe's budget holds, if it has one, on one thread of this machine.
 
-    It is set once, by a short trial, so that every GAN of a study gets the same. Raises `UserError` for a useless
-    budget.
+    It is settled once, by a short trial, so that every GAN of a study gets the same. Raises `UserError` for a budget
+    that is too short.
     """
-    if not isinstance(budget, Real) or not 0 < budget < math.inf:
-        raise UserError(f"{budget!r} seconds are no time to train in", where="--budget", fix="give more than 0")
-    rate = _steps_per_second(plan, min(TRIAL_SECONDS, budget), device)
-    if rate is None:
-        raise UserError(f"{budget:g} seconds are too short to make a step in", where="--budget",
-                        fix="give more, such as 4m, or say --set steps=N")
-    steps = max(1, int(budget * rate))
-    try:
-        chosen = Recipe.model_validate({**plan.settings.recipe.model_dump(), "steps": steps, "epochs": None})
-    except ValidationError as error:
-        raise UserError(f"{budget:g} seconds would be {steps:,} steps, more than a recipe can have", where="--budget",
-                        fix="give less, or say --set steps=N") from error
-    say(f"about {steps:,} steps take {budget:g} s here: every GAN of the study gets so many")
-    return replace(plan, settings=plan.settings.model_copy(update={"recipe": chosen}))
+    recipe = plan.settings.recipe
+    if recipe.budget is None or recipe.steps is not None or not plan.settings.needs_gan:
+        return plan
+    with _trial(plan, device) as trial:
+        steps = settle(*trial)[0].steps
+    say(f"{steps:,} steps take {typed_time(recipe.budget)} here: every GAN of the study gets so many")
+    return replace(plan, settings=plan.settings.model_copy(update={
+        "recipe": recipe.model_copy(update={"steps": steps})}))
 
 
-def _steps_per_second(plan: Plan, seconds: float, device: str) -> float | None:
-    """By a trial that trains a GAN for so long, on one thread; None where that was not enough for a step."""
-    settings, label = plan.settings, plan.settings.positives[0]
+@contextmanager
+def _trial(plan: Plan, device: str) -> Iterator[tuple[Recipe, Feed, Validator, torch.device, str]]:
+    """What a trial needs that trains a cell's GAN as a worker does, on one thread; its images are there meanwhile."""
+    settings, label, where = plan.settings, plan.settings.positives[0], choose_device(device)
     with scratch_folder() as scratch, _one_thread():
-        data = scratch / "data"
-        write_images(plan.dataset, plan.subset(settings.k[-1]).of(label), label, data, settings)
-        recipe = settings.recipe.model_copy(update={"label": label, "steps": MANY, "epochs": None, "select": "last"})
-        run = train(data, scratch / "run", recipe, device=device, budget=seconds)
-        rates = [e["images_per_second"] for e in run.log() if e["kind"] == "train"]
-    return rates[-1] / recipe.batch_size if rates else None
+        write_images(plan.dataset, plan.subset(settings.k[-1]).of(label), label, scratch / "data", settings)
+        recipe = settings.recipe.model_copy(update={"label": label})
+        feed = make_feed(Dataset.open(scratch / "data"), recipe, where)
+        yield recipe, feed, Validator(feed, recipe), where, choose_precision(recipe, where)
 
 
 def cell_seconds(plan: Plan, device: str) -> float:
@@ -232,8 +222,10 @@ def cell_seconds(plan: Plan, device: str) -> float:
     subset = plan.subset(settings.k[-1])
     needed = synthetic_needed(settings, settings.k[-1], subset)
     if needed:
-        rate = _steps_per_second(plan, TRIAL_SECONDS, device) or 1 / TRIAL_SECONDS
-        seconds += sum(total_steps(settings.recipe, len(subset.of(c))) for c in needed) / rate
+        with _trial(plan, device) as prepared:
+            pace, recipe = measure(*prepared), settings.recipe
+        lengths = [(len(subset.of(c)), total_steps(recipe, len(subset.of(c)))) for c in needed]
+        seconds += sum(pace.total(steps, recipe, images) for images, steps in lengths)
     trial = settings.classifier.model_copy(update={"updates": TRIAL_UPDATES, "checkpoints": 1})
     shape = trial.batch_size, info.channels, settings.size, settings.size
     images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)

@@ -9,7 +9,7 @@ from typing import Any
 from ganatomy.core import recipe as recipes
 from ganatomy.core.files import record_command
 from ganatomy.core.origin import check_writable
-from ganatomy.core.recipe import Recipe, load, parse
+from ganatomy.core.recipe import LENGTHS, Recipe, load, parse
 from ganatomy.core.text import command_line
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.clusters import MOST_TASKS, OnRay, check_address, write_jobs
@@ -23,7 +23,7 @@ from ganatomy.studies.planning import (
     plan,
     refuse_place,
     refuse_synthetic,
-    with_budget,
+    with_steps,
 )
 from ganatomy.studies.protocol import StudySettings, recipe_of_study, validated
 from ganatomy.studies.results import write_results
@@ -31,7 +31,7 @@ from ganatomy.studies.workers import Here, Say, Show, run_cells, study_command
 
 
 def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
-          set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
+          set: Mapping[str, Any] | None = None, budget: float | str | None = None, external: str | Path | None = None,
           workers: int = 1, ray: str | None = None, gpu_share: float | None = None, device: str = "auto",
           say: Say = lambda text: None, show: Show = lambda count: None, **settings: Any) -> dict[str, Any]:
     """Run an augmentation study, or go on with one; the same command again resumes it.
@@ -41,8 +41,9 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
         out: the study folder to make or to go on with.
         recipe: of the GANs: a packaged recipe's name, a YAML file or a `Recipe`; rpgan-64 if None.
         set: dotted recipe keys to override, such as {"steps": 500}.
-        budget: seconds of training for each GAN, turned into a number of steps once, by a short trial, when the study
-            begins: every GAN gets the same steps, however busy its machine is.
+        budget: seconds, or a time such as "4m", to train each GAN in, in the place of the recipe's length. A budget, a
+            recipe's own too, becomes a number of steps once, by a short trial, when the study begins: every GAN gets
+            the same steps, however busy its machine is.
         external: a second, labelled dataset folder from elsewhere, to test on too; where it was when the study was last
             started if None.
         workers: how many processes run cells at a time, each with one thread.
@@ -134,14 +135,15 @@ def begin(data: str | Path, out: str | Path, **given: Any) -> StudyFolder:
 
 
 def _as_typed(settings: StudySettings, *, recipe: str | Path | Recipe | None = None,
-              set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
-              device: str = "auto", say: Say | None = None, **given: Any) -> str:
+              set: Mapping[str, Any] | None = None, budget: float | str | None = None,
+              external: str | Path | None = None, device: str = "auto", say: Say | None = None, **given: Any) -> str:
     """The command that begins the same study, files and folders by stand-ins, a budget as the steps that it became."""
     packaged = recipe is None or (isinstance(recipe, str) and recipe in recipes.names())
     classifier = settings.classifier if given.pop("classifier", None) else None
-    steps = {"steps": settings.recipe.steps} if budget is not None else {}
+    if settings.recipe.budget is not None:
+        set = {key: value for key, value in (set or {}).items() if key != "budget"} | {"steps": settings.recipe.steps}
     return command_line("study", "DATASET", "STUDY", recipe=recipe if packaged else "RECIPE.yaml",
-                        set={**(set or {}), **steps}, external=Path(external) if external else None,
+                        set=set, external=Path(external) if external else None,
                         device=None if device == "auto" else device, classifier=classifier and classifier.name,
                         updates=classifier and classifier.updates, positive=given.pop("positives", None), **given)
 
@@ -152,7 +154,7 @@ def _command(data: str | Path, folder: StudyFolder, external: str | Path | None,
 
 
 def _settle(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | None = None,
-            set: Mapping[str, Any] | None = None, budget: float | None = None, external: str | Path | None = None,
+            set: Mapping[str, Any] | None = None, budget: float | str | None = None, external: str | Path | None = None,
             device: str = "auto", say: Say = lambda text: None, **given: Any) -> Plan:
     """The study that is there, checked against what is given, or the plan of a new one."""
     folder, dataset = StudyFolder(out), Dataset.open(data)
@@ -166,15 +168,13 @@ def _settle(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | 
         check_places(places, dataset.rows(settings.domain), settings, folder.folds_file)
         return Plan(dataset, other, settings, places)
     refuse_place(folder.path, both)
-    new = plan(dataset, chosen_recipe(recipe, set), other, given, say)
-    if budget is not None and new.settings.needs_gan:
-        new = with_budget(new, budget, device, say)
-        check_recipe(new)
+    new = with_steps(plan(dataset, chosen_recipe(recipe, set, budget), other, given, say), device, say)
+    check_recipe(new)
     return new
 
 
 def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
-           budget: float | None, say: Say, given: Mapping[str, Any]) -> StudySettings:
+           budget: float | str | None, say: Say, given: Mapping[str, Any]) -> StudySettings:
     """The kept settings with what is given in their place; steps that came of a budget stay."""
     values: dict[str, Any] = {**kept.model_dump(), **given}
     classifier = given.get("classifier")
@@ -183,16 +183,18 @@ def _asked(kept: StudySettings, recipe: str | Path | Recipe | None, set: Mapping
     if isinstance(classifier, Mapping):
         values["classifier"] = {**kept.classifier.model_dump(), **classifier}
     if recipe is not None or set:
-        asked = recipe_of_study(chosen_recipe(kept.recipe if recipe is None else recipe, set), kept.domain)
-        if budget is not None:
-            asked = asked.model_copy(update={"steps": kept.recipe.steps, "epochs": kept.recipe.epochs})
+        asked = recipe_of_study(chosen_recipe(kept.recipe if recipe is None else recipe, set, budget), kept.domain)
+        if asked.budget is not None:
+            asked = asked.model_copy(update={key: getattr(kept.recipe, key) for key in LENGTHS})
         values["recipe"] = asked
     if budget is not None and kept.needs_gan:
         say("the study has begun: every GAN gets the steps of before, and --budget is not read again")
     return validated(values)
 
 
-def chosen_recipe(recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None) -> Recipe:
-    """The recipe of that name or file, with single keys set."""
+def chosen_recipe(recipe: str | Path | Recipe | None, set: Mapping[str, Any] | None,
+                  budget: float | str | None = None) -> Recipe:
+    """The recipe of that name or file, with single keys set, the budget among them if there is one."""
+    set = {**(set or {}), **({} if budget is None else {"budget": budget})}
     return parse(recipe.to_yaml(), f"recipe {recipe.name}", set) if isinstance(recipe, Recipe) \
         else load(str(recipe or "rpgan-64"), set)

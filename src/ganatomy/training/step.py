@@ -17,6 +17,8 @@ from ganatomy.gans.base import Batch, Context, Fakes, Losses
 from ganatomy.training.draws import real_images
 from ganatomy.training.state import TrainingState, seed_step
 
+CHECKPOINTS, PREVIEWS = 10, 20  # of a training whose recipe gives no interval ...
+LEAST_CHECKPOINT, LEAST_PREVIEW = 50, 25  # ... which is of so many steps at least
 NOISE = 3  # what random numbers are drawn for, apart from the purposes in generators/sampler.py and draws.py
 
 
@@ -110,7 +112,7 @@ def mean_losses(sums: dict[str, Tensor], steps: int) -> dict[str, float] | None:
 
 
 def total_steps(recipe: Recipe, images: int) -> int:
-    """Generator updates that the recipe asks for where there are so many training images."""
+    """Generator updates that the recipe asks for where there are so many training images; a budget must be settled."""
     if recipe.steps is not None:
         return recipe.steps
     assert recipe.epochs is not None
@@ -118,17 +120,25 @@ def total_steps(recipe: Recipe, images: int) -> int:
 
 
 def check_steps(recipe: Recipe, images: int, least: int) -> None:
-    """Raise `UserError` for fewer generator updates than the GAN needs."""
+    """Raise `UserError` for fewer generator updates than the GAN needs; those of a budget may not be known yet."""
+    if recipe.budget is not None and recipe.steps is None:
+        return
     steps = total_steps(recipe, images)
     if steps < least:
         raise UserError(f"{recipe.gan} has {least} stages and cannot go through them in {counted(steps, 'step')}",
-                        where="--steps", fix=f"give at least {least}, better a hundred times as many")
+                        where="--steps, --budget", fix=f"give at least {least}, better a hundred times as many")
 
 
 def checkpoint_interval(recipe: Recipe, images: int) -> int:
-    """Steps between checkpoints."""
-    return recipe.checkpoint_every if recipe.checkpoint_epochs is None \
-        else steps_of(recipe, images, recipe.checkpoint_epochs)
+    """Steps between checkpoints: a tenth of the training, unless the recipe says otherwise."""
+    if recipe.checkpoint_epochs is not None:
+        return steps_of(recipe, images, recipe.checkpoint_epochs)
+    return recipe.checkpoint_every or max(LEAST_CHECKPOINT, math.ceil(total_steps(recipe, images) / CHECKPOINTS))
+
+
+def preview_interval(recipe: Recipe, images: int) -> int:
+    """Steps between pictures of progress: a twentieth of the training, unless the recipe says otherwise."""
+    return recipe.preview_every or max(LEAST_PREVIEW, math.ceil(total_steps(recipe, images) / PREVIEWS))
 
 
 def steps_of(recipe: Recipe, images: int, epochs: float) -> int:

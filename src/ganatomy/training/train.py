@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,13 +21,14 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_json
 from ganatomy.core.hardware import choose_device, choose_precision, environment, make_deterministic
 from ganatomy.core.interrupts import noted
-from ganatomy.core.recipe import Recipe, load, parse, plain
+from ganatomy.core.recipe import LENGTHS, Recipe, load, parse, plain
 from ganatomy.core.run import Run
-from ganatomy.core.text import Say, command_line, counted
+from ganatomy.core.text import Say, command_line, counted, duration, typed_time
 from ganatomy.data.batches import Feed
 from ganatomy.data.dataset import Dataset
 from ganatomy.gans.base import GAN, Batch, Context
 from ganatomy.generators.folder import export
+from ganatomy.training.budget import Pace, as_begun, settle
 from ganatomy.training.draws import make_feed, with_domains
 from ganatomy.training.record import Debug, Preview, cut_back, generator_notes, write_curves
 from ganatomy.training.state import TrainingState, initial_weights, resume, selected_sampler
@@ -38,19 +38,24 @@ from ganatomy.training.step import (
     checkpoint_interval,
     epochs_done,
     mean_losses,
+    preview_interval,
     steps_of,
     total_steps,
     update,
 )
 from ganatomy.training.validation import Validator
 
-FLAGS = ("steps", "epochs", "batch_size", "seed", "domain", "source", "label", "precision", "checkpoint_every",
-         "select")
+FLAGS = ("steps", "epochs", "budget", "batch_size", "seed", "domain", "source", "label", "precision",
+         "checkpoint_every", "select")
 """Keys of a recipe that the command line has an option for; the others are given by --set."""
 BYTES = 4  # of a weight
 TORCH_ITSELF = 350 * 2**20  # a process that has imported torch and this package, measured
 LOG_EVERY = 50
 DRAW_EVERY = 30.0  # seconds between drawings of the losses, at least
+SAVE_EVERY = 600.0  # seconds between checkpoints, about at most: so much can be lost to a kill
+TELL_EVERY = 2.0  # seconds between looks at where training stands, at least
+DAY = 86400.0
+FIRST_LOOK = 5.0  # seconds of training after which it is said when it will be done, where no budget has told
 LOWER_RATES = "lower the learning rates, or try --precision fp32"
 OnLog = Callable[[dict[str, Any]], None]
 
@@ -64,7 +69,7 @@ class TrainingStopped(UserError):
 
 
 def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpgan-64", *,
-          set: Mapping[str, Any] | None = None, device: str = "auto", budget: float | None = None,
+          set: Mapping[str, Any] | None = None, device: str = "auto", budget: float | str | None = None,
           debug: bool = False, say: Say = lambda text: None, on_log: OnLog = lambda entry: None) -> Run:
     """Train a GAN on a dataset folder, or take up where a run folder stands.
 
@@ -75,11 +80,13 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         recipe: a packaged recipe's name, a YAML file, or a `Recipe`.
         set: dotted recipe keys to override, such as {"steps": 500, "model.width": 16}.
         device: auto, cpu or cuda.
-        budget: seconds of training after which it is ended early, as if `steps` had been reached.
+        budget: seconds, or a time such as "5m", in the place of the recipe's `steps`, `epochs` or `budget`: a trial
+            when a run begins finds how many steps it holds on this machine, and these are trained.
         debug: keep training images, generated images, the generator and the SSIM after every epoch (see record.py);
             it is no part of the recipe and changes no bit of the weights.
         say: called with lines for the user.
-        on_log: called with every entry of log.jsonl.
+        on_log: called with every entry of log.jsonl, and between them with some of the kind `progress`: step, steps and
+            seconds_left, which the other entries have too.
 
     Returns:
         The finished run.
@@ -95,15 +102,10 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         >>> run.status()["state"]
         'finished'
     """
-    changes = plain(set or {})  # they are recorded as a command, too
+    begun = time.perf_counter()
+    changes = plain(set or {}) | ({} if budget is None else {"budget": plain(budget)})  # recorded as a command, too
     settings = parse(recipe.to_yaml(), f"recipe {recipe.name}", changes) if isinstance(recipe, Recipe) \
         else load(str(recipe), changes)
-    if budget is not None and not (isinstance(budget, Real) and budget > 0):
-        raise UserError(f"{budget!r} seconds are no time to train in", where="budget", fix="give more than 0")
-    if budget is not None and gans.kind(settings).needs_all_steps:
-        raise UserError(f"{settings.gan} changes its task up to the last step and cannot be ended early",
-                        where="budget", fix="give --steps instead")
-    budget = None if budget is None else float(budget)  # numpy's is recorded, too
     checked, folder = _check(settings, data, run, device, say), Run(run)
     if folder.status()["state"] == "finished" and folder.generator.is_dir():
         say(f"{folder.path} is already finished at step {folder.status()['step']}; nothing to do")
@@ -114,18 +116,19 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     precision = choose_precision(settings, where)
     dataset.verify([*feed.rows, *(feed.source.rows if feed.source else ())])
     with folder.lock():
+        expected = None
+        if settings.budget is not None and settings.steps is None:
+            say(f"a short trial: how many steps are {typed_time(settings.budget)} on this machine?")
+            settings, expected = settle(settings, feed, checked.validator, where, precision, begun)
+            check_steps(settings, feed.length, checked.model.least_steps())
         folder.start(settings, dataset.path, dataset.info.content)
         state = resume(settings, dataset.info.channels, where, folder, say, checked.first)
         folder.cut_back(state.step)
-        options = _options(recipe, settings, changes, device, debug)
-        folder.record_command(command_line("train", "DATASET", "RUN", **options, budget=budget))
+        folder.record_command(_command(recipe, settings, changes, device, debug))
         _note_environment(folder, environment(where, precision), say)
         cut_back(folder, epochs_done(settings, feed.length, state.step))
         keeper = Debug(folder, feed, say) if debug else None
-        Loop(state, folder, feed, checked.validator, precision, budget, keeper, say, on_log).run_to_end()
-        if budget is not None:  # as many steps give the same generator, as much time on another machine does not
-            options = {name: value for name, value in options.items() if name != "epochs"} | {"steps": state.step}
-            folder.record_command(command_line("train", "DATASET", "RUN", **options))
+        Loop(state, folder, feed, checked.validator, precision, keeper, say, on_log).run_to_end(expected)
     return folder
 
 
@@ -146,7 +149,7 @@ def _check(recipe: Recipe, data: str | Path, run: str | Path, device: str, say: 
     dataset, folder = Dataset.open(data), Run(run)
     recipe = with_domains(recipe, dataset)
     model = gans.resolve(recipe, dataset.info.channels)
-    recipe, first = initial_weights(recipe, folder, model, say)
+    recipe, first = initial_weights(as_begun(recipe, folder), folder, model, say)
     where = choose_device(device)
     feed = make_feed(dataset, recipe, where)
     check_steps(recipe, feed.length, model.least_steps())
@@ -154,15 +157,18 @@ def _check(recipe: Recipe, data: str | Path, run: str | Path, device: str, say: 
     return _Checked(recipe, model, first, where, feed, Validator(feed, recipe))
 
 
-def _options(recipe: str | Path | Recipe, settings: Recipe, changes: Mapping[str, Any], device: str,
-             debug: bool) -> dict[str, Any]:
-    """The options of `ganatomy train` that say the same as these arguments, files and runs by stand-ins."""
+def _command(recipe: str | Path | Recipe, settings: Recipe, changes: Mapping[str, Any], device: str,
+             debug: bool) -> str:
+    """The command that trains the same again, files and runs by stand-ins, and a budget as the steps that it became."""
+    if settings.budget is not None:
+        changes = {key: value for key, value in changes.items() if key not in LENGTHS} | {"steps": settings.steps}
     packaged = not isinstance(recipe, Recipe) and str(recipe) in recipes.names()
-    return {"recipe": str(recipe) if packaged else "RECIPE.yaml",
-            **{key: changes[key] for key in FLAGS if key in changes},
-            "init_from": "PRETRAINED" if settings.init_from else None,
-            "set": {key: value for key, value in changes.items() if key not in (*FLAGS, "init_from")},
-            "device": None if device == "auto" else device, "debug": debug}
+    options = {"recipe": str(recipe) if packaged else "RECIPE.yaml",
+               **{key: changes[key] for key in FLAGS if key in changes},
+               "init_from": "PRETRAINED" if settings.init_from else None,
+               "set": {key: value for key, value in changes.items() if key not in (*FLAGS, "init_from")},
+               "device": None if device == "auto" else device, "debug": debug}
+    return command_line("train", "DATASET", "RUN", **options)
 
 
 def _note_environment(run: Run, now: dict[str, Any], say: Say) -> None:
@@ -177,33 +183,35 @@ class Loop:
     """The training loop and what happens on its way: log, pictures, checkpoints, the end."""
 
     def __init__(self, state: TrainingState, run: Run, feed: Feed, validator: Validator, precision: str,
-                 budget: float | None, debug: Debug | None, say: Say, on_log: OnLog) -> None:
+                 debug: Debug | None, say: Say, on_log: OnLog) -> None:
         self.state, self.run, self.feed, self.precision = state, run, feed, precision
-        self.budget, self.debug, self.say, self.on_log = budget, debug, say, on_log
+        self.debug, self.say, self.on_log = debug, say, on_log
         self.recipe = state.recipe
         self.steps, self.interval = total_steps(self.recipe, feed.length), checkpoint_interval(self.recipe, feed.length)
+        self.preview_every = preview_interval(self.recipe, feed.length)
         self.validator, self.preview = validator, Preview(feed, self.recipe, run)
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
-        self.clock = self.drawn = time.perf_counter()
+        self.clock = self.drawn = self.saved = self.told = self.begun = time.perf_counter()
+        self.first, self.announced = state.step, False
         self.state.notes = generator_notes(feed, self.recipe)
 
-    def run_to_end(self) -> None:
-        """Train, save, export."""
+    def run_to_end(self, expected: Pace | None) -> None:
+        """Train, save, export; say at once when it will be done, where that is known."""
         self.run.write_status("running", self.state.step, steps=self.steps)
         self._say_start()
+        if expected is not None:
+            self._announce(expected.total(self.steps, self.recipe, self.feed.length), expected.step)
         if self.state.step == 0:
             self._preview()
         with noted() as stop:
             self._tick()
-            while self.state.step < self.steps and not self._spent():
+            self.begun = self.clock
+            while self.state.step < self.steps:
                 self._step()
+                self._tell()
                 if stop():
                     self._interrupt()
-        unscored = self.validator.scores and self.state.scored != self.state.step
-        if unscored or not self.run.checkpoint(self.state.step).is_file():
-            self._log()
-            self._checkpoint()
         self._finish()
 
     def _step(self) -> None:
@@ -216,10 +224,13 @@ class Loop:
         self._end_epoch()
         if at_checkpoint or step % LOG_EVERY == 0:
             self._log()
-        if step % self.recipe.preview_every == 0 or step == self.steps:
+        if step % self.preview_every == 0 or step == self.steps:
             self._preview()
         if at_checkpoint:
             self._checkpoint()
+        elif step % LOG_EVERY == 0 and time.perf_counter() - self.saved >= SAVE_EVERY:
+            self._refuse_nan()
+            self._save()
 
     def _end_epoch(self) -> None:
         """Note the losses of an epoch that this step has ended, and with debug all else of it."""
@@ -235,8 +246,25 @@ class Loop:
             self.debug.keep(self.state, epoch)
             write_curves(self.run)
 
-    def _spent(self) -> bool:
-        return self.budget is not None and self.state.seconds + time.perf_counter() - self.clock >= self.budget
+    def _left(self) -> float:
+        """Seconds to the end, as long as those since the loop began were for their steps."""
+        passed = time.perf_counter() - self.begun
+        return (self.steps - self.state.step) * passed / max(1, self.state.step - self.first)
+
+    def _tell(self) -> None:
+        """Where training stands, for who watches; once, when it will be done."""
+        now = time.perf_counter()
+        if now - self.told >= TELL_EVERY:
+            self.told, step = now, self.state.step
+            self.on_log({"kind": "progress", "step": step, "steps": self.steps, "seconds_left": self._left()})
+        if not self.announced and now - self.begun >= FIRST_LOOK:
+            self._announce(self._left(), (now - self.begun) / (self.state.step - self.first))
+
+    def _announce(self, seconds: float, a_step: float) -> None:
+        self.announced = True
+        clock = time.strftime("%H:%M" if seconds < DAY / 2 else "%A %H:%M", time.localtime(time.time() + seconds))
+        each = f"{a_step:.3g} s" if a_step >= 1 else f"{1000 * a_step:.2g} ms"
+        self.say(f"about {duration(seconds)}, done at {clock}: {self.steps - self.state.step:,} steps of {each}")
 
     def _tick(self) -> float:
         """Seconds since the last tick, added to the time trained."""
@@ -254,14 +282,12 @@ class Loop:
         entry = {"kind": "train", "step": self.state.step, "seconds": round(self.state.seconds, 3),
                  "images_per_second": round(self.summed * self.recipe.batch_size / max(passed, 1e-9), 1),
                  "losses": losses}
-        left = (self.steps - self.state.step) * passed / self.summed
-        if self.budget is not None:
-            left = min(left, max(0.0, self.budget - self.state.seconds))
         self.sums, self.summed = {}, 0
-        self._write(entry, seconds_left=left)
+        self._write(entry, seconds_left=self._left())
 
     def _write(self, entry: dict[str, Any], **live: Any) -> None:
         """Add a line to log.jsonl, and hand it on with what is of use only now."""
+        self.told = time.perf_counter()
         self.run.append_log([entry])
         self.on_log(entry | {"steps": self.steps} | live)
 
@@ -295,8 +321,9 @@ class Loop:
         self.state.save(self.run.checkpoint(self.state.step))
         self.run.prune_checkpoints(int(self.state.best["step"]) if self.state.best else None)
         self._status("running")
-        if time.perf_counter() - self.drawn >= DRAW_EVERY:
-            self.drawn = time.perf_counter()
+        self.saved = time.perf_counter()
+        if self.saved - self.drawn >= DRAW_EVERY:
+            self.drawn = self.saved
             write_curves(self.run)
 
     def _status(self, now: str, **more: Any) -> None:
@@ -352,10 +379,15 @@ def plan(recipe: Recipe, data: str | Path, run: str | Path, device: str = "auto"
     checked = _check(recipe, data, run, device, say)
     recipe, model, where = checked.recipe, checked.model, checked.device
     rows, images = checked.feed.rows, checked.feed.length
+    open_end = recipe.budget is not None and recipe.steps is None
+    steps = f"as many as {typed_time(recipe.budget or 0)} hold here, by a trial when it starts" if open_end \
+        else f"{total_steps(recipe, images):,}"
+    every = "tenth of them" if open_end and not (recipe.checkpoint_every or recipe.checkpoint_epochs) \
+        else counted(checkpoint_interval(recipe, images), "step")
     lines = [recipe.to_yaml().rstrip(), "",
              f"training images   {len(rows)} of {counted(len({r.subject for r in rows}), 'subject')}",
-             f"steps             {total_steps(recipe, images):,}, {steps_of(recipe, images, 1):,} an epoch",
-             f"checkpoints       every {counted(checkpoint_interval(recipe, images), 'step')}",
+             f"steps             {steps}; {steps_of(recipe, images, 1):,} an epoch",
+             f"checkpoints       every {every}",
              f"device            {where}, {choose_precision(recipe, where)}",
              f"generator         {_count(model.generator):,} parameters",
              f"discriminator     {_count(model.discriminator):,} parameters",

@@ -53,14 +53,19 @@ class Validator:
                             where="--select", fix="use --select kd")
         self._scorer: KDScorer | None = None
 
+    def prepare(self) -> KDScorer:
+        """What scores share, at the first call: the features of the validation images."""
+        if self._scorer is None:
+            self._scorer = KDScorer(self._dataset.images(self._rows, self._size), self.subjects)
+        return self._scorer
+
     def score(self, sampler: Sampler) -> dict[str, float]:
         """KD-Lite0 and FD-Lite0 of fakes and validation images, `kd` and `fd`, and a critic's scores if asked."""
         real = self._dataset.images(self._rows, self._size)
-        if self._scorer is None:
-            self._scorer = KDScorer(real, self.subjects)
+        scorer = self.prepare()
         fakes = self._fakes(sampler)
-        features = self._scorer.features(fakes)
-        scores = {"kd": self._scorer.distance(features), "fd": frechet_distance(self._scorer.real, features)}
+        features = scorer.features(fakes)
+        scores = {"kd": scorer.distance(features), "fd": frechet_distance(scorer.real, features)}
         if self._recipe.select == "critic":
             scores |= self._critic_scores(sampler, Sides(real, fakes))
         return scores
@@ -111,7 +116,7 @@ class Validator:
         """Whether the images differ from each other by less than a twentieth of what real ones do.
 
         Young generators make one grey image too, so the first quarter of the steps does not count, but for at least 500
-        and at most 2,000 of them: where a budget ends the training, nobody knows how many there will be.
+        and at most 2,000 of them.
         """
         least, most = WARM_UP_STEPS
         if step < min(max(least, WARM_UP_SHARE * steps), most):
