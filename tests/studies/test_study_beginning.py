@@ -16,13 +16,15 @@ from ganatomy.cli.study import study as verb
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import private_path
 from ganatomy.data.dataset import Dataset
-from ganatomy.studies import planning
 from ganatomy.studies.folder import StudyFolder
 from ganatomy.studies.planning import plan
 from ganatomy.studies.protocol import StudySettings
 from ganatomy.studies.study import begin, chosen_recipe, dry_run
+from ganatomy.training.budget import Pace
 from tests.builders import TINY
 from tests.studies.study_dataset import OPTIONS, begun, changed, write_labelled
+
+FREE = {key: value for key, value in TINY.items() if key != "steps"}
 
 
 def planned(dataset: Dataset, external: Dataset | None = None, set: Any = None,
@@ -81,15 +83,25 @@ def test_every_image_has_a_class(labelled: Dataset, tmp_path: Path, label: str, 
         assert "or leave those out" in str(caught.value)
 
 
-@pytest.mark.parametrize(("budget", "says"), [(1e-9, "too short to make a step"), (1e12, "more than a recipe can have"),
-                                              (float("nan"), "no time")])
-def test_a_budget_of_no_use(labelled: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float,
-                            says: str) -> None:
-    monkeypatch.setattr(planning, "TRIAL_SECONDS", 1.0)
-    with pytest.raises(UserError, match=says) as caught:
-        begin(labelled.path, tmp_path / "study", set=TINY, budget=budget, device="cpu", **OPTIONS)
-    assert caught.value.where == "--budget"
+@pytest.mark.parametrize(("budget", "says"), [
+    (0.01, "too short to train in"), (1e12, "budget: .* less than or equal"), (float("nan"), "budget: .* finite")])
+def test_a_budget_of_no_use(labelled: Dataset, tmp_path: Path, budget: float, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        begin(labelled.path, tmp_path / "study", set=FREE, budget=budget, device="cpu", **OPTIONS)
     assert not (tmp_path / "study").exists()
+
+
+def test_a_budget_becomes_the_same_steps_for_every_gan(labelled: Dataset, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = Pace(step=10.0, checkpoint=0.0, preview=0.0, ends=0.0)
+    monkeypatch.setattr("ganatomy.training.budget.measure", lambda *args: pace)
+    recipe = {"set": FREE, "budget": "2m"}
+    folder = begin(labelled.path, tmp_path / "study", device="cpu", **recipe, **OPTIONS)
+    assert (folder.settings().recipe.steps, folder.settings().recipe.budget) == (11, 120)
+    assert "--set steps=11 --device cpu" in folder.commands_file.read_text()
+    monkeypatch.setattr("ganatomy.training.budget.measure", lambda *args: pytest.fail("it was measured again"))
+    for again in ({}, recipe, {"set": FREE | {"budget": 300}}, {"budget": 60}):
+        assert begin(labelled.path, folder.path, device="cpu", **again).settings() == folder.settings()
 
 
 def test_an_external_set_is_of_the_same_classes_and_size_and_of_other_images(labelled: Dataset, tmp_path: Path) -> None:
@@ -224,7 +236,7 @@ def test_other_options_than_it_was_begun_with(there: StudyFolder, given: dict[st
 @pytest.mark.parametrize(("given", "says"), [
     ({}, 0), ({"set": {"batch_size": 4}}, 0), ({"classifier": "fcn"}, 0), ({"classifier": {"updates": 20}}, 0),
     ({"k": 4}, 0), ({"recipe": "rpgan-64", "set": {**TINY, "select": "kd"}}, 0), ({"budget": 240.0}, 1),
-    ({"budget": 240.0, "recipe": "rpgan-64", "set": {k: v for k, v in TINY.items() if k != "steps"}}, 1)])
+    ({"budget": 240.0, "recipe": "rpgan-64", "set": FREE}, 1)])
 def test_the_same_options_again_or_none(there: StudyFolder, given: dict[str, Any], says: int) -> None:
     external, lines = there.path_of("external"), list[str]()
     assert external is not None
