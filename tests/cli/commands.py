@@ -33,7 +33,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "compare": ("compare", "run", "run-1", "--out", "OUT.csv"),
     "report": ("report", "run", "--out", "OUT.html"),
     "study": ("study", "classes", "OUT", *SMALL_STUDY),
-    "study-dry": ("study", "classes", "OUT", "--dry-run", "--budget", "2s", *(word for word in SMALL_STUDY if "steps" not in word))}
+    "study-dry": ("study", "classes", "OUT", "--dry-run", "--budget", "2s",
+                  *(word for word in SMALL_STUDY if "steps" not in word))}
 
 
 @dataclass
