@@ -41,7 +41,7 @@ def slices(index: int, seed: int) -> np.ndarray:
     """The slices of a phantom subject, [3, 1, 64, 64] in [-1, 1]."""
     from ganatomy.phantoms.cohort import subject_images
 
-    t1 = subject_images(index, seed, SIZE, SLICES).t1
+    t1 = subject_images(index, seed, SIZE, SLICES, anatomy="first").t1
     return (np.clip(t1 / WHITE, 0, 1) * 2 - 1)[:, None].astype(np.float32)
 
 

@@ -33,7 +33,8 @@ QUESTIONS = ("realistic", "diverse", "copies", "enough data")
 
 def population(subjects: int, slices: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images [subjects, slices, 1, s, s] and features [subjects, slices, d]."""
-    images = np.concatenate([np.clip(subject_images(i, seed, SIZE, slices).t1 / WHITE, 0, 1) for i in range(subjects)])
+    images = np.concatenate([np.clip(subject_images(i, seed, SIZE, slices, anatomy="first").t1 / WHITE, 0, 1)
+                             for i in range(subjects)])
     images = (images * 2 - 1).astype(np.float32).reshape(-1, 1, SIZE, SIZE)
     features = choose()(images)
     return images.reshape(subjects, slices, 1, SIZE, SIZE), features.reshape(subjects, slices, -1)

@@ -77,7 +77,7 @@ CHANGES: dict[str, Change] = {"exact": lambda image, rng: image, "noise": noise,
 
 
 def one_subject(index: int, seed: int, size: int) -> Image:
-    image = subject_images(index, seed, size).t1[0]
+    image = subject_images(index, seed, size, anatomy="first").t1[0]
     return np.clip(image / np.percentile(image, 99.9), 0, 1) * 2 - 1
 
 

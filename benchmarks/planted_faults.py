@@ -56,7 +56,7 @@ def phantoms(seed: int, subjects: int, size: int) -> Cohort:
     """T1-weighted phantom images; grey values are spread over the range as `prepare` does, by a percentile."""
     images = []
     for index in range(subjects):
-        t1 = subject_images(index, seed, size).t1
+        t1 = subject_images(index, seed, size, anatomy="first").t1
         images.append(np.clip(t1 / np.percentile(t1[t1 > 0], 99.8), 0, 1) * 2 - 1)
     stack = np.stack(images).astype(np.float32)
     return Cohort(stack, [f"s{i}" for i in range(subjects)], choose()(stack))

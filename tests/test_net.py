@@ -140,7 +140,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pairs(folder: Path) -> Path:
     """The phantom's T1 and T2, 32 px, 20 virtual patients of two slices, some with lesions."""
-    ganatomy.phantom(folder / "cohort", subjects=20, size=32, seed=3, slices=2, lesions=0.5)
+    ganatomy.phantom(folder / "cohort", subjects=20, size=32, seed=3, slices=2, lesions=0.5, anatomy="first")
     ganatomy.prepare(folder / "cohort", folder / "pairs", size=32, domains=("T1", "T2"), workers=1,
                      split=(60, 15, 25))
     return folder / "pairs"

@@ -29,7 +29,7 @@ def as_seen(pixels: np.ndarray) -> np.ndarray:
 
 @cache
 def volumes(domain: str, seed: int, count: int, slices: int = 1) -> list[np.ndarray]:
-    subjects = (subject_images(i, seed, SIZE, slices, lesion=i % 3 == 0) for i in range(count))
+    subjects = (subject_images(i, seed, SIZE, slices, lesion=i % 3 == 0, anatomy="first") for i in range(count))
     return [as_seen(subject.t1 if domain == "T1" else subject.t2) for subject in subjects]
 
 

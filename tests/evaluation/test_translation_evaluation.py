@@ -69,7 +69,7 @@ def unpaired(folder: Path) -> Path:
 
 
 def test_lesions_are_measured_where_there_is_a_mask_alone(tmp_path: Path) -> None:
-    phantom(tmp_path / "in", subjects=6, size=64, lesions=1.0)
+    phantom(tmp_path / "in", subjects=6, size=64, lesions=1.0, anatomy="first")
     (tmp_path / "in" / "files.csv").unlink()
     out = []
     for name in ("whole", "missing"):

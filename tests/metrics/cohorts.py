@@ -41,7 +41,7 @@ def blurred(images: np.ndarray, sd: float) -> np.ndarray:
 
 @cache
 def phantom() -> Pairs:
-    images = [subject_images(i, 0, 64, slices=3) for i in range(6)]
+    images = [subject_images(i, 0, 64, slices=3, anatomy="first") for i in range(6)]
     source, target = (np.concatenate([scaled(v) for v in volumes])
                       for volumes in ([i.t1 for i in images], [i.t2 for i in images]))
     return Pairs(source, target, foreground(source, target), [f"s{i // 3}" for i in range(18)])

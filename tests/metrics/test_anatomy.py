@@ -35,7 +35,7 @@ NAMES = [f"s{i}" for i in range(SUBJECTS)]
 @cache
 def pairs(size: int = 128) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """T1 and T2 [n, 1, s, s] of phantom subjects, and the foreground."""
-    outputs = [subject_images(i, 3, size) for i in range(SUBJECTS)]
+    outputs = [subject_images(i, 3, size, anatomy="first") for i in range(SUBJECTS)]
     t1, t2 = (np.clip(2 * np.concatenate(x) / white - 1, -1, 1).astype(np.float32)[:, None]
               for x, white in (([m.t1 for m in outputs], 800), ([m.t2 for m in outputs], 1200)))
     return t1, t2, np.concatenate([m.brain for m in outputs]) > 0

@@ -20,7 +20,7 @@ SUBJECTS = 8
 @cache
 def patients(lesion: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """T2 [n, 1, 128, 128] of phantom patients, lesion masks, foreground and subjects; two slices each."""
-    output = [subject_images(i, 5, 128, slices=2, lesion=lesion) for i in range(SUBJECTS)]
+    output = [subject_images(i, 5, 128, slices=2, lesion=lesion, anatomy="first") for i in range(SUBJECTS)]
     t2 = np.clip(2 * np.concatenate([m.t2 for m in output]) / 1200 - 1, -1, 1).astype(np.float32)[:, None]
     masks, brain = (np.concatenate([getattr(m, key) for m in output]) for key in ("lesions", "brain"))
     return t2, masks, brain > 0, [f"s{i}" for i in range(SUBJECTS) for _ in range(2)]

@@ -26,7 +26,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 @pytest.fixture(scope="module")
 def phantom() -> np.ndarray:
     """T1 slices [subjects x slices, 64, 64], 0 to 1."""
-    images = np.concatenate([subject_images(i, 3, SIZE, SLICES).t1 for i in range(SUBJECTS)])
+    images = np.concatenate([subject_images(i, 3, SIZE, SLICES, anatomy="first").t1 for i in range(SUBJECTS)])
     return (images / np.percentile(images, 99.9)).clip(0, 1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from ganatomy.phantoms.cohort import subject_images
+from ganatomy.phantoms.cohort import FIELDS_OF_VIEW, Anatomy, subject_images
 from ganatomy.preparation.exposure import is_other_body_part, likely_text, shows_whole_head
 
 DATA = Path(os.environ.get("GANATOMY_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -18,7 +18,7 @@ TEXT = "DOE JANE 1970-01-31"
 
 def anatomy(index: int, size: int = 256) -> np.ndarray:
     """A phantom's slice as bytes; air all around it."""
-    slice_ = subject_images(index, 0, size).t1[0]
+    slice_ = subject_images(index, 0, size, anatomy="first").t1[0]
     return (255 * slice_ / slice_.max()).astype(np.uint8)
 
 
@@ -81,12 +81,21 @@ def head(skin: float, bone: float, brain: float, air: float = 0.0, noise: float 
     return (np.where(radius > 0.87, 0, values) if stripped else values).astype(np.float32)
 
 
+def shows_virtual_head(anatomy: Anatomy) -> bool:
+    """Whether one of two virtual subjects' volumes is taken for a whole head: in T1, or in T2."""
+    pixel = FIELDS_OF_VIEW[anatomy] / 128
+    volumes = [volume for i in (0, 1) for volume in subject_images(i, 0, 128, 20, anatomy=anatomy)[:2]]
+    heads = [shows_whole_head(volume.transpose(2, 1, 0)[:, ::-1], (pixel, pixel, 3.0)) for volume in volumes]
+    return any(heads)
+
+
 MM = (2.0, 2.0, 2.0)
 
 
 def test_whole_heads() -> None:
     assert shows_whole_head(head(900, 80, 500), MM)
     assert shows_whole_head(head(40, 1000, 35, air=-1000), MM)  # CT
+    assert shows_virtual_head("head")
 
 
 @pytest.mark.parametrize(("words", "other"), [
@@ -102,6 +111,4 @@ def test_no_heads() -> None:
     assert not shows_whole_head(head(900, 80, 500), (1.0, 1.0, 1.0)), "half a head's size"
     assert not shows_whole_head(head(900, 80, 500, depth=10), MM), "a slab of 20 mm"
     assert not shows_whole_head(np.zeros((100, 120, 90)), MM)
-    for images in (subject_images(0, 0, 128, 20), subject_images(1, 0, 128, 20)):
-        for volume in (images.t1, images.t2):
-            assert not shows_whole_head(volume.transpose(2, 1, 0)[:, ::-1], (1.6, 1.6, 3.0))
+    assert not any(map(shows_virtual_head, ("brain", "first")))

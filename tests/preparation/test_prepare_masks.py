@@ -167,7 +167,7 @@ def test_several_masks_keep_names_apart(tmp_path: Path) -> None:
 
 
 def test_a_missing_mask_file_is_no_empty_mask(tmp_path: Path) -> None:
-    phantom(tmp_path / "in", subjects=6, size=64, lesions=1.0)
+    phantom(tmp_path / "in", subjects=6, size=64, lesions=1.0, anatomy="first")
     (tmp_path / "in" / "files.csv").unlink()
     whole = prepare(tmp_path / "in", tmp_path / "whole", size=64)
     assert "has_mask" not in table(whole.path / "manifest.csv")[0] and all(row.has_mask for row in whole.rows("T1"))

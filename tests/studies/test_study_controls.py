@@ -23,7 +23,8 @@ def write_lesions(path: Path) -> None:
     with new_dataset(path, (SIZE, SIZE), 1, np.uint8) as writer:
         for i in range(SUBJECTS):
             sick = i % 5 < 2
-            image = np.clip(subject_images(i, 3, SIZE, lesion=sick).t2[0] / WHITE * 255, 0, 255).astype(np.uint8)
+            t2 = subject_images(i, 3, SIZE, lesion=sick, anatomy="first").t2[0]
+            image = np.clip(t2 / WHITE * 255, 0, 255).astype(np.uint8)
             writer.add(image, Row(f"image-{i:03d}", f"sub-{i:03d}", "", 0, "T2", "lesion" if sick else "healthy",
                                   "train", 0, 0.0, 1.0, "", "", ""))
         writer.finish(DatasetInfo(size=(SIZE, SIZE), channels=1, value_range=(0, 255), domains=("T2",), paired=True,

@@ -50,6 +50,9 @@ def cli() -> None:
 @click.option("--slices", default=1, show_default=True, help="Axial slices a subject.")
 @click.option("--sessions", default=1, show_default=True, help="Visits a subject.")
 @click.option("--lesions", default=0.0, show_default=True, help="Share of subjects with white-matter lesions, 0 to 1.")
+@click.option("--anatomy", type=click.Choice(["head", "brain", "first"]), default="head", show_default=True,
+              help="With skull and scalp; the same, skull-stripped; or the skull-stripped brains of the first edition.")
+@click.option("--tissues", is_flag=True, help="Also write label maps of the tissues.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 def phantom(out: Path, **options: Any) -> None:
     """Write the phantom cohort: T1- and T2-weighted brain slices of virtual patients, with known truth."""

@@ -17,6 +17,7 @@ have in the scans of docs/phantom.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -169,7 +170,7 @@ def draw_subject(rng: np.random.Generator, lesion_rng: np.random.Generator | Non
     )
     if lesion_rng is None:
         return subject
-    return replace(subject, lesions=_draw_lesions(subject, lesion_rng))
+    return replace(subject, lesions=draw_lesions(lambda z, y, x: atlas_position(subject, z, y, x), lesion_rng))
 
 
 def atlas_position(subject: Subject, z: float, y: Array, x: Array) -> Array:
@@ -200,22 +201,22 @@ def _swell(position: Array, amount: float) -> Array:
     return np.asarray(middle + offset, np.float32)
 
 
-def _sample(volume: Array, position: Array, step: float = 1.0) -> Array:
+def sample(volume: Array, position: Array, step: float = 1.0) -> Array:
     index = (position - atlas().origin[:, None, None]) / np.float32(step)
     return np.asarray(ndimage.map_coordinates(volume, index, order=1, mode="nearest"), np.float32)
 
 
-def _step(value: NDArray[Any], width: float) -> Array:
+def soft_step(value: NDArray[Any], width: float | Array) -> Array:
     """A soft step from 0 to 1 around 0."""
     return np.asarray(0.5 + 0.5 * np.tanh(value / (2 * width)), np.float32)
 
 
-def _deep(position: Array) -> Array:
+def deep_grey(position: Array) -> Array:
     """1 in the deep grey nuclei and around the ventricles, 0 in the cortex."""
     z, y, x = position
     radius = ((np.abs(x) - 14) / 20) ** 2 + ((y + 6) / 33) ** 2 + ((z - 8) / 24) ** 2
     radius = np.where(np.abs(x) < 14, radius - ((np.abs(x) - 14) / 20) ** 2, radius)
-    return _step(1 - radius, 0.05)
+    return soft_step(1 - radius, 0.05)
 
 
 def tissues(subject: Subject, z: float, y: Array, x: Array) -> Tissues:
@@ -226,14 +227,14 @@ def tissues(subject: Subject, z: float, y: Array, x: Array) -> Tissues:
     """
     maps, pixel = atlas(), float(abs(x[1] - x[0]))
     position = atlas_position(subject, z, y, x)
-    grey, white, mask = (_sample(m, position) for m in (maps.grey, maps.white, maps.mask))
-    deep, fluid = _deep(position), _step(mask - grey - white - 0.5, 0.08)
+    grey, white, mask = (sample(m, position) for m in (maps.grey, maps.white, maps.mask))
+    deep, fluid = deep_grey(position), soft_step(mask - grey - white - 0.5, 0.08)
     cortex, cortical_white = _cortex(subject, white, deep, pixel, (z, y, x))
     white = (deep * white + (1 - deep) * cortical_white) * (1 - fluid)
     solid = np.clip(1 - white - fluid, 0, 1)
     nuclei, cortex = solid * deep, solid * (1 - deep) * cortex
-    brain = _brain(cortex + nuclei + white, mask, pixel)
-    lesion = _lesion(subject, position, z, y, x) * white * _step(white - 0.6, 0.06)
+    brain = brain_mask(cortex + nuclei + white, mask, pixel)
+    lesion = lesion_fraction(subject.lesions, subject.lesion_edge, position, (z, y, x), white)
     cortex, nuclei, white, lesion = (fraction * brain for fraction in (cortex, nuclei, white - lesion, lesion))
     fluid = np.clip(1 - cortex - nuclei - white - lesion, 0, 1)
     return Tissues(cortex, nuclei, white, fluid, lesion, brain)
@@ -245,33 +246,37 @@ def _cortex(subject: Subject, white: Array, deep: Array, pixel: float,
     folds = subject.folds.at(*plane)
     unsure = np.sqrt(np.clip(4 * white * (1 - white), 0, 1))
     crest = np.abs(folds)
-    ridge = _step(white + 0.22 * folds * unsure * (1 - deep) - 0.58, 0.09)
+    ridge = soft_step(white + 0.22 * folds * unsure * (1 - deep) - 0.58, 0.09)
     distance = ndimage.distance_transform_edt(ridge < 0.5, sampling=pixel).astype(np.float32)
     thickness = subject.cortex + 0.5 * subject.thickness.at(*plane)
     depth = ndimage.gaussian_filter(distance, 0.6 / pixel) - thickness
     # beyond the ribbon and a sulcus of a few millimetres lies the bank of the next gyrus, white inside if wide
-    closed = _step(subject.closure.at(*plane) + subject.tightness, 0.3)
-    next_bank = _step(depth - 1.9 + 0.6 * closed, 0.35) * _step(crest - 0.19 * (1 - closed), 0.06)
-    next_white = _step(depth - 3.6, 0.5) * _step(crest - 0.7, 0.12)
-    ribbon = np.maximum(np.maximum(_step(-depth, 0.2), next_bank), 0.88 * closed)
+    closed = soft_step(subject.closure.at(*plane) + subject.tightness, 0.3)
+    next_bank = soft_step(depth - 1.9 + 0.6 * closed, 0.35) * soft_step(crest - 0.19 * (1 - closed), 0.06)
+    next_white = soft_step(depth - 3.6, 0.5) * soft_step(crest - 0.7, 0.12)
+    ribbon = np.maximum(np.maximum(soft_step(-depth, 0.2), next_bank), 0.88 * closed)
     return np.asarray(ribbon, np.float32), np.asarray(np.maximum(ridge, next_white), np.float32)
 
 
-def _brain(solid: Array, mask: Array, pixel: float) -> Array:
+def brain_mask(solid: Array, mask: Array, pixel: float) -> Array:
     """What a skull-stripping tool would keep: the solid tissue and the fluid between and within it."""
     near = ndimage.gaussian_filter(solid * (mask > 0.5), 3.5 / pixel) > 0.33
     return np.asarray(ndimage.binary_fill_holes(near), np.float32)
 
 
-def _draw_lesions(subject: Subject, rng: np.random.Generator) -> tuple[Lesion, ...]:
-    """Ellipsoids in the white matter, two thirds of them at the ventricles, several in the middle slice."""
+def draw_lesions(place: Callable[[float, Array, Array], Array], rng: np.random.Generator) -> tuple[Lesion, ...]:
+    """Ellipsoids in the white matter, two thirds of them at the ventricles, several in the middle slice.
+
+    Args:
+        place: where a plane lies in the atlas, as `atlas_position`.
+    """
     grid = np.arange(-98, 99, 4, dtype=np.float32)
     planes = [(0.0, int(rng.integers(3, 7))), *((float(z), 3) for z in rng.uniform(-33, 33, 8))]
     lesions = []
     for z, count in planes:
-        position = atlas_position(subject, z, grid, grid)
-        away = _sample(atlas().ventricle_distance, position, _COARSE)
-        white = _sample(atlas().white, position) > 0.9
+        position = place(z, grid, grid)
+        away = sample(atlas().ventricle_distance, position, _COARSE)
+        white = sample(atlas().white, position) > 0.9
         for _ in range(count):
             near, far = (3, 8) if rng.random() < 0.67 else (8, 35)
             sites = np.argwhere(white & (away > near) & (away < far))
@@ -284,15 +289,16 @@ def _draw_lesions(subject: Subject, rng: np.random.Generator) -> tuple[Lesion, .
     return tuple(lesions)
 
 
-def _lesion(subject: Subject, position: Array, z: float, y: Array, x: Array) -> Array:
-    """The fraction of lesion, [y, x]: the union of the ellipsoids with an uneven, soft edge."""
+def lesion_fraction(lesions: tuple[Lesion, ...], edge: SmoothField, position: Array,
+                    plane: tuple[float, Array, Array], white: Array) -> Array:
+    """The fraction of lesion in white matter, [y, x]: the union of the ellipsoids with an uneven, soft edge."""
     depth = np.full(position.shape[1:], -1.0, np.float32)
-    for centre, radii in subject.lesions:
+    for centre, radii in lesions:
         offset = (position - centre[:, None, None]) / radii[:, None, None]
         depth = np.maximum(depth, 1 - np.sqrt(np.sum(offset**2, 0)))
-    if not subject.lesions:
+    if not lesions:
         return np.zeros_like(depth)
-    return _step(depth + 0.2 * subject.lesion_edge.at(z, y, x), 0.1)
+    return soft_step(depth + 0.2 * edge.at(*plane), 0.1) * white * soft_step(white - 0.6, 0.06)
 
 
 class TissueValues(NamedTuple):
@@ -309,11 +315,11 @@ TYPICAL = TissueValues(
     t2=np.array([81.0, 65.0, 72.0, 2000.0, 140.0]))
 
 
-def draw_values(rng: np.random.Generator, spread: float = 0.03) -> TissueValues:
-    """The tissue values of one subject: the typical ones with a relative standard deviation of `spread`."""
-    factors = 1 + spread * np.clip(rng.standard_normal((3, 5)), -2, 2)
+def draw_values(rng: np.random.Generator, typical: TissueValues = TYPICAL, spread: float = 0.03) -> TissueValues:
+    """The tissue values of one subject: typical ones with a relative standard deviation of `spread`."""
+    factors = 1 + spread * np.clip(rng.standard_normal(np.shape(typical)), -2, 2)
     factors[0] = 1 + (factors[0] - 1) / 2  # water content differs less between people than relaxation does
-    density, t1, t2 = (v * f for v, f in zip(TYPICAL, factors, strict=True))
+    density, t1, t2 = (v * f for v, f in zip(typical, factors, strict=True))
     return TissueValues(density, t1, t2)
 
 
