@@ -185,6 +185,15 @@ def test_groups_behind_a_control_are_named(make: Make) -> None:
     assert found["reference"]["kd"]["value"] == 0.002
 
 
+def test_runs_of_one_budget_are_one_group_whatever_steps_it_became(make: Make) -> None:
+    runs = [make(f"{seed}", noise_metrics(0.1), seed, budget="5m") for seed in (0, 1)]
+    for run, steps in zip(runs, (4000, 4100), strict=True):
+        recipe = Run(run).recipe_file
+        recipe.write_text(recipe.read_text().replace("steps: null", f"steps: {steps}"))
+    (found,) = compare(runs)["tables"]
+    assert [group["name"] for group in found["groups"]] == ["rpgan-64"]
+
+
 def test_unequal_cost_is_said_beside_the_difference(make: Make) -> None:
     found = two_groups(make, [0.1, 0.11], [0.05, 0.06], seconds=90.0, step=4100)
     sentence = found["differences"][0]["sentence"]
