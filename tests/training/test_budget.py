@@ -116,19 +116,19 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(dataset: Dataset, tmp_
 
 def test_steps_are_what_checkpoints_and_pictures_leave_of_the_time() -> None:
     pace = Pace(step=0.1, checkpoint=2.0, preview=1.0, ends=5.0)
-    free = load("rpgan-64", {"budget": 100, "checkpoint_every": None, "preview_every": None})
-    assert pace.steps_in(100, free, 64) == 530  # 98 s less 5, 10 checkpoints and 20 pictures
-    assert pace.total(530, free, 64) == pytest.approx(98)
+    free = load("rpgan-64", {"budget": 100})
+    assert pace.steps_in(1000, free, 64) == 9340  # 980 s less 5, 10 checkpoints and 21 pictures, to three digits
+    assert pace.total(free.model_copy(update={"steps": 9340}), 64) == pytest.approx(980)
+    assert pace.steps_in(100, free, 64) == 800  # 98 s less 5, 2 checkpoints and 9 pictures
     often = load("rpgan-64", {"budget": 100, "checkpoint_every": 20, "preview_every": 10})
-    assert pace.steps_in(100, often, 64) == 309  # 0.3 s each
+    assert pace.steps_in(100, often, 64) == 300  # 0.3 s each
     epochs = load("rpgan-64", {"budget": 100, "checkpoint_epochs": 5, "preview_every": 10})  # of 4 steps
-    assert pace.steps_in(100, epochs, 64) == 309
-    assert pace.steps_in(400, free, 64) == 3470  # three digits
-    assert pace.steps_in(20, free, 64) < 1
+    assert pace.steps_in(100, epochs, 64) == 300
+    assert pace.steps_in(8, free, 64) == 0
 
 
 def test_intervals_are_shares_of_any_training() -> None:
-    for steps, expected in ((4137, (414, 207)), (100_000, (10_000, 5000)), (60, (50, 25))):
+    for steps, expected in ((9137, (914, 457)), (100_000, (10_000, 5000)), (60, (500, 100))):
         recipe = load("rpgan-64", {"steps": steps, "checkpoint_every": None, "preview_every": None})
         assert (checkpoint_interval(recipe, 64), preview_interval(recipe, 64)) == expected
 

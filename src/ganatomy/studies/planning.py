@@ -224,8 +224,7 @@ def cell_seconds(plan: Plan, device: str) -> float:
     if needed:
         with _trial(plan, device) as prepared:
             pace, recipe = measure(*prepared), settings.recipe
-        lengths = [(len(subset.of(c)), total_steps(recipe, len(subset.of(c)))) for c in needed]
-        seconds += sum(pace.total(steps, recipe, images) for images, steps in lengths)
+        seconds += sum(pace.total(recipe, len(subset.of(c))) for c in needed)
     trial = settings.classifier.model_copy(update={"updates": TRIAL_UPDATES, "checkpoints": 1})
     shape = trial.batch_size, info.channels, settings.size, settings.size
     images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from ganatomy.data.batches import Feed
 from ganatomy.gans.base import Context
 from ganatomy.training.record import Preview
 from ganatomy.training.state import TrainingState
-from ganatomy.training.step import CHECKPOINTS, PREVIEWS, steps_of, update
+from ganatomy.training.step import checkpoint_interval, preview_interval, total_steps, update
 from ganatomy.training.validation import Validator
 
 CYCLE = 8  # steps that are timed together: what a GAN does only now and then, as a lazy penalty, recurs in so many
@@ -31,6 +32,7 @@ HALFWAY = 1000 * CYCLE  # where the trial stands in its training, so that what f
 LEAST_CYCLES, TRIAL_SECONDS = 2, 3.0  # are timed at least ...
 MOST_SHARE = 0.05  # ... but for no more than this share of the budget
 RESERVE = 0.02  # of a budget, for what is not timed: curves, log lines
+MOST_STEPS = 10**8  # that a recipe can have
 DIGITS = 3  # of a number of steps, that can be read and typed
 
 
@@ -50,29 +52,20 @@ class Pace:
     preview: float
     ends: float
 
+    def total(self, recipe: Recipe, images: int) -> float:
+        """Seconds that a training takes, with its checkpoints and previews."""
+        steps = total_steps(recipe, images)
+        checkpoints = math.ceil(steps / checkpoint_interval(recipe, images))
+        previews = 1 + math.ceil(steps / preview_interval(recipe, images))
+        return self.ends + steps * self.step + checkpoints * self.checkpoint + previews * self.preview
+
     def steps_in(self, seconds: float, recipe: Recipe, images: int) -> int:
-        """Steps that a training of so long has, with its checkpoints and previews; 0 or less if it holds none."""
-        a_step, fixed = self._costs(recipe, images)
-        steps = math.floor(((1 - RESERVE) * seconds - fixed) / a_step)
+        """Steps of the longest training that takes no more than this time; 0 if there is none."""
+        def needed(steps: int) -> float:
+            return self.total(recipe.model_copy(update={"steps": steps}), images)
+
+        steps = bisect_right(range(1, MOST_STEPS), (1 - RESERVE) * seconds, key=needed)
         return steps if steps < 10**DIGITS else int(float(f"{steps:.{DIGITS}g}"))
-
-    def total(self, steps: int, recipe: Recipe, images: int) -> float:
-        """Seconds that a training of so many steps takes, with its checkpoints and previews."""
-        a_step, fixed = self._costs(recipe, images)
-        return fixed + steps * a_step
-
-    def _costs(self, recipe: Recipe, images: int) -> tuple[float, float]:
-        """Seconds that grow with the steps, for each, and those that do not."""
-        every = recipe.checkpoint_every if recipe.checkpoint_epochs is None \
-            else steps_of(recipe, images, recipe.checkpoint_epochs)
-        a_step, fixed = self.step, self.ends
-        for cost, interval, number in ((self.checkpoint, every, CHECKPOINTS),
-                                       (self.preview, recipe.preview_every, PREVIEWS)):
-            if interval is None:
-                fixed += cost * number
-            else:
-                a_step += cost / interval
-        return a_step, fixed
 
 
 def measure(recipe: Recipe, feed: Feed, validator: Validator, device: torch.device, precision: str,
@@ -128,7 +121,7 @@ def settle(recipe: Recipe, feed: Feed, validator: Validator, device: torch.devic
         raise UserError(f"{typed_time(recipe.budget)} is too short to train in: a step takes {pace.step:.3g} s, a "
                         f"checkpoint {pace.checkpoint:.2g} s, and getting ready took {spent:.2g} s", where="--budget",
                         fix="give more, such as 5m, or --steps N")
-    return recipe.model_copy(update={"steps": min(steps, 10**8)}), pace
+    return recipe.model_copy(update={"steps": steps}), pace
 
 
 def as_begun(recipe: Recipe, run: Run) -> Recipe:

@@ -18,7 +18,7 @@ from ganatomy.training.draws import real_images
 from ganatomy.training.state import TrainingState, seed_step
 
 CHECKPOINTS, PREVIEWS = 10, 20  # of a training whose recipe gives no interval ...
-LEAST_CHECKPOINT, LEAST_PREVIEW = 50, 25  # ... which is of so many steps at least
+LEAST_CHECKPOINT, LEAST_PREVIEW = 500, 100  # ... which is of so many steps at least
 NOISE = 3  # what random numbers are drawn for, apart from the purposes in generators/sampler.py and draws.py
 
 

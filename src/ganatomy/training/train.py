@@ -52,7 +52,7 @@ BYTES = 4  # of a weight
 TORCH_ITSELF = 350 * 2**20  # a process that has imported torch and this package, measured
 LOG_EVERY = 50
 DRAW_EVERY = 30.0  # seconds between drawings of the losses, at least
-SAVE_EVERY = 600.0  # seconds between checkpoints, about at most: so much can be lost to a kill
+SAVE_EVERY = 180.0  # seconds between checkpoints, about at most: so much can be lost to a kill
 TELL_EVERY = 2.0  # seconds between looks at where training stands, at least
 DAY = 86400.0
 FIRST_LOOK = 5.0  # seconds of training after which it is said when it will be done, where no budget has told
@@ -201,7 +201,7 @@ class Loop:
         self.run.write_status("running", self.state.step, steps=self.steps)
         self._say_start()
         if expected is not None:
-            self._announce(expected.total(self.steps, self.recipe, self.feed.length), expected.step)
+            self._announce(expected.total(self.recipe, self.feed.length), expected.step)
         if self.state.step == 0:
             self._preview()
         with noted() as stop:
