@@ -49,7 +49,7 @@ _RANGES = {"subjects": (1, 9999), "size": (16, 512), "seed": (0, 2**31 - 1), "sl
 MASK_DOMAIN, TISSUE_DOMAIN = "lesion-mask", "tissue-mask"
 Anatomy = Literal["head", "brain", "first"]
 # mm a side: so that heads, and brains alone, fill the frame and are never cut
-FIELDS_OF_VIEW: dict[Anatomy, float] = {"head": 226.0, "brain": 200.0, "first": FIELD_OF_VIEW}
+FIELDS_OF_VIEW: dict[Anatomy, float] = {"head": 226.0, "brain": 196.0, "first": FIELD_OF_VIEW}
 LABELS = {name: number for number, name in enumerate(TISSUES[:-1], 1)}  # of the tissue mask; 0 is air
 MARKER = "phantom.json"
 # typical stored values: 600 for white matter in T1, 1000 for fluid in T2
