@@ -111,7 +111,7 @@ def draw_head(rng: np.random.Generator, lesion_rng: np.random.Generator | None =
         return float(np.clip(rng.standard_normal(), -2, 2)) * sd
 
     angle, common, slim = np.deg2rad(normal(4.0)), normal(0.015), normal(0.02)
-    scale = np.diag([1 / (0.97 + common + slim), 1 / (0.97 + common - slim + normal(0.015))])
+    scale = np.diag([1 / (0.97 + common + slim), 1 / (0.96 + common - slim + normal(0.015))])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     atrophy = normal(1.0)
     head = Head(
@@ -130,7 +130,7 @@ def draw_head(rng: np.random.Generator, lesion_rng: np.random.Generator | None =
         layers=SmoothField.draw(rng, 35.0),
         skull=6.5 + normal(1.0),
         fat=3.6 + normal(0.9),
-        muscle=6.5 + normal(1.5),
+        muscle=5.5 + normal(1.5),
         sinus=2.0 + normal(8.0),
         lesion_edge=SmoothField.draw(rng, 4.0),
     )
@@ -220,7 +220,8 @@ def _covers(head: Head, skull: Array, out: Array, variation: Array) -> list[Arra
     middle = np.exp(-((x / 28) ** 2))
     sinus = middle * soft_step(y - 45, 2.0) * soft_step(head.sinus - z, 2.0)
     ends = middle * soft_step(np.abs(y - CENTRE[1]) - 60, 4.0)  # the frontal crest and the occipital protuberance
-    bone = np.maximum(head.skull + variation + 1.5 * ends + 2.5 * sinus, 3.5)
+    sides = soft_step(np.abs(x) - 50, 4.0)  # the temporal bone is thin under its muscle
+    bone = np.maximum(head.skull + variation + 1.5 * ends + 2.5 * sinus - 1.5 * sides, 3.5)
     muscle = head.muscle * np.exp(-(((y - 12) / 30) ** 2)) * soft_step(np.abs(x) - 45, 3.0) * soft_step(38 - z, 8.0)
     fat = np.maximum(head.fat - 0.7 * variation + 1.5 * soft_step(-y - 75, 5.0), 1.5)
     zero = np.zeros_like(bone)
