@@ -137,7 +137,7 @@ def test_a_brain_is_its_head_without_skull_and_scalp() -> None:
     middle = slice(15, 211)
     assert np.array_equal(head.brain[:, middle, middle], brain.brain)
     assert np.allclose(head.tissues[:, :, middle, middle], brain.tissues, atol=1e-3)
-    assert set(np.unique(brain.labels)) <= {0, *range(1, 1 + LESION)}
+    assert set(np.unique(brain.labels)) <= {0, *range(1, 2 + LESION)}
 
 
 def test_heads_differ_in_shape_ventricles_and_atrophy() -> None:

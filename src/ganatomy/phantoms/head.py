@@ -189,7 +189,7 @@ def head_tissues(head: Head, z: float, y: Array, x: Array) -> tuple[Array, Array
     covers = _covers(head, skull, -depth, head.layers.at(z, y, x))
     fractions = np.stack([cortex, nuclei, white - lesion, fluid, lesion, *covers])
     air = np.clip(1 - fractions.sum(0, keepdims=True), 0, 1)
-    return np.concatenate([fractions, air]), brain_mask(brain.sum(0), inside, pixel)
+    return np.concatenate([fractions, air]), brain_mask(brain.sum(0), inside, pixel) * (depth > pixel / 2)
 
 
 def _brain(head: Head, position: Array, depth: Array, pixel: float, plane: tuple[float, Array, Array]) -> Array:
