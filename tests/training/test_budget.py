@@ -22,7 +22,7 @@ from tests.builders import SMALL, TINY, weights
 
 FREE = {key: value for key, value in TINY.items() if key not in ("steps", "checkpoint_every", "preview_every")}
 SLOW = Pace(step=100.0, checkpoint=0.0, preview=0.0, ends=0.0)
-HALF_HOUR = "30m"  # 17 steps of 100 s and a reserve; what the trial itself takes makes no difference
+HALF_HOUR = "30m"  # 17 steps of 100.0 s and a reserve; what the trial itself takes makes no difference
 STEPS = 17
 
 
@@ -58,7 +58,7 @@ def test_it_ends_with_the_bits_of_as_many_steps(dataset: Dataset, tmp_path: Path
     assert f"--steps {STEPS}" in run.commands()[0]
     assert "budget" not in run.commands()[0]
     assert run.commands() == other.commands()
-    assert any(line.startswith("about 28 min, done at ") and line.endswith(": 17 steps of 100 s") for line in lines)
+    assert any(line.startswith("about 28 min, done at ") and line.endswith(": 17 steps of 100.0 s") for line in lines)
     for again in ({"budget": 1800}, {"set": settings | {"steps": STEPS}}):
         lines.clear()
         train(dataset.path, run.path, "rpgan-64", **{"set": settings, **again}, say=lines.append)

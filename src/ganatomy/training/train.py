@@ -263,7 +263,7 @@ class Loop:
     def _announce(self, seconds: float, a_step: float) -> None:
         self.announced = True
         clock = time.strftime("%H:%M" if seconds < DAY / 2 else "%A %H:%M", time.localtime(time.time() + seconds))
-        each = f"{a_step:.3g} s" if a_step >= 1 else f"{1000 * a_step:.2g} ms"
+        each = f"{a_step:.1f} s" if a_step >= 1 else f"{1000 * a_step:.0f} ms"
         self.say(f"about {duration(seconds)}, done at {clock}: {self.steps - self.state.step:,} steps of {each}")
 
     def _tick(self) -> float:
