@@ -1,6 +1,5 @@
 #!/bin/sh
-# From nothing to a report: virtual patients, a GAN, synthetic slices, measurements. The training takes its budget on any machine,
-# the rest together about a minute.
+# From nothing to a report. Training takes its budget on any machine, the rest about a minute: demo.sh [FOLDER [BUDGET]]
 set -eu
 out=${1:-demo}
 budget=${2:-5m}

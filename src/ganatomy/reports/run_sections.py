@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.core import table
-from ganatomy.core.text import compact, grouped, number
+from ganatomy.core.text import compact, grouped, number, typed_time
 from ganatomy.reports import drawings
 from ganatomy.reports.blocks import Block, Columns, Drawing, Fold, Heading, Table, Terms, Words
 from ganatomy.reports.context import NO_DATASET, Context
@@ -77,6 +77,7 @@ def _facts(context: Context) -> list[tuple[str, str]]:
             ("Domain", "" if gan.translates else context.domain), ("Class", recipe.label or "all"),
             ("Started from", f"the {recipe.init_from}" if recipe.init_from else ""),
             ("Steps", f"{context.steps:,}" + (f" of {total:,}" if total else "")),
+            ("Budget", typed_time(recipe.budget) if recipe.budget else ""),
             ("Batch size", str(recipe.batch_size)), ("Seed", str(recipe.seed)), ("Time", context.time),
             ("Speed", f"{number(statistics.median(rates))} images a second: training steps only, without checkpoints, "
                       "previews and validation" if rates else ""),
