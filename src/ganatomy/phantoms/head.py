@@ -227,5 +227,5 @@ def _covers(head: Head, skull: Array, out: Array, variation: Array) -> list[Arra
     zero = np.zeros_like(bone)
     edges = np.cumsum([zero, 0.26 * bone, 0.48 * bone, 0.26 * bone, muscle, fat, zero + 1.8], 0)
     reached = [soft_step(out - edge, 0.25) for edge in edges]
-    inner, marrow, outer, meat, lard, skin = (a - b for a, b in pairwise(reached))
-    return [inner + outer + marrow * sinus, marrow * (1 - sinus), meat, lard, skin]
+    inner, marrow, outer, muscle, fat, skin = (a - b for a, b in pairwise(reached))
+    return [inner + outer + marrow * sinus, marrow * (1 - sinus), muscle, fat, skin]
