@@ -1,0 +1,89 @@
+"""A discriminator that looks through a frozen network, after Sauer et al. (Projected GANs Converge Faster, NeurIPS 2021).
+
+What EfficientNet-Lite0 sees at four scales is mixed at random, once and for all, and a small head judges each scale.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganatomy.networks.lite0 import NAME, as_lite0_sees, lite0
+
+_TAPS = {3: (4, 24), 5: (8, 40), 11: (16, 112), 16: (32, 320)}  # Lite0's layers: their stride and channels
+_SMALLEST = 4  # pixels of a map that a head makes no smaller
+
+
+class FrozenFeatures(nn.Module):
+    """Images [n, c, s, s] in [-1, 1] to four maps [n, width, s / 4], s / 8, s / 16 and s / 32 pixels a side.
+
+    The network's maps are mixed by 1 x 1 convolutions over channels and from coarse to fine over scales, with weights
+    that are drawn at the start and never learnt, so that no head can live off a few of its channels (ibid., 3.2).
+    In float32 on a processor: the gradient of its channelwise convolutions is slow in bfloat16.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = lite0()[:max(_TAPS) + 1]
+        self.across = nn.ModuleList([nn.Conv2d(channels, width, 1) for _, channels in _TAPS.values()])
+        self.down = nn.ModuleList([nn.Conv2d(width, width, 3, 1, 1) for _ in _TAPS])
+        for conv in (*self.across, *self.down):
+            nn.init.kaiming_normal_(conv.weight, 1.0)  # type: ignore[arg-type]
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See the class; the finest map first. Gradients reach the images."""
+        on_cpu = images.device.type == "cpu"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=not on_cpu and torch.is_autocast_enabled()):
+            maps, x = [], as_lite0_sees(images)
+            for number, layer in enumerate(self.net):
+                x = layer(x)
+                if number in _TAPS:
+                    maps.append(x)
+            mixed: list[Tensor] = []
+            for across, down, seen in zip(reversed(self.across), reversed(self.down), reversed(maps), strict=True):
+                x = across(seen)
+                if mixed:
+                    x = (x + F.interpolate(mixed[-1], size=x.shape[-2:], mode="bilinear")) / math.sqrt(2)
+                mixed.append(down(x))
+            return mixed[::-1]
+
+
+class Heads(nn.Module):
+    """The four maps of `FrozenFeatures` to scores [n, k], of every scale alike: the mean over a scale counts.
+
+    Spectral norm keeps each head's slope in bounds (Miyato et al., ICLR 2018); a gradient penalty would have to pass
+    through the frozen network.
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList([_head(size // stride, width) for stride, _ in _TAPS.values()])
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Scores of each scale, [n, k] in float32."""
+        return [head(seen).float() for head, seen in zip(self.heads, maps, strict=True)]
+
+
+class FeatureDiscriminator(nn.Module):
+    """`look`, from images to maps, and `heads`, from maps to scores: what has been seen once can be judged twice."""
+
+    network = NAME
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.look, self.heads = FrozenFeatures(width), Heads(size, width)
+
+
+def _head(side: int, width: int) -> nn.Sequential:
+    norm, layers = nn.utils.parametrizations.spectral_norm, list[nn.Module]()
+    while side > _SMALLEST:
+        layers += [norm(nn.Conv2d(width, width, 4, 2, 1, bias=False)), nn.GroupNorm(8, width),
+                   nn.LeakyReLU(0.2, inplace=True)]
+        side //= 2
+    return nn.Sequential(*layers, norm(nn.Conv2d(width, width, 3, 1, 1)), nn.LeakyReLU(0.2, inplace=True),
+                         norm(nn.Conv2d(width, 1, 1)), nn.Flatten())
