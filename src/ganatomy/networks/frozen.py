@@ -1,4 +1,4 @@
-"""A discriminator that looks through a frozen network, after Sauer et al. (Projected GANs Converge Faster, NeurIPS 2021).
+"""A discriminator that looks through a frozen network, after Sauer et al. (Projected GANs, NeurIPS 2021).
 
 What EfficientNet-Lite0 sees at four scales is mixed at random, once and for all, and a small head judges each scale.
 """
