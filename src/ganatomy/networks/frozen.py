@@ -27,12 +27,12 @@ class FrozenFeatures(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = lite0()[:max(_TAPS) + 1]
+        self.net = nn.ModuleList(list(lite0())[:max(_TAPS) + 1])
         self.across = nn.ModuleList([nn.Conv2d(channels, width, 1) for _, channels in _TAPS.values()])
         self.down = nn.ModuleList([nn.Conv2d(width, width, 3, 1, 1) for _ in _TAPS])
         for conv in (*self.across, *self.down):
-            nn.init.kaiming_normal_(conv.weight, 1.0)  # type: ignore[arg-type]
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            nn.init.kaiming_normal_(conv.weight, 1.0)
+            nn.init.zeros_(conv.bias)
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
