@@ -82,6 +82,15 @@ def test_floor_and_score_are_taken_at_the_same_n() -> None:
     assert "biased" in result.caveat
 
 
+def test_more_synthetic_images_do_not_lower_it() -> None:
+    rng = np.random.default_rng(3)
+    real, many = points(rng.normal(size=(30, 10))), rng.normal(size=(900, 10))
+    values = [compute(Samples(real, points(many[:n])))[0].value for n in (30, 90, 900)]
+    assert frechet_distance(real.features, many) < 0.8 * values[0]  # what a larger sample alone would gain
+    assert values[1:] == pytest.approx([np.mean([frechet_distance(real.features, many[i:i + 30]) for i in
+                                                 range(0, n, 30)]) for n in (90, 300)], rel=0.1)
+
+
 def test_a_perfect_generator_is_not_flattered_where_patients_have_many_images() -> None:
     """Twenty alike images a patient: the value at equal n must not claim to beat real images."""
     rng = np.random.default_rng(5)

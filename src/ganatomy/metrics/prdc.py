@@ -14,7 +14,15 @@ from ganatomy.features.base import Features
 from ganatomy.metrics.base import MIN_SUBJECTS, POSITIVE, SHARE, About, Column, Grave, Result, Sample, Samples
 from ganatomy.metrics.floors import Floor, noise_floor
 from ganatomy.metrics.permutation import Permuted, Values, permuted, significant
-from ganatomy.statistics.resampling import Array, central, jackknife_groups, jackknife_variance, student, wilson
+from ganatomy.statistics.resampling import (
+    Array,
+    central,
+    dealt_alike,
+    jackknife_groups,
+    jackknife_variance,
+    student,
+    wilson,
+)
 from ganatomy.statistics.subjects import Index, clipped, one_each
 
 ORDER = 4
@@ -163,13 +171,8 @@ class Comparison:
         self.within = tuple(Distances(s.features, s.features) for s in (real, synthetic))
         self.across = Distances(real.features, synthetic.features)
         n, m = real.n_images, synthetic.n_images
-        self.size = min(n, m, most or n, MOST_AT_ONCE)
-        parts_once = -(-max(n, m) // self.size)
-        deals = 1 if parts_once == 1 else -(-LEAST_DRAWS // parts_once)
-        self.draws = deals * parts_once
-        rng = np.random.default_rng((seed, 13))
-        dealt = [np.concatenate([np.resize(rng.permutation(count), (parts_once, self.size)) for _ in range(deals)])
-                 for count in (n, m)]
+        dealt = dealt_alike(n, m, np.random.default_rng((seed, 13)), min(most or n, MOST_AT_ONCE), LEAST_DRAWS)
+        self.draws, self.size = dealt[0].shape
         parts = [self.part(rows, columns) for rows, columns in zip(*dealt, strict=True)]
         self.dealt, self.parts = dealt, [part for part in parts if part]
         self.computable = len(self.parts) == len(parts)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 HALVINGS = 50
 BOOTSTRAPS = 1000
 JACKKNIFE_GROUPS = 20
@@ -25,6 +26,21 @@ def halvings(subjects: int, draws: int, rng: np.random.Generator) -> Array:
     for row in weights:
         row[rng.permutation(subjects)[:subjects // 2]] = 1
     return weights
+
+
+def dealt_alike(n: int, m: int, rng: np.random.Generator, most: int | None = None,
+                least: int = 1) -> tuple[Index, Index]:
+    """Rows of two samples of `n` and `m`, equally many of both a part: two of [parts, size].
+
+    A part is as large as the smaller sample, at most `most`. Parts are dealt until all rows of the larger sample have
+    been used, and again until there are `least`, where the samples are not equally large.
+    """
+    size = min(n, m, most or n)
+    once = -(-max(n, m) // size)
+    deals = 1 if once == 1 else -(-least // once)
+    rows, columns = (np.concatenate([np.resize(rng.permutation(count), (once, size)) for _ in range(deals)])
+                     for count in (n, m))
+    return rows, columns
 
 
 def student(value: float, spread: float, subjects: int) -> tuple[float, float]:
