@@ -165,8 +165,9 @@ def translate(run: Path, input: Path, out: Path, **options: Any) -> None:
               help="For translations: another run of the same task, such as the recipe unet's. Repeatable.")
 @click.option("--domain", help="Which contrast, for two datasets.")
 @click.option("--label", help="Which class, for two datasets.")
-@click.option("--features", default="lite0", show_default=True,
-              help="lite0, inception (see `ganatomy weights`), random, or a TorchScript or ONNX file.")
+@click.option("--features",
+              help="lite0 (default, unless training looked through it), random (default then), inception (see "
+                   "`ganatomy weights`), or a TorchScript or ONNX file.")
 @click.option("--critic", is_flag=True, help="Also train independent critics: minutes.")
 @click.option("--fail-on", multiple=True, type=click.Choice(["copies"]), help="Exit with 3 if the audit says so.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json on standard output.")

@@ -61,8 +61,8 @@ class Progress:
     def on_log(self, entry: dict[str, Any]) -> None:
         """An entry of a training's log.jsonl."""
         if entry["kind"] == "validation":
-            self.say(f"step {entry['step']}: validation KD-Lite0 x 1000 = {1e3 * entry['kd']:.1f}, "
-                     f"FD-Lite0 = {entry['fd']:.1f}")
+            self.say(f"step {entry['step']}: validation KD-{entry['features']} x 1000 = {1e3 * entry['kd']:.1f}, "
+                     f"FD-{entry['features']} = {entry['fd']:.1f}")
         if entry["kind"] not in ("train", "progress"):
             return
         step, steps, left = entry["step"], entry["steps"], f"about {duration(entry['seconds_left'])} left"

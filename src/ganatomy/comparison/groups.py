@@ -15,6 +15,7 @@ from ganatomy.comparison.runs import COPIES, SEVERITY, Estimate, Evaluated, span
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import flat
 from ganatomy.core.text import Interval
+from ganatomy.features.base import SECOND
 from ganatomy.metrics.base import Column
 from ganatomy.statistics.resampling import holm, student
 from ganatomy.statistics.subjects import clipped
@@ -25,6 +26,8 @@ PAIRED, WELCH, NONE = "paired by seed", "Welch", "none"
 KEYS_NAMED = 3  # of what differs, in a group's name
 MINOR = ("checkpoint_every", "checkpoint_epochs", "preview_every", "precisions_checked")  # named where nothing else is
 COPIES_BAR = "copies images of real patients and cannot rank first: copies lie among real images by every distance"
+EYES_BAR = "was trained to please the network of these features, which therefore flatter it, and cannot rank first: " \
+           f"evaluate all runs again with --features {SECOND}"
 _WORSE = ("-", *SEVERITY, "can't tell", "unrelated", "greys only", "RETURNED", "NOT kept")  # any other word is good
 
 
@@ -152,7 +155,9 @@ class Group:
     @property
     def barred(self) -> str:
         """Why it cannot rank first; "" if it can."""
-        return COPIES_BAR if any(run.words.get(COPIES) == COPIES for run in self.runs) else ""
+        if any(run.words.get(COPIES) == COPIES for run in self.runs):
+            return COPIES_BAR
+        return EYES_BAR if any(run.flattered for run in self.runs) else ""
 
 
 def _mean_of_all(values: Sequence[float | None]) -> float | None:

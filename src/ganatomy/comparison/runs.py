@@ -14,6 +14,7 @@ from ganatomy.core.files import several
 from ganatomy.core.recipe import Recipe
 from ganatomy.core.run import Run
 from ganatomy.core.text import Interval, Say
+from ganatomy.features.base import SECOND
 from ganatomy.generators.config import read_config
 from ganatomy.metrics import is_of, metric_modules, shown
 from ganatomy.metrics.base import POSITIVE, Column
@@ -39,7 +40,8 @@ Entry = Result | Control | PairedResult
 COPIES = "copies"
 SEVERITY = ("clean", "suspicious", COPIES)  # the audit's verdicts, worst last
 _AGAIN = "evaluate both again with the same options"
-_FIXES = {"extractor": f"{_AGAIN} (--features)", "number of synthetic images": f"{_AGAIN} (-n)",
+_FIXES = {"extractor": f"{_AGAIN}: --features {SECOND}, which judges every run",
+          "number of synthetic images": f"{_AGAIN} (-n)",
           "number of test images": f"{_AGAIN}, on the same dataset",
           "test dataset": "evaluate both on the same dataset (--data)"}
 _RETURNED = {"": "changed", "input": "RETURNED", "grey values": "greys only", "unrelated": "unrelated",
@@ -126,6 +128,11 @@ class Evaluated:
     def generator_step(self) -> int | None:
         """The step of the generator's weights; None where it does not say."""
         return read_config(self.run.generator).step if self.run.generator.is_dir() else None
+
+    @property
+    def flattered(self) -> bool:
+        """Whether it was measured by features that its training looked through."""
+        return isinstance(self.metrics, Metrics) and any(r.flattering for r in self.metrics.results)
 
     @property
     def learnt_from(self) -> str:

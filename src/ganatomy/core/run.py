@@ -68,6 +68,7 @@ class Logged(Record):
     model_config = ConfigDict(extra="allow")
 
     kind: str = ""
+    features: str = "Lite0"
     step: Whole
     epoch: Whole | None = None
     seconds: Seconds | None = None

@@ -16,13 +16,13 @@ from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line, grouped, listed
 from ganatomy.data.dataset import Dataset
 from ganatomy.evaluation.map import write_map
-from ganatomy.evaluation.samples import Task, of_datasets, of_run, samples_of
+from ganatomy.evaluation.samples import Task, of_datasets, of_run, samples_of, seen_by
 from ganatomy.evaluation.table import table
 from ganatomy.evaluation.translation import evaluate_translation, translates
-from ganatomy.evaluation.verdicts import FEW_SYNTHETIC, check_gates, verdicts, with_fault
-from ganatomy.features.base import choose
+from ganatomy.evaluation.verdicts import FEW_SYNTHETIC, FLATTERING, check_gates, verdicts, with_fault
+from ganatomy.features.base import NAMES, Extractor, choose, independent, own_eyes
 from ganatomy.generators.sampler import check_seed
-from ganatomy.metrics import bounded, metric_modules
+from ganatomy.metrics import about, bounded, metric_modules
 from ganatomy.metrics.base import Samples
 from ganatomy.metrics.floors import UNTRAINED, controls
 from ganatomy.metrics.schema import MOST_IMAGES, Control, Count, Evaluation, Metrics, Result, read_metrics
@@ -36,7 +36,7 @@ MOST_ASKED = 1_000_000
 
 def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | None = None, seed: int = 0,
              data: str | Path | None = None, domain: str | None = None, label: str | None = None,
-             beside: str | Path | Sequence[str | Path] = (), features: str = "lite0", critic: bool = False,
+             beside: str | Path | Sequence[str | Path] = (), features: str | None = None, critic: bool = False,
              fail_on: Sequence[str] = (), say: Say = lambda text: None) -> dict[str, Any]:
     """Measure a run, or a synthetic dataset against a real one.
 
@@ -52,7 +52,8 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
         seed: of the images drawn and of all resampling.
         data: the run's dataset, where it has moved.
         domain, label: which contrast and class; by default the run's own.
-        features: the extractor: lite0, inception, random, or a TorchScript or ONNX file.
+        features: the extractor: lite0, inception, random, or a TorchScript or ONNX file; by default Lite0, or
+            random where the training looked through Lite0 or a relative.
         critic: also train independent critics (minutes).
         fail_on: gates; "copies" for a model that copies training images.
         beside: of a run that translates: further runs of the same task, such as the recipe unet's, measured with it.
@@ -76,20 +77,21 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     seed, beside = check_seed(seed), several(beside)
     command = command_line("evaluate", "RUN", n=n, seed=seed or None, domain=domain, label=label,
                            beside=beside, critic=critic,
-                           features={"lite0": None, "inception": "inception", "random": "random"}.get(features, Path()))
+                           features=features if features is None or features in NAMES else Path())
     translation = synthetic is None and translates(real)
     if translation:
         if domain is not None or label is not None:
             raise UserError("a run that translates is measured in the contrasts and the class that it learnt",
                             where="--domain, --label", fix="leave them out")
-        if features != "lite0" or critic or fail_on:
+        if features is not None or critic or fail_on:
             raise UserError("other features, the critic and the audit of copies are for images from noise",
                             where="--features, --critic, --fail-on", fix="leave them out for a run that translates")
     elif beside:
         raise UserError("only runs that translate are measured beside each other", where="--beside",
                         fix="leave it out, or evaluate each run by itself")
     run = Run.open(real) if synthetic is None else None
-    extractor, asked = choose(features), frozenset({"critic"} if critic else ())
+    looks_through = seen_by(run.generator if run else Path(synthetic or ""))
+    extractor, asked = choose(features or independent(looks_through)), frozenset({"critic"} if critic else ())
     if run is None:
         task = of_datasets(Path(real), Path(synthetic or ""), n, seed, domain, label, extractor)
         values = _timed(_measure(task, samples_of(task, seed), asked, say), started)
@@ -122,6 +124,13 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
     return values
 
 
+def with_eyes(result: Result, extractor: Extractor, eyes: bool) -> Result:
+    """A result, marked where it is of features that are the training's own eyes."""
+    kind = about(result.name)
+    mine = eyes and kind is not None and result.name == extractor.metric(kind.name)
+    return result.model_copy(update={"flattering": True}) if mine else result
+
+
 def _timed(metrics: Evaluation, started: float) -> dict[str, Any]:
     """The metrics with the time they took."""
     return metrics.model_copy(update={"seconds": round(time.perf_counter() - started, 1)}).to_json()
@@ -138,17 +147,18 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> M
     counts = {name: Count(images=s.n_images, subjects=s.n_subjects)
               for name, s in (("train", samples.train), ("test", samples.test)) if s is not None}
     counts["synthetic"] = Count(images=samples.synthetic.n_images)
-    about = Metrics(extractor=samples.extractor.name, dataset=task.dataset.info.content, synthetic=task.content,
-                    step=task.step, seed=samples.seed, domain=task.domain, label=task.label, size=task.size,
-                    counts=counts, warnings=tuple(task.warnings),
-                    patients_unknown=task.dataset.info.told.patients_unknown)
-    whose = "(patients unknown)" if about.patients_unknown else f"of {grouped(samples.test.n_subjects, 'subject')}"
+    eyes = own_eyes(samples.extractor.network, task.looks_through)
+    head = Metrics(extractor=samples.extractor.name, looks_through=task.looks_through,
+                   dataset=task.dataset.info.content, synthetic=task.content, step=task.step, seed=samples.seed,
+                   domain=task.domain, label=task.label, size=task.size, counts=counts, warnings=tuple(task.warnings),
+                   patients_unknown=task.dataset.info.told.patients_unknown)
+    whose = "(patients unknown)" if head.patients_unknown else f"of {grouped(samples.test.n_subjects, 'subject')}"
     say(f"{samples.synthetic.n_images:,} synthetic images against {grouped(samples.test.n_images, 'test image')} "
         f"{whose}; features of {samples.extractor.name} ...")
     results = list[Result]()
     for metric in metric_modules(asked):
         say(f"{metric.__name__.rpartition('.')[2]} ...")
-        results += [bounded(r) for r in metric.compute(samples)]
+        results += [with_eyes(bounded(r), samples.extractor, eyes) for r in metric.compute(samples)]
     say("controls ...")
     judged, blind = _controls(task, samples, results)
     warnings = [*task.warnings, *size_warning(samples.test.n_subjects)]
@@ -156,9 +166,11 @@ def _measure(task: Task, samples: Samples, asked: frozenset[str], say: Say) -> M
         warnings.append("No train split: nothing stands beside the values against test.")
     if samples.synthetic.n_images < FEW_SYNTHETIC:
         warnings.append(f"Only {samples.synthetic.n_images} synthetic images: use at least {FEW_SYNTHETIC}.")
+    if eyes:
+        warnings.insert(0, f"{FLATTERING.format(samples.extractor.name)} Leave --features out, or name others.")
     warnings += [*blind, *_missing(results)]
     known = tuple(with_fault(r) for r in results if r.value is not None)
-    return about.model_copy(update={"verdicts": verdicts(known, judged), "results": known, "controls": tuple(judged),
+    return head.model_copy(update={"verdicts": verdicts(known, judged), "results": known, "controls": tuple(judged),
                                     "warnings": tuple(warnings)})
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import disk_errors, temporary_place
 from ganatomy.core.run import Run
-from ganatomy.data.dataset import Dataset
+from ganatomy.data.dataset import Dataset, is_dataset
 from ganatomy.data.manifest import Row
 from ganatomy.features.base import CHUNK, Extractor, Stack
+from ganatomy.generators.config import read_config
 from ganatomy.generators.folder import load_discriminator, load_generator
 from ganatomy.generators.sampler import Sampler, untrained_generator
 from ganatomy.metrics.base import Array, Images, Sample, Samples
@@ -44,6 +45,7 @@ class Task:
     step: int | None
     warnings: list[str]
     untrained_caveat: str = ""
+    looks_through: tuple[str, ...] = ()
     fresh: Callable[[int, int], Images] | None = None
     judge: Callable[[Images], Array] | None = None
 
@@ -74,7 +76,18 @@ def of_run(path: Path, n: int | None, seed: int, data: str | Path | None, domain
 
     step = notes.get("step", run.status().get("step"))
     return Task(dataset, domain, label, sampler.size, Sample(images, extractor=extractor), content, untrained, step,
-                warnings, fresh=fresh, judge=load_discriminator(run, step))
+                warnings, fresh=fresh, judge=load_discriminator(run, step), looks_through=seen_by(run.generator))
+
+
+def seen_by(path: Path) -> tuple[str, ...]:
+    """The networks that a training looked through: of its generator folder, or of a dataset that it has generated.
+
+    Empty where the folder does not say.
+    """
+    if (path / "config.json").is_file():
+        return read_config(path).looks_through
+    told = Dataset.open(path).info.provenance.get("looks_through", ()) if is_dataset(path, "synthetic") else ()
+    return tuple(map(str, told))
 
 
 def _drawn(sampler: Sampler, n: int, seed: int, where: Path) -> tuple[Stack, str]:
@@ -129,7 +142,7 @@ def of_datasets(real: Path, other: Path, n: int | None, seed: int, domain: str |
         return untrained_generator(None, size, dataset.info.channels, seed).sample(count, seed)
 
     return Task(dataset, domain, label, size, _sample(second, chosen, size, extractor, alone=synthetic),
-                second.info.content, untrained, None, warnings, DEFAULT_NETWORK)
+                second.info.content, untrained, None, warnings, DEFAULT_NETWORK, seen_by(other))
 
 
 def _sample(dataset: Dataset, rows: list[Row], size: int, extractor: Extractor, alone: bool = False) -> Sample:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ganatomy.core.table import Table
 from ganatomy.core.text import NOTHING, counted, estimate, interval, number
-from ganatomy.metrics import factor, shown
+from ganatomy.metrics import factor, shown, titled
 from ganatomy.metrics.schema import (
     Control,
     Direction,
@@ -57,13 +57,13 @@ def _row(r: Result) -> list[str]:
         beside = f"{estimate(r.ratio, r.ratio_interval)} times real{equal and f', {equal}'}"
     elif r.equal_n:
         beside = f"{number(k * r.equal_n.value)}, {equal}"
-    return [shown(r.name), r.against, estimate(r.value, None, k), interval(r.interval, k),
+    return [titled(r), r.against, estimate(r.value, None, k), interval(r.interval, k),
             estimate(r.floor, r.floor_interval, k), beside, f"{r.n_images}/{r.n_subjects}/{r.n_synthetic}", r.better]
 
 
 def _headline_controls(metrics: Metrics) -> str:
     """The controls by the headline value, and what does not place them behind the model."""
-    name = metrics.results[0].name if metrics.results else ""
+    name = next((r.name for r in metrics.results[:1] if not r.flattering), "")
     own = "; ".join(f"{c.control} {_control(c)}" for c in metrics.controls if c.name == name)
     return f"controls by {shown(name)}: {own}" if own else ""
 

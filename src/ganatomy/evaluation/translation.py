@@ -20,7 +20,7 @@ from ganatomy.core.text import Say, counted
 from ganatomy.data.dataset import Dataset
 from ganatomy.data.manifest import Row
 from ganatomy.evaluation.samples import at_most, dataset_warnings, same_channels
-from ganatomy.features.base import choose
+from ganatomy.features.base import Extractor, choose, independent
 from ganatomy.generators.folder import load_generator
 from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics import schema
@@ -58,6 +58,11 @@ class TranslationTask:
     @property
     def size(self) -> int:
         return self.samplers[MODEL].size
+
+    @property
+    def extractor(self) -> Extractor:
+        """Of features that the training of none of them looked through."""
+        return choose(independent(seen for one in self.samplers.values() for seen in one.model.looks_through))
 
     @property
     def two_way(self) -> bool:
@@ -193,7 +198,7 @@ def evaluate_translation(path: Path, *, n: int | None, seed: int, data: str | Pa
         digest.update(outputs.tobytes())
     notes = task.samplers[MODEL].notes or {}
     return schema.TranslationMetrics.model_validate(
-        {"extractor": choose().name, "dataset": task.dataset.info.content, "synthetic": digest.hexdigest(),
+        {"extractor": task.extractor.name, "dataset": task.dataset.info.content, "synthetic": digest.hexdigest(),
          "step": notes.get("step"), "seed": seed, "n": n, "source": task.source, "domain": task.target,
          "label": task.label, "size": task.size, "directions": measured,
          "warnings": list(dict.fromkeys(task.warnings)),
@@ -230,7 +235,8 @@ def _measure(slices: Slices, say: Say) -> tuple[dict[str, Any], Images]:
     """The values of one direction as JSON, and the model's images."""
     task, subjects = slices.task, slices.subjects
     outputs, note = translated(slices, say)
-    info, real = task.dataset.info, Sample(slices.truth, [row.subject for row in slices.real])
+    info = task.dataset.info
+    real = Sample(slices.truth, [row.subject for row in slices.real], extractor=task.extractor)
     entry: dict[str, Any] = {
         "source": slices.source, "target": slices.target, "paired": slices.paired,
         "n_images": len(subjects), "n_subjects": len(set(subjects)), "note": note,
@@ -258,14 +264,14 @@ def _measure(slices: Slices, say: Say) -> tuple[dict[str, Any], Images]:
 
 
 def _kernel(slices: Slices, outputs: dict[str, Images], real: Sample, say: Say) -> schema.Kernel:
-    """KD-Lite0 of every translator's images, and between real images of train and test."""
-    say(f"features of {choose().name} ...")
+    """KD of every translator's images, and between real images of train and test."""
+    say(f"features of {real.extractor.name} ...")
     task, reference = slices.task, None
-    translators = {name: translated_distance(real, Sample(images, slices.subjects), task.seed)
+    translators = {name: translated_distance(real, Sample(images, slices.subjects, extractor=real.extractor), task.seed)
                    for name, images in outputs.items()}
     rows = at_most(task.dataset.rows(slices.target, "train", task.label), MOST_TRAINING, task.seed)
     if rows:
-        train = Sample(task.dataset.images(rows, task.size), [row.subject for row in rows])
+        train = Sample(task.dataset.images(rows, task.size), [row.subject for row in rows], extractor=real.extractor)
         reference = real_distance(real, train, task.seed)
     return schema.Kernel(translators=translators, reference=reference)
 

@@ -18,16 +18,23 @@ from ganatomy.metrics.schema import Control, Light, Question, Result, Verdict
 Answer = tuple[Light, str]  # to a question, and why
 LEVEL = 0.05
 NO_FLOOR = f"Fewer than {MIN_SUBJECTS} test subjects: there is no floor to judge by."
+FLATTERING = "Training looked through the network of {}, or a relative: its features flatter and judge nothing."
 NEAR = 0.5  # of the way from real images to the nearest control: beyond it, a model is nearer to the control
 MANY_SUBJECTS, FEW_SYNTHETIC = 30, 50
 LIGHTS: Mapping[str, Light] = {"clean": "green", "suspicious": "amber", "copies": "red"}  # of an audit's verdict
 
 
 def verdicts(results: Sequence[Result], controls: Sequence[Control] = ()) -> tuple[Verdict, ...]:
-    """The four verdicts from the results and controls of an evaluation."""
+    """The four verdicts from the results and controls of an evaluation; those that flatter have no say."""
     results = [r for r in results if r.value is not None]
+    head = next((r for r in results if r.against == "test" and factor(r.name) == 1000), None)
+    if head is not None and head.flattering:
+        says = FLATTERING.format(head.name.partition("-")[2])
+        honest = [r for r in results if not r.flattering]
+        return tuple(Verdict(question=question, light=light, says=text) for question, (light, text) in (
+            ("realistic", ("grey", says)), ("diverse", ("grey", says)), ("copies", copies(honest)),
+            ("enough data", _enough(head, results))))
     of_test = {r.name: r for r in reversed(results) if r.against == "test"}
-    head = next((r for name, r in of_test.items() if factor(name) == 1000), None)
     answers: dict[Question, Answer] = {
         "realistic": _realistic(head, controls, faults(results, "realistic")), "diverse": _diverse(of_test, results),
         "copies": copies(results), "enough data": _enough(head, results)}

@@ -27,6 +27,8 @@ CHUNK = 256  # images read, and their features kept, at a time
 MOST_BYTES = 10**9
 MOST_ENTRIES = 10_000
 NAMES = {"lite0": "Lite0", "inception": "Inception2015", "random": "Random"}  # classes of extractors.py
+LITE0 = "EfficientNet-Lite0"  # the network of Lite0
+SECOND = "random"  # judges what was made to please it
 _SUFFIX = ".features"
 _DIGEST = 32  # bytes of a sha256, before the array in every file
 
@@ -48,12 +50,14 @@ class Extractor:
     Attributes:
         name: as metrics carry it behind a hyphen, such as Lite0.
         network: what has learnt to see, its family before a hyphen, such as EfficientNet-Lite0; "" where nothing has.
+        searches: whether the search for copies goes by it; Lite0 otherwise.
         dimensions: length of a row of features; 0 while that is not known, of a user's network that has not run yet.
         identity: sha256 over the weights and all that is done to the images; features are cached under it.
     """
 
     name: str
     network: str = ""
+    searches: bool = True
     dimensions: int
     identity: str
 
@@ -108,8 +112,16 @@ def own_eyes(network: str, looks_through: Iterable[str]) -> bool:
     return bool(network) and any(family == other.partition("-")[0] for other in looks_through)
 
 
+def independent(looks_through: Iterable[str] = ()) -> str:
+    """The name of the features that judge images whose training looked through these networks.
+
+    They are Lite0's, which order faults and generators nearly as Inception's do, unless these are its own eyes.
+    """
+    return SECOND if own_eyes(LITE0, looks_through) else "lite0"
+
+
 def choose(name: str = "lite0") -> Extractor:
-    """The extractor of that name (lite0, inception, random), or that of a TorchScript or ONNX file.
+    """The extractor of that name (see `NAMES`), or that of a TorchScript or ONNX file.
 
     Raises:
         UserError: no such extractor or file, weights that are not installed, or a file that holds no network.

@@ -152,5 +152,6 @@ def _info(sampler: Sampler, notes: dict[str, Any], n: int, seed: int, format: st
                     "command": command_line("generate", "RUN", "OUT", n=n, seed=seed or None,
                                             format=None if format == "png8" else format,
                                             weights=None if weights == "selected" else weights),
-                    "notice": "synthetic images, not for diagnosis"},
+                    "notice": "synthetic images, not for diagnosis",
+                    **({"looks_through": list(seen)} if (seen := sampler.model.looks_through) else {})},
         fingerprint={"images": n}, content="")

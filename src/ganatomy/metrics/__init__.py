@@ -78,6 +78,11 @@ def shown(name: str) -> str:
     return name if factor(name) == 1 else f"{name} × {factor(name):g}"
 
 
+def titled(result: Result) -> str:
+    """A result's name as it is shown; it is said of features that the training looked through."""
+    return f"{shown(result.name)} (flattering)" if result.flattering else shown(result.name)
+
+
 def forget() -> None:
     """Look for metrics again, where there may be other files than before."""
     _modules.cache_clear()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,15 @@ class Sample:
         if self._features is None:
             self._features = self.extractor(self.images)
         return self._features
+
+    @cached_property
+    def lookalikes(self) -> Features:
+        """Float64 [n, d], by which copies are searched for.
+
+        They may be of a network that training looked through: what is found is compared with what is found of held-out
+        patients, by the same features, so that these decide how much is found, not what is called a copy.
+        """
+        return self.features if self.extractor.searches else choose()(self.images)
 
     def take(self, rows: NDArray[np.intp]) -> Sample:
         """The images of these rows, as a sample."""

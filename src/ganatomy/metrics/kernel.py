@@ -270,24 +270,25 @@ def _caveat(real: Sample, synthetic: Sample, extra: dict[str, Any]) -> str:
 
 
 class KDScorer:
-    """KD-Lite0 of generated images against fixed real ones, for choosing a checkpoint during training.
+    """Kernel distance of generated images to fixed real ones, for choosing a checkpoint during training.
 
-    The real images' features, `real` [n, 1280], and the real-real term are computed once.
+    The real images' features, `real` [n, d], and the real-real term are computed once.
     """
 
-    def __init__(self, real_images: Images, subjects: list[str], device: str = "cpu") -> None:
-        """Take real images [n, c, s, s] in [-1, 1] and the n names of their subjects."""
-        self._extractor, self._device = choose(), device
+    def __init__(self, real_images: Images, subjects: list[str], device: str = "cpu", features: str = "lite0") -> None:
+        """Take real images [n, c, s, s] in [-1, 1], the n names of their subjects, and those of the features."""
+        self._extractor, self._device = choose(features), device
+        self.name = self._extractor.name
         self.real = self.features(real_images)
         sample = Summed.from_sample(Sample(real_images, subjects, self.real))
         self._within = float(between_mean(sample.within, sample.counts, np.ones((1, len(sample.counts))))[0])
 
     def features(self, images: Images) -> Features:
-        """Features [n, 1280] of images [n, c, s, s]."""
+        """Features [n, d] of images [n, c, s, s]."""
         return self._extractor.compute(images, self._device)
 
     def distance(self, fake: Features) -> float:
-        """KD-Lite0 (not multiplied by 1000) of the features of at least two generated images, [m, 1280]."""
+        """Kernel distance (not multiplied by 1000) of the features [m, d] of at least two generated images."""
         own = kernel(fake, fake)
         m = len(fake)
         between = (own.sum() - np.trace(own)) / (m * (m - 1))

@@ -136,7 +136,10 @@ class Result(Part):
         better: lower, higher, or match (near the reference).
         ranked: whether controls are expected behind the model; a value that rises with blur is never ranked.
         details: what a report draws beyond the value, such as a curve or the worst pairs; plain lists and numbers.
+        flattering: it is of features that the training looked through: it is shown, and judges nothing.
     """
+
+    left_out = ("flattering",)
 
     name: str
     against: str = "test"
@@ -158,6 +161,7 @@ class Result(Part):
     better: Better = "lower"
     caveat: str = ""
     details: dict[str, Any] | None = None
+    flattering: bool = False
     ranked: bool = Field(default=True, exclude=True, repr=False)
 
 
@@ -192,7 +196,7 @@ class Verdict(Part):
 class Evaluation(Part):
     """What metrics.json holds of any run."""
 
-    left_out = ("patients_unknown",)
+    left_out = ("patients_unknown", "looks_through")
     schema_version: Whole = SCHEMA_VERSION
     extractor: str = ""
     seconds: float = 0.0
@@ -205,6 +209,7 @@ class Evaluation(Part):
     size: Whole | None = None
     warnings: tuple[str, ...] = ()
     patients_unknown: bool = Field(default=False, description="each image counts as a subject of its own")
+    looks_through: tuple[str, ...] = Field(default=(), description="networks that the training's losses looked through")
     command: str = ""  # see `core.origin`
     inputs: str = ""
 

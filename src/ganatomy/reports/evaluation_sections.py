@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ganatomy.core import table
 from ganatomy.core.text import NOTHING, estimate, grouped, listed, p_value, percent, rounded, sentence
-from ganatomy.metrics import about, factor, shown
+from ganatomy.metrics import about, factor, shown, titled
 from ganatomy.metrics.schema import Control, Metrics, Result
 from ganatomy.reports import drawings, run_sections
 from ganatomy.reports.blocks import Block, Columns, Drawing, Fold, Heading, Light, Lights, Stack, Table, Words
@@ -22,7 +22,9 @@ BETTER = {"lower": ("↓ lower", "lower is better"), "higher": ("↑ higher", "h
 ORDER = {"test": 0, "val": 1, "train": 2}
 CONTROLS = {"mean image": "the mean training image", "untrained generator": "the images of an untrained generator"}
 EXTRACTORS = {"Lite0": "EfficientNet-Lite0, trained on photographs (ImageNet)",
-              "Inception": "InceptionV3 (weights of 2015, ImageNet)", "Random": "a network with fixed random weights"}
+              "Inception": "InceptionV3 (weights of 2015, ImageNet)",
+              "Virtual": "a small network that has learnt from virtual patients",
+              "Random": "a network with fixed random weights"}
 NOT_YET = "Not evaluated yet: run `ganatomy evaluate RUN`, then `ganatomy report RUN` again."
 GLOSSARY = [
     ("Kernel distance (KD)", "The squared maximum mean discrepancy with a cubic polynomial kernel, after Bińkowski et "
@@ -65,9 +67,9 @@ def lights(metrics: Metrics | None) -> Lights:
 
 
 def headline(metrics: Metrics) -> Result | None:
-    """The first kernel distance against test, else against train, else the first result."""
+    """The first kernel distance against test, else against train, else the first result; None where it flatters."""
     ranked = sorted(metrics.results, key=lambda r: (factor(r.name) == 1, ORDER.get(r.against, 9)))
-    return ranked[0] if ranked else None
+    return ranked[0] if ranked and not ranked[0].flattering else None
 
 
 def tile(metrics: Metrics) -> list[tuple[str, str]]:
@@ -132,7 +134,7 @@ def _glance(context: Context, groups: dict[str, list[str]]) -> Table:
             train = next((r for r in own if r.against == "train"), None)
             first = next((r for r in own if r is not train), None)
             beside = "" if train is None else _value(train) if first is None else _point(train)
-            rows.append([shown(name), _value(first) if first else "", _real_vs_real(own[0]), beside,
+            rows.append([titled(own[0]), _value(first) if first else "", _real_vs_real(own[0]), beside,
                          BETTER[own[0].better][0]])
     note = (f"Small: 95% intervals over {context.units}; beside real vs real, the spread of that. What each figure "
             "means, its n, the controls and what to read beside it:")
@@ -163,7 +165,7 @@ def _in_full(context: Context, metrics: Metrics, name: str) -> Iterator[Block]:
     """All about one metric: what it means, its results, and the controls'."""
     own = _of(metrics, name)
     match = own[0].better == "match"
-    yield Heading(shown(name), level=3, beside=f"({BETTER[own[0].better][1]})")
+    yield Heading(titled(own[0]), level=3, beside=f"({BETTER[own[0].better][1]})")
     yield Words(meaning(name), style="note")
     heads = ["Against", "Value", "Real vs real", "Ratio to real" if match else "At equal n", "n"]
     rows = [[r.against, _value(r), _real_vs_real(r), _ratio(r) if match else _equal_n(r), _counted(context, r)]
@@ -229,7 +231,7 @@ def _in_words(context: Context, metrics: Metrics) -> Iterator[Block]:
     head = headline(metrics)
     yield Heading("In words", level=3)
     yield Words(f"{shown(head.name)} against {_who(context, head)}: {_beside(head)}." if head else
-                "No figure could be computed.")
+                "No figure judges these images.")
     controls = beside_controls(metrics)
     if controls:
         yield Words(controls)
@@ -320,7 +322,7 @@ def _sample(context: Context, metrics: Metrics) -> str:
 def _measured(metrics: Metrics) -> str:
     """The other measures of quality and diversity against test."""
     head = headline(metrics)
-    own = [f"{shown(r.name)}: {_beside(r)}" for r in metrics.results if r.against == "test" and r is not head
+    own = [f"{titled(r)}: {_beside(r)}" for r in metrics.results if r.against == "test" and r is not head
            and (declared := about(r.name)) and declared.question in ("realistic", "diverse")]
     return f"Further measures against test: {'. '.join(own)}." if own else ""
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ganatomy.core import table
 from ganatomy.core.text import NOTHING, Interval, estimate, grouped, listed, number, p_value, rounded, sentence
+from ganatomy.metrics import shown
 from ganatomy.metrics.base import MIN_SUBJECTS
 from ganatomy.metrics.schema import (
     HISTOGRAM_MATCHED,
@@ -330,12 +331,17 @@ def _standing(context: Context, direction: Direction) -> Iterator[Block]:
     if len(errors) > 1:
         charts.append(Drawing(drawings.standing("MAE inside the patient, % of range", errors)))
     if len(distances) > 1:
-        charts.append(Drawing(drawings.standing("KD-Lite0 × 1000", distances, 1000.0)))
+        charts.append(Drawing(drawings.standing(_kernel_name(direction), distances, 1000.0)))
     if charts:
         none = ", none with so few subjects" if direction.n_subjects < MIN_SUBJECTS else ""
         yield Columns(charts)
         yield Words(f"Lower is better in both. Bars: 95% intervals over {context.units}{none}. Diamonds: translations "
                     "that know no anatomy.", style="note")
+
+
+def _kernel_name(direction: Direction) -> str:
+    """The kernel distance's, with that of the features: KD-Lite0 × 1000."""
+    return shown(next((r.name for r in direction.kernel.translators.values()), "KD"))
 
 
 def _main_table(context: Context, direction: Direction) -> Table:
@@ -357,7 +363,8 @@ def _main_table(context: Context, direction: Direction) -> Table:
             notes.append(f"Reference, {kernel.reference.what}: {real}.")
         remarks = {len(rows): " ".join(notes)} if notes else {}
         distances = [kernel.translators.get(name) for name in names]
-        rows.append(["KD-Lite0 × 1000 ↓", *(estimate(d.value, d.interval, 1000) if d else "" for d in distances)])
+        rows.append([f"{_kernel_name(direction)} ↓",
+                     *(estimate(d.value, d.interval, 1000) if d else "" for d in distances)])
     spans = ", in brackets 95% intervals over subjects" if direction.n_subjects >= MIN_SUBJECTS else ""
     note = (f"n = {grouped(direction.n_images, 'slice')}{context.of_subjects(direction.n_subjects)}; means over "
             f"subjects of the means of their slices{spans}. ↓ lower is better, ↑ higher is better. "

@@ -24,7 +24,7 @@ from ganatomy.core.text import listed
 from ganatomy.data.dataset import Dataset, new_dataset
 from ganatomy.data.manifest import Row, read_manifest, write_manifest
 from ganatomy.evaluation.verdicts import copies as audited
-from ganatomy.features.base import choose
+from ganatomy.features.base import choose, independent
 from ganatomy.generators.generation import generate
 from ganatomy.metrics import copies, diversity, kernel
 from ganatomy.metrics.base import Result, Sample, Samples
@@ -261,7 +261,8 @@ def _audit(roles: Roles, label: str, synthetic: Dataset) -> dict[str, Any]:
     light and the sentence of the verdict; the other keys are as in metrics.json. There are no results for a class that
     this fold does not hold out, as may be with several negative ones.
     """
-    extractor, learnt = choose(), roles.subset.of(label)
+    extractor = choose(independent(synthetic.info.provenance.get("looks_through", ())))
+    learnt = roles.subset.of(label)
 
     def real(rows: Sequence[Row]) -> Sample:
         return Sample(roles.dataset.stack(rows, roles.settings.size), [r.subject for r in rows], extractor=extractor,

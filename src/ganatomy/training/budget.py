@@ -96,7 +96,7 @@ def measure(recipe: Recipe, feed: Feed, validator: Validator, device: torch.devi
         step = statistics.median(train(CYCLE) for _ in range(math.ceil(cycles)))
     scored = 0.0
     if validator.scores:
-        validator.prepare()
+        validator.prepare(state.sampler())
         scored = timed(lambda: validator.score(state.sampler()))
     with scratch_folder() as folder:
         preview = Preview(feed, recipe, Run(folder / "run"))

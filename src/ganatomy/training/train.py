@@ -304,7 +304,7 @@ class Loop:
         self._refuse_nan()
         if self.validator.scores:
             scores = self.validator.score(self.state.sampler())
-            self._write({"kind": "validation", "step": self.state.step, **scores})
+            self._write({"kind": "validation", "step": self.state.step, "features": self.validator.features, **scores})
             self.state.scored, best = self.state.step, self.state.best
             score, tie = self.validator.rank(scores)
             if best is None or (score, tie) < (best["score"], best.get("tie", tie)):
@@ -340,7 +340,8 @@ class Loop:
         self.say(f"finished at step {self.state.step}; generator of step {step} ({why}) in {self.run.generator}")
 
     def _score(self, value: float) -> str:
-        return {"fd": f"FD-Lite0 = {value:.1f}", "kd": f"KD-Lite0 x 1000 = {1e3 * value:.1f}",
+        space = self.validator.features
+        return {"fd": f"FD-{space} = {value:.1f}", "kd": f"KD-{space} x 1000 = {1e3 * value:.1f}",
                 "critic": f"Jensen-Shannon bound of a fresh critic = {value:.3f} nats"}[self.recipe.select]
 
     def _interrupt(self) -> None:

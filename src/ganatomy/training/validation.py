@@ -9,6 +9,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import Recipe
 from ganatomy.data.batches import Feed
 from ganatomy.data.manifest import Row
+from ganatomy.features.base import independent
 from ganatomy.generators.sampler import Sampler
 from ganatomy.metrics.critic import Sides
 from ganatomy.metrics.critic.critics import JS, LEAST_SIDE, SWAPPED, Critic, published_critic
@@ -53,16 +54,22 @@ class Validator:
                             where="--select", fix="use --select kd")
         self._scorer: KDScorer | None = None
 
-    def prepare(self) -> KDScorer:
+    @property
+    def features(self) -> str:
+        """Of which features the scores are: Lite0, or others where the training looks through that."""
+        return self._scorer.name if self._scorer else "Lite0"
+
+    def prepare(self, sampler: Sampler) -> KDScorer:
         """What scores share, at the first call: the features of the validation images."""
         if self._scorer is None:
-            self._scorer = KDScorer(self._dataset.images(self._rows, self._size), self.subjects)
+            self._scorer = KDScorer(self._dataset.images(self._rows, self._size), self.subjects,
+                                    features=independent(sampler.model.looks_through))
         return self._scorer
 
     def score(self, sampler: Sampler) -> dict[str, float]:
-        """KD-Lite0 and FD-Lite0 of fakes and validation images, `kd` and `fd`, and a critic's scores if asked."""
+        """`kd` and `fd` of fakes and validation images, over `features`, and a critic's scores if asked."""
         real = self._dataset.images(self._rows, self._size)
-        scorer = self.prepare()
+        scorer = self.prepare(sampler)
         fakes = self._fakes(sampler)
         features = scorer.features(fakes)
         scores = {"kd": scorer.distance(features), "fd": frechet_distance(scorer.real, features)}

@@ -63,7 +63,7 @@ class Pool:
 
     def features(self, rows: Index) -> Array:
         """Float64 [n, d]."""
-        features: Array = np.concatenate([sample.features for sample in self.samples])[rows]
+        features: Array = np.concatenate([sample.lookalikes for sample in self.samples])[rows]
         return features
 
     def evenly(self, rows: Index, rng: np.random.Generator) -> Index:
@@ -149,7 +149,7 @@ def nearest(query: Sample, reference: Reference) -> Nearest:
     for start in range(0, query.n_images, CHUNK):
         images = query.images[start:start + CHUNK]
         near = reference.pictures.nearest(small(images))
-        subjects, distances, rows = reference.by_features(query.features[start:start + CHUNK])
+        subjects, distances, rows = reference.by_features(query.lookalikes[start:start + CHUNK])
         empty = ~(content(images) >= reference.pool.least)
         distance = np.stack([distances, near.distance], 1)
         distance[empty] = np.nan
