@@ -37,7 +37,8 @@ def test_by_default_other_features_judge_it(pleasing: Run) -> None:
     assert metrics["extractor"] == space and metrics["looks_through"] == [LITE0]
     assert metrics["results"][0]["name"] == f"KD-{space}"
     assert not any("flattering" in r for r in metrics["results"])
-    assert not any("looked through" in text for text in (*metrics["warnings"], *(v["says"] for v in metrics["verdicts"])))
+    said = [*metrics["warnings"], *(verdict["says"] for verdict in metrics["verdicts"])]
+    assert not any("looked through" in text for text in said)
 
 
 def test_asked_for_its_own_eyes_are_marked_and_judge_nothing(pleasing: Run) -> None:
