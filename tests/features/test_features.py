@@ -89,7 +89,8 @@ def test_extractors_have_identities_of_their_own_and_others_are_refused() -> Non
 def test_a_network_and_its_relatives_are_the_same_eyes() -> None:
     lite0, random = choose("lite0").network, choose("random").network
     assert own_eyes(lite0, ("EfficientNet-Lite0",)) and own_eyes(lite0, ("VGG-16", "EfficientNet-Lite2"))
-    assert lite0 == LITE0 and not own_eyes(lite0, ()) and not own_eyes(lite0, ("VGG-16",)) and not own_eyes("Inception-2015", (lite0,))
+    assert lite0 == LITE0 and not own_eyes("Inception-2015", (lite0,))
+    assert not own_eyes(lite0, ()) and not own_eyes(lite0, ("VGG-16",))
     assert not own_eyes(random, (lite0, ""))  # what has learnt nothing is nobody's eye
 
 

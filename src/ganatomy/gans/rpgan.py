@@ -104,6 +104,14 @@ class Discriminator(nn.Module):
         self.pixels = PixelDiscriminator(config, shape) if config.pixels else None
         self.features = FeatureDiscriminator(shape.size, config.feature_width) if config.features else None
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores [n] of images [n, c, size, size]: the mean over the judges that there are."""
+        scores = [] if self.pixels is None else [self.pixels(x)]
+        if self.features is not None:
+            heads = self.features.heads(self.features.look(x))
+            scores.append(torch.stack([head.flatten(1).mean(1) for head in heads]).mean(0))
+        return torch.stack(scores).mean(0)
+
 
 class Model(NoiseGAN):
     """See the module's head."""
