@@ -80,7 +80,7 @@ def simulated(ks: Sequence[int] = (25, 100), folds: int = 2, seeds: int = 2, arm
               synthetic: Sequence[float] = (1.5,)) -> dict[str, Any]:
     """What results.json holds of a simulated study."""
     settings = StudySettings(k=tuple(ks), folds=folds, seeds=seeds, arms=tuple(arms), positives=tuple(classes[1:]),
-                             synthetic=tuple(synthetic), domain="t1", recipe=load("rpgan-64"), size=16)
+                             synthetic=tuple(synthetic), domain="t1", recipe=load("rpgan-64", {"steps": 4000}), size=16)
     names = [arm.name for arm in settings.parsed_arms()]
     grid: dict[str, Any] = {"ks": ks, "folds": folds, "seeds": seeds}
     held_out, outside = (outcomes(names, **grid, gain=GAINS, classes=classes, subjects=subjects, images=4, external=own)
