@@ -14,7 +14,7 @@ from ganatomy.core.run import Run
 from ganatomy.data.dataset import Dataset
 from ganatomy.evaluation.evaluate import evaluate, table
 from ganatomy.features.base import LITE0, SECOND, choose
-from ganatomy.gans.base import GAN
+from ganatomy.gans.rpgan import Model
 from ganatomy.generators.config import read_config
 from ganatomy.generators.generation import generate
 from ganatomy.reports.report import report
@@ -69,7 +69,7 @@ def test_a_run_of_before_says_nothing_of_eyes_and_is_judged_as_before(own_run: R
 
 def test_its_images_in_a_dataset_keep_the_record(dataset: Dataset, trained_run: Run, tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GAN, "looks_through", (LITE0,))
+    monkeypatch.setattr(Model, "looks_through", (LITE0,))
     synthetic = generate(trained_run.path, tmp_path / "synthetic", 20)
     assert evaluate(dataset.path, synthetic.path)["extractor"] == choose(SECOND).name
 
@@ -79,7 +79,7 @@ def test_no_checkpoint_is_selected_by_its_own_eyes(dataset: Dataset, tiny: Recip
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, cpu = tiny.model_copy(update={"select": "kd"}), torch.device("cpu")
     for seen, space in (((), "Lite0"), ((LITE0,), choose(SECOND).name)):
-        monkeypatch.setattr(GAN, "looks_through", seen)
+        monkeypatch.setattr(Model, "looks_through", seen)
         validator = Validator(make_feed(dataset, recipe, cpu), recipe)
         validator.score(TrainingState(recipe, 1, cpu).sampler())
         assert validator.features == space

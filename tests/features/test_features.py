@@ -7,11 +7,16 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from ganatomy.core.errors import UserError
+from ganatomy.features import virtual
 from ganatomy.features.base import LITE0, choose, own_eyes
 from ganatomy.features.extractors import Lite0, Random, _kernels
+from ganatomy.metrics.kernel import kernel_distance
 from ganatomy.networks import fused
+from ganatomy.statistics.subjects import Points
 from tests.builders import discs
 
 
@@ -35,7 +40,7 @@ def test_lite0_equals_the_unfolded_network_on_grey_levels() -> None:
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["lite0", "random"])
+@pytest.mark.parametrize("name", ["lite0", "virtual", "random"])
 def test_same_images_same_bits_and_grey_is_grey_rgb(name: str) -> None:
     images, extractor = noise(11), choose(name)
     first = extractor.compute(images)
@@ -82,13 +87,54 @@ def test_random_features_tell_blurred_images_from_sharp_ones() -> None:
 def test_extractors_have_identities_of_their_own_and_others_are_refused() -> None:
     assert choose("lite0").identity != choose("random").identity
     assert choose("lite0").metric("Precision") == "Precision-Lite0"
-    with pytest.raises(UserError, match=r"no feature extractor is called 'vgg'.*lite0, inception, random"):
+    with pytest.raises(UserError, match=r"no feature extractor is called 'vgg'.*lite0, virtual, inception, random"):
         choose("vgg")
+
+
+def test_virtual_features_are_what_they_were_and_fit_into_the_package() -> None:
+    assert virtual.WEIGHTS.stat().st_size < 2e6
+    assert hashlib.sha256(virtual.WEIGHTS.read_bytes()).hexdigest().startswith("d755e515029e6a04")
+
+
+def test_virtual_features_are_averages_over_maps_of_convolutions() -> None:
+    """Term by term, by plain convolutions; colours count by their mean."""
+    w = {key: value.float() for key, value in load_file(virtual.WEIGHTS).items()}
+    images = noise(3, 3, virtual.SIDE)
+    x, pooled = torch.from_numpy(images).mean(1, keepdim=True), []
+    for i, stage in enumerate(virtual.STAGES):
+        for j, (_, stride) in enumerate(stage):
+            x = torch.nn.functional.conv2d(x, w[f"{i}.{j}.weight"], w[f"{i}.{j}.bias"], stride, 1).relu()
+        pooled.append(x.mean((2, 3)))
+    expected = torch.cat([*pooled, x.amax((2, 3))], 1) @ w["out.weight"].T + w["out.bias"]
+    np.testing.assert_allclose(choose("virtual").compute(images), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("fault", ["blur", "noise", "warp", "collapse"])
+def test_virtual_features_order_planted_faults_by_their_strength(fault: str) -> None:
+    rng = np.random.default_rng(0)
+    images = (discs(120, 64).astype(np.float32) / 127.5 - 1)[:, None]
+    real, fresh, grain = images[:60], images[60:], rng.standard_normal((60, 1, 64, 64))
+    bends = gaussian_filter(rng.standard_normal((60, 2, 64, 64)), (0, 0, 5, 5)) * 14
+    y, x = np.mgrid[:64, :64]
+
+    def warped(far: float) -> np.ndarray:
+        return np.stack([[map_coordinates(image, (y + far * dy, x + far * dx), order=1, mode="nearest")]
+                         for (image,), (dy, dx) in zip(fresh, bends, strict=True)])
+
+    planted = {"blur": lambda s: gaussian_filter(fresh, (0, 0, s, s)), "noise": lambda s: fresh + 0.05 * s * grain,
+               "warp": lambda s: warped(s) if s else fresh, "collapse": lambda s: fresh[np.arange(60) % (60 // 6**s)]}
+    extractor = choose("virtual")
+    sets = [real, *map(planted[fault], range(3))]
+    true, *faulty = (Points.alone(extractor.compute(images.astype(np.float32))) for images in sets)
+    distances = [kernel_distance(true, one) for one in faulty]
+    assert distances[0] < distances[1] < distances[2]
 
 
 def test_a_network_and_its_relatives_are_the_same_eyes() -> None:
     lite0, random = choose("lite0").network, choose("random").network
     assert own_eyes(lite0, ("EfficientNet-Lite0",)) and own_eyes(lite0, ("VGG-16", "EfficientNet-Lite2"))
+    student = choose("virtual").network
+    assert own_eyes(student, ("Inception-2015",)) and not own_eyes(student, (lite0,))
     assert lite0 == LITE0 and not own_eyes("Inception-2015", (lite0,))
     assert not own_eyes(lite0, ()) and not own_eyes(lite0, ("VGG-16",))
     assert not own_eyes(random, (lite0, ""))  # what has learnt nothing is nobody's eye

@@ -166,8 +166,8 @@ def translate(run: Path, input: Path, out: Path, **options: Any) -> None:
 @click.option("--domain", help="Which contrast, for two datasets.")
 @click.option("--label", help="Which class, for two datasets.")
 @click.option("--features",
-              help="lite0 (default, unless training looked through it), random (default then), inception (see "
-                   "`ganatomy weights`), or a TorchScript or ONNX file.")
+              help="lite0 (default, unless training looked through it), virtual (default then), inception (see "
+                   "`ganatomy weights`), random, or a TorchScript or ONNX file.")
 @click.option("--critic", is_flag=True, help="Also train independent critics: minutes.")
 @click.option("--fail-on", multiple=True, type=click.Choice(["copies"]), help="Exit with 3 if the audit says so.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json on standard output.")

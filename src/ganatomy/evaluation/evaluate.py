@@ -52,8 +52,8 @@ def evaluate(real: str | Path, synthetic: str | Path | None = None, *, n: int | 
         seed: of the images drawn and of all resampling.
         data: the run's dataset, where it has moved.
         domain, label: which contrast and class; by default the run's own.
-        features: the extractor: lite0, inception, random, or a TorchScript or ONNX file; by default Lite0, or
-            random where the training looked through Lite0 or a relative.
+        features: the extractor: lite0, virtual, inception, random, or a TorchScript or ONNX file; by default Lite0, or
+            virtual where the training looked through Lite0 or a relative.
         critic: also train independent critics (minutes).
         fail_on: gates; "copies" for a model that copies training images.
         beside: of a run that translates: further runs of the same task, such as the recipe unet's, measured with it.

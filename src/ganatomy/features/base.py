@@ -26,9 +26,10 @@ Images = NDArray[np.float32]
 CHUNK = 256  # images read, and their features kept, at a time
 MOST_BYTES = 10**9
 MOST_ENTRIES = 10_000
-NAMES = {"lite0": "Lite0", "inception": "Inception2015", "random": "Random"}  # classes of extractors.py
+NAMES = {"lite0": "extractors.Lite0", "virtual": "virtual.Virtual", "inception": "extractors.Inception2015",
+         "random": "extractors.Random"}  # module and class
 LITE0 = "EfficientNet-Lite0"  # the network of Lite0
-SECOND = "random"  # judges what was made to please it
+SECOND = "virtual"  # judges what was made to please it
 _SUFFIX = ".features"
 _DIGEST = 32  # bytes of a sha256, before the array in every file
 
@@ -139,7 +140,8 @@ def choose(name: str = "lite0") -> Extractor:
 
 @lru_cache(maxsize=4)
 def _named(name: str) -> Extractor:
-    extractor: Extractor = getattr(importlib.import_module("ganatomy.features.extractors"), NAMES[name])()
+    module, kind = NAMES[name].split(".")
+    extractor: Extractor = getattr(importlib.import_module(f"ganatomy.features.{module}"), kind)()
     return extractor
 
 
