@@ -1,16 +1,17 @@
 """rpgan: our own GAN for small data. DCGAN-shaped, and judged in two ways, each with a weight.
 
-By pixels: a discriminator of the whole image or of patches, with the relativistic pairing loss that makes small GANs
-converge (Jolicoeur-Martineau 2018; Huang et al. 2024, R3GAN), a lazy R1 penalty (Mescheder et al. 2018; every few steps
-as in Karras et al. 2020) and minibatch standard deviation (Karras et al. 2018). By features: heads on what a frozen
-network sees, with the hinge loss (Sauer et al. 2021, Projected GANs). Both see images under differentiable translation
-(Zhao et al. 2020).
+By pixels: a discriminator of the whole image or of patches. By features: heads on what a frozen network sees (Sauer et
+al. 2021, Projected GANs). Both with the relativistic pairing loss that makes small GANs converge (Jolicoeur-Martineau
+2018; Huang et al. 2024, R3GAN) and a lazy R1 penalty on what they are given, pixels or maps (Mescheder et al. 2018;
+every few steps as in Karras et al. 2020), with minibatch standard deviation (Karras et al. 2018; not on patches), and
+under differentiable translation (Zhao et al. 2020).
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -42,6 +43,7 @@ class Config(GANConfig):
     patch_layers: int | None = Field(None, ge=1, le=8, description="judge patches, after so many halvings of the side; "
                                                                    "null is the whole image")
     features: float = Field(0.0, ge=0, description="weight of the judgement by frozen EfficientNet-Lite0 features")
+    feature_gamma: float = Field(1.0, ge=0, description="R1 weight there, on the gradient summed over a map")
     feature_width: int = Field(64, ge=8, le=4096, multiple_of=8, description="channels of the features' mix and heads")
 
     @model_validator(mode="after")
@@ -102,14 +104,14 @@ class Discriminator(nn.Module):
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__()
         self.pixels = PixelDiscriminator(config, shape) if config.pixels else None
-        self.features = FeatureDiscriminator(shape.size, config.feature_width) if config.features else None
+        self.features = FeatureDiscriminator(shape.size, config.feature_width, config.group) \
+            if config.features else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores [n] of images [n, c, size, size]: the mean over the judges that there are."""
         scores = [] if self.pixels is None else [self.pixels(x)]
         if self.features is not None:
-            heads = self.features.heads(self.features.look(x))
-            scores.append(torch.stack([head.flatten(1).mean(1) for head in heads]).mean(0))
+            scores.append(self.features(x).mean(1))
         return torch.stack(scores).mean(0)
 
 
@@ -132,23 +134,19 @@ class Model(NoiseGAN):
     def discriminator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
         assert batch.target is not None
         losses, pixels, features = Losses({}), self.discriminator.pixels, self.discriminator.features
+        penalised = ctx.step % self.config.lazy == 0
         if pixels is not None:
-            real = self._moved(batch.target)
-            real_score, fake_score = pixels(real), pixels(self._moved(fakes.target.detach()))
-            losses.terms["adversarial"] = (1.0, F.softplus(fake_score - real_score).mean())
+            moved = self._moved(batch.target)
+            real_score, fake_score = pixels(moved), pixels(self._moved(fakes.target.detach()))
+            losses.terms["adversarial"] = (1.0, _paired(real_score, fake_score))
             losses.diagnostics |= {"real_score": real_score.detach().mean(), "fake_score": fake_score.detach().mean()}
-            if self.config.gamma and ctx.step % self.config.lazy == 0:
-                # the penalty stands for the steps without one too, hence the factor
-                losses.terms["r1"] = (self.config.gamma / 2 * self.config.lazy, self._r1(pixels, real))
+            if penalised and self.config.gamma:
+                losses.terms["r1"] = (self._r1_weight(self.config.gamma), _r1(lambda x: pixels(x[0]), [moved]))
         if features is not None:
-            with torch.no_grad():
-                real_maps = features.look(self._moved(batch.target))
-            real_scores = features.heads(real_maps)
-            fake_scores = features.heads([seen.detach() for seen in self._seen(features, fakes)])
-            hinges = [F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-                      for real, fake in zip(real_scores, fake_scores, strict=True)]
-            losses.terms["features"] = (1.0, torch.stack(hinges).mean())
-            losses.diagnostics["real_sign"] = torch.stack([s.detach().sign().mean() for s in real_scores]).mean()
+            real, fake = self._seen(features, batch.target, fakes)
+            losses.terms["features"] = (1.0, _paired(features.heads(real), features.heads([x.detach() for x in fake])))
+            if penalised and self.config.feature_gamma:
+                losses.terms["features_r1"] = (self._r1_weight(self.config.feature_gamma), _r1(features.heads, real))
         return losses
 
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
@@ -158,28 +156,45 @@ class Model(NoiseGAN):
             with torch.no_grad():
                 real_score = pixels(self._moved(batch.target))
             fake_score = pixels(self._moved(fakes.target))
-            losses.terms["adversarial"] = (self.config.pixels, F.softplus(real_score - fake_score).mean())
+            losses.terms["adversarial"] = (self.config.pixels, _paired(fake_score, real_score))
         if features is not None:
-            scores = features.heads(self._seen(features, fakes))
-            losses.terms["features"] = (self.config.features, -torch.stack([s.mean() for s in scores]).mean())
+            real, fake = self._seen(features, batch.target, fakes)
+            with torch.no_grad():
+                real_score = features.heads(real)
+            losses.terms["features"] = (self.config.features, _paired(features.heads(fake), real_score))
         return losses
 
     def _moved(self, images: Tensor) -> Tensor:
         return translate(images, self.config.translation)
 
-    def _seen(self, features: FeatureDiscriminator, fakes: Fakes) -> list[Tensor]:
-        """What the frozen network sees in the fakes: once, where both losses share a pass of the generator."""
+    def _seen(self, features: FeatureDiscriminator, real: Tensor, fakes: Fakes) -> tuple[list[Tensor], list[Tensor]]:
+        """What the frozen network sees in real images and in fakes: once, where both losses share these fakes."""
         if not fakes.extra:
-            fakes.extra = dict(zip("0123", features.look(self._moved(fakes.target)), strict=True))
-        return list(fakes.extra.values())
+            with torch.no_grad():
+                maps = features.look(self._moved(real))
+            maps += features.look(self._moved(fakes.target))
+            fakes.extra = {str(number): seen for number, seen in enumerate(maps)}
+        maps = list(fakes.extra.values())
+        return maps[:len(maps) // 2], maps[len(maps) // 2:]
 
-    @staticmethod
-    def _r1(pixels: PixelDiscriminator, real: Tensor) -> Tensor:
-        """Squared gradient of the score at real images, summed over pixels, averaged over images; in fp32."""
-        with torch.autocast(real.device.type, enabled=False):
-            real = real.detach().float().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(pixels(real).sum(), real, create_graph=True)
-            return gradient.square().sum((1, 2, 3)).mean()
+    def _r1_weight(self, gamma: float) -> float:
+        return gamma / 2 * self.config.lazy  # the penalty stands for the steps without one too
+
+
+def _paired(wins: Tensor, loses: Tensor) -> Tensor:
+    """The relativistic pairing loss of scores, [n] or [n, k], of whom is to win and whom to lose."""
+    return F.softplus(loses - wins).mean()
+
+
+def _r1(score: Callable[[list[Tensor]], Tensor], seen: list[Tensor]) -> Tensor:
+    """Squared gradient of scores [n] or [n, k], each of an input of its own, at what is real; in fp32.
+
+    Summed over an input's elements, averaged over images and inputs.
+    """
+    with torch.autocast(seen[0].device.type, enabled=False):
+        seen = [x.detach().float().requires_grad_(True) for x in seen]
+        gradients = torch.autograd.grad(score(seen).sum(), seen, create_graph=True)
+        return torch.stack([g.square().sum((1, 2, 3)).mean() for g in gradients]).mean()
 
 
 def _up(config: Config, a: int, b: int, bias: bool = False) -> nn.ConvTranspose2d | UpConv2d:

@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganatomy.networks.blocks import MinibatchStd
 from ganatomy.networks.lite0 import NAME, as_lite0_sees, lite0
 
 _TAPS = {3: (4, 24), 5: (8, 40), 11: (16, 112), 16: (32, 320)}  # Lite0's layers: their stride and channels
+_SIZES = (8.0, 6.7, 5.3, 2.3)  # root mean square of the mixed maps; on heads and brains alike to a tenth
 _SMALLEST = 4  # pixels of a map that a head makes no smaller
 
 
@@ -21,8 +23,9 @@ class FrozenFeatures(nn.Module):
     """Images [n, c, s, s] in [-1, 1] to four maps [n, width, s / 4], s / 8, s / 16 and s / 32 pixels a side.
 
     The network's maps are mixed by 1 x 1 convolutions over channels and from coarse to fine over scales, with weights
-    that are drawn at the start and never learnt, so that no head can live off a few of its channels (ibid., 3.2).
-    In float32 on a processor: the gradient of its channelwise convolutions is slow in bfloat16.
+    that are drawn at the start and never learnt, so that no head can live off a few of its channels (ibid., 3.2), and
+    brought to values of about 1. In float32 on a processor: the gradient of its channelwise convolutions is slow in
+    bfloat16.
     """
 
     def __init__(self, width: int) -> None:
@@ -50,23 +53,23 @@ class FrozenFeatures(nn.Module):
                 if mixed:
                     x = (x + F.interpolate(mixed[-1], size=x.shape[-2:], mode="bilinear")) / math.sqrt(2)
                 mixed.append(down(x))
-            return mixed[::-1]
+            return [x / size for x, size in zip(reversed(mixed), _SIZES, strict=True)]
 
 
 class Heads(nn.Module):
-    """The four maps of `FrozenFeatures` to scores [n, k], of every scale alike: the mean over a scale counts.
+    """The four maps of `FrozenFeatures` to scores [n, 4]: of each scale the mean over places.
 
-    Spectral norm keeps each head's slope in bounds (Miyato et al., ICLR 2018); a gradient penalty would have to pass
-    through the frozen network.
+    Each head halves its map to 4 pixels a side, appends the minibatch standard deviation over `group` samples, and
+    judges every place. Without spectral norm: what bounds their slope is a penalty on their gradient (see gans/rpgan).
     """
 
-    def __init__(self, size: int, width: int) -> None:
+    def __init__(self, size: int, width: int, group: int) -> None:
         super().__init__()
-        self.heads = nn.ModuleList([_head(size // stride, width) for stride, _ in _TAPS.values()])
+        self.heads = nn.ModuleList([_head(size // stride, width, group) for stride, _ in _TAPS.values()])
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Scores of each scale, [n, k] in float32."""
-        return [head(seen).float() for head, seen in zip(self.heads, maps, strict=True)]
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Scores [n, 4] in float32."""
+        return torch.stack([head(seen).float().mean(1) for head, seen in zip(self.heads, maps, strict=True)], 1)
 
 
 class FeatureDiscriminator(nn.Module):
@@ -74,16 +77,24 @@ class FeatureDiscriminator(nn.Module):
 
     network = NAME
 
-    def __init__(self, size: int, width: int) -> None:
+    def __init__(self, size: int, width: int, group: int) -> None:
         super().__init__()
-        self.look, self.heads = FrozenFeatures(width), Heads(size, width)
+        self.look, self.heads = FrozenFeatures(width), Heads(size, width, group)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [n, c, size, size] in [-1, 1] to scores [n, 4]."""
+        return self.heads(self.look(x))
 
 
-def _head(side: int, width: int) -> nn.Sequential:
-    norm, layers = nn.utils.parametrizations.spectral_norm, list[nn.Module]()
+def _head(side: int, width: int, group: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
     while side > _SMALLEST:
-        layers += [norm(nn.Conv2d(width, width, 4, 2, 1, bias=False)), nn.GroupNorm(8, width),
+        layers += [nn.Conv2d(width, width, 4, 2, 1, bias=False), nn.GroupNorm(8, width),
                    nn.LeakyReLU(0.2, inplace=True)]
         side //= 2
-    return nn.Sequential(*layers, norm(nn.Conv2d(width, width, 3, 1, 1)), nn.LeakyReLU(0.2, inplace=True),
-                         norm(nn.Conv2d(width, 1, 1)), nn.Flatten())
+    layers += [MinibatchStd(group), nn.Conv2d(width + 1, width, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True),
+               nn.Conv2d(width, 1, 1), nn.Flatten()]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, 0.2)
+    return nn.Sequential(*layers)
