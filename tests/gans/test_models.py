@@ -16,6 +16,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
 from ganatomy.gans.base import Batch, Context
 from ganatomy.gans.dcgan import dense_features
+from ganatomy.gans.rpgan import r1
 from ganatomy.networks.blocks import MinibatchDiscrimination, MinibatchStd, UpConv2d, translate
 from ganatomy.testing import check_gan
 from ganatomy.training.state import EMA, TrainingState
@@ -68,20 +69,28 @@ def test_minibatch_std_tells_a_collapsed_batch_from_a_varied_one() -> None:
     torch.testing.assert_close(layer(values)[:, 2], torch.ones(8, 4, 4), rtol=1e-3, atol=1e-3)
 
 
-def test_r1_is_the_squared_gradient_summed_over_pixels() -> None:
-    model = gans.resolve(load("rpgan-64", {"size": 16, "model.width": 8, "model.d_width": 8}), 1)
-    weight = torch.randn(1, 1, 16, 16)
-    model.discriminator = Linear(weight)
-    torch.testing.assert_close(model._r1(torch.randn(5, 1, 16, 16)), weight.square().sum())
+def test_r1_is_the_squared_gradient_summed_over_an_input_and_averaged_over_inputs() -> None:
+    weights = [torch.randn(1, 1, 16, 16), torch.randn(1, 3, 4, 4)]
+    seen = [torch.randn(5, *weight.shape[1:]) for weight in weights]
+    penalty = r1(lambda maps: sum((x * w).sum((1, 2, 3)) for x, w in zip(maps, weights, strict=True)), seen)
+    torch.testing.assert_close(penalty, (weights[0].square().sum() + weights[1].square().sum()) / 2)
 
 
-class Linear(torch.nn.Module):
-    def __init__(self, weight: torch.Tensor) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(weight)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x * self.weight).sum((1, 2, 3))
+@pytest.mark.parametrize("pixels", [0.0, 1.0])
+def test_a_frozen_network_is_looked_through_once_a_step_and_never_learns(pixels: float) -> None:
+    settings = {"size": 32, "model": {"width": 4, "d_width": 4, "features": 1.0, "feature_width": 8, "pixels": pixels}}
+    state = TrainingState(load("rpgan-64", settings), 1, torch.device("cpu"))
+    model, seen = state.model, []
+    model.discriminator.features.look.register_forward_hook(lambda *_: seen.append(1))
+    batch = Batch(noise=model.draw_noise(4, RNG), target=torch.rand(4, 1, 32, 32))
+    fakes = model(batch, Context(0, 0, 0.0))
+    model.discriminator_loss(batch, fakes, Context(0, 0, 0.0)).total.backward()
+    model.generator_loss(batch, fakes, Context(0, 0, 0.0)).total.backward()
+    assert len(seen) == 2  # real images, fakes
+    assert all(p.grad is not None for p in model.generator.parameters())
+    assert not any(p.requires_grad for p in model.discriminator.features.look.parameters())
+    assert model.looks_through == ("EfficientNet-Lite0",)
+    assert not [name for name in model.state_dict() if ".look.net." in name]  # checkpoints hold what is drawn or learnt
 
 
 def test_the_penalty_is_lazy_and_weighted_for_it() -> None:

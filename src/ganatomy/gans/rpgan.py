@@ -141,12 +141,12 @@ class Model(NoiseGAN):
             losses.terms["adversarial"] = (1.0, _paired(real_score, fake_score))
             losses.diagnostics |= {"real_score": real_score.detach().mean(), "fake_score": fake_score.detach().mean()}
             if penalised and self.config.gamma:
-                losses.terms["r1"] = (self._r1_weight(self.config.gamma), _r1(lambda x: pixels(x[0]), [moved]))
+                losses.terms["r1"] = (self._r1_weight(self.config.gamma), r1(lambda x: pixels(x[0]), [moved]))
         if features is not None:
             real, fake = self._seen(features, batch.target, fakes)
             losses.terms["features"] = (1.0, _paired(features.heads(real), features.heads([x.detach() for x in fake])))
             if penalised and self.config.feature_gamma:
-                losses.terms["features_r1"] = (self._r1_weight(self.config.feature_gamma), _r1(features.heads, real))
+                losses.terms["features_r1"] = (self._r1_weight(self.config.feature_gamma), r1(features.heads, real))
         return losses
 
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
@@ -186,7 +186,7 @@ def _paired(wins: Tensor, loses: Tensor) -> Tensor:
     return F.softplus(loses - wins).mean()
 
 
-def _r1(score: Callable[[list[Tensor]], Tensor], seen: list[Tensor]) -> Tensor:
+def r1(score: Callable[[list[Tensor]], Tensor], seen: list[Tensor]) -> Tensor:
     """Squared gradient of scores [n] or [n, k], each of an input of its own, at what is real; in fp32.
 
     Summed over an input's elements, averaged over images and inputs.
