@@ -68,7 +68,7 @@ cli.add_command(study)
 @cli.command()
 @click.argument("dataset", type=FOLDER)
 @click.argument("run", type=FOLDER)
-@click.option("--recipe", default="rpgan-64", show_default=True, help="A recipe's name or a YAML file.")
+@click.option("--recipe", help="A recipe's name or a YAML file.  [projected-64, -128 or -256, as the dataset is]")
 @click.option("--steps", type=int, help="Generator updates.")
 @click.option("--epochs", type=float, help="Passes over the training images, instead of steps.")
 @click.option("--budget", help="Time, such as 5m or 1h30m, instead of steps: as many as it holds on this machine.")
@@ -89,7 +89,7 @@ cli.add_command(study)
 @click.option("--debug", is_flag=True,
               help="Keep images, generator and SSIM after every epoch; training images go to RUN.private.")
 @click.option("--dry-run", is_flag=True, help="Show the resolved recipe, parameters and memory; train nothing.")
-def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple[str, ...], debug: bool,
+def train(dataset: Path, run: Path, recipe: str | None, device: str, assignments: tuple[str, ...], debug: bool,
           dry_run: bool, **keys: Any) -> None:
     """Train a GAN. Interrupted or killed, the same command goes on where it was."""
     from ganatomy.core.recipe import load, parse_assignments
@@ -99,9 +99,9 @@ def train(dataset: Path, run: Path, recipe: str, device: str, assignments: tuple
     for key in flags.keys() & overrides.keys():
         raise UserError(f"{key} is given twice, by a flag of its own and by --set", where="train", fix="give it once")
     if dry_run:
-        from ganatomy.training.train import plan
+        from ganatomy.training.train import own_recipe, plan
 
-        click.echo(plan(load(recipe, overrides | flags), dataset, run, device, say))
+        click.echo(plan(load(recipe or own_recipe(dataset), overrides | flags), dataset, run, device, say))
         return
     from ganatomy.training.train import Interrupted
     from ganatomy.training.train import train as start

@@ -42,7 +42,7 @@ def _several(kind: Callable[[str], Any]) -> Any:
 @click.option("--positive", "positives", callback=_several(str), metavar="CLASS,...",
               help="Which classes are rare and get synthetic images.  [of two, the rarer]")
 @click.option("--domain", help="Which contrast, where the dataset has several.")
-@click.option("--recipe", help="Of the GANs: a recipe's name or a YAML file.  [rpgan-64]")
+@click.option("--recipe", help="Of the GANs: a recipe's name or a YAML file.  [projected-64]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE",
               help="Any key of the recipe, such as steps=500.")
 @click.option("--budget", help="Time to train each GAN in, such as 4m; turned into steps once, by a short trial.")

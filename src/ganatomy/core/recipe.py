@@ -30,6 +30,7 @@ Select = Literal["last", "kd", "fd", "critic"]
 Budget = Annotated[float, BeforeValidator(lambda value: seconds_of(value) if isinstance(value, str) else value),
                    AfterValidator(lambda seconds: round(seconds, 3)),  # as it is written
                    Field(ge=0.001, le=10**7), PlainSerializer(typed_time, when_used="json")]
+OWN = {256: "projected-256", 128: "projected-128", 64: "projected-64"}  # what trains where no recipe is named
 LENGTHS = ("steps", "epochs", "budget")
 _EITHER = (LENGTHS, ("checkpoint_every", "checkpoint_epochs"))  # setting one unsets the others
 
@@ -118,6 +119,11 @@ def names() -> list[str]:
     """The names of the recipes that come with the package."""
     return sorted(p.name.removesuffix(".yaml") for p in resources.files("ganatomy.recipes").iterdir()
                   if p.name.endswith(".yaml"))
+
+
+def own(size: int) -> str:
+    """Our recipe for images from noise of a dataset of `size` pixels a side: of the largest side that divides it."""
+    return next((name for side, name in OWN.items() if size % side == 0), OWN[64])
 
 
 def text(name: str) -> str:

@@ -73,13 +73,18 @@ class Heads(nn.Module):
 
 
 class FeatureDiscriminator(nn.Module):
-    """`look`, from images to maps, and `heads`, from maps to scores: what has been seen once can be judged twice."""
+    """`look`, from images to maps, and `heads`, from maps to scores: what has been seen once can be judged twice.
+
+    Images larger than `side` pixels are averaged down to it: the frozen network judges shapes.
+    """
 
     network = NAME
 
-    def __init__(self, size: int, width: int, group: int) -> None:
+    def __init__(self, size: int, side: int, width: int, group: int) -> None:
         super().__init__()
-        self.look, self.heads = FrozenFeatures(width), Heads(size, width, group)
+        side = min(size, side)
+        self.look = nn.Sequential(nn.AvgPool2d(size // side), FrozenFeatures(width))
+        self.heads = Heads(side, width, group)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [n, c, size, size] in [-1, 1] to scores [n, 4]."""

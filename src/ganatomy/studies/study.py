@@ -9,7 +9,7 @@ from typing import Any
 from ganatomy.core import recipe as recipes
 from ganatomy.core.files import record_command
 from ganatomy.core.origin import check_writable
-from ganatomy.core.recipe import LENGTHS, Recipe, load, parse
+from ganatomy.core.recipe import LENGTHS, Recipe, load, own, parse
 from ganatomy.core.text import command_line
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.clusters import MOST_TASKS, OnRay, check_address, write_jobs
@@ -160,8 +160,8 @@ def _settle(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | 
     folder, dataset = StudyFolder(out), Dataset.open(data)
     other = Dataset.open(external) if external is not None else folder.open_external() if folder.exists() else None
     both = [dataset, *([other] if other else [])]
-    for own in both:
-        refuse_synthetic(own)
+    for one in both:
+        refuse_synthetic(one)
     if folder.exists():
         settings, places = folder.settings(), folder.places()
         folder.refuse_difference(_asked(settings, recipe, set, budget, say, given), dataset, other)
@@ -197,4 +197,4 @@ def chosen_recipe(recipe: str | Path | Recipe | None, set: Mapping[str, Any] | N
     """The recipe of that name or file, with single keys set, the budget among them if there is one."""
     set = {**(set or {}), **({} if budget is None else {"budget": budget})}
     return parse(recipe.to_yaml(), f"recipe {recipe.name}", set) if isinstance(recipe, Recipe) \
-        else load(str(recipe or "rpgan-64"), set)
+        else load(str(recipe or own(64)), set)

@@ -68,7 +68,7 @@ class TrainingStopped(UserError):
     """Training cannot usefully go on; the last good checkpoint is kept."""
 
 
-def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpgan-64", *,
+def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe | None = None, *,
           set: Mapping[str, Any] | None = None, device: str = "auto", budget: float | str | None = None,
           debug: bool = False, say: Say = lambda text: None, on_log: OnLog = lambda entry: None) -> Run:
     """Train a GAN on a dataset folder, or take up where a run folder stands.
@@ -77,7 +77,7 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         data: a dataset folder (see `ganatomy.prepare`); its `train` split is learnt, `val` chooses the checkpoint.
         run: the run folder to make or to resume; the same data, recipe, seed, device and number of threads give the
             same weights to the bit, interrupted or not.
-        recipe: a packaged recipe's name, a YAML file, or a `Recipe`.
+        recipe: a packaged recipe's name, a YAML file, or a `Recipe`; None is our own for images of the dataset's size.
         set: dotted recipe keys to override, such as {"steps": 500, "model.width": 16}.
         device: auto, cpu or cuda.
         budget: seconds, or a time such as "5m", in the place of the recipe's `steps`, `epochs` or `budget`: a trial
@@ -104,6 +104,7 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
     """
     begun = time.perf_counter()
     changes = plain(set or {}) | ({} if budget is None else {"budget": plain(budget)})  # recorded as a command, too
+    recipe = recipe or own_recipe(data)
     settings = parse(recipe.to_yaml(), f"recipe {recipe.name}", changes) if isinstance(recipe, Recipe) \
         else load(str(recipe), changes)
     checked, folder = _check(settings, data, run, device, say), Run(run)
@@ -130,6 +131,11 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe = "rpga
         keeper = Debug(folder, feed, say) if debug else None
         Loop(state, folder, feed, checked.validator, precision, keeper, say, on_log).run_to_end(expected)
     return folder
+
+
+def own_recipe(data: str | Path) -> str:
+    """The recipe that trains on a dataset where none is named."""
+    return recipes.own(Dataset.open(data).info.size[0])
 
 
 @dataclass(frozen=True)
@@ -297,7 +303,7 @@ class Loop:
         images = self.preview.draw(self.state.sampler(), ctx)
         if self.validator.collapsed(images, self.state.step, self.steps):
             self._stop(f"by step {self.state.step} all generated images are nearly the same (mode collapse)",
-                       "start again with another --seed, lower learning rates, or the recipe rpgan-64")
+                       "start again with another --seed, lower learning rates, or the recipe projected-64")
 
     def _checkpoint(self) -> None:
         """Save, after scoring the generator on the validation images if the recipe selects by a score."""
