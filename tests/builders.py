@@ -26,7 +26,7 @@ from ganatomy.data.manifest import Row
 # ------------------------------------------------------------------ datasets and settings to train on them
 
 TINY = {"size": 16, "batch_size": 4, "steps": 12, "model.width": 8, "model.d_width": 8, "model.z_dim": 8,
-        "checkpoint_every": 4, "preview_every": 4, "select": "last"}
+        "model.features": 0.0, "checkpoint_every": 4, "preview_every": 4, "select": "last"}
 
 
 def discs(n: int, size: int = 16, seed: int = 0) -> np.ndarray:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ganatomy import gans
 from ganatomy.core.errors import UserError
-from ganatomy.core.recipe import load, names, parse, parse_assignments, plain, text
+from ganatomy.core.recipe import load, names, own, parse, parse_assignments, plain, text
 
 
 @pytest.mark.parametrize("name", names())
@@ -120,3 +120,9 @@ def test_numbers_and_arrays_of_numpy_become_plain() -> None:
     given = {"a": np.int64(1), "b": [np.float32(0.5), (np.array([2, 3]),)], "c": np.str_("x"), "d": None}
     assert plain(given) == {"a": 1, "b": [0.5, ([2, 3],)], "c": "x", "d": None}
     assert type(plain(np.int64(1))) is int and type(plain(np.bool_(True))) is bool
+
+
+@pytest.mark.parametrize(("size", "name"), [(64, "projected-64"), (128, "projected-128"), (512, "projected-256"),
+                                            (192, "projected-64"), (100, "projected-64")])
+def test_our_own_recipe_is_that_of_the_largest_side_that_the_images_can_be_averaged_to(size: int, name: str) -> None:
+    assert own(size) == name and load(name).size == int(name.rpartition("-")[2])

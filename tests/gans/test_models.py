@@ -35,6 +35,10 @@ def test_every_gan_passes_check_gan(name: str, tmp_path: Path) -> None:
     check_gan(name, tmp_path, NARROW[name])
 
 
+def test_judges_by_patches_and_by_features_pass_check_gan(tmp_path: Path) -> None:
+    check_gan("rpgan", tmp_path, NARROW["rpgan"] | {"patch_layers": 2, "features": 1.0, "feature_width": 8}, (32, 128))
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(3, 7), st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.booleans())
 def test_upconv_equals_upsampling_then_convolution(k: int, cin: int, cout: int, side: int, bias: bool) -> None:

@@ -111,7 +111,7 @@ def test_what_the_recipe_and_the_data_exclude_together_is_refused_before_there_i
 
 def test_what_a_verb_returns_can_be_given_to_the_next(dataset: Dataset, trained_run: Run, tmp_path: Path) -> None:
     longer = TINY | {"steps": 2, "init_from": trained_run.path}
-    run = train(dataset, tmp_path / "run", set=longer)
+    run = train(dataset, tmp_path / "run", "rpgan-64", set=longer)
     assert run.status()["step"] == 2
     assert len(generate(run, tmp_path / "out", 2).rows()) == 2
 

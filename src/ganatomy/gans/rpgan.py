@@ -124,7 +124,8 @@ class Model(NoiseGAN):
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
-        require_power_of_two(shape.size, 16, "rpgan")
+        # the frozen network halves the side five times
+        require_power_of_two(shape.size, 32 if config.features else 16, "rpgan")
         self.generator = Generator(config, shape)
         self.discriminator = Discriminator(config, shape)
 
