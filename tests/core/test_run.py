@@ -52,7 +52,7 @@ def test_the_commands_of_a_run_are_kept_without_names_and_paths(dataset: Dataset
     assert "Doe_John" not in run.commands_file.read_text()
     assert first.commands() == ["ganatomy train DATASET RUN --recipe rpgan-64 --steps 4 --batch-size 4 "
                                 "--checkpoint-every 4 --select last --set size=16 --set model.width=8 --set "
-                                "model.d_width=8 --set model.z_dim=8 --set preview_every=4"]
+                                "model.d_width=8 --set model.z_dim=8 --set model.features=0.0 --set preview_every=4"]
 
 
 @pytest.mark.parametrize("kept", [None, "{}", json.dumps([3, "rm -rf /"])])

@@ -42,7 +42,8 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def whole(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights of as many steps."""
-    return weights(train(dataset.path, tmp_path_factory.mktemp("whole") / "run", set=FREE | {"steps": STEPS}))
+    run = train(dataset.path, tmp_path_factory.mktemp("whole") / "run", "rpgan-64", set=FREE | {"steps": STEPS})
+    return weights(run)
 
 
 @pytest.mark.usefixtures("slow", "quick_scores")
