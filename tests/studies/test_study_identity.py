@@ -57,7 +57,7 @@ def test_two_workers_of_which_one_is_killed(home: Path) -> None:
     assert [line for line in said if "was lost (signal 9)" in line]
     begun = [folder.cell(c).log_file.read_text() for c in folder.all_cells()]
     assert [log.count("begun ") for log in begun] == [2, 1]
-    assert begun[0].count("recipe rpgan-64") == 1  # what was finished was kept
+    assert begun[0].count("recipe projected-64") == 1  # what was finished was kept
     assert result(home / "two") == result(home / "one")
 
 
