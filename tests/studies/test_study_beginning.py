@@ -223,7 +223,8 @@ def test_the_command_that_began_it_is_kept_without_paths(there: StudyFolder) -> 
     ({"classifier": {"updates": 30}}, "other settings: classifier.updates was 20, now 30"),
     ({"set": {"batch_size": 5}}, "other settings: recipe.batch_size was 4, now 5"),
     ({"budget": 240.0, "set": {"batch_size": 5}}, "recipe.batch_size was 4, now 5"),
-    ({"set": {"steps": 13}}, "recipe.steps was 12, now 13"), ({"recipe": "projected-64"}, "recipe.batch_size was 4, now"),
+    ({"set": {"steps": 13}}, "recipe.steps was 12, now 13"),
+    ({"recipe": "projected-64"}, "recipe.batch_size was 4, now"),
     ({"recipe": "dcgan-brain-128", "set": TINY}, "recipe.")])
 def test_other_options_than_it_was_begun_with(there: StudyFolder, given: dict[str, Any], says: str) -> None:
     before = there.settings_file.read_bytes()
