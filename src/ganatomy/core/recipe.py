@@ -157,6 +157,13 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     return recipe
 
 
+def chosen(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by name, by path or as it is, with single keys set; see `load`."""
+    if isinstance(recipe, Recipe):
+        return parse(recipe.to_yaml(), f"recipe {recipe.name}", overrides)
+    return load(str(recipe), overrides)
+
+
 def parse(yaml_text: str, where: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Validate YAML text as a recipe; see `load`."""
     try:

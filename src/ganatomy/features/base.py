@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import atomic_path
+from ganatomy.networks import LITE0
 
 if TYPE_CHECKING:  # imported when something is computed: whoever reads values needs no torch
     import torch
@@ -28,7 +29,6 @@ MOST_BYTES = 10**9
 MOST_ENTRIES = 10_000
 NAMES = {"lite0": "extractors.Lite0", "virtual": "virtual.Virtual", "inception": "extractors.Inception2015",
          "random": "extractors.Random"}  # module and class
-LITE0 = "EfficientNet-Lite0"  # the network of Lite0
 SECOND = "virtual"  # judges what was made to please it
 _SUFFIX = ".features"
 _DIGEST = 32  # bytes of a sha256, before the array in every file

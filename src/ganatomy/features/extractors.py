@@ -14,8 +14,9 @@ from torch import nn
 from ganatomy.features.base import Extractor
 from ganatomy.features.inception_network import STAGES, Inception
 from ganatomy.features.weights import load
+from ganatomy.networks import LITE0
 from ganatomy.networks.fused import FusedConv
-from ganatomy.networks.lite0 import NAME, as_lite0_sees, lite0, lite0_weights
+from ganatomy.networks.lite0 import as_lite0_sees, lite0, lite0_weights
 
 _LITE0_SIDE, _RANDOM_SIDE, _INCEPTION_SIDE = 224, 96, 299  # pixels of what each network sees
 _SEED = 20150601  # of the random kernels
@@ -35,7 +36,7 @@ class Lite0(Extractor):
     """
 
     name = "Lite0"
-    network = NAME
+    network = LITE0
     dimensions = 1280
     batch = 8  # larger batches leave the processor's cache
 

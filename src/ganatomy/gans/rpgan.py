@@ -44,7 +44,7 @@ class Config(GANConfig):
                                                                    "null is the whole image")
     features: float = Field(0.0, ge=0, description="weight of the judgement by frozen EfficientNet-Lite0 features")
     feature_gamma: float = Field(1.0, ge=0, description="R1 weight there, on the gradient summed over a map")
-    feature_side: int = Field(64, ge=16, le=4096, description="the frozen network sees images averaged to this side")
+    feature_side: int = Field(64, ge=32, le=4096, description="the frozen network sees images averaged to this side")
     feature_width: int = Field(64, ge=8, le=4096, multiple_of=8, description="channels of the features' mix and heads")
 
     @model_validator(mode="after")

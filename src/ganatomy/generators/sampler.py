@@ -123,8 +123,8 @@ def trained_sampler(model: GAN, weights: dict[str, torch.Tensor], recipe: Recipe
 
 
 def untrained_generator(sampler: Sampler | None, size: int, channels: int, seed: int = 0) -> Sampler:
-    """A generator of the same kind before any training (the default recipe's kind if None): a control for metrics."""
-    recipe = sampler.recipe if sampler else load("projected-64", {"size": size})
+    """A generator of the same kind before any training (our own kind if None): a control for metrics."""
+    recipe = sampler.recipe if sampler else load("rpgan-64", {"size": size})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = gans.resolve(recipe, channels)

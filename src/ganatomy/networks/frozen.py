@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganatomy.networks import LITE0
 from ganatomy.networks.blocks import MinibatchStd
-from ganatomy.networks.lite0 import NAME, as_lite0_sees, lite0
+from ganatomy.networks.lite0 import as_lite0_sees, lite0
 
 _TAPS = {3: (4, 24), 5: (8, 40), 11: (16, 112), 16: (32, 320)}  # Lite0's layers: their stride and channels
 _SIZES = (8.0, 6.7, 5.3, 2.3)  # root mean square of the mixed maps; on heads and brains alike to a tenth
@@ -78,7 +79,7 @@ class FeatureDiscriminator(nn.Module):
     Images larger than `side` pixels are averaged down to it: the frozen network judges shapes.
     """
 
-    network = NAME
+    network = LITE0
 
     def __init__(self, size: int, side: int, width: int, group: int) -> None:
         super().__init__()

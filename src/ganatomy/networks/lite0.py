@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from ganatomy.networks.fused import Activation, FusedConv, fold
 
-NAME = "EfficientNet-Lite0"
-
 
 def lite0() -> nn.Sequential:
     """The network with each batch norm folded into its convolution: images as `as_lite0_sees` gives them to maps.

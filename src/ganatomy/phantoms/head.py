@@ -25,6 +25,7 @@ from ganatomy.phantoms.subject import (
     SmoothField,
     TissueValues,
     atlas,
+    bounded_normal,
     brain_mask,
     deep_grey,
     draw_lesions,
@@ -32,6 +33,7 @@ from ganatomy.phantoms.subject import (
     lesion_fraction,
     sample,
     soft_step,
+    to_atlas,
 )
 
 Array = NDArray[np.float32]
@@ -107,16 +109,13 @@ class Head:
 
 def draw_head(rng: np.random.Generator, lesion_rng: np.random.Generator | None = None) -> Head:
     """Draw a head; with `lesion_rng` it has white-matter lesions, and is otherwise the same."""
-    def normal(sd: float) -> float:
-        return float(np.clip(rng.standard_normal(), -2, 2)) * sd
-
-    angle, common, slim = np.deg2rad(normal(4.0)), normal(0.015), normal(0.02)
-    scale = np.diag([1 / (0.97 + common + slim), 1 / (0.96 + common - slim + normal(0.015))])
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    normal = bounded_normal(rng)
+    angle, common, slim = normal(4.0), normal(0.015), normal(0.02)
+    linear = to_atlas(angle, 0.97 + common + slim, 0.96 + common - slim + normal(0.015))
     atrophy = normal(1.0)
     head = Head(
         level=17.0 + normal(6.0),
-        linear=(scale @ turn).astype(np.float32),
+        linear=linear,
         tilt=np.array([normal(0.08), normal(0.03)], np.float32),
         bend=np.array([normal(2.0), normal(3.0)], np.float32),
         shape=(SmoothField.draw(rng, 60.0), SmoothField.draw(rng, 60.0)),

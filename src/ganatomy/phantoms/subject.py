@@ -146,18 +146,27 @@ class Subject:
 _SCALES = ((48.0, 3.0, 1.6), (24.0, 3.0, 1.1), (13.0, 1.5, 0.8))
 
 
+def bounded_normal(rng: np.random.Generator) -> Callable[[float], float]:
+    """Draws of a normal number with a given standard deviation, cut at twice that."""
+    return lambda sd: float(np.clip(rng.standard_normal(), -2, 2)) * sd
+
+
+def to_atlas(angle: float, length: float, breadth: float) -> Array:
+    """The in-plane map, 2x2, to the atlas from a head turned by `angle` degrees and so many times as large."""
+    turned = np.deg2rad(angle)
+    turn = np.array([[np.cos(turned), -np.sin(turned)], [np.sin(turned), np.cos(turned)]])
+    return np.asarray(np.diag([1 / length, 1 / breadth]) @ turn, np.float32)
+
+
 def draw_subject(rng: np.random.Generator, lesion_rng: np.random.Generator | None = None) -> Subject:
     """Draw an anatomy; with `lesion_rng` it has white-matter lesions, and is otherwise the same."""
-    def normal(sd: float) -> float:
-        return float(np.clip(rng.standard_normal(), -2, 2)) * sd
-
-    angle, common = np.deg2rad(normal(2.5)), normal(0.03)
-    scale = np.diag([1 / (1 + common + normal(0.025)), 1 / (1 + common + normal(0.02))])
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    normal = bounded_normal(rng)
+    angle, common = normal(2.5), normal(0.03)
+    linear = to_atlas(angle, 1 + common + normal(0.025), 1 + common + normal(0.02))
     atrophy = normal(1.0)
     subject = Subject(
         level=18.0 + normal(4.0),
-        linear=(scale @ turn).astype(np.float32),
+        linear=linear,
         tilt=np.array([normal(0.06), normal(0.02)], np.float32),
         warps=tuple(tuple(SmoothField.draw(rng, step) for _ in range(3)) for step, *_ in _SCALES),
         swelling=0.10 + 0.12 * atrophy + normal(0.08),

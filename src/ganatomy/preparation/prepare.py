@@ -14,7 +14,7 @@ from typing import Any
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import private_path, scratch_folder, staged_folder
-from ganatomy.core.recipe import load, own
+from ganatomy.core.recipe import OWN
 from ganatomy.core.text import counted, printable, typed
 from ganatomy.data.dataset import Dataset, DatasetWriter, is_dataset
 from ganatomy.data.parallel import progress
@@ -79,7 +79,7 @@ OPTIONS
     written = Dataset.open(dataset)
     learnable = [name for name in written.info.domains if written.rows(name, "train")]
     several = f" --domain {learnable[0]}" if len(written.info.domains) > 1 and learnable else ""
-    fitting = f" --set size={chosen.size}" if chosen.size % load(own(chosen.size)).size else ""
+    fitting = f" --set size={chosen.size}" if chosen.size % min(OWN) else ""
     say(f"next: ganatomy train {typed(dataset)} RUN{several}{fitting}")
     return written
 

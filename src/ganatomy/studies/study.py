@@ -9,7 +9,7 @@ from typing import Any
 from ganatomy.core import recipe as recipes
 from ganatomy.core.files import record_command
 from ganatomy.core.origin import check_writable
-from ganatomy.core.recipe import LENGTHS, Recipe, load, own, parse
+from ganatomy.core.recipe import LENGTHS, Recipe, chosen, own
 from ganatomy.core.text import command_line
 from ganatomy.data.dataset import Dataset
 from ganatomy.studies.clusters import MOST_TASKS, OnRay, check_address, write_jobs
@@ -39,7 +39,7 @@ def study(data: str | Path, out: str | Path, *, recipe: str | Path | Recipe | No
     Args:
         data: a labelled dataset folder.
         out: the study folder to make or to go on with.
-        recipe: of the GANs: a packaged recipe's name, a YAML file or a `Recipe`; rpgan-64 if None.
+        recipe: of the GANs: a packaged recipe's name, a YAML file or a `Recipe`; projected-64 if None.
         set: dotted recipe keys to override, such as {"steps": 500}.
         budget: seconds, or a time such as "4m", to train each GAN in, in the place of the recipe's length. A budget, a
             recipe's own too, becomes a number of steps once, by a short trial, when the study begins: every GAN gets
@@ -196,5 +196,4 @@ def chosen_recipe(recipe: str | Path | Recipe | None, set: Mapping[str, Any] | N
                   budget: float | str | None = None) -> Recipe:
     """The recipe of that name or file, with single keys set, the budget among them if there is one."""
     set = {**(set or {}), **({} if budget is None else {"budget": budget})}
-    return parse(recipe.to_yaml(), f"recipe {recipe.name}", set) if isinstance(recipe, Recipe) \
-        else load(str(recipe or own(64)), set)
+    return chosen(recipe or own(64), set)

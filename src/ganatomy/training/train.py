@@ -21,7 +21,7 @@ from ganatomy.core.errors import UserError
 from ganatomy.core.files import write_json
 from ganatomy.core.hardware import choose_device, choose_precision, environment, make_deterministic
 from ganatomy.core.interrupts import noted
-from ganatomy.core.recipe import LENGTHS, Recipe, load, parse, plain
+from ganatomy.core.recipe import LENGTHS, Recipe, chosen, plain
 from ganatomy.core.run import Run
 from ganatomy.core.text import Say, command_line, counted, duration, typed_time
 from ganatomy.data.batches import Feed
@@ -105,8 +105,7 @@ def train(data: str | Path, run: str | Path, recipe: str | Path | Recipe | None 
     begun = time.perf_counter()
     changes = plain(set or {}) | ({} if budget is None else {"budget": plain(budget)})  # recorded as a command, too
     recipe = recipe or own_recipe(data)
-    settings = parse(recipe.to_yaml(), f"recipe {recipe.name}", changes) if isinstance(recipe, Recipe) \
-        else load(str(recipe), changes)
+    settings = chosen(recipe, changes)
     checked, folder = _check(settings, data, run, device, say), Run(run)
     if folder.status()["state"] == "finished" and folder.generator.is_dir():
         say(f"{folder.path} is already finished at step {folder.status()['step']}; nothing to do")
