@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from ganatomy import gans
 from ganatomy.core.errors import UserError
@@ -17,7 +19,7 @@ from ganatomy.core.recipe import load
 from ganatomy.gans.base import Batch, Context
 from ganatomy.gans.dcgan import dense_features
 from ganatomy.gans.rpgan import r1
-from ganatomy.networks.blocks import MinibatchDiscrimination, MinibatchStd, UpConv2d, translate
+from ganatomy.networks.blocks import Bend, MinibatchDiscrimination, MinibatchStd, UpConv2d, translate
 from ganatomy.testing import check_gan
 from ganatomy.training.state import EMA, TrainingState
 
@@ -71,6 +73,29 @@ def test_minibatch_std_tells_a_collapsed_batch_from_a_varied_one() -> None:
     values = torch.tensor([0.0, 0.0, 2.0, 2.0] * 2).view(8, 1, 1, 1).expand(8, 2, 4, 4)
     # samples 0, 2, 4, 6 and 1, 3, 5, 7 are the groups: each holds 0, 2, 0, 2
     torch.testing.assert_close(layer(values)[:, 2], torch.ones(8, 4, 4), rtol=1e-3, atol=1e-3)
+
+
+def test_minibatch_std_by_place_says_where_a_batch_varies() -> None:
+    values = torch.zeros(2, 3, 4, 4)
+    values[0, :, 1, 2] = 2.0
+    expected = torch.zeros(2, 4, 4)
+    expected[:, 1, 2] = 1.0
+    torch.testing.assert_close(MinibatchStd(2, places=True)(values)[:, 3], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_bend_moves_by_what_its_field_says_and_each_image_by_its_own_latent() -> None:
+    layer, images, latents = Bend(8, 0.25), torch.rand(3, 2, 16, 16), torch.randn(3, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(images, torch.zeros(3, 8)), images)
+        layer.field.bias[:16] = math.atanh(2 / 16 / 0.25)  # two pixels along x, everywhere
+        moved = layer(images, torch.zeros(3, 8))
+        torch.testing.assert_close(moved[..., :-2], images[..., 2:], atol=1e-5, rtol=0)
+        torch.testing.assert_close(moved[..., -1], images[..., -1], atol=1e-5, rtol=0)  # the border goes on outside
+    nn.init.normal_(layer.field.weight)
+    bent = layer(images[:1].expand(3, -1, -1, -1), latents)
+    assert not torch.allclose(bent[0], bent[1], atol=0.1)
+    bent.square().sum().backward()
+    assert layer.field.weight.grad is not None and layer.field.weight.grad.abs().min() > 0
 
 
 def test_r1_is_the_squared_gradient_summed_over_an_input_and_averaged_over_inputs() -> None:

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ganatomy.gans.base import Batch, Context, Fakes, GANConfig, Losses, NoiseGAN, Shape, require_power_of_two
-from ganatomy.networks.blocks import MinibatchStd, UpConv2d, channels_by_size, translate
+from ganatomy.networks.blocks import Bend, MinibatchStd, UpConv2d, channels_by_size, translate
 from ganatomy.networks.frozen import FeatureDiscriminator
 
 
@@ -35,6 +35,8 @@ class Config(GANConfig):
     most_channels: int = Field(256, ge=1, le=4096, description="cap on both")
     upsampling: str = Field("nearest", pattern="^(transposed|nearest)$",
                             description="free 4x4 kernels, or nearest + 3x3, which cannot checkerboard")
+    bend: float = Field(0.0, ge=0, le=0.5, description="largest shift, share of the side, of a smooth field by which a "
+                                                       "latent moves the last map")
     gamma: float = Field(0.1, ge=0, description="R1 weight, on the gradient summed over pixels")
     lazy: int = Field(8, ge=1, description="steps between R1 penalties")
     translation: float = Field(0.125, ge=0, le=0.5, description="largest random shift, share of the side")
@@ -65,12 +67,14 @@ class Generator(nn.Module):
         self.up = nn.Sequential(*[
             nn.Sequential(_up(config, a, b), nn.BatchNorm2d(b), nn.LeakyReLU(0.2, inplace=True))
             for a, b in itertools.pairwise(channels)])
+        self.bend = Bend(config.z_dim, config.bend) if config.bend else None
         self.last = _up(config, channels[-1], shape.channels, bias=True)
         nn.init.normal_(self.last.weight, 0.0, 0.02)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.first(z).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
-        return torch.tanh(self.last(self.up(F.leaky_relu(self.norm(x), 0.2))))
+        x = self.up(F.leaky_relu(self.norm(x), 0.2))
+        return torch.tanh(self.last(x if self.bend is None else self.bend(x, z)))
 
 
 class PixelDiscriminator(nn.Module):

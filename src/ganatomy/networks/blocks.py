@@ -44,15 +44,46 @@ class UpConv2d(nn.Module):
                                   output_padding=self.after - self.before)
 
 
+class Bend(nn.Module):
+    """Moves the places of a map along a smooth field that a latent gives, so that shape varies by itself.
+
+    Without it a generator makes a head longer by fading one outline out and another in. The field is given at 4 x 4
+    knots, cubic between them, at most `reach` of the side along each axis, and starts near zero. After Jaderberg et
+    al., Spatial Transformer Networks (NeurIPS 2015), with a smooth field in place of an affine one.
+    """
+
+    _KNOTS = 4
+
+    def __init__(self, z_dim: int, reach: float) -> None:
+        super().__init__()
+        self.reach = reach
+        self.field = nn.Linear(z_dim, 2 * self._KNOTS**2)
+        nn.init.normal_(self.field.weight, 0.0, 0.05 / math.sqrt(z_dim))
+        nn.init.zeros_(self.field.bias)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """[n, c, s, s] with latents [n, z_dim] to [n, c, s, s]; the border's values go on outside."""
+        side = x.shape[-1]
+        with torch.autocast(x.device.type, enabled=False):
+            field = torch.tanh(self.field(z.float())).view(-1, 2, self._KNOTS, self._KNOTS) * (2 * self.reach)
+            field = F.interpolate(field, size=(side, side), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+            at = (torch.arange(side, device=x.device) * 2 + 1) / side - 1
+            places = torch.stack(torch.meshgrid(at, at, indexing="xy"), -1) + field
+            moved = F.grid_sample(x.float(), places, padding_mode="border", align_corners=False)
+        return moved.to(x.dtype).contiguous(memory_format=torch.channels_last)
+
+
 class MinibatchStd(nn.Module):
     """Appends one channel: the standard deviation over a group of samples, averaged over features (Karras et al. 2018).
 
-    A batch that `group` does not divide is one group.
+    With `places` it is averaged over channels alone, and each place keeps its own. A batch that `group` does not divide
+    is one group.
     """
 
-    def __init__(self, group: int = 8) -> None:
+    def __init__(self, group: int = 8, places: bool = False) -> None:
         super().__init__()
         self.group = group
+        self.over = (1,) if places else (1, 2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, c, h, w] to [n, c + 1, h, w]."""
@@ -60,8 +91,8 @@ class MinibatchStd(nn.Module):
         group = self.group if n % self.group == 0 else n
         grouped = x.float().reshape(group, n // group, *x.shape[1:])
         variance = (grouped - grouped.mean(0)).square().mean(0)  # five times faster than torch's var on a CPU
-        deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
-        channel = deviation.repeat(group).view(n, 1, 1, 1).expand(n, 1, h, w)
+        deviation = (variance + 1e-8).sqrt().mean(self.over, keepdim=True)
+        channel = deviation.repeat(group, 1, 1, 1).expand(n, 1, h, w)
         return torch.cat([x, channel.to(x.dtype)], 1)
 
 

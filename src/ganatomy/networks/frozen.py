@@ -98,7 +98,7 @@ def _head(side: int, width: int, group: int) -> nn.Sequential:
         layers += [nn.Conv2d(width, width, 4, 2, 1, bias=False), nn.GroupNorm(8, width),
                    nn.LeakyReLU(0.2, inplace=True)]
         side //= 2
-    layers += [MinibatchStd(group), nn.Conv2d(width + 1, width, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True),
+    layers += [MinibatchStd(group, places=True), nn.Conv2d(width + 1, width, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True),
                nn.Conv2d(width, 1, 1), nn.Flatten()]
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
