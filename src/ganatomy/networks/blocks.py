@@ -47,18 +47,18 @@ class UpConv2d(nn.Module):
 class Bend(nn.Module):
     """Moves the places of a map along a smooth field that a latent gives, so that shape varies by itself.
 
-    Without it a generator makes a head longer by fading one outline out and another in. The field is given at 4 x 4
-    knots, cubic between them, at most `reach` of the side along each axis, and starts near zero. After Jaderberg et
+    Without it a generator makes a head longer by fading one outline out and another in. The field is given at 6 x 6
+    knots, cubic between them, at most `reach` of the side along each axis, and starts small. After Jaderberg et
     al., Spatial Transformer Networks (NeurIPS 2015), with a smooth field in place of an affine one.
     """
 
-    _KNOTS = 4
+    _KNOTS = 6
 
     def __init__(self, z_dim: int, reach: float) -> None:
         super().__init__()
         self.reach = reach
         self.field = nn.Linear(z_dim, 2 * self._KNOTS**2)
-        nn.init.normal_(self.field.weight, 0.0, 0.05 / math.sqrt(z_dim))
+        nn.init.normal_(self.field.weight, 0.0, 0.3 / math.sqrt(z_dim))
         nn.init.zeros_(self.field.bias)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
