@@ -1,9 +1,9 @@
 """What a step of a recipe with frozen features costs beside one without, and its share of what convolutions can reach.
 
-    OMP_WAIT_POLICY=passive python benchmarks/judges_time.py [--recipes projected-64 rpgan-64] [--rounds 40] [--threads 2]
+    OMP_WAIT_POLICY=passive python benchmarks/judges_time.py [--recipes projected-64 rpgan-64] [--threads 2]
 
 Steps are taken in turn, medians compared. Operations are those of convolutions and matrix products that torch counts;
-the machine's peak is what one large convolution (64 channels, 3 x 3, 16 images of 64 x 64) reaches in the same precision.
+the machine's peak is what one large convolution (64 channels, 3 x 3, 16 images of 64 x 64) reaches in that precision.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from step_time import noise_dataset, our_loop
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import conv_flop_count, flop_registry
@@ -25,7 +24,9 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 from ganatomy.cli.main import tune_process
 from ganatomy.core.hardware import autocast, choose_device, native_bf16
 from ganatomy.core.recipe import load
+from ganatomy.training.budget import CYCLE
 from ganatomy.training.draws import make_feed
+from step_time import noise_dataset, our_loop
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -61,7 +62,7 @@ def main() -> None:
     tune_process()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipes", nargs="+", default=["projected-64", "rpgan-64"])
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--cycles", type=int, default=5, help="of 8 steps")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
@@ -82,9 +83,9 @@ def main() -> None:
             recipe = load(name).model_copy(update={"domain": "T1"})
             dataset = noise_dataset(Path(folder) / name, recipe.size)
             loops[name] = our_loop(recipe, make_feed(dataset, recipe, device), precision)
-        counted = {name: operations(loop, load(name).model.get("lazy", 1)) for name, loop in loops.items()}
+        counted = {name: operations(loop, CYCLE) for name, loop in loops.items()}
         times: dict[str, list[float]] = {name: [] for name in loops}
-        for _ in range(options.rounds):
+        for _ in range(CYCLE * options.cycles):
             for name, loop in loops.items():
                 times[name].append(seconds(loop, device))
     last = median(times[options.recipes[-1]])

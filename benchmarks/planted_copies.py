@@ -66,6 +66,13 @@ def zoom(image: Image, rng: np.random.Generator) -> Image:
     return ndimage.affine_transform(image, np.eye(2) / 1.08, middle - middle / 1.08, order=1, cval=BLACK)
 
 
+def bend(image: Image, rng: np.random.Generator, most: float) -> Image:
+    """Moved along a smooth field of 6 x 6 knots, by `most` of the side at its largest."""
+    field = np.stack([ndimage.zoom(rng.normal(size=(6, 6)), len(image) / 6, order=3) for _ in range(2)])
+    places = np.indices(image.shape) + field * (most * len(image) / np.abs(field).max())
+    return ndimage.map_coordinates(image, places, order=1, mode="nearest")
+
+
 def everything(image: Image, rng: np.random.Generator) -> Image:
     for change in (flip, zoom, shift, blur, gamma, noise):
         image = change(image, rng)
@@ -73,7 +80,8 @@ def everything(image: Image, rng: np.random.Generator) -> Image:
 
 
 CHANGES: dict[str, Change] = {"exact": lambda image, rng: image, "noise": noise, "blur": blur, "gamma": gamma,
-                              "shift": shift, "flip": flip, "zoom": zoom, "all at once": everything}
+                              "shift": shift, "flip": flip, "zoom": zoom, "all at once": everything,
+                              **{f"bent by {most:.0%}": partial(bend, most=most) for most in (0.02, 0.05, 0.1, 0.15)}}
 
 
 def one_subject(index: int, seed: int, size: int) -> Image:

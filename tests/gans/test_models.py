@@ -37,8 +37,9 @@ def test_every_gan_passes_check_gan(name: str, tmp_path: Path) -> None:
     check_gan(name, tmp_path, NARROW[name])
 
 
-def test_judges_by_patches_and_by_features_pass_check_gan(tmp_path: Path) -> None:
-    check_gan("rpgan", tmp_path, NARROW["rpgan"] | {"patch_layers": 2, "features": 1.0, "feature_width": 8}, (32, 128))
+def test_a_bent_generator_judged_by_patches_and_by_features_passes_check_gan(tmp_path: Path) -> None:
+    check_gan("rpgan", tmp_path, NARROW["rpgan"] | {"patch_layers": 2, "features": 1.0, "feature_width": 8, "bend": 0.15},
+              (32, 128))
 
 
 @settings(deadline=None, max_examples=25)
@@ -81,21 +82,36 @@ def test_minibatch_std_by_place_says_where_a_batch_varies() -> None:
     expected = torch.zeros(2, 4, 4)
     expected[:, 1, 2] = 1.0
     torch.testing.assert_close(MinibatchStd(2, places=True)(values)[:, 3], expected, rtol=1e-3, atol=1e-3)
+    four = torch.cat([values, torch.zeros(2, 3, 4, 4)])  # samples 0 and 2 are a group: the first varies as before
+    torch.testing.assert_close(MinibatchStd(2, places=True)(four)[:, 3], expected[[0, 0, 0, 0]]
+                               * torch.tensor([1.0, 0.0, 1.0, 0.0]).view(4, 1, 1), rtol=1e-3, atol=1e-3)
 
 
 def test_bend_moves_by_what_its_field_says_and_each_image_by_its_own_latent() -> None:
-    layer, images, latents = Bend(8, 0.25), torch.rand(3, 2, 16, 16), torch.randn(3, 8)
+    layer, images, latents = Bend(8, 0.25, 16), torch.rand(3, 2, 16, 16), torch.randn(3, 8)
     with torch.no_grad():
         torch.testing.assert_close(layer(images, torch.zeros(3, 8)), images)
-        layer.field.bias[:36] = math.atanh(2 / 16 / 0.25)  # two pixels along x, everywhere
+        layer.field.bias[:36] = math.atanh(2 / 16 / 0.25)  # two pixels along x, everywhere, and one up
+        layer.field.bias[36:] = math.atanh(-1 / 16 / 0.25)
         moved = layer(images, torch.zeros(3, 8))
-        torch.testing.assert_close(moved[..., :-2], images[..., 2:], atol=1e-5, rtol=0)
-        torch.testing.assert_close(moved[..., -1], images[..., -1], atol=1e-5, rtol=0)  # the border goes on outside
+        torch.testing.assert_close(moved[:, :, 1:, :-2], images[:, :, :-1, 2:], atol=1e-5, rtol=0)
+        torch.testing.assert_close(moved[:, :, 1:, -1], images[:, :, :-1, -1], atol=1e-5, rtol=0)  # the border goes on
     nn.init.normal_(layer.field.weight)
     bent = layer(images[:1].expand(3, -1, -1, -1), latents)
+    torch.testing.assert_close(bent[1:2], layer(images[:1], latents[1:2]))
     assert not torch.allclose(bent[0], bent[1], atol=0.1)
     bent.square().sum().backward()
     assert layer.field.weight.grad is not None and layer.field.weight.grad.abs().min() > 0
+
+
+@given(st.integers(0, 10_000))
+def test_bend_moves_no_place_farther_than_its_reach(seed: int) -> None:
+    torch.manual_seed(seed)
+    layer, side = Bend(4, 0.1, 32), 32
+    nn.init.normal_(layer.field.weight, 0.0, 20.0)  # knots at their bounds, of either sign: where a cubic goes beyond
+    ramp = torch.arange(side).float().expand(1, 1, side, side).contiguous()
+    shift = (layer(ramp, torch.randn(1, 4)) - ramp).abs()
+    assert 0.08 * side < shift.max() < 0.1 * side + 1e-3
 
 
 def test_r1_is_the_squared_gradient_summed_over_an_input_and_averaged_over_inputs() -> None:

@@ -67,7 +67,7 @@ class Generator(nn.Module):
         self.up = nn.Sequential(*[
             nn.Sequential(_up(config, a, b), nn.BatchNorm2d(b), nn.LeakyReLU(0.2, inplace=True))
             for a, b in itertools.pairwise(channels)])
-        self.bend = Bend(config.z_dim, config.bend) if config.bend else None
+        self.bend = Bend(config.z_dim, config.bend, shape.size // 2) if config.bend else None
         self.last = _up(config, channels[-1], shape.channels, bias=True)
         nn.init.normal_(self.last.weight, 0.0, 0.02)
 
