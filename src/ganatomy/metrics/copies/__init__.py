@@ -48,7 +48,7 @@ _UNCALIBRATED = f"needs {MIN_SUBJECTS} held-out subjects to know how near other 
 _NOTHING = "the training images show nothing to compare with"
 _NOT_FINITE = "there are values that are not finite"
 _EMPTY = "no image shows enough to be judged"
-_BLIND = "copies that are turned by more than a few degrees, cut up or strongly warped may be missed"
+_BLIND = "copies that are turned by more than a few degrees, cut up or bent by 5% of the side or more may be missed"
 
 Verdict = Literal["clean", "suspicious", "copies"]
 Bools = NDArray[np.bool_]
