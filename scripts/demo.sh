@@ -2,7 +2,7 @@
 # From nothing to a report. Training takes its budget on any machine, the rest about a minute: demo.sh [FOLDER [BUDGET]]
 set -eu
 out=${1:-demo}
-budget=${2:-6m}
+budget=${2:-5m}
 mkdir -p "$out"
 run() { printf '\n$ %s\n' "$*"; "$@"; }
 
