@@ -353,5 +353,5 @@ def not_shown(context: Context) -> Iterator[Block]:
     yield Heading("What this does not show")
     yield Words(items=["These are single 2-D images: neighbouring slices do not fit together into a "
                        "volume.", *run_sections.not_shown(context), audited,
-                       "Whether the images help a classifier.", "The distances use features of a network trained on "
-                       "photographs. They do not see what a radiologist looks for."])
+                       "Whether the images help a classifier.", "The distances use features of a network that does not "
+                       "see what a radiologist looks for."])
