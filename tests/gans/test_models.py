@@ -38,8 +38,8 @@ def test_every_gan_passes_check_gan(name: str, tmp_path: Path) -> None:
 
 
 def test_a_bent_generator_judged_by_patches_and_by_features_passes_check_gan(tmp_path: Path) -> None:
-    check_gan("rpgan", tmp_path, NARROW["rpgan"] | {"patch_layers": 2, "features": 1.0, "feature_width": 8, "bend": 0.15},
-              (32, 128))
+    bent = {"patch_layers": 2, "features": 1.0, "feature_width": 8, "bend": 0.15}
+    check_gan("rpgan", tmp_path, NARROW["rpgan"] | bent, (32, 128))
 
 
 @settings(deadline=None, max_examples=25)
