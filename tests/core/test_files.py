@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
-from filelock import SoftFileLock
+from filelock import FileLock, SoftFileLock
 
 from ganatomy.core.errors import UserError
 from ganatomy.core.files import (
@@ -149,6 +150,23 @@ def test_links_in_a_circle_are_told_before_the_work(tmp_path: Path) -> None:
             raise AssertionError("the work has begun")
         with pytest.raises(UserError, match="circle"), claimed(place / "file"):
             raise AssertionError("the work has begun")
+
+
+def test_a_claim_makes_its_folder_again_where_the_end_of_another_claim_removes_it(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, acquire, removed = tmp_path / "new", FileLock.acquire, []
+
+    def removing(lock: FileLock, *args: Any, **given: Any) -> Any:
+        if not removed:
+            folder.rmdir()
+            removed.append(folder)
+            raise FileNotFoundError(errno.ENOENT, "gone between mkdir and open", str(folder))
+        return acquire(lock, *args, **given)
+
+    monkeypatch.setattr(FileLock, "acquire", removing)
+    with claimed(folder / "file"):
+        assert removed and folder.is_dir()
+    assert not folder.exists()
 
 
 def test_a_claim_that_fails_leaves_no_new_folders(tmp_path: Path) -> None:

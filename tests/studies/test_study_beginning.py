@@ -176,7 +176,7 @@ def test_of_studies_started_at_once_one_begins(tmp_path: Path) -> None:
     for process in processes:
         process.join()
     (winner,) = (seed for seed, error in errors.items() if not error)
-    assert all("another process" in error or "other settings" in error for error in errors.values() if error)
+    assert all("another process" in error or "other settings" in error for error in errors.values() if error), errors
     assert StudyFolder(tmp_path / "study").settings().seed == winner
     begun(tmp_path, seed=winner)  # whose folds it has too
 

@@ -27,7 +27,7 @@ from ganatomy.core.reading import read_json
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that a system knows no locks: `claimed` does without
-    from filelock import FileLock, SoftFileLock, Timeout
+    from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 PRIVATE_SUFFIX = ".private"
 Commands = tuple[Annotated[str, Field(pattern=r"^ganatomy \S")], ...]
@@ -73,14 +73,13 @@ def claimed(path: Path, taken: str = "another process is writing here", kind: ty
     """
     path = Path(os.path.realpath(path.parent), path.name) if path.name not in ("", "..") else path.resolve()
     lock = _hidden(path, "lock")
-    missing = [folder for folder in path.parents if not folder.exists()]
+    missing: list[Path] = []
     held = FileLock(lock, mode=0o600, is_singleton=True)
     try:
         with disk_errors(path), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                held.acquire(timeout=wait)
+                _acquire(held, path, missing, wait)
             except (Timeout, PermissionError) as error:
                 if not lock.exists() and isinstance(error, PermissionError):
                     raise
@@ -102,6 +101,19 @@ def claimed(path: Path, taken: str = "another process is writing here", kind: ty
             for folder in missing:
                 with suppress(OSError):  # something is in it
                     folder.rmdir()
+
+
+def _acquire(held: BaseFileLock, path: Path, made: list[Path], wait: float) -> None:
+    """The lock, and the folders for it; those that are made are appended to `made`."""
+    for left in reversed(range(10)):
+        made += [folder for folder in path.parents if not folder.exists() and folder not in made]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.acquire(timeout=wait)
+            return
+        except (FileNotFoundError, FileExistsError):  # who made a folder for a claim has just removed it again
+            if not left:
+                raise
 
 
 @contextmanager
