@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -26,15 +25,7 @@ from ganatomy.core.hardware import autocast, choose_device, native_bf16
 from ganatomy.core.recipe import load
 from ganatomy.training.budget import CYCLE
 from ganatomy.training.draws import make_feed
-from step_time import noise_dataset, our_loop
-
-
-def seconds(call: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+from step_time import noise_dataset, our_loop, seconds
 
 
 class Operations(TorchDispatchMode):

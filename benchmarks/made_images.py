@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, zoom
+
+from ganatomy.core.files import write_csv
 
 Array = NDArray[np.float64]
 CELLS = {"lobed": 0.45, "round": 0.3, "bean": 0.15, "granular": 0.1}  # classes as uneven as in a smear
@@ -23,6 +24,12 @@ _US, _CELL = 128, 28
 def smooth(rng: np.random.Generator, knots: int, size: int) -> Array:
     """A smooth random line [size] of about unit size."""
     return zoom(rng.normal(size=knots), size / knots, order=3)[:size]
+
+
+def ragged(rng: np.random.Generator, angle: Array, by: float, terms: int) -> Array:
+    """How far an uneven edge lies from the middle in each direction, about 1: Fourier terms from the second on."""
+    waves = sum(rng.normal() / k * np.cos(k * angle + rng.uniform(0, 6.3)) for k in range(2, 2 + terms))
+    return np.asarray(1 + by * waves)
 
 
 def ultrasound(rng: np.random.Generator) -> Array:
@@ -39,8 +46,7 @@ def ultrasound(rng: np.random.Generator) -> Array:
     if rng.random() < 0.6:
         y, x = rng.uniform(0.3, 0.6), rng.uniform(0.25, 0.75)
         high, wide = rng.uniform(0.06, 0.16), rng.uniform(0.08, 0.2)
-        angle = np.arctan2(depth - y, side - x)
-        edge = 1 + 0.12 * sum(rng.normal() / k * np.cos(k * angle + rng.uniform(0, 6.3)) for k in range(2, 7))
+        edge = ragged(rng, np.arctan2(depth - y, side - x), 0.12, 5)
         radius = np.hypot((depth - y) / high, (side - x) / wide) / edge
         echo *= 1 - rng.uniform(0.7, 0.9) / (1 + np.exp((radius - 1) * 14))
         behind = np.clip((depth - y) / high, 0, 1) / (1 + np.exp((np.abs(side - x) / wide - 0.85) * 18))
@@ -56,9 +62,8 @@ def cell(rng: np.random.Generator, kind: str) -> Array:
     fine = 4 * _CELL
     y, x = np.mgrid[:fine, :fine] / fine - 0.5
 
-    def disc(cy: float, cx: float, radius: float, ragged: float = 0.05) -> Array:
-        angle = np.arctan2(y - cy, x - cx)
-        edge = 1 + ragged * sum(rng.normal() / k * np.cos(k * angle + rng.uniform(0, 6.3)) for k in range(2, 6))
+    def disc(cy: float, cx: float, radius: float, uneven: float = 0.05) -> Array:
+        edge = ragged(rng, np.arctan2(y - cy, x - cx), uneven, 4)
         return 1 / (1 + np.exp((np.hypot(y - cy, x - cx) / (radius * edge) - 1) * radius * 160))
 
     image = np.full((fine, fine), rng.uniform(0.85, 0.95))
@@ -92,19 +97,15 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=300)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows = [("path", "subject", "domain", "label")]
     for number in range(args.subjects):
         rng = np.random.default_rng([7, number])
         label = str(rng.choice(list(CELLS), p=list(CELLS.values()))) if args.kind == "cells" else ""
         image = cell(rng, label) if label else ultrasound(rng)
         name = f"{args.kind}-{number:04}.png"
         Image.fromarray((image * 255).round().astype(np.uint8)).save(args.folder / name)
-        rows.append({"path": name, "subject": name[:-4], "domain": "US" if args.kind == "ultrasound" else "cells",
-                     "label": label})
-    with (args.folder / "files.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        rows.append((name, name[:-4], "US" if args.kind == "ultrasound" else "cells", label))
+    write_csv(args.folder / "files.csv", rows)
 
 
 if __name__ == "__main__":

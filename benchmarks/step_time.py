@@ -155,6 +155,14 @@ def main() -> None:
         report(loops, options.rounds, device)
 
 
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
 def report(loops: dict[str, Callable[[], tuple[float, float]]], rounds: int, device: torch.device) -> None:
     first = {name: [float(loss) for loss in loop()] for name, loop in loops.items()}
     for loop in loops.values():
@@ -162,11 +170,7 @@ def report(loops: dict[str, Callable[[], tuple[float, float]]], rounds: int, dev
     times: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(rounds):  # in turn, so that a busy moment hits all alike
         for name, loop in loops.items():
-            start = time.perf_counter()
-            loop()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(seconds(loop, device))
     plain = median(times["plain fp32"])
     for name, loop_times in times.items():
         apart = [abs(a / b - 1) for a, b in zip(first[name], first["plain fp32"], strict=True)]

@@ -55,6 +55,7 @@ class Bend(nn.Module):
 
     _KNOTS = 6
     cubic: Tensor
+    unmoved: Tensor
 
     def __init__(self, z_dim: int, reach: float, side: int) -> None:
         super().__init__()
@@ -65,16 +66,16 @@ class Bend(nn.Module):
         each = torch.eye(self._KNOTS).expand(1, 1, -1, -1)
         cubic = F.interpolate(each, size=(side, self._KNOTS), mode="bicubic", align_corners=True)
         self.register_buffer("cubic", cubic[0, 0], persistent=False)
+        at = (torch.arange(side) * 2 + 1) / side - 1
+        self.register_buffer("unmoved", torch.stack(torch.meshgrid(at, at, indexing="xy"), -1), persistent=False)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """[n, c, s, s] with latents [n, z_dim] to [n, c, s, s]; the border's values go on outside."""
-        side = len(self.cubic)
         with torch.autocast(x.device.type, enabled=False):
             knots = self.field(z.float()).view(-1, 2, self._KNOTS, self._KNOTS)
             # bounded between the knots too, where a cubic goes beyond their values
             field = 2 * self.reach * torch.tanh(self.cubic @ knots @ self.cubic.T)
-            at = (torch.arange(side, device=x.device) * 2 + 1) / side - 1
-            places = torch.stack(torch.meshgrid(at, at, indexing="xy"), -1) + field.permute(0, 2, 3, 1)
+            places = self.unmoved + field.permute(0, 2, 3, 1)
             moved = F.grid_sample(x.float(), places, padding_mode="border", align_corners=False)
         return moved.to(x.dtype).contiguous(memory_format=torch.channels_last)
 

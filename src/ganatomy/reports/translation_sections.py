@@ -69,8 +69,8 @@ NOT_SHOWN = (
     "average can be large where it matters.",
     "Slices are translated one by one: in a volume there may be steps from slice to slice.",
     "Other scanners, sequences, ages and diseases than those of the training data.",
-    "MAE, PSNR and SSIM favour blur where the model is unsure; the kernel distance favours sharpness, true or not. Its "
-    "features are those of a network trained on photographs. None sees what a radiologist looks for.")
+    "MAE, PSNR and SSIM favour blur where the model is unsure; the kernel distance favours sharpness, true or not. "
+    "None sees what a radiologist looks for.")
 
 
 class Finding(NamedTuple):
