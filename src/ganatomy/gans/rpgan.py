@@ -145,28 +145,30 @@ class Model(NoiseGAN):
             moved = self._moved(batch.target)
             real_score, fake_score = pixels(moved), pixels(self._moved(fakes.target.detach()))
             losses.terms["adversarial"] = (1.0, _paired(real_score, fake_score))
+            fakes.extra["pixels"] = real_score.detach()
             losses.diagnostics |= {"real_score": real_score.detach().mean(), "fake_score": fake_score.detach().mean()}
             if penalised and self.config.gamma:
                 losses.terms["r1"] = (self._r1_weight(self.config.gamma), r1(lambda x: pixels(x[0]), [moved]))
         if features is not None:
             real, fake = self._seen(features, batch.target, fakes)
-            losses.terms["features"] = (1.0, _paired(features.heads(real), features.heads([x.detach() for x in fake])))
+            real_score, fake_score = features.heads(real), features.heads([x.detach() for x in fake])
+            losses.terms["features"] = (1.0, _paired(real_score, fake_score))
+            fakes.extra["features"] = real_score.detach()
             if penalised and self.config.feature_gamma:
                 losses.terms["features_r1"] = (self._r1_weight(self.config.feature_gamma), r1(features.heads, real))
         return losses
 
     def generator_loss(self, batch: Batch, fakes: Fakes, ctx: Context) -> Losses:
-        assert batch.target is not None
+        target = batch.target
+        assert target is not None
         losses, pixels, features = Losses({}), self.discriminator.pixels, self.discriminator.features
         if pixels is not None:
-            with torch.no_grad():
-                real_score = pixels(self._moved(batch.target))
+            real_score = _once(fakes, "pixels", lambda: pixels(self._moved(target)))
             fake_score = pixels(self._moved(fakes.target))
             losses.terms["adversarial"] = (self.config.pixels, _paired(fake_score, real_score))
         if features is not None:
-            real, fake = self._seen(features, batch.target, fakes)
-            with torch.no_grad():
-                real_score = features.heads(real)
+            real, fake = self._seen(features, target, fakes)
+            real_score = _once(fakes, "features", lambda: features.heads(real))
             losses.terms["features"] = (self.config.features, _paired(features.heads(fake), real_score))
         return losses
 
@@ -175,16 +177,24 @@ class Model(NoiseGAN):
 
     def _seen(self, features: FeatureDiscriminator, real: Tensor, fakes: Fakes) -> tuple[list[Tensor], list[Tensor]]:
         """What the frozen network sees in real images and in fakes: once, where both losses share these fakes."""
-        if not fakes.extra:
+        maps = [seen for name, seen in fakes.extra.items() if name.startswith("map")]
+        if not maps:
             with torch.no_grad():
                 maps = features.look(self._moved(real))
             maps += features.look(self._moved(fakes.target))
-            fakes.extra = {str(number): seen for number, seen in enumerate(maps)}
-        maps = list(fakes.extra.values())
+            fakes.extra |= {f"map {number}": seen for number, seen in enumerate(maps)}
         return maps[:len(maps) // 2], maps[len(maps) // 2:]
 
     def _r1_weight(self, gamma: float) -> float:
         return gamma / 2 * self.config.lazy  # the penalty stands for the steps without one too
+
+
+def _once(fakes: Fakes, judge: str, score: Callable[[], Tensor]) -> Tensor:
+    """A judge's scores of the real images: those of the discriminator's step, where it has just shared these fakes."""
+    if judge not in fakes.extra:
+        with torch.no_grad():
+            fakes.extra[judge] = score()
+    return fakes.extra[judge]
 
 
 def _paired(wins: Tensor, loses: Tensor) -> Tensor:
