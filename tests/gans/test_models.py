@@ -16,7 +16,7 @@ from torch import nn
 from ganatomy import gans
 from ganatomy.core.errors import UserError
 from ganatomy.core.recipe import load
-from ganatomy.gans.base import Batch, Context
+from ganatomy.gans.base import Batch, Context, Fakes
 from ganatomy.gans.dcgan import dense_features
 from ganatomy.gans.rpgan import r1
 from ganatomy.networks.blocks import Bend, MinibatchDiscrimination, MinibatchStd, UpConv2d, translate
@@ -137,6 +137,21 @@ def test_a_frozen_network_is_looked_through_once_a_step_and_never_learns(pixels:
     assert model.looks_through == ("EfficientNet-Lite0",)
     kept = [name for name in model.state_dict() if ".look." in name]  # checkpoints hold what is drawn or learnt
     assert kept and not [name for name in kept if ".net." in name]
+
+
+@pytest.mark.parametrize("judges", [{"features": 0.0}, {"features": 1.0, "pixels": 0.0}])
+def test_real_images_are_scored_once_a_step_and_the_generator_is_told_the_same(judges: dict[str, float]) -> None:
+    settings = {"size": 32, "model": {"width": 4, "d_width": 4, "feature_width": 8, "translation": 0.0, **judges}}
+    model, ctx, scored = gans.resolve(load("rpgan-64", settings), 1), Context(1, 0, 0.0), []
+    judge = model.discriminator.pixels or model.discriminator.features.heads
+    batch = Batch(noise=model.draw_noise(4, RNG), target=torch.rand(4, 1, 32, 32))
+    fakes = model(batch, ctx)
+    alone = model.generator_loss(batch, Fakes(fakes.target), ctx).total
+    judge.register_forward_hook(lambda *_: scored.append(1))
+    model.discriminator_loss(batch, fakes, ctx)
+    shared = model.generator_loss(batch, fakes, ctx).total
+    assert len(scored) == 3  # real images, fakes, and fakes for the generator
+    torch.testing.assert_close(shared, alone)
 
 
 def test_the_penalty_is_lazy_and_weighted_for_it() -> None:
